@@ -1,0 +1,112 @@
+"""What the core asks of the outside, and what the outside may ask of the core.
+
+An adapter implements one of these protocols; another that passes the same contract tests can take its place.
+Several methods answer "now or later": they return the result itself when it is known at once (memory broker,
+allow-all authorizer), and an awaitable when it is not (Redis, PHP). The hot path pays for a task only when
+there is something to wait for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from rr_py_ws.wire.access import AccessRequest, Verdict
+
+
+class Broker(Protocol):
+    """Carries messages between publishers and nodes; knows topics, never connections."""
+
+    async def start(self, on_message: Callable[[str, bytes], None]) -> None:
+        """Begin; from now on `on_message(topic, payload)` is called for each message of a subscribed topic.
+
+        Raises:
+            BrokerError: the broker cannot start.
+        """
+
+    def publish(self, topic: str, payload: bytes) -> Awaitable[None] | None:
+        """Hand one message over; None when it is accepted already.
+
+        Raises (now, or from the awaitable):
+            BrokerError: the message was not accepted.
+        """
+
+    def subscribe(self, topics: Sequence[str]) -> Awaitable[None] | None:
+        """Ask for messages of topics that this node did not want so far; None when they flow already.
+
+        Raises (now, or from the awaitable):
+            BrokerError: the topics cannot be subscribed.
+        """
+
+    def unsubscribe(self, topics: Sequence[str]) -> None:
+        """Messages of these topics are no longer wanted. Does not fail and does not wait."""
+
+    async def close(self) -> None:
+        """Release everything; no `on_message` call follows."""
+
+
+class Authorizer(Protocol):
+    """Decides who may connect and join. Fails closed: never raises, a failure is a refusal."""
+
+    def connect(self, request: AccessRequest) -> Verdict | Awaitable[Verdict]:
+        """Decide about a handshake."""
+
+    def join(self, request: AccessRequest, topics: Sequence[str]) -> Verdict | Awaitable[Verdict]:
+        """Decide about a join command of the connection that was made by `request`."""
+
+
+class Publisher(Protocol):
+    """What an RPC service needs to publish."""
+
+    def publish(self, broker: str, topics: Sequence[str], payload: bytes) -> Awaitable[None] | None:
+        """Publish one message to each topic, in order; None when the broker has accepted all of them.
+
+        Args:
+            broker: name of a `broadcast` section; any other text means the default broker.
+            topics: an empty topic is skipped.
+            payload: any bytes.
+
+        Raises (now, or from the awaitable):
+            BrokerError: a broker refused; what was published before stays published.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerState:
+    """What the informer tells about one worker process.
+
+    Attributes:
+        pid: process id.
+        status: RoadRunner's number: 0 inactive, 1 ready, 2 working, 3 invalid, 4 stopping, 5 killing,
+            6 destroyed, 7 max jobs reached, 8 stopped, 9 errored.
+        status_text: the same as a word.
+        execs: requests answered.
+        created: start time, Unix nanoseconds.
+        memory: resident set size in bytes.
+        cpu_percent: CPU seconds used per second of life, times 100.
+        command: the command line.
+    """
+
+    pid: int
+    status: int
+    status_text: str
+    execs: int
+    created: int
+    memory: int
+    cpu_percent: float
+    command: str
+
+
+class WorkerPool(Protocol):
+    """What informer and resetter need of a pool of workers."""
+
+    def states(self) -> list[WorkerState]:
+        """Describe each worker process."""
+
+    async def reset(self) -> None:
+        """Replace every worker; returns when the new ones are ready. Nobody is refused meanwhile.
+
+        Raises:
+            WorkerStartError: the new workers cannot be started.
+        """

@@ -1,0 +1,148 @@
+"""Goridge frames: bytes to values and back, without I/O.
+
+A frame is a 12-byte header, up to ten 32-bit options and a payload; all numbers are little-endian::
+
+    0         1      2..5            6..9            10      11      12..
+    ver|words flags  payload length  CRC-32 of 0..5  stream  unused  options, payload
+
+The low half of byte 0 counts header words of four bytes (3 = no options). The checksum covers only
+bytes 0 to 5. The version is written as 1 and never checked, as in goridge itself
+(roadrunner-server/goridge pkg/frame/frame.go, internal/receive.go).
+
+The decoder takes any chunking, keeps at most one unfinished frame and refuses an oversized one when its
+header arrives, before any of its payload is kept.
+"""
+
+from __future__ import annotations
+
+from enum import IntFlag
+from struct import Struct
+from typing import NamedTuple
+from zlib import crc32
+
+from rr_py_ws.errors import FrameError, PayloadTooBig
+
+HEADER_SIZE = 12
+MAX_OPTIONS = 10
+DEFAULT_MAX_PAYLOAD = 64 * 1024 * 1024
+
+_PREFIX = Struct("<BBI")
+_REST = Struct("<IBB")
+_OPTIONS = tuple(Struct(f"<{count}I") for count in range(MAX_OPTIONS + 1))
+
+
+class Flag(IntFlag):
+    """Byte 1 of a header: codec of the body, and what kind of frame it is."""
+
+    CONTROL = 0x01
+    RAW = 0x04
+    JSON = 0x08
+    MSGPACK = 0x10
+    GOB = 0x20
+    ERROR = 0x40
+    PROTO = 0x80
+
+
+class StreamBit(IntFlag):
+    """Byte 10 of a header; used between server and worker only, not covered by the checksum."""
+
+    STREAM = 0x01
+    STOP = 0x02
+    PING = 0x04
+    PONG = 0x08
+
+
+class Frame(NamedTuple):
+    """One decoded frame.
+
+    Attributes:
+        flags: byte 1, a combination of `Flag` values and perhaps unknown bits.
+        options: up to ten unsigned 32-bit numbers.
+        payload: the bytes after the header.
+        stream: byte 10, a combination of `StreamBit` values.
+    """
+
+    flags: int
+    options: tuple[int, ...]
+    payload: bytes
+    stream: int = 0
+
+
+def encode_frame(flags: int, options: tuple[int, ...], payload: bytes, stream: int = 0) -> bytes:
+    """Encode one frame.
+
+    Args:
+        flags: byte 1.
+        options: at most ten numbers, each 0 to 2**32 - 1.
+        payload: at most 2**32 - 1 bytes.
+        stream: byte 10.
+    """
+    count = len(options)
+    prefix = _PREFIX.pack(0x13 + count, flags, len(payload))
+    return b"".join((prefix, _REST.pack(crc32(prefix), stream, 0), _OPTIONS[count].pack(*options), payload))
+
+
+class FrameDecoder:
+    """Turns a byte stream into frames.
+
+    Call `receive_data` with what arrived, then `next_frame` until it returns None. After an exception the
+    stream has no next frame boundary; the decoder must not be used again.
+    """
+
+    __slots__ = ("_buffer", "_max_payload", "_offset")
+
+    def __init__(self, max_payload: int = DEFAULT_MAX_PAYLOAD) -> None:
+        self._buffer = bytearray()
+        self._offset = 0
+        self._max_payload = max_payload
+
+    @property
+    def pending(self) -> bytes:
+        """What arrived and is not part of a frame yet (for the log line about noise)."""
+        return bytes(self._buffer[self._offset :])
+
+    def receive_data(self, data: bytes) -> None:
+        """Take bytes as they arrived from the peer."""
+        if self._offset:
+            del self._buffer[: self._offset]
+            self._offset = 0
+        self._buffer += data
+
+    def receive_eof(self) -> None:
+        """Take the end of the stream.
+
+        Raises:
+            FrameError: the stream ended inside a frame.
+        """
+        missing = len(self._buffer) - self._offset
+        if missing:
+            raise FrameError(f"the peer closed inside a frame, after {missing} bytes of it")
+
+    def next_frame(self) -> Frame | None:
+        """Return the next whole frame, or None when more bytes are needed.
+
+        Raises:
+            FrameError: the header length is below 3 or above 13 words, or the checksum is wrong.
+            PayloadTooBig: the announced payload is over the limit.
+        """
+        buffer, start = self._buffer, self._offset
+        available = len(buffer) - start
+        if not available:
+            return None
+        words = buffer[start] & 0x0F
+        if not 3 <= words <= 3 + MAX_OPTIONS:
+            raise FrameError(f"header of {words} words, 3 to {3 + MAX_OPTIONS} are legal")
+        if available < HEADER_SIZE:
+            return None
+        _, flags, length = _PREFIX.unpack_from(buffer, start)
+        checksum, stream, _ = _REST.unpack_from(buffer, start + 6)
+        if checksum != crc32(buffer[start : start + 6]):
+            raise FrameError("checksum of the header is wrong")
+        if length > self._max_payload:
+            raise PayloadTooBig(f"payload of {length} bytes, the limit is {self._max_payload}")
+        body = words * 4
+        if available < body + length:
+            return None
+        options = _OPTIONS[words - 3].unpack_from(buffer, start + HEADER_SIZE)
+        self._offset = end = start + body + length
+        return Frame(flags, options, bytes(memoryview(buffer)[start + body : end]), stream)
