@@ -1,0 +1,252 @@
+"""The loggers that modules hold, and how the `logs` section is put behind them."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import structlog
+
+from rr_py_ws.logs.limiter import Limiter
+from rr_py_ws.logs.outputs import FileOutput, Output, RotatingFileOutput, StreamOutput
+from rr_py_ws.logs.render import Renderer
+
+if TYPE_CHECKING:
+    from rr_py_ws.config import Channel, FileLoggerOptions, Logs
+
+_METHODS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+_LEVELS = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warn": logging.WARNING,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+    "dpanic": logging.CRITICAL,
+    "panic": logging.CRITICAL,
+    "fatal": logging.CRITICAL,
+}
+_OFF = logging.CRITICAL + 1
+_DEFAULT_LEVELS = {"production": logging.INFO, "raw": logging.INFO}  # by mode; others: debug
+
+
+class Emit(Protocol):
+    """Writes one event."""
+
+    def __call__(self, event: str, **fields: object) -> None:
+        """Write a constant text and the values that belong to it."""
+
+
+class Logger:
+    """The log of one channel. Its methods are exchanged by `setup`, so a module may keep the object."""
+
+    __slots__ = ("debug", "error", "info", "warning")
+    debug: Emit
+    info: Emit
+    warning: Emit
+    error: Emit
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    """Where the events of a channel go, and how they look."""
+
+    level: int
+    mode: str
+    json: bool
+    line_ending: str
+    outputs: tuple[Output, ...]
+
+    def emitters(self, channel: str) -> dict[str, Emit]:
+        """Make the four methods of the channel's logger."""
+        bound = structlog.wrap_logger(
+            _Writer(self.outputs),
+            processors=[
+                structlog.processors.format_exc_info,
+                Renderer(
+                    channel,
+                    self.mode,
+                    self.json,
+                    colour=all(output.terminal for output in self.outputs),
+                    line_ending=self.line_ending,
+                ),
+            ],
+            wrapper_class=structlog.make_filtering_bound_logger(min(self.level, logging.CRITICAL)),
+        ).bind()
+        return {
+            method: getattr(bound, method) if level >= self.level else _discard
+            for method, level in _METHODS.items()
+        }
+
+
+class _Writer:
+    """What structlog hands a finished line to."""
+
+    __slots__ = ("_outputs",)
+
+    def __init__(self, outputs: tuple[Output, ...]) -> None:
+        self._outputs = outputs
+
+    def write(self, line: bytes) -> None:
+        for output in self._outputs:
+            output.write(line)
+
+    debug = info = warning = error = write
+
+
+def _discard(event: str, **fields: object) -> None:
+    """Take an event below the level."""
+
+
+_DEFAULT = _Route(logging.WARNING, "development", False, "\n", (StreamOutput("stderr"),))
+_plain: dict[str, Logger] = {}
+_limited: dict[str, tuple[Logger, Limiter]] = {}
+_routes: dict[str, _Route] = {}
+_main = _DEFAULT
+
+
+def get_logger(channel: str) -> Logger:
+    """Return the channel's logger; always the same object."""
+    if channel not in _plain:
+        _plain[channel] = Logger()
+        _connect(channel)
+    return _plain[channel]
+
+
+def get_limited(channel: str) -> Logger:
+    """Return the channel's logger for events that a peer can trigger: 10 of each in 10 seconds.
+
+    The first one written after a pause says how many were not, as the field `suppressed`.
+    """
+    if channel not in _limited:
+        _limited[channel] = (Logger(), Limiter())
+        _connect(channel)
+    return _limited[channel][0]
+
+
+def setup(logs: Logs) -> None:
+    """Apply the `logs` section to all loggers, those that exist and those to come.
+
+    Also takes what libraries and asyncio report by `logging` (warnings and worse) into the channel `app`.
+
+    Raises:
+        ConfigError: a log file cannot be opened; everything stays as it was.
+    """
+    opener = _Opener()
+    try:
+        main = opener.route(logs)
+        routes = {name.lower(): opener.route(channel) for name, channel in logs.channels.items()}
+    except BaseException:
+        opener.close()
+        raise
+    _install(main, routes)
+    logging.basicConfig(handlers=[_Bridge(logging.WARNING)], level=logging.WARNING, force=True)
+
+
+def shutdown() -> None:
+    """Close log files and go back to the state before `setup`."""
+    _install(_DEFAULT, {})
+    for handler in logging.getLogger().handlers[:]:
+        if isinstance(handler, _Bridge):
+            logging.getLogger().removeHandler(handler)
+
+
+def _install(main: _Route, routes: dict[str, _Route]) -> None:
+    global _main, _routes
+    old = {output for route in (_main, *_routes.values()) for output in route.outputs}
+    _main, _routes = main, routes
+    for channel in {*_plain, *_limited}:
+        _connect(channel)
+    for output in old:
+        output.close()
+
+
+def _connect(channel: str) -> None:
+    emitters = _routes.get(channel, _main).emitters(channel)
+    if channel in _plain:
+        for method, emit in emitters.items():
+            setattr(_plain[channel], method, emit)
+    if channel in _limited:
+        logger, limiter = _limited[channel]
+        for method, emit in emitters.items():
+            setattr(logger, method, emit if emit is _discard else partial(_emit_limited, limiter, emit))
+
+
+def _emit_limited(limiter: Limiter, emit: Callable[..., Any], event: str, **fields: object) -> None:
+    suppressed = limiter.admit(event)
+    if suppressed:
+        emit(event, **fields, suppressed=suppressed)
+    elif suppressed is not None:
+        emit(event, **fields)
+
+
+class _Opener:
+    """Opens the outputs of one setup; the same file named twice is opened once."""
+
+    def __init__(self) -> None:
+        self._opened: dict[str, Output] = {}
+
+    def route(self, channel: Channel) -> _Route:
+        mode = channel.mode.lower()
+        level = _LEVELS.get((channel.level or "").lower(), _DEFAULT_LEVELS.get(mode, logging.DEBUG))
+        if mode in ("none", "off"):
+            return _Route(_OFF, mode, False, "\n", ())
+        json = (channel.encoding or ("json" if mode == "production" else "console")) == "json"
+        complain = self._outputs(channel.error_output)[0]
+        if (options := channel.file_logger_options) is not None:
+            outputs: tuple[Output, ...] = (self._rotating(options, complain),)
+            json = True
+        else:
+            outputs = self._outputs(channel.output, complain)
+        return _Route(level, mode, json, channel.line_ending or "\n", outputs)
+
+    def close(self) -> None:
+        for output in self._opened.values():
+            output.close()
+
+    def _outputs(self, names: Iterable[str], complain: Output | None = None) -> tuple[Output, ...]:
+        return tuple(self._output(name, complain) for name in names) or (self._output("stderr", None),)
+
+    def _output(self, name: str, complain: Output | None) -> Output:
+        if name not in self._opened:
+            self._opened[name] = (
+                StreamOutput(name)
+                if name in ("stdout", "stderr")
+                else FileOutput(Path(name), complain or StreamOutput("stderr"))
+            )
+        return self._opened[name]
+
+    def _rotating(self, options: FileLoggerOptions, complain: Output) -> Output:
+        path = Path(options.log_output or tempfile.gettempdir())
+        if path.is_dir():
+            path /= "rr-py-ws.log"
+        if str(path) not in self._opened:
+            self._opened[str(path)] = RotatingFileOutput(
+                path,
+                complain,
+                max_size=options.max_size,
+                max_age=options.max_age,
+                max_backups=options.max_backups,
+                compress=options.compress,
+            )
+        return self._opened[str(path)]
+
+
+class _Bridge(logging.Handler):
+    """Takes records of the standard `logging` into the channel `app`, rate limited."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log = get_limited("app")
+        write = log.error if record.levelno >= logging.ERROR else log.warning
+        try:
+            text = record.getMessage()
+        except Exception:  # a library's wrong format string is no reason to fail
+            text = str(record.msg)
+        if record.exc_info:
+            write(text, source=record.name, exc_info=record.exc_info)
+        else:
+            write(text, source=record.name)

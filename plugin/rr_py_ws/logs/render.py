@@ -1,0 +1,148 @@
+"""One event -> one line of bytes.
+
+Whatever the values hold, a line has no control character but the separators that are written here: a peer can
+neither forge a line nor talk to the terminal of the person who reads it. In JSON they are `\\u` escapes, so that
+a program gets the original value back.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import time
+from collections.abc import Callable, MutableMapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+MAX_TEXT = 16 * 1024
+_MAX_DEPTH = 5
+
+# C0, DEL, C1, line and paragraph separators, direction marks, lone surrogates.
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+_HI_RED, _HI_GREEN, _HI_YELLOW, _HI_CYAN, _HI_WHITE = 91, 92, 93, 96, 97
+_LEVEL_COLOURS = {"debug": _HI_WHITE, "info": _HI_CYAN, "warn": _HI_YELLOW, "error": _HI_RED}
+_LEVEL_NAMES = {"warning": "warn"}  # zap's word
+_NAME_WIDTH = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Renderer:
+    """Renders the events of one channel; the last structlog processor.
+
+    Attributes:
+        channel: the logger's name.
+        mode: `development`, `production` or `raw`: what a line has besides message and fields, and how it looks.
+        json: an object instead of text.
+        colour: colour level and name (a terminal reads it).
+        line_ending: closes each line.
+        clock: Unix time in seconds.
+    """
+
+    channel: str
+    mode: str
+    json: bool
+    colour: bool = False
+    line_ending: str = "\n"
+    clock: Callable[[], float] = time.time
+
+    def __call__(self, _logger: object, method: str, event: MutableMapping[str, Any]) -> bytes:
+        """Render; never fails, whatever the values are."""
+        message = _shorten(_text(event.pop("event", "")))
+        head = self._head(_LEVEL_NAMES.get(method, method))
+        fields = {str(key): _plain(value) for key, value in event.items()}
+        line = self._as_json(head, message, fields) if self.json else self._as_text(head, message, fields)
+        return (line + self.line_ending).encode()
+
+    def _head(self, level: str) -> dict[str, Any]:
+        now = self.clock()
+        match self.mode:
+            case "raw":
+                return {}
+            case "production":
+                return {"level": level, "ts": round(now, 6), "logger": self.channel}
+            case _:
+                colour = self.colour and not self.json
+                name = self.channel if self.json else self.channel.ljust(_NAME_WIDTH)
+                return {
+                    "level": _paint(level.upper(), _LEVEL_COLOURS[level], colour),
+                    "ts": _iso8601(now),
+                    "logger": _paint(name, _HI_GREEN, colour),
+                }
+
+    def _as_json(self, head: dict[str, Any], message: str, fields: dict[str, Any]) -> str:
+        record = head | {"msg" if head else "message": message}
+        # A field does not replace level, ts, logger or msg.
+        return _dump(
+            record | {f"{key}_" if key in record else key: value for key, value in fields.items()}, True
+        )
+
+    @staticmethod
+    def _as_text(head: dict[str, Any], message: str, fields: dict[str, Any]) -> str:
+        parts = [str(head["ts"]), head["level"], head["logger"]] if head else []
+        parts.append(_UNSAFE.sub(_escape, message))
+        if fields:
+            parts.append(_dump(fields, False))
+        return "\t".join(parts)
+
+
+def _dump(value: dict[str, Any], compact: bool) -> str:
+    separators = (",", ":") if compact else (", ", ": ")
+    text = json.dumps(value, ensure_ascii=False, separators=separators)
+    return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    character = match[0]
+    code = ord(character)
+    return _SHORT.get(character) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")
+
+
+def _plain(value: object, depth: int = 0) -> Any:
+    """Make a value JSON can carry; deep or unknown things become text."""
+    match value:
+        case None | bool():
+            return value
+        case int():
+            return value if -(2**63) <= value < 2**64 else str(value)
+        case float():
+            return value if math.isfinite(value) else str(value)
+        case timedelta():
+            return value.total_seconds()
+        case dict() if depth < _MAX_DEPTH:
+            return {_shorten(_text(key)): _plain(item, depth + 1) for key, item in value.items()}
+        case list() | tuple() | set() | frozenset() if depth < _MAX_DEPTH:
+            return [_plain(item, depth + 1) for item in value]
+        case _:
+            return _shorten(_text(value))
+
+
+def _text(value: object) -> str:
+    match value:
+        case str():
+            return value
+        case bytes() | bytearray():
+            return bytes(value[:MAX_TEXT]).decode("utf-8", "backslashreplace")
+        case BaseException():
+            return str(value) or type(value).__name__
+        case _:
+            return str(value)
+
+
+def _shorten(text: str) -> str:
+    if len(text) <= MAX_TEXT:
+        return text
+    return f"{text[:MAX_TEXT]}... ({len(text) - MAX_TEXT} more characters)"
+
+
+def _paint(text: str, colour: int, on: bool) -> str:
+    return f"\x1b[{colour}m{text}\x1b[0m" if on else text
+
+
+def _iso8601(now: float) -> str:
+    moment = time.localtime(now)
+    zone = "Z" if moment.tm_gmtoff == 0 else time.strftime("%z", moment)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', moment)}.{int(now % 1 * 1000):03d}{zone}"
