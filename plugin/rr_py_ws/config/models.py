@@ -1,0 +1,319 @@
+"""The configuration as values: what the rest of the program is given.
+
+Every default, accepted type and unit is declared here and nowhere else. Built by hand (`Ping(interval=1.5)`)
+the models take typed values as they are; with the validation context `FROM_FILE` they first decode what a
+file holds (`"1.5s"`). Durations are seconds, sizes are bytes unless a field says otherwise.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from rr_py_ws.config import values
+
+FROM_FILE = "from file"
+
+
+def _decoded(decode: Callable[[object], object]) -> BeforeValidator:
+    def validate(value: object, info: ValidationInfo) -> object:
+        return decode(value) if info.context == FROM_FILE else value
+
+    return BeforeValidator(validate)
+
+
+Text = Annotated[str, _decoded(values.text)]
+Flag = Annotated[bool, _decoded(values.boolean)]
+Count = Annotated[int, _decoded(values.count)]
+PositiveCount = Annotated[int, _decoded(values.positive_count)]
+Duration = Annotated[float, _decoded(values.duration)]
+PositiveDuration = Annotated[float, _decoded(values.positive_duration)]
+Size = Annotated[int, _decoded(values.size)]
+TextList = Annotated[tuple[str, ...], _decoded(values.text_list)]
+TextMap = Annotated[dict[str, str], _decoded(values.text_map)]
+Address = Annotated[str, _decoded(values.address)]
+DSN = Annotated[str, _decoded(values.dsn)]
+Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], _decoded(values.networks)]
+
+LogMode = Literal["development", "production", "raw", "none", "off"]
+LogLevel = Literal["debug", "info", "warn", "error", "dpanic", "panic", "fatal"]
+LogEncoding = Literal["console", "json"]
+ClientAuth = Literal[
+    "no_client_cert",
+    "request_client_cert",
+    "require_any_client_cert",
+    "verify_client_cert_if_given",
+    "require_and_verify_client_cert",
+]
+
+
+def _client_auth(value: object) -> str:
+    # RoadRunner's sample file writes the first word with an s, its code without.
+    return values.one_of(*get_args(ClientAuth))("no_client_cert" if value == "no_client_certs" else value)
+
+
+def cpu_count() -> int:
+    """The processors this process may run on, as Go counts them."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, validate_by_name=True, validate_by_alias=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_nulls(cls, found: Any, info: ValidationInfo) -> Any:
+        """A key without a value is an absent key."""
+        if info.context != FROM_FILE:
+            return found
+        if not isinstance(found, dict):
+            raise ValueError("accepted: a map of keys; check the indentation")
+        return {key: value for key, value in found.items() if value is not None}
+
+
+class RRSection(_Section):
+    """A section that RoadRunner reads too: unknown keys are ignored, and a zero value means the default."""
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _zero_is_default(cls, value: Any, info: ValidationInfo) -> Any:
+        assert info.field_name is not None
+        return value or cls.model_fields[info.field_name].get_default(call_default_factory=True)
+
+
+class OwnSection(_Section):
+    """A section that only this program reads: an unknown key is a mistake."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_keys(cls, found: Any) -> Any:
+        for key in found if isinstance(found, dict) else ():
+            if key not in cls.model_fields:
+                raise PydanticCustomError(
+                    "unknown_key",
+                    "unknown key, accepted: {accepted}",
+                    {"key": key, "accepted": ", ".join(cls.model_fields)},
+                )
+        return found
+
+
+class RPC(RRSection):
+    """`rpc`: where PHP publishes."""
+
+    listen: DSN = "tcp://127.0.0.1:6001"
+
+
+class OnInit(RRSection):
+    """`server.on_init`: one command that runs before the workers."""
+
+    command: Text = ""
+    exec_timeout: Duration = 60.0
+    env: TextMap = {}
+    user: Text = ""
+
+
+class Server(RRSection):
+    """`server`: how a PHP worker is started."""
+
+    command: Text = ""
+    user: Text = ""
+    group: Text = ""
+    env: TextMap = {}
+    relay: Annotated[str, _decoded(values.relay)] = "pipes"
+    relay_timeout: Duration = 60.0
+    on_init: OnInit | None = None
+
+
+class SSL(RRSection):
+    """`http.ssl`: TLS is on when a certificate or a key is named."""
+
+    address: Address = "127.0.0.1:443"
+    cert: Text = ""
+    key: Text = ""
+    root_ca: Text = ""
+    client_auth_type: Annotated[ClientAuth, _decoded(_client_auth)] = "no_client_cert"
+
+
+class HTTP(RRSection):
+    """`http`: the listener that browsers reach."""
+
+    address: Address = ""
+    middleware: TextList = ()
+    ssl: SSL | None = None
+    trusted_subnets: Networks = ()
+
+
+class Supervisor(RRSection):
+    """`websockets.pool.supervisor`: limits of a worker's life; 0 is no limit.
+
+    Attributes:
+        max_worker_memory: MiB.
+    """
+
+    watch_tick: Duration = 1.0
+    ttl: Duration = 0.0
+    idle_ttl: Duration = 0.0
+    exec_ttl: Duration = 0.0
+    max_worker_memory: Count = 0
+
+
+class Pool(RRSection):
+    """`websockets.pool`: the workers that decide who may connect and join."""
+
+    num_workers: Count = Field(default_factory=cpu_count)
+    max_jobs: Count = 0
+    allocate_timeout: Duration = 60.0
+    destroy_timeout: Duration = 60.0
+    debug: Flag = False
+    supervisor: Supervisor | None = None
+
+
+class OwnRPC(OwnSection):
+    """`websockets.rpc`: this program's own RPC listener, beside a RoadRunner that owns `rpc.listen`."""
+
+    listen: Annotated[str, _decoded(values.listen_dsn)]
+
+
+class Limits(OwnSection):
+    """`websockets.limits`: what a peer may make this program hold."""
+
+    max_message_size: Size = 64 * 1024
+    send_queue: Size = 1024 * 1024
+    rpc_payload: Size = 64 * 1024 * 1024
+    max_head_size: Size = 16 * 1024
+    max_commands_waiting: PositiveCount = 64
+
+
+class Ping(OwnSection):
+    """`websockets.ping`: how a dead connection is found; interval 0 is off."""
+
+    interval: Duration = 25.0
+    timeout: PositiveDuration = 20.0
+
+
+class WebSockets(RRSection):
+    """`websockets`: RoadRunner's keys, and those that only this program reads (from `address` on)."""
+
+    broker: Text = ""
+    path: Annotated[str, _decoded(values.url_path)] = "/ws"
+    allowed_origin: Annotated[tuple[str, ...], _decoded(values.origins)] = ("*",)
+    pool: Pool = Pool(num_workers=2)
+    address: Address | None = None
+    authorize: Annotated[Literal["php", "none"], _decoded(values.one_of("php", "none"))] = "php"
+    authorize_timeout: Duration = 8.0
+    rpc: OwnRPC | None = None
+    limits: Limits = Limits()
+    ping: Ping = Ping()
+
+
+class BrokerSection(RRSection):
+    """`broadcast.<name>`: one broker; `options` are the driver's, undecoded."""
+
+    driver: Text = ""
+    options: dict[str, Any] = {}
+
+
+class FileLoggerOptions(RRSection):
+    """`logs.file_logger_options`: a rotated file instead of `output`.
+
+    Attributes:
+        max_size: MiB.
+        max_age: days.
+    """
+
+    log_output: Text = Field(default_factory=lambda: str(Path(tempfile.gettempdir(), "rr-py-ws.log")))
+    max_size: Count = 100
+    max_age: Count = 24
+    max_backups: Count = 10
+    compress: Flag = False
+
+
+class Channel(RRSection):
+    """`logs.channels.<name>`: the keys of `logs` for one channel; nothing is inherited from `logs`."""
+
+    mode: LogMode = "development"
+    level: LogLevel = "debug"
+    encoding: Annotated[LogEncoding, _decoded(values.one_of("console", "json"))] = "console"
+    output: TextList = ("stderr",)
+    error_output: TextList = Field(default=("stderr",), alias="erroroutput")
+    line_ending: Text = "\n"
+    file_logger_options: FileLoggerOptions | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _resolve(cls, found: Any, info: ValidationInfo) -> Any:
+        """Unknown modes and levels are ignored; level and encoding default by the mode."""
+        if info.context != FROM_FILE or not isinstance(found, dict):
+            return found
+        mode, level = str(found.get("mode")).lower(), str(found.get("level")).lower()
+        mode = mode if mode in get_args(LogMode) else "development"
+        if level not in get_args(LogLevel):
+            level = cls._default_level(mode)
+        encoding = found.get("encoding") or ("json" if mode == "production" else "console")
+        return found | {"mode": mode, "level": level, "encoding": encoding}
+
+    @classmethod
+    def _default_level(cls, mode: str) -> str:
+        return "info" if mode in ("production", "raw") else "debug"
+
+
+class Logs(Channel):
+    """`logs`: how and where this program writes its log."""
+
+    channels: dict[str, Channel] = {}
+
+    @classmethod
+    def _default_level(cls, mode: str) -> str:
+        return "debug"
+
+
+class Endure(RRSection):
+    """`endure`: how long a stop may take."""
+
+    grace_period: Duration = 30.0
+
+
+class Config(BaseModel):
+    """The whole configuration; a section that the file does not have is None (or its defaults).
+
+    Attributes:
+        path: the file.
+        directory: what relative paths in the file are relative to.
+        tree: everything the file says, keys in lower case, after environment, expansion and overrides.
+        broadcast: the brokers by name, in lower case; `websockets.broker` is one of the names.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    path: Path
+    directory: Path
+    tree: dict[str, Any]
+    rpc: RPC | None = None
+    server: Server | None = None
+    http: HTTP | None = None
+    websockets: WebSockets | None = None
+    broadcast: dict[str, BrokerSection] = {}
+    logs: Logs = Logs()
+    endure: Endure = Endure()
+
+    @property
+    def rpc_listen(self) -> str | None:
+        """The DSN of this program's RPC listener: `websockets.rpc.listen`, else `rpc.listen`, else none."""
+        own = self.websockets.rpc if self.websockets else None
+        chosen = own or self.rpc
+        return chosen.listen if chosen else None
