@@ -7,9 +7,8 @@
     peer_log = logs.get_limited("websockets")   # for whatever a peer can trigger again and again
 
 `setup` is called once, by the application; until then warnings and errors go to stderr. A logger belongs to a
-channel, never to a connection: it costs nothing per connection, and a call below the level costs one method call.
-The event is a constant text; what varies goes into fields. Control characters, from whomever, never reach a
-terminal or split a line.
+channel, never to a connection; a call below the level costs one empty function call. The event is a constant
+text, what varies goes into fields. Control characters, from whomever, never reach a terminal or split a line.
 """
 
 from __future__ import annotations

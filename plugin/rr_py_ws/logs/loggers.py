@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,14 +23,11 @@ _LEVELS = {
     "debug": logging.DEBUG,
     "info": logging.INFO,
     "warn": logging.WARNING,
-    "warning": logging.WARNING,
     "error": logging.ERROR,
     "dpanic": logging.CRITICAL,
     "panic": logging.CRITICAL,
     "fatal": logging.CRITICAL,
 }
-_OFF = logging.CRITICAL + 1
-_DEFAULT_LEVELS = {"production": logging.INFO, "raw": logging.INFO}  # by mode; others: debug
 
 
 class Emit(Protocol):
@@ -75,7 +71,7 @@ class _Route:
                     line_ending=self.line_ending,
                 ),
             ],
-            wrapper_class=structlog.make_filtering_bound_logger(min(self.level, logging.CRITICAL)),
+            wrapper_class=structlog.make_filtering_bound_logger(self.level),
         ).bind()
         return {
             method: getattr(bound, method) if level >= self.level else _discard
@@ -102,7 +98,9 @@ def _discard(event: str, **fields: object) -> None:
     """Take an event below the level."""
 
 
-_DEFAULT = _Route(logging.WARNING, "development", False, "\n", (StreamOutput("stderr"),))
+_STDERR = StreamOutput("stderr")
+_DEFAULT = _Route(logging.WARNING, "development", False, "\n", (_STDERR,))
+_NOWHERE = _Route(logging.CRITICAL, "development", False, "\n", ())
 _plain: dict[str, Logger] = {}
 _limited: dict[str, tuple[Logger, Limiter]] = {}
 _routes: dict[str, _Route] = {}
@@ -191,44 +189,39 @@ class _Opener:
         self._opened: dict[str, Output] = {}
 
     def route(self, channel: Channel) -> _Route:
-        mode = channel.mode.lower()
-        level = _LEVELS.get((channel.level or "").lower(), _DEFAULT_LEVELS.get(mode, logging.DEBUG))
-        if mode in ("none", "off"):
-            return _Route(_OFF, mode, False, "\n", ())
-        json = (channel.encoding or ("json" if mode == "production" else "console")) == "json"
-        complain = self._outputs(channel.error_output)[0]
-        if (options := channel.file_logger_options) is not None:
-            outputs: tuple[Output, ...] = (self._rotating(options, complain),)
-            json = True
+        if channel.mode in ("none", "off"):
+            return _NOWHERE
+        complain = self._output(channel.error_output[0], _STDERR)
+        if channel.file_logger_options is not None:
+            outputs: tuple[Output, ...] = (self._rotating(channel.file_logger_options, complain),)
         else:
-            outputs = self._outputs(channel.output, complain)
-        return _Route(level, mode, json, channel.line_ending or "\n", outputs)
+            outputs = tuple(self._output(name, complain) for name in channel.output)
+        return _Route(
+            level=_LEVELS[channel.level],
+            mode=channel.mode,
+            json=channel.encoding == "json" or channel.file_logger_options is not None,
+            line_ending=channel.line_ending,
+            outputs=outputs,
+        )
 
     def close(self) -> None:
         for output in self._opened.values():
             output.close()
 
-    def _outputs(self, names: Iterable[str], complain: Output | None = None) -> tuple[Output, ...]:
-        return tuple(self._output(name, complain) for name in names) or (self._output("stderr", None),)
-
-    def _output(self, name: str, complain: Output | None) -> Output:
+    def _output(self, name: str, complain: Output) -> Output:
+        if name in ("stdout", "stderr"):
+            return StreamOutput(name)
         if name not in self._opened:
-            self._opened[name] = (
-                StreamOutput(name)
-                if name in ("stdout", "stderr")
-                else FileOutput(Path(name), complain or StreamOutput("stderr"))
-            )
+            self._opened[name] = FileOutput(Path(name), complain)
         return self._opened[name]
 
     def _rotating(self, options: FileLoggerOptions, complain: Output) -> Output:
-        path = Path(options.log_output or tempfile.gettempdir())
-        if path.is_dir():
-            path /= "rr-py-ws.log"
+        path = Path(options.log_output)
         if str(path) not in self._opened:
             self._opened[str(path)] = RotatingFileOutput(
                 path,
                 complain,
-                max_size=options.max_size,
+                max_size=options.max_size * 1024 * 1024,
                 max_age=options.max_age,
                 max_backups=options.max_backups,
                 compress=options.compress,

@@ -96,8 +96,8 @@ class RotatingFileOutput(FileOutput):
     """Appends to a file that is set aside when it is full.
 
     Names and rules are those of lumberjack, which RoadRunner uses: `app.log` becomes
-    `app-2024-05-01T10-20-30.123.log` (UTC), then `.gz` with compression. Old files are compressed and removed by a
-    thread, so that the server does not stand still meanwhile.
+    `app-2024-05-01T10-20-30.123.log` (UTC), then `.gz` with compression. A thread compresses and removes old
+    files, so that the server does not stand still meanwhile.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
 """One event -> one line of bytes.
 
 Whatever the values hold, a line has no control character but the separators that are written here: a peer can
-neither forge a line nor talk to the terminal of the person who reads it. In JSON they are `\\u` escapes, so that
-a program gets the original value back.
+neither forge a line nor talk to the terminal of the person who reads it. JSON has escape sequences instead: a
+program gets the original value back.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ import time
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import islice
 from typing import Any
 
 MAX_TEXT = 16 * 1024
+MAX_ITEMS = 100
 _MAX_DEPTH = 5
 
 # C0, DEL, C1, line and paragraph separators, direction marks, lone surrogates.
@@ -35,7 +37,7 @@ class Renderer:
 
     Attributes:
         channel: the logger's name.
-        mode: `development`, `production` or `raw`: what a line has besides message and fields, and how it looks.
+        mode: `development`, `production` or `raw`: what a line has besides message and fields.
         json: an object instead of text.
         colour: colour level and name (a terminal reads it).
         line_ending: closes each line.
@@ -75,27 +77,31 @@ class Renderer:
 
     def _as_json(self, head: dict[str, Any], message: str, fields: dict[str, Any]) -> str:
         record = head | {"msg" if head else "message": message}
-        # A field does not replace level, ts, logger or msg.
-        return _dump(
-            record | {f"{key}_" if key in record else key: value for key, value in fields.items()}, True
-        )
+        for key, value in fields.items():  # which must not replace level, ts, logger or msg
+            record[f"{key}_" if key in record else key] = value
+        return _dump(record, compact=True)
 
     @staticmethod
     def _as_text(head: dict[str, Any], message: str, fields: dict[str, Any]) -> str:
         parts = [str(head["ts"]), head["level"], head["logger"]] if head else []
-        parts.append(_UNSAFE.sub(_escape, message))
+        parts.append(escape(message))
         if fields:
-            parts.append(_dump(fields, False))
+            parts.append(_dump(fields, compact=False))
         return "\t".join(parts)
 
 
-def _dump(value: dict[str, Any], compact: bool) -> str:
+def _dump(value: dict[str, Any], *, compact: bool) -> str:
     separators = (",", ":") if compact else (", ", ": ")
     text = json.dumps(value, ensure_ascii=False, separators=separators)
     return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
-def _escape(match: re.Match[str]) -> str:
+def escape(text: str) -> str:
+    """Make text fit for one line of a terminal: control and direction characters become visible."""
+    return _UNSAFE.sub(_visible, text)
+
+
+def _visible(match: re.Match[str]) -> str:
     character = match[0]
     code = ord(character)
     return _SHORT.get(character) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")
@@ -107,15 +113,18 @@ def _plain(value: object, depth: int = 0) -> Any:
         case None | bool():
             return value
         case int():
-            return value if -(2**63) <= value < 2**64 else str(value)
+            return value if -(2**63) <= value < 2**64 else _text(value)
         case float():
             return value if math.isfinite(value) else str(value)
         case timedelta():
             return value.total_seconds()
         case dict() if depth < _MAX_DEPTH:
-            return {_shorten(_text(key)): _plain(item, depth + 1) for key, item in value.items()}
+            items = islice(value.items(), MAX_ITEMS)
+            return {_shorten(_text(key)): _plain(item, depth + 1) for key, item in items}
         case list() | tuple() | set() | frozenset() if depth < _MAX_DEPTH:
-            return [_plain(item, depth + 1) for item in value]
+            listed = [_plain(item, depth + 1) for item in islice(value, MAX_ITEMS)]
+            more = len(value) - MAX_ITEMS
+            return [*listed, f"... ({more} more)"] if more > 0 else listed
         case _:
             return _shorten(_text(value))
 
@@ -126,10 +135,11 @@ def _text(value: object) -> str:
             return value
         case bytes() | bytearray():
             return bytes(value[:MAX_TEXT]).decode("utf-8", "backslashreplace")
-        case BaseException():
-            return str(value) or type(value).__name__
-        case _:
-            return str(value)
+    try:
+        text = str(value)
+    except Exception:  # a broken __str__, an int with more digits than str() converts
+        text = ""
+    return text or type(value).__name__
 
 
 def _shorten(text: str) -> str:
