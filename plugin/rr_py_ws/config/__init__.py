@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from rr_py_ws.config.check import check
+from rr_py_ws.config.loader import load_config, resolve_workdir
+from rr_py_ws.config.masking import masked_json
 from rr_py_ws.config.models import (
     HTTP,
+    IMPLEMENTED_DRIVERS,
     RPC,
     SSL,
     BrokerSection,
@@ -21,9 +25,12 @@ from rr_py_ws.config.models import (
     Supervisor,
     WebSockets,
 )
+from rr_py_ws.config.report import Finding, Kind, Report
+from rr_py_ws.config.validate import validate_for_serve
 
 __all__ = [
     "HTTP",
+    "IMPLEMENTED_DRIVERS",
     "RPC",
     "SSL",
     "BrokerSection",
@@ -31,13 +38,21 @@ __all__ = [
     "Config",
     "Endure",
     "FileLoggerOptions",
+    "Finding",
+    "Kind",
     "Limits",
     "Logs",
     "OnInit",
     "OwnRPC",
     "Ping",
     "Pool",
+    "Report",
     "Server",
     "Supervisor",
     "WebSockets",
+    "check",
+    "load_config",
+    "masked_json",
+    "resolve_workdir",
+    "validate_for_serve",
 ]

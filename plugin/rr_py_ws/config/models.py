@@ -45,10 +45,12 @@ Duration = Annotated[float, _decoded(values.duration)]
 PositiveDuration = Annotated[float, _decoded(values.positive_duration)]
 Size = Annotated[int, _decoded(values.size)]
 TextList = Annotated[tuple[str, ...], _decoded(values.text_list)]
-TextMap = Annotated[dict[str, str], _decoded(values.text_map)]
+Environment = Annotated[dict[str, str], _decoded(values.environment)]
 Address = Annotated[str, _decoded(values.address)]
 DSN = Annotated[str, _decoded(values.dsn)]
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], _decoded(values.networks)]
+
+IMPLEMENTED_DRIVERS = ("memory",)
 
 LogMode = Literal["development", "production", "raw", "none", "off"]
 LogLevel = Literal["debug", "info", "warn", "error", "dpanic", "panic", "fatal"]
@@ -123,7 +125,7 @@ class OnInit(RRSection):
 
     command: Text = ""
     exec_timeout: Duration = 60.0
-    env: TextMap = {}
+    env: Environment = {}
     user: Text = ""
 
 
@@ -133,7 +135,7 @@ class Server(RRSection):
     command: Text = ""
     user: Text = ""
     group: Text = ""
-    env: TextMap = {}
+    env: Environment = {}
     relay: Annotated[str, _decoded(values.relay)] = "pipes"
     relay_timeout: Duration = 60.0
     on_init: OnInit | None = None
@@ -221,10 +223,12 @@ class WebSockets(RRSection):
     ping: Ping = Ping()
 
 
-class BrokerSection(RRSection):
+class BrokerSection(BaseModel):
     """`broadcast.<name>`: one broker; `options` are the driver's, undecoded."""
 
-    driver: Text = ""
+    model_config = ConfigDict(frozen=True)
+
+    driver: str
     options: dict[str, Any] = {}
 
 
@@ -232,12 +236,12 @@ class FileLoggerOptions(RRSection):
     """`logs.file_logger_options`: a rotated file instead of `output`.
 
     Attributes:
-        max_size: MiB.
+        max_size: bytes; the file has MiB.
         max_age: days.
     """
 
-    log_output: Text = Field(default_factory=lambda: str(Path(tempfile.gettempdir(), "rr-py-ws.log")))
-    max_size: Count = 100
+    log_output: Text = Field(default_factory=tempfile.gettempdir)
+    max_size: Annotated[int, _decoded(values.mebibytes)] = 100 * 1024 * 1024
     max_age: Count = 24
     max_backups: Count = 10
     compress: Flag = False
@@ -256,11 +260,11 @@ class Channel(RRSection):
 
     @model_validator(mode="before")
     @classmethod
-    def _resolve(cls, found: Any, info: ValidationInfo) -> Any:
+    def _resolve(cls, found: Any) -> Any:
         """Unknown modes and levels are ignored; level and encoding default by the mode."""
-        if info.context != FROM_FILE or not isinstance(found, dict):
+        if not isinstance(found, dict):
             return found
-        mode, level = str(found.get("mode")).lower(), str(found.get("level")).lower()
+        mode, level = (str(found.get(key) or "").lower() for key in ("mode", "level"))
         mode = mode if mode in get_args(LogMode) else "development"
         if level not in get_args(LogLevel):
             level = cls._default_level(mode)
@@ -275,7 +279,7 @@ class Channel(RRSection):
 class Logs(Channel):
     """`logs`: how and where this program writes its log."""
 
-    channels: dict[str, Channel] = {}
+    channels: Annotated[dict[str, Channel], _decoded(values.sections)] = {}
 
     @classmethod
     def _default_level(cls, mode: str) -> str:
@@ -301,8 +305,8 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     path: Path
-    directory: Path
-    tree: dict[str, Any]
+    directory: Path = Path()
+    tree: dict[str, Any] = {}
     rpc: RPC | None = None
     server: Server | None = None
     http: HTTP | None = None

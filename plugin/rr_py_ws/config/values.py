@@ -16,7 +16,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 _INT64 = 2**63 - 1
 _LONGEST = 100  # characters of a number, a duration or a size; what is longer is none
 
-_TEXT_MAP = "accepted: a map of names and texts, or a list of such maps"
+_ENVIRONMENT = "accepted: a map of variables, or a list of such maps"
 
 _TRUE = frozenset({"1", "t", "true", "yes", "on"})
 _FALSE = frozenset({"0", "f", "false", "no", "off", ""})
@@ -84,6 +84,11 @@ def count(value: object) -> int:
     if not 0 <= number <= _INT64:
         raise ValueError("accepted: a whole number, 0 or more")
     return number
+
+
+def mebibytes(value: object) -> int:
+    """A whole number of MiB, as bytes."""
+    return count(value) * 1024 * 1024
 
 
 def positive_count(value: object) -> int:
@@ -171,17 +176,24 @@ def text_list(value: object) -> tuple[str, ...]:
     raise ValueError("accepted: a list of texts, or one text with commas")
 
 
-def text_map(value: object) -> dict[str, str]:
-    """A map of texts, or a list of maps, which are merged."""
+def environment(value: object) -> dict[str, str]:
+    """A map of variables, or a list of maps, which are merged; names come out in upper case."""
     merged: dict[object, object] = {}
     for item in value if isinstance(value, list) else [value]:
         if not isinstance(item, dict):
-            raise ValueError(_TEXT_MAP)
+            raise ValueError(_ENVIRONMENT)
         merged |= item
     try:
-        return {str(key): "" if entry is None else text(entry) for key, entry in merged.items()}
+        return {str(name).upper(): "" if entry is None else text(entry) for name, entry in merged.items()}
     except ValueError:
-        raise ValueError(_TEXT_MAP) from None
+        raise ValueError(_ENVIRONMENT) from None
+
+
+def sections(value: object) -> dict[str, object]:
+    """A map of sections, of which those without a value are absent."""
+    if not isinstance(value, dict):
+        raise ValueError("accepted: a map of sections; check the indentation")
+    return {str(name): section for name, section in value.items() if section is not None}
 
 
 def one_of(*words: str) -> Callable[[object], str]:

@@ -1,0 +1,106 @@
+"""Where a configuration means something else here than in RoadRunner 2.11, or is likely a mistake."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, get_args
+
+from rr_py_ws.config.models import Config, LogLevel, LogMode, WebSockets
+from rr_py_ws.config.report import Finding, Kind
+from rr_py_ws.config.yaml_file import lookup
+
+_OWN_KEYS = ("address", "authorize", "authorize_timeout", "rpc", "limits", "ping")
+_MIDDLEWARE = ("websockets", "proxy_ip_parser")
+_CLIENT_PATIENCE = 10.0  # seconds after which Spiral's JavaScript client gives a handshake up for good
+_DURATION_KEYS = ("timeout", "ttl", "watch_tick", "grace_period", "interval")
+
+
+def differences(config: Config) -> Iterator[Finding]:
+    """Everything worth a word that keeps nobody from serving."""
+    if isinstance(config.tree.get("version"), int | float):
+        yield _differs("version", "RoadRunner 2.7 and later want it in quotes")
+    if config.rpc_listen is None:
+        yield _warning("rpc", "missing: nobody can publish")
+    yield from _nanoseconds(config.tree)
+    yield from _log_words("logs", config.tree.get("logs"))
+    if config.websockets:
+        yield from _reach(config, config.websockets)
+        yield from _own_keys(config, config.websockets)
+        yield from _brokers(config, config.websockets)
+
+
+def _differs(section: str, text: str) -> Finding:
+    return Finding(section, Kind.DIFFERS, text)
+
+
+def _warning(section: str, text: str) -> Finding:
+    return Finding(section, Kind.WARNING, text)
+
+
+def _reach(config: Config, websockets: WebSockets) -> Iterator[Finding]:
+    if websockets.address:
+        yield Finding("http", Kind.IGNORED, "http.address and http.ssl: websockets.address is used instead")
+    elif config.http:
+        yield _differs("http", f"only {websockets.path} is served, other requests do not reach PHP")
+    middleware = config.http.middleware if config.http else ()
+    if "websockets" not in middleware:
+        yield _differs("http", "http.middleware does not list websockets: RoadRunner would not serve it")
+    if others := [name for name in middleware if name not in _MIDDLEWARE]:
+        yield Finding("http", Kind.IGNORED, f"http.middleware: {', '.join(others)}: for requests to PHP")
+
+
+def _own_keys(config: Config, websockets: WebSockets) -> Iterator[Finding]:
+    own = [key for key in _OWN_KEYS if lookup(config.tree, f"websockets.{key}") is not None]
+    if own:
+        yield _differs("websockets", f"RoadRunner ignores these keys: {', '.join(own)}")
+    if websockets.rpc and config.rpc:
+        yield Finding("rpc", Kind.IGNORED, "rpc.listen: websockets.rpc.listen is used instead")
+    if len(websockets.allowed_origin) > 1:
+        yield _differs("websockets", "allowed_origin has several values: RoadRunner takes one")
+    if websockets.authorize == "none":
+        yield _warning("websockets", "authorize is none: everybody may connect and join every topic")
+        if config.server:
+            yield Finding("server", Kind.IGNORED, "authorize is none, so no workers are started")
+    elif websockets.authorize_timeout >= _CLIENT_PATIENCE:
+        yield _warning("websockets", "authorize_timeout: clients may give up after 10 s without an answer")
+
+
+def _brokers(config: Config, websockets: WebSockets) -> Iterator[Finding]:
+    named = lookup(config.tree, "websockets.broker")
+    if not named:
+        yield _differs(
+            "websockets", "no broker, as in RoadRunner 2.3.0: memory is used; later versions refuse"
+        )
+    elif str(named) != websockets.broker:
+        yield _differs("websockets", f"broker {named} is in upper case: RoadRunner would not find it")
+    for name in config.broadcast:
+        section = lookup(config.tree, f"broadcast.{name}")
+        if section and section.get("config") is None and config.tree.get(name) is None:
+            yield _differs("broadcast", f"{name} has no config: RoadRunner 2.5 and later refuse that")
+    others = [name for name in config.broadcast if name != websockets.broker]
+    if others:
+        yield _differs("broadcast", f"also started, RoadRunner would not: {', '.join(others)}")
+
+
+def _nanoseconds(found: Any, key: str = "") -> Iterator[Finding]:
+    """Bare numbers below a millisecond in the sections that are read: surely meant as seconds."""
+    if isinstance(found, Mapping):
+        for name, entry in found.items():
+            path = f"{key}.{name}" if key else name
+            if key or name in ("server", "websockets", "endure"):
+                yield from _nanoseconds(entry, path)
+    elif key.endswith(_DURATION_KEYS) and isinstance(found, int | float) and 0 < found < 1e6:
+        yield _warning(key.split(".")[0], f"{key}: a bare number is nanoseconds; did you mean {found:g}s?")
+
+
+def _log_words(key: str, found: Any) -> Iterator[Finding]:
+    """Modes and levels that RoadRunner's logger does not know, which it ignores."""
+    if not isinstance(found, Mapping):
+        return
+    for name, known in (("mode", get_args(LogMode)), ("level", get_args(LogLevel))):
+        word = found.get(name)
+        if word is not None and str(word).lower() not in known:
+            yield _warning("logs", f"{key}.{name}: {word} is unknown and ignored; known: {', '.join(known)}")
+    channels = found.get("channels")
+    for channel, entry in channels.items() if isinstance(channels, Mapping) else ():
+        yield from _log_words(f"{key}.channels.{channel}", entry)

@@ -1,0 +1,136 @@
+"""From a file, an environment and flags to a `Config`, in RoadRunner's order."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, MutableMapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from rr_py_ws.config.brokers import choose_default, resolve_brokers
+from rr_py_ws.config.environment import expand, load_dotenv, with_environment
+from rr_py_ws.config.models import FROM_FILE, HTTP, RPC, Config, Endure, Logs, Server, WebSockets
+from rr_py_ws.config.overrides import override
+from rr_py_ws.config.values import text
+from rr_py_ws.config.yaml_file import kind, read_tree
+from rr_py_ws.errors import ConfigError
+
+_VERSION = re.compile(r"(2(\.[0-9]+){0,2}|3(\.0){0,2})")
+_Section = TypeVar("_Section", bound=BaseModel)
+
+
+def resolve_workdir(config_path: str | Path, workdir: str | Path | None) -> tuple[Path, Path]:
+    """Change the directory as RoadRunner 2.10 and later do.
+
+    With `-w` to that directory, and the file is relative to it; without, to the file's directory.
+
+    Returns:
+        The file's absolute path, and the directory, now the current one.
+
+    Raises:
+        ConfigError: there is no such directory.
+    """
+    try:
+        if workdir:
+            os.chdir(workdir)
+        path = Path(config_path).absolute()
+        if not workdir:
+            os.chdir(path.parent)
+        return path, Path.cwd()
+    except OSError as error:
+        flag, directory = ("-w", workdir) if workdir else ("-c", Path(config_path).parent)
+        raise ConfigError(flag, f"cannot change to {directory}: {error.strerror}") from None
+
+
+def load_config(
+    path: str | Path,
+    *,
+    workdir: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    dotenv: str | Path | None = None,
+    environ: MutableMapping[str, str] | None = None,
+) -> Config:
+    """Read the configuration.
+
+    Args:
+        path: the file.
+        workdir: what relative paths are relative to; by default the current directory.
+        overrides: `key=value` texts, as `-o` takes them.
+        dotenv: a file of variables; `DOTENV_PATH` wins over it.
+        environ: where variables are looked up, and a dotenv file's are added; by default the process's.
+
+    Raises:
+        ConfigError: something cannot be used; whatever the file or the environment holds, nothing else.
+    """
+    environ = os.environ if environ is None else environ
+    directory = Path(workdir or ".").absolute()
+    path = directory / path
+    if dotenv_path := environ.get("DOTENV_PATH") or dotenv:
+        load_dotenv(directory / dotenv_path, environ)
+    in_file = read_tree(path)
+    tree = with_environment(in_file, environ)
+    override(tree, overrides)
+    _check_version(tree.get("version"))
+    brokers = resolve_brokers(tree)
+    websockets = _section(WebSockets, "websockets", tree)
+    if websockets:
+        default, brokers = choose_default(websockets, brokers, tree)
+        websockets = websockets.model_copy(update={"broker": default})
+    return Config(
+        path=path,
+        directory=directory,
+        tree=tree,
+        rpc=_section(RPC, "rpc", tree),
+        server=_server(tree, environ),
+        http=_section(HTTP, "http", tree),
+        websockets=websockets,
+        broadcast=brokers,
+        logs=_section(Logs, "logs", tree) or Logs(),
+        # RoadRunner reads this one before everything else, straight from the file.
+        endure=_section(Endure, "endure", in_file) or Endure(),
+    )
+
+
+def _server(tree: Mapping[str, Any], environ: Mapping[str, str]) -> Server | None:
+    server = _section(Server, "server", tree)
+    if server is None:
+        return None
+    return server.model_copy(
+        update={"env": {name: expand(value, environ) for name, value in server.env.items()}}
+    )
+
+
+def _check_version(version: object) -> None:
+    if version is None:
+        return
+    try:
+        known = _VERSION.fullmatch(text(version))
+    except ValueError:
+        known = None
+    if not known:
+        raise ConfigError("version", f"found {kind(version)}, accepted: 2.x or 3")
+
+
+def _section(model: type[_Section], name: str, tree: Mapping[str, Any]) -> _Section | None:
+    """Decode a section; absent and null are the same, an empty map is present."""
+    if tree.get(name) is None:
+        return None
+    try:
+        return model.model_validate(tree[name], context=FROM_FILE)
+    except ValidationError as error:
+        raise _config_error(name, error.errors()[0]) from None
+
+
+def _config_error(section: str, error: ErrorDetails) -> ConfigError:
+    context = error.get("ctx", {})
+    path = [section, *map(str, error["loc"])]
+    if error["type"] == "unknown_key":
+        return ConfigError(".".join([*path, str(context["key"])]), error["msg"])
+    if error["type"] == "missing":
+        return ConfigError(".".join(path), "missing, but required here")
+    accepted = str(context["error"]) if error["type"] == "value_error" else error["msg"]
+    return ConfigError(".".join(path), f"found {kind(error['input'])}, {accepted}")

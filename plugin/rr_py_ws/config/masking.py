@@ -1,0 +1,54 @@
+"""The configuration for other eyes: everything but its secrets."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any
+
+from rr_py_ws.config.models import Config
+
+_MASK = "***"
+_SECRET_KEY = re.compile(
+    r"pass(word|wd|phrase|_?code)|pwd$|secret|token|credential"
+    r"|(api|app|access|account|auth|encryption|license|private|secret|signing)[_-]?key$"
+)
+_SECRET_VARIABLE = re.compile(rf"{_SECRET_KEY.pattern}|key$|pass$|^auth$|_auth$|dsn$")
+_PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")
+_USERINFO = re.compile(r"(://|^(?=[^\s:/@]+:))\S*@")  # up to the last @: a password may hold anything
+_QUERY = re.compile(rf"([?&;][^=&;\s]*(?:{_SECRET_KEY.pattern.replace('$', '')})[^=&;\s]*=)[^&;\s]*", re.I)
+
+
+def masked_json(config: Config) -> bytes:
+    """Return the whole tree as JSON, with `***` for what looks like a secret.
+
+    That is: values of keys like `password`, `secret`, `token`, `api_key`; in a map called `env` also names
+    that end in `key`, `pass`, `auth` or `dsn`; private keys; user and password in URLs and DSNs.
+    """
+    return json.dumps(_masked(config.tree, False), separators=(",", ":")).encode()
+
+
+def _masked(value: Any, in_env: bool) -> Any:
+    if isinstance(value, dict):
+        return {key: _masked_entry(key, entry, in_env) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_masked(item, in_env) for item in value]
+    if isinstance(value, str):
+        return _masked_text(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None  # JSON has no such number
+    return value
+
+
+def _masked_entry(key: str, value: Any, in_env: bool) -> Any:
+    name = key.lower()
+    if value and (_SECRET_VARIABLE if in_env else _SECRET_KEY).search(name):
+        return _MASK
+    return _masked(value, in_env or name == "env")
+
+
+def _masked_text(text: str) -> str:
+    if _PRIVATE_KEY.search(text):
+        return _MASK
+    return _QUERY.sub(rf"\1{_MASK}", _USERINFO.sub(rf"\1{_MASK}@", text))
