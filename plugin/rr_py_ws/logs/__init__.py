@@ -15,5 +15,6 @@ from __future__ import annotations
 
 from rr_py_ws.logs.limiter import Limiter
 from rr_py_ws.logs.loggers import Emit, Logger, get_limited, get_logger, setup, shutdown
+from rr_py_ws.logs.render import escape
 
-__all__ = ["Emit", "Limiter", "Logger", "get_limited", "get_logger", "setup", "shutdown"]
+__all__ = ["Emit", "Limiter", "Logger", "escape", "get_limited", "get_logger", "setup", "shutdown"]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
+from rr_py_ws.errors import ConfigError
 from rr_py_ws.logs.limiter import Limiter
 from rr_py_ws.logs.outputs import FileOutput, Output, RotatingFileOutput, StreamOutput
 from rr_py_ws.logs.render import Renderer
@@ -103,8 +104,19 @@ _DEFAULT = _Route(logging.WARNING, "development", False, "\n", (_STDERR,))
 _NOWHERE = _Route(logging.CRITICAL, "development", False, "\n", ())
 _plain: dict[str, Logger] = {}
 _limited: dict[str, tuple[Logger, Limiter]] = {}
-_routes: dict[str, _Route] = {}
-_main = _DEFAULT
+
+
+@dataclass(frozen=True, slots=True)
+class _Setup:
+    """What is in force: the route of each channel that has its own, that of the others, the open outputs."""
+
+    main: _Route
+    routes: dict[str, _Route]
+    opened: tuple[FileOutput, ...]
+
+
+_BEFORE = _Setup(_DEFAULT, {}, ())
+_current = _BEFORE
 
 
 def get_logger(channel: str) -> Logger:
@@ -138,33 +150,31 @@ def setup(logs: Logs) -> None:
     try:
         main = opener.route(logs)
         routes = {name.lower(): opener.route(channel) for name, channel in logs.channels.items()}
-    except BaseException:
-        opener.close()
+    except ConfigError:
+        for output in opener.opened:
+            output.close()
         raise
-    _install(main, routes)
-    logging.basicConfig(handlers=[_Bridge(logging.WARNING)], level=logging.WARNING, force=True)
+    _install(_Setup(main, routes, opener.opened))
+    logging.getLogger().addHandler(_BRIDGE)
 
 
 def shutdown() -> None:
     """Close log files and go back to the state before `setup`."""
-    _install(_DEFAULT, {})
-    for handler in logging.getLogger().handlers[:]:
-        if isinstance(handler, _Bridge):
-            logging.getLogger().removeHandler(handler)
+    _install(_BEFORE)
+    logging.getLogger().removeHandler(_BRIDGE)
 
 
-def _install(main: _Route, routes: dict[str, _Route]) -> None:
-    global _main, _routes
-    old = {output for route in (_main, *_routes.values()) for output in route.outputs}
-    _main, _routes = main, routes
+def _install(setup: _Setup) -> None:
+    global _current
+    former, _current = _current, setup
     for channel in {*_plain, *_limited}:
         _connect(channel)
-    for output in old:
+    for output in former.opened:
         output.close()
 
 
 def _connect(channel: str) -> None:
-    emitters = _routes.get(channel, _main).emitters(channel)
+    emitters = _current.routes.get(channel, _current.main).emitters(channel)
     if channel in _plain:
         for method, emit in emitters.items():
             setattr(_plain[channel], method, emit)
@@ -186,7 +196,12 @@ class _Opener:
     """Opens the outputs of one setup; the same file named twice is opened once."""
 
     def __init__(self) -> None:
-        self._opened: dict[str, Output] = {}
+        self._files: dict[str, FileOutput] = {}
+
+    @property
+    def opened(self) -> tuple[FileOutput, ...]:
+        """All that was opened so far."""
+        return tuple(self._files.values())
 
     def route(self, channel: Channel) -> _Route:
         if channel.mode in ("none", "off"):
@@ -204,21 +219,17 @@ class _Opener:
             outputs=outputs,
         )
 
-    def close(self) -> None:
-        for output in self._opened.values():
-            output.close()
-
     def _output(self, name: str, complain: Output) -> Output:
         if name in ("stdout", "stderr"):
             return StreamOutput(name)
-        if name not in self._opened:
-            self._opened[name] = FileOutput(Path(name), complain)
-        return self._opened[name]
+        if name not in self._files:
+            self._files[name] = FileOutput(Path(name), complain)
+        return self._files[name]
 
     def _rotating(self, options: FileLoggerOptions, complain: Output) -> Output:
         path = Path(options.log_output)
-        if str(path) not in self._opened:
-            self._opened[str(path)] = RotatingFileOutput(
+        if str(path) not in self._files:
+            self._files[str(path)] = RotatingFileOutput(
                 path,
                 complain,
                 max_size=options.max_size * 1024 * 1024,
@@ -226,7 +237,7 @@ class _Opener:
                 max_backups=options.max_backups,
                 compress=options.compress,
             )
-        return self._opened[str(path)]
+        return self._files[str(path)]
 
 
 class _Bridge(logging.Handler):
@@ -243,3 +254,6 @@ class _Bridge(logging.Handler):
             write(text, source=record.name, exc_info=record.exc_info)
         else:
             write(text, source=record.name)
+
+
+_BRIDGE = _Bridge(logging.WARNING)

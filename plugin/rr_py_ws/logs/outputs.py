@@ -26,9 +26,6 @@ class Output(Protocol):
     def write(self, line: bytes) -> None:
         """Write one line; a line that cannot be written is lost, the caller is not disturbed."""
 
-    def close(self) -> None:
-        """Release the file."""
-
 
 class StreamOutput:
     """`stdout` or `stderr`, looked up at each write: the stream may be replaced while we run."""
@@ -50,9 +47,6 @@ class StreamOutput:
             stream.flush()
         except (OSError, ValueError, AttributeError):  # broken pipe, closed, absent
             return
-
-    def close(self) -> None:
-        """Nothing is ours to close."""
 
 
 class FileOutput:

@@ -1,0 +1,150 @@
+"""The global flags of RoadRunner's command line: legal before and after the command, with one meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rr_py_ws import __version__
+
+if TYPE_CHECKING:
+    from rr_py_ws.config import Config
+
+
+@dataclass(slots=True)
+class Flags:
+    """What the global flags say; the same object for the program and its command."""
+
+    config: str = ".rr.yaml"
+    workdir: str = ""
+    dotenv: str = ""
+    overrides: list[str] = field(default_factory=list)
+    debug: bool = False
+    silent: bool = False
+    pid: bool = False
+    force: bool = False
+
+    def load_config(self) -> Config:
+        """Change to the working directory and read the file.
+
+        Raises:
+            ConfigError: the file cannot be used, or the directory does not exist.
+        """
+        from rr_py_ws.config import load_config
+
+        path, directory = self.enter_workdir()
+        return load_config(path, workdir=directory, overrides=self.overrides, dotenv=self.dotenv or None)
+
+    def enter_workdir(self) -> tuple[Path, Path]:
+        """Change to the working directory; returns the file's path, and the directory.
+
+        Raises:
+            ConfigError: there is no such directory.
+        """
+        from rr_py_ws.config import resolve_workdir
+
+        return resolve_workdir(self.config, self.workdir or None)
+
+
+def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+    """Store a flag that was given; one after the command wins, overrides add up."""
+    flags = ctx.ensure_object(Flags)
+    name = param.name or ""
+    if name == "overrides":
+        flags.overrides += value
+    elif value:
+        setattr(flags, name, value)
+
+
+def _show_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    if value:
+        click.echo(f"rr-py-ws version {__version__}")
+        ctx.exit()
+
+
+def _global_flags() -> list[click.Option]:
+    def option(*names: str, text: str, **more: Any) -> click.Option:
+        return click.Option(names, help=text, expose_value=False, callback=_keep, **more)
+
+    return [
+        option("-c", "--config", metavar="FILE", text="The configuration file. [default: .rr.yaml]"),
+        option(
+            "-w", "--WorkDir", "workdir", metavar="DIR", text="Change to this directory before anything else."
+        ),
+        option("--dotenv", metavar="FILE", text="Read environment variables from a file."),
+        option(
+            "-o",
+            "--override",
+            "overrides",
+            metavar="KEY=VALUE",
+            multiple=True,
+            text="Replace a value of the file, e.g. -o rpc.listen=tcp://:6001. Repeatable.",
+        ),
+        option(
+            "-d",
+            "--debug",
+            is_flag=True,
+            text="Log level debug, asyncio's debug mode, details of unexpected errors."
+            " (RoadRunner's profiler on :6061 has no counterpart.)",
+        ),
+        option("-s", "--silent", is_flag=True, text="serve, reset, publish: say nothing but errors."),
+        option("-p", "--pid", is_flag=True, text="serve: keep the process id in the file .pid."),
+        option("-f", "--force", is_flag=True, text="stop: do not let the server finish its work."),
+        click.Option(
+            ["-v", "--version"],
+            help="Print the version.",
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=_show_version,
+        ),
+    ]
+
+
+class Command(click.Command):
+    """A command that takes the global flags too; its help has them apart, after examples."""
+
+    def __init__(
+        self,
+        name: str | None = None,
+        *,
+        params: list[click.Parameter] | None = None,
+        examples: Sequence[str] = (),
+        **kwargs: Any,
+    ) -> None:
+        self._own = params or []
+        self._examples = examples
+        settings = {"help_option_names": ["-h", "--help"]}
+        super().__init__(
+            name,
+            params=[*self._own, *_global_flags()],
+            context_settings=settings,
+            options_metavar="[FLAGS]",
+            **kwargs,
+        )
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write examples, the command's own options, then the global ones."""
+        if self._examples:
+            with formatter.section("Examples"):
+                for example in self._examples:
+                    formatter.write(f"  {example}\n")
+        inherited = [param for param in self.get_params(ctx) if param not in self._own]
+        for title, params in (("Flags", self._own), ("Global flags", inherited)):
+            records = [record for param in params if (record := param.get_help_record(ctx))]
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
+
+
+class Group(Command, click.Group):
+    """The program itself."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands, then the flags."""
+        self.format_commands(ctx, formatter)
+        super().format_options(ctx, formatter)

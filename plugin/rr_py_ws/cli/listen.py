@@ -1,0 +1,154 @@
+"""`rr-py-ws listen`: a WebSocket client that shows what browsers get."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
+
+import click
+
+from rr_py_ws.cli.console import escape, run_until_signal
+from rr_py_ws.cli.flags import Command, Flags
+from rr_py_ws.errors import ConfigError, RRWSError
+
+if TYPE_CHECKING:
+    from rr_py_ws.config import Config
+
+_MAX_REFUSAL = 500
+_CLOSE_TIMEOUT = 1.0
+
+
+@click.command(
+    cls=Command,
+    examples=[
+        "rr-py-ws listen news",
+        "rr-py-ws listen news 'user.42' --header 'Authorization: Bearer abc'",
+        "rr-py-ws listen news --url wss://example.com/ws --header 'Origin: https://example.com'",
+        "rr-py-ws listen news --raw | jq .payload",
+    ],
+)
+@click.argument("topics", metavar="TOPIC...", nargs=-1, required=True)
+@click.option(
+    "--url",
+    metavar="URL",
+    help="The server, ws://host:port/path or wss://. [default: from the configuration]",
+)
+@click.option(
+    "--header",
+    "headers",
+    metavar="NAME:VALUE",
+    multiple=True,
+    help="Send a header with the handshake. Repeatable.",
+)
+@click.option("--raw", is_flag=True, help="Print the server's messages as they are, without joining texts.")
+@click.pass_obj
+def listen(
+    flags: Flags, topics: tuple[str, ...], url: str | None, headers: tuple[str, ...], raw: bool
+) -> None:
+    """Join topics as a browser does, and print what arrives.
+
+    One line for each message: the topic, a tab, the payload; control characters are shown as escapes. It ends
+    with Ctrl-C (exit code 0), when the server refuses, or when the connection is lost (exit code 1).
+    """
+    parsed = [_parse_header(header) for header in headers]
+    run_until_signal(_listen(url or listen_url(flags.load_config()), topics, parsed, raw))
+
+
+def listen_url(config: Config) -> str:
+    """Where this configuration's server is reached from this machine.
+
+    Raises:
+        ConfigError: it does not say.
+    """
+    if config.websockets is None:
+        raise ConfigError("websockets", "the section is missing; name the server with --url")
+    own = config.websockets.address
+    ssl = config.http.ssl if config.http else None
+    if own or (config.http and config.http.address):
+        scheme, address = "ws", own or (config.http.address if config.http else "")
+    elif ssl:
+        scheme, address = "wss", ssl.address
+    else:
+        raise ConfigError("http.address", "no address to listen on; name the server with --url")
+    host, _, port = address.rpartition(":")
+    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)
+    return f"{scheme}://{host}:{port}{config.websockets.path}"
+
+
+def _parse_header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    name, value = name.strip(), value.strip()
+    if not colon or not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():
+        raise click.BadParameter(f"{text!r} is not NAME:VALUE", param_hint="'--header'")
+    if not value.isprintable():
+        raise click.BadParameter(f"{text!r} has a control character", param_hint="'--header'")
+    return name, value
+
+
+async def _listen(url: str, topics: tuple[str, ...], headers: list[tuple[str, str]], raw: bool) -> None:
+    from websockets.asyncio.client import connect
+    from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+
+    try:
+        connection = await connect(
+            url, additional_headers=headers, max_size=None, close_timeout=_CLOSE_TIMEOUT, proxy=_proxy(url)
+        )
+    except InvalidStatus as error:
+        raise RRWSError(
+            _refusal(url, error.response.status_code, bytes(error.response.body or b""))
+        ) from error
+    except (OSError, WebSocketException, TimeoutError, ValueError) as error:
+        raise RRWSError(f"cannot connect to {url}: {error or type(error).__name__}") from error
+    async with connection:
+        await connection.send(json.dumps({"command": "join", "topics": topics}))
+        with suppress(ConnectionClosed):
+            async for message in connection:
+                _show(message, raw)
+        reason = f" {connection.close_reason}" if connection.close_reason else ""
+        raise RRWSError(f"the connection to {url} is lost (close code {connection.close_code}{reason})")
+
+
+def _proxy(url: str) -> Literal[True] | None:
+    """Whether the environment's proxy is used (None: no proxy): never for this machine itself."""
+    host = urlsplit(url).hostname or ""
+    return None if host in ("localhost", "::1") or host.startswith("127.") else True
+
+
+def _refusal(url: str, status: int, body: bytes) -> str:
+    detail = body[:_MAX_REFUSAL].decode("utf-8", "backslashreplace").strip()
+    return f"{url} refuses the connection: HTTP status {status}{f', {detail}' if detail else ''}"
+
+
+def _show(message: str | bytes, raw: bool) -> None:
+    """Print a push; tell what became of the join.
+
+    Raises:
+        RRWSError: it was refused.
+    """
+    text = message if isinstance(message, str) else message.decode("utf-8", "backslashreplace")
+    topic, payload = _parse(text)
+    if topic == "#join" and not isinstance(payload, str):
+        raise RRWSError(f"the server refuses to join {_names(payload)}")
+    if topic == "@join" and not isinstance(payload, str):
+        click.echo(f"joined {escape(_names(payload))}, Ctrl-C ends", err=True)
+    elif raw or topic is None:
+        click.echo(text if raw else escape(text))
+    else:
+        click.echo(f"{escape(topic)}\t{escape(str(payload))}")
+
+
+def _parse(text: str) -> tuple[str | None, Any]:
+    """Topic and payload of a message; no topic when it is none of ours."""
+    try:
+        message = json.loads(text)
+    except (ValueError, RecursionError):
+        return None, None
+    if not isinstance(message, dict) or not isinstance(message.get("topic"), str):
+        return None, None
+    return message["topic"], message.get("payload")
+
+
+def _names(payload: Any) -> str:
+    return ", ".join(map(str, payload)) if isinstance(payload, list) else str(payload)
