@@ -9,8 +9,9 @@ The low half of byte 0 counts header words of four bytes (3 = no options). The c
 bytes 0 to 5. The version is written as 1 and never checked, as in goridge itself
 (roadrunner-server/goridge pkg/frame/frame.go, internal/receive.go).
 
-The decoder takes any chunking, keeps at most one unfinished frame and refuses an oversized one when its
-header arrives, before any of its payload is kept.
+The decoder takes any chunking and refuses an oversized frame when its header arrives, before any of its
+payload is kept. Whole frames, the usual case, are cut out of the chunk they came in; only the bytes of an
+unfinished one are copied and kept.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ MAX_OPTIONS = 10
 DEFAULT_MAX_PAYLOAD = 64 * 1024 * 1024
 
 _PREFIX = Struct("<BBI")
+_HEADER = Struct("<BBIIBB")
 _REST = Struct("<IBB")
 _OPTIONS = tuple(Struct(f"<{count}I") for count in range(MAX_OPTIONS + 1))
 
@@ -89,11 +91,12 @@ class FrameDecoder:
     stream has no next frame boundary; the decoder must not be used again.
     """
 
-    __slots__ = ("_buffer", "_max_payload", "_offset")
+    __slots__ = ("_buffer", "_max_payload", "_needed", "_offset")
 
     def __init__(self, max_payload: int = DEFAULT_MAX_PAYLOAD) -> None:
-        self._buffer = bytearray()
+        self._buffer: bytes | bytearray = b""
         self._offset = 0
+        self._needed = HEADER_SIZE
         self._max_payload = max_payload
 
     @property
@@ -103,10 +106,16 @@ class FrameDecoder:
 
     def receive_data(self, data: bytes) -> None:
         """Take bytes as they arrived from the peer."""
-        if self._offset:
-            del self._buffer[: self._offset]
-            self._offset = 0
-        self._buffer += data
+        buffer = self._buffer
+        if not buffer:
+            self._buffer = data
+            return
+        if isinstance(buffer, bytes):
+            self._buffer = buffer = bytearray(memoryview(buffer)[self._offset :])
+        else:
+            del buffer[: self._offset]
+        self._offset = 0
+        buffer += data
 
     def receive_eof(self) -> None:
         """Take the end of the stream.
@@ -114,9 +123,9 @@ class FrameDecoder:
         Raises:
             FrameError: the stream ended inside a frame.
         """
-        missing = len(self._buffer) - self._offset
-        if missing:
-            raise FrameError(f"the peer closed inside a frame, after {missing} bytes of it")
+        kept = len(self._buffer) - self._offset
+        if kept:
+            raise FrameError(f"the peer closed inside a frame, after {kept} bytes of it")
 
     def next_frame(self) -> Frame | None:
         """Return the next whole frame, or None when more bytes are needed.
@@ -127,22 +136,37 @@ class FrameDecoder:
         """
         buffer, start = self._buffer, self._offset
         available = len(buffer) - start
-        if not available:
+        if available < self._needed:
+            if available:
+                _option_count(buffer[start])  # noise is often shorter than a header
             return None
-        words = buffer[start] & 0x0F
-        if not 3 <= words <= 3 + MAX_OPTIONS:
-            raise FrameError(f"header of {words} words, 3 to {3 + MAX_OPTIONS} are legal")
-        if available < HEADER_SIZE:
-            return None
-        _, flags, length = _PREFIX.unpack_from(buffer, start)
-        checksum, stream, _ = _REST.unpack_from(buffer, start + 6)
+        first, flags, length, checksum, stream, _ = _HEADER.unpack_from(buffer, start)
+        count = _option_count(first)
         if checksum != crc32(buffer[start : start + 6]):
             raise FrameError("checksum of the header is wrong")
         if length > self._max_payload:
             raise PayloadTooBig(f"payload of {length} bytes, the limit is {self._max_payload}")
-        body = words * 4
-        if available < body + length:
+        body = start + HEADER_SIZE + 4 * count
+        end = body + length
+        if end > len(buffer):
+            self._needed = end - start
             return None
-        options = _OPTIONS[words - 3].unpack_from(buffer, start + HEADER_SIZE)
-        self._offset = end = start + body + length
-        return Frame(flags, options, bytes(memoryview(buffer)[start + body : end]), stream)
+        options = _OPTIONS[count].unpack_from(buffer, start + HEADER_SIZE)
+        payload = buffer[body:end] if isinstance(buffer, bytes) else bytes(memoryview(buffer)[body:end])
+        if end == len(buffer):
+            self._buffer, end = b"", 0
+        self._offset = end
+        self._needed = HEADER_SIZE
+        return Frame(flags, options, payload, stream)
+
+
+def _option_count(first: int) -> int:
+    """How many options the low half of byte 0 announces.
+
+    Raises:
+        FrameError: fewer than none, or more than ten.
+    """
+    count = (first & 0x0F) - 3
+    if not 0 <= count <= MAX_OPTIONS:
+        raise FrameError(f"header of {count + 3} words, 3 to {3 + MAX_OPTIONS} are legal")
+    return count

@@ -1,0 +1,154 @@
+"""The argument and the result of `Publish` and `PublishAsync`, in all codecs.
+
+There are two schemas with clashing field numbers; the name of the RPC service decides which one a body has:
+`broadcast.*` has topics and payload, `websockets.*` (RoadRunner 2.3.0 only) has a broker as well. `command`
+is ignored in both.
+
+JSON and msgpack bodies are read as Go reads them: key case and unknown keys are ignored, null is the zero
+value. Payloads are base64 or a list of numbers in JSON, binary or string in msgpack.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from google.protobuf.message import DecodeError
+from google.protobuf.message import Message as ProtoMessage
+
+from rr_py_ws.errors import RPCError
+from rr_py_ws.wire.goridge import Flag
+from rr_py_ws.wire.pb import broadcast_pb2, websockets_pb2
+from rr_py_ws.wire.values import decode_value, encode_result
+
+_OK = broadcast_pb2.Response(ok=True).SerializeToString()  # both schemas have the same response
+_Proto = TypeVar("_Proto", bound=ProtoMessage)
+
+
+class Message(NamedTuple):
+    """One payload for some topics.
+
+    Attributes:
+        broker: name of a `broadcast` section; empty for the default, always so in the newer schema.
+        topics: in the order of the request; may hold empty names.
+        payload: any bytes.
+    """
+
+    broker: str
+    topics: Sequence[str]
+    payload: bytes
+
+
+def decode_broadcast(codec: Flag, body: bytes) -> list[Message]:
+    """Decode the argument of a `broadcast` method.
+
+    Raises:
+        RPCError: the body cannot be decoded.
+    """
+    if codec is Flag.PROTO:
+        request = _parse(broadcast_pb2.Request, body)
+        return [Message("", list(message.topics), message.payload) for message in request.messages]
+    return _decode_fields(codec, body, has_broker=False)
+
+
+def decode_websockets(codec: Flag, body: bytes) -> list[Message]:
+    """Decode the argument of a `websockets` method.
+
+    Raises:
+        RPCError: the body cannot be decoded.
+    """
+    if codec is Flag.PROTO:
+        request = _parse(websockets_pb2.Request, body)
+        return [
+            Message(message.broker, list(message.topics), message.payload) for message in request.messages
+        ]
+    return _decode_fields(codec, body, has_broker=True)
+
+
+def encode_ok(codec: Flag) -> bytes:
+    """Encode the response that says "accepted".
+
+    Raises:
+        RPCError: the codec is raw, which has no form for a response.
+    """
+    return _OK if codec is Flag.PROTO else encode_result(codec, {"ok": True})
+
+
+def encode_broadcast(messages: Iterable[Message]) -> bytes:
+    """Encode a protobuf request for a `broadcast` method, as a client sends it."""
+    return broadcast_pb2.Request(
+        messages=[broadcast_pb2.Message(topics=topics, payload=payload) for _, topics, payload in messages]
+    ).SerializeToString()
+
+
+def decode_ok(body: bytes) -> bool:
+    """Decode a protobuf response.
+
+    Raises:
+        RPCError: it cannot be decoded.
+    """
+    return _parse(broadcast_pb2.Response, body).ok
+
+
+def _parse(kind: type[_Proto], body: bytes) -> _Proto:
+    try:
+        return kind.FromString(body)
+    except DecodeError as error:
+        raise RPCError("goridge_read_request_body: proto: cannot parse invalid wire-format data") from error
+
+
+def _decode_fields(codec: Flag, body: bytes, *, has_broker: bool) -> list[Message]:
+    request = _fields(decode_value(codec, body), "the request")
+    messages = [_fields(item, "a message") for item in _list(request.get("messages"), "messages")]
+    return [
+        Message(
+            _text(fields.get("broker"), "broker") if has_broker else "",
+            [_text(topic, "a topic") for topic in _list(fields.get("topics"), "topics")],
+            _payload(fields.get("payload"), base64_text=codec is Flag.JSON),
+        )
+        for fields in messages
+    ]
+
+
+def _fields(value: Any, name: str) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise RPCError(f"{name} must be a map, not a {type(value).__name__}")
+    return {key.lower(): item for key, item in value.items() if isinstance(key, str)}
+
+
+def _list(value: Any, name: str) -> list[Any]:
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise RPCError(f"{name} must be a list, not a {type(value).__name__}")
+    return value
+
+
+def _text(value: Any, name: str) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "surrogateescape")
+    if not isinstance(value, str):
+        raise RPCError(f"{name} must be a string, not a {type(value).__name__}")
+    return value
+
+
+def _payload(value: Any, *, base64_text: bool) -> bytes:
+    if value is None:
+        return b""
+    if isinstance(value, bytes):
+        return value
+    try:
+        if isinstance(value, str) and base64_text:
+            return base64.b64decode(value.replace("\r", "").replace("\n", ""), validate=True)
+        if isinstance(value, str):
+            return value.encode("utf-8", "surrogateescape")
+        if isinstance(value, list):
+            return bytes(value)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise RPCError(f"payload cannot be decoded: {error}") from error
+    raise RPCError(f"payload must be bytes, not a {type(value).__name__}")

@@ -1,0 +1,112 @@
+"""RPC calls on goridge frames: requests, replies and error replies.
+
+A request is a frame with two options, `[sequence, length of the method name]`, whose payload is the method
+name (`service.Method`) followed by the encoded argument. The reply has the same options and repeats the name.
+An error reply carries the ERROR bit, and plain text instead of a result. The client chooses the sequence
+number; it is only echoed (roadrunner-server/goridge pkg/rpc/codec.go @v3.5.3).
+
+When several codec bits are set, requests are decoded by one order of preference and replies are marked by
+another; Go clients set GOB and PROTO together for every protobuf call.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from rr_py_ws.errors import FrameError
+from rr_py_ws.wire.goridge import Flag, Frame, encode_frame
+
+NO_CODEC = Flag(0)
+_BODY_ORDER = (Flag.PROTO, Flag.JSON, Flag.GOB, Flag.RAW, Flag.MSGPACK)
+_REPLY_ORDER = (Flag.PROTO, Flag.JSON, Flag.RAW, Flag.MSGPACK, Flag.GOB)
+_BODY_CODECS = tuple(
+    next((codec for codec in _BODY_ORDER if flags & codec), NO_CODEC) for flags in range(256)
+)
+_REPLY_FLAGS = tuple(
+    int(next((codec for codec in _REPLY_ORDER if flags & codec), Flag.GOB)) for flags in range(256)
+)
+
+
+class Request(NamedTuple):
+    """One call.
+
+    Attributes:
+        sequence: the client's number of the call.
+        method: the full name as it came; no UTF-8 is promised.
+        body: the encoded argument.
+        codec: what the body is encoded with; `NO_CODEC` when the frame does not say.
+        reply_flag: the codec bit of the reply.
+    """
+
+    sequence: int
+    method: bytes
+    body: bytes
+    codec: Flag
+    reply_flag: int
+
+
+class Reply(NamedTuple):
+    """One answer, as a client reads it.
+
+    Attributes:
+        sequence: the number of the call that is answered.
+        body: the encoded result, or the error text.
+        failed: whether this is an error reply.
+    """
+
+    sequence: int
+    body: bytes
+    failed: bool
+
+
+def parse_request(frame: Frame) -> Request:
+    """Read a frame as a call. Stream bits, CONTROL and ERROR are ignored, as in RoadRunner.
+
+    Raises:
+        FrameError: the frame is no RPC frame; the connection should be closed.
+    """
+    flags, options, payload, _ = frame
+    sequence, name_size = _rpc_options(options, payload)
+    return Request(
+        sequence, payload[:name_size], payload[name_size:], _BODY_CODECS[flags], _REPLY_FLAGS[flags]
+    )
+
+
+def encode_request(sequence: int, method: str, body: bytes, codec: Flag) -> bytes:
+    """Encode a call as a client sends it."""
+    name = method.encode()
+    return encode_frame(codec, (sequence, len(name)), name + body)
+
+
+def encode_reply(request: Request, body: bytes) -> bytes:
+    """Encode the answer to a call that succeeded."""
+    method = request.method
+    return encode_frame(request.reply_flag, (request.sequence, len(method)), method + body)
+
+
+def encode_error(request: Request, text: str) -> bytes:
+    """Encode the answer to a call that failed; surrogate escapes in the text become bytes again."""
+    method = request.method
+    return encode_frame(
+        request.reply_flag | Flag.ERROR,
+        (request.sequence, len(method)),
+        method + text.encode("utf-8", "surrogateescape"),
+    )
+
+
+def parse_reply(frame: Frame) -> Reply:
+    """Read a frame as an answer. The repeated method name is not compared, as in PHP's client.
+
+    Raises:
+        FrameError: the frame is no RPC frame.
+    """
+    sequence, name_size = _rpc_options(frame.options, frame.payload)
+    return Reply(sequence, frame.payload[name_size:], bool(frame.flags & Flag.ERROR))
+
+
+def _rpc_options(options: tuple[int, ...], payload: bytes) -> tuple[int, ...]:
+    if len(options) != 2:
+        raise FrameError(f"RPC frame with {len(options)} options, 2 are needed")
+    if options[1] > len(payload):
+        raise FrameError(f"method name of {options[1]} bytes in a payload of {len(payload)}")
+    return options

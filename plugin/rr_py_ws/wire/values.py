@@ -1,0 +1,100 @@
+"""Arguments and results of RPC methods whose types are plain values: bool, string, bytes, list, map.
+
+Go's rules: an empty body and null are the zero value, a raw body is ignored by a method that takes no bytes,
+and a raw reply must be bytes. Protobuf is refused here: it needs a message type (`publish.py` has one). Keys
+of maps are Go's JSON tags in JSON (`workers`) and its field names in msgpack (`Workers`).
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Any, TypeVar
+
+import msgpack
+import orjson
+
+from rr_py_ws.errors import RPCError
+from rr_py_ws.wire.goridge import Flag
+
+_BODY = "goridge_read_request_body: "
+_UNPACK_ERRORS = (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException)
+_Kind = TypeVar("_Kind", bool, str)
+
+
+def decode_value(codec: Flag, body: bytes) -> Any:
+    """Decode an argument without looking at its type; None stands for the zero value.
+
+    Raises:
+        RPCError: the body cannot be decoded, or not with this codec.
+    """
+    if codec is Flag.JSON:
+        return _decode_json(body) if body else None
+    if codec is Flag.MSGPACK:
+        return _decode_msgpack(body) if body else None
+    if codec is Flag.RAW:
+        return None
+    if codec is Flag.PROTO:
+        raise RPCError(_BODY + "message type is not a proto")
+    if codec is Flag.GOB:
+        raise RPCError(_BODY + "gob is not supported; protobuf, JSON, msgpack and raw are")
+    raise RPCError(_BODY + "unknown decoder used in frame")
+
+
+def decode_argument(codec: Flag, body: bytes, kind: type[_Kind]) -> _Kind:
+    """Decode an argument that must be a bool or a string.
+
+    Raises:
+        RPCError: the body cannot be decoded, or is something else.
+    """
+    value = decode_value(codec, body)
+    if value is None:
+        return kind()
+    if type(value) is not kind:
+        raise RPCError(f"the argument must be a {kind.__name__}, not a {type(value).__name__}")
+    return value
+
+
+def encode_result(codec: Flag, result: Any) -> bytes:
+    """Encode a result: None, bool, int, float, str, bytes, and lists and maps of these.
+
+    Raises:
+        RPCError: the codec has no form for it.
+    """
+    try:
+        if codec is Flag.JSON:
+            return orjson.dumps(result, default=_base64)
+        if codec is Flag.MSGPACK:
+            return bytes(msgpack.packb(_with_field_names(result)))
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise RPCError(f"the result cannot be encoded: {error}") from error
+    if codec is Flag.RAW and isinstance(result, bytes):
+        return result
+    raise RPCError("unknown Raw payload type")
+
+
+def _decode_json(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise RPCError(f"json: {error}") from error
+
+
+def _decode_msgpack(body: bytes) -> Any:
+    try:
+        return msgpack.unpackb(body, strict_map_key=False, unicode_errors="surrogateescape")
+    except _UNPACK_ERRORS as error:
+        raise RPCError(f"msgpack: {str(error) or type(error).__name__}") from error
+
+
+def _base64(value: object) -> str:
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def _with_field_names(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key[:1].upper() + key[1:]: _with_field_names(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_field_names(item) for item in value]
+    return value

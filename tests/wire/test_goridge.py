@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+from struct import pack
+from zlib import crc32
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from goridge_frames import FRAMES
+from rr_py_ws.errors import FrameError, PayloadTooBig, ProtocolError
+from rr_py_ws.wire.goridge import Flag, Frame, FrameDecoder, encode_frame
+
+U32 = st.integers(0, 2**32 - 1)
+BYTE = st.integers(0, 255)
+ANY_FRAME = st.builds(
+    Frame, BYTE, st.lists(U32, max_size=10).map(tuple), st.binary(max_size=300), st.integers(0, 15)
+)
+
+
+def decode(*chunks: bytes, max_payload: int = 1024) -> list[Frame]:
+    """Feed the chunks one by one and collect what comes out."""
+    decoder = FrameDecoder(max_payload)
+    frames = []
+    for chunk in chunks:
+        decoder.receive_data(chunk)
+        while (frame := decoder.next_frame()) is not None:
+            frames.append(frame)
+    return frames
+
+
+def header(first: int = 0x13, flags: int = 0, length: int = 0) -> bytes:
+    """Make the first twelve bytes of a frame with a right checksum."""
+    prefix = pack("<BBI", first, flags, length)
+    return prefix + pack("<IBB", crc32(prefix), 0, 0)
+
+
+@pytest.mark.parametrize(("data", "frame"), FRAMES.values(), ids=FRAMES.keys())
+class TestWorkedFrames:
+    def test_decodes_whole(self, data: bytes, frame: Frame) -> None:
+        assert decode(data) == [frame]
+
+    def test_decodes_byte_by_byte(self, data: bytes, frame: Frame) -> None:
+        assert decode(*(data[i : i + 1] for i in range(len(data)))) == [frame]
+
+    def test_decodes_with_the_next_frame_begun(self, data: bytes, frame: Frame) -> None:
+        decoder = FrameDecoder()
+        decoder.receive_data(data + data[:11])
+        assert decoder.next_frame() == frame
+        assert decoder.next_frame() is None
+        assert decoder.pending == data[:11]
+        decoder.receive_data(data[11:])
+        assert decoder.next_frame() == frame
+        assert decoder.pending == b""
+
+    def test_decodes_every_split_in_two(self, data: bytes, frame: Frame) -> None:
+        for cut in range(len(data) + 1):
+            assert decode(data[:cut], data[cut:] + data) == [frame, frame]
+
+    def test_encodes(self, data: bytes, frame: Frame) -> None:
+        assert encode_frame(*frame) == data
+
+
+@given(st.lists(ANY_FRAME, max_size=6), st.lists(st.integers(1, 80), max_size=60))
+def test_any_frames_survive_any_chunking(frames: list[Frame], sizes: list[int]) -> None:
+    stream = b"".join(encode_frame(*frame) for frame in frames)
+    chunks = []
+    for size in sizes:
+        chunks.append(stream[:size])
+        stream = stream[size:]
+    assert decode(*chunks, stream) == frames
+
+
+@given(st.lists(st.binary(max_size=40), max_size=20))
+def test_any_bytes_give_frames_or_a_protocol_error(chunks: list[bytes]) -> None:
+    decoder = FrameDecoder(1024)
+    try:
+        for chunk in chunks:
+            decoder.receive_data(chunk)
+            while decoder.next_frame() is not None:
+                pass
+        decoder.receive_eof()
+    except ProtocolError:
+        pass
+
+
+@pytest.mark.parametrize("first", [0x03, 0x93, 0xF3])
+def test_the_version_is_not_checked(first: int) -> None:
+    assert decode(header(first)) == [Frame(0, (), b"")]
+
+
+def test_the_reserved_byte_and_unknown_bits_are_ignored() -> None:
+    data = bytearray(header(flags=0x02))
+    data[10], data[11] = 0xF0, 7
+    assert decode(bytes(data)) == [Frame(0x02, (), b"", 0xF0)]
+
+
+def test_only_the_first_six_bytes_are_checksummed() -> None:
+    data = bytearray(FRAMES["publish_proto"][0])
+    data[12] ^= 0xFF
+    data[-1] ^= 0xFF
+    [frame] = decode(bytes(data))
+    assert frame.options == (1 ^ 0xFF, 17)
+
+
+@pytest.mark.parametrize("position", range(10))
+def test_a_damaged_checksum_or_what_it_covers_is_an_error(position: int) -> None:
+    data = bytearray(FRAMES["publish_proto"][0])
+    data[position] ^= 0x20 if position else 0x40
+    with pytest.raises(FrameError, match="checksum"):
+        decode(bytes(data))
+
+
+@pytest.mark.parametrize("words", [0, 1, 2, 14, 15])
+def test_an_illegal_header_length_is_refused_at_its_first_byte(words: int) -> None:
+    """RoadRunner panics for 14 and 15 words; noise on a worker's stdout may be one byte long."""
+    with pytest.raises(FrameError, match=f"header of {words} words"):
+        decode(bytes([0x10 | words]))
+    with pytest.raises(FrameError, match=f"header of {words} words"):
+        decode(header(0x10 | words) + bytes(60))
+
+
+@pytest.mark.parametrize("count", range(11))
+def test_zero_to_ten_options_are_legal(count: int) -> None:
+    options = tuple(range(count))
+    assert decode(encode_frame(0, options, b"x")) == [Frame(0, options, b"x")]
+
+
+def test_sequence_numbers_use_all_32_bits() -> None:
+    [frame] = decode(encode_frame(0, (0, 2**32 - 1), b""))
+    assert frame.options == (0, 2**32 - 1)
+
+
+def test_a_payload_of_the_limit_passes() -> None:
+    data = encode_frame(Flag.RAW, (), bytes(100))
+    assert decode(data, max_payload=100) == [Frame(Flag.RAW, (), bytes(100))]
+
+
+def test_a_payload_over_the_limit_is_refused_when_its_header_arrives() -> None:
+    """RoadRunner takes memory for whatever the header announces, up to 4 GiB."""
+    announced = header(0x15, Flag.PROTO, 101)
+    decoder = FrameDecoder(100)
+    decoder.receive_data(announced[:11])
+    assert decoder.next_frame() is None
+    decoder.receive_data(announced[11:])
+    with pytest.raises(PayloadTooBig, match="payload of 101 bytes, the limit is 100"):
+        decoder.next_frame()
+
+
+def test_a_payload_over_the_limit_is_refused_after_whole_frames_in_one_chunk() -> None:
+    decoder = FrameDecoder(100)
+    decoder.receive_data(header() + header(length=2**32 - 1))
+    assert decoder.next_frame() == Frame(0, (), b"")
+    with pytest.raises(PayloadTooBig):
+        decoder.next_frame()
+
+
+def test_eof_between_frames_is_fine() -> None:
+    decoder = FrameDecoder()
+    decoder.receive_eof()
+    decoder.receive_data(header())
+    assert decoder.next_frame() is not None
+    decoder.receive_eof()
+
+
+@pytest.mark.parametrize("cut", [1, 11, 12, 19, 20, 25, 57])
+def test_eof_inside_a_frame_is_an_error(cut: int) -> None:
+    """Also right after header and options, where RoadRunner takes the missing payload for an empty one."""
+    decoder = FrameDecoder()
+    decoder.receive_data(FRAMES["publish_proto"][0][:cut])
+    assert decoder.next_frame() is None
+    with pytest.raises(FrameError, match=f"after {cut} bytes"):
+        decoder.receive_eof()
+
+
+def test_a_big_payload_in_many_chunks_comes_out_whole() -> None:
+    payload = bytes(range(256)) * 16 * 1024
+    data = encode_frame(Flag.RAW, (1, 0), payload)
+    [frame] = decode(*(data[i : i + 4096] for i in range(0, len(data), 4096)), max_payload=len(payload))
+    assert frame.payload == payload
