@@ -117,7 +117,7 @@ class Command(click.Command):
         **kwargs: Any,
     ) -> None:
         self._own = params or []
-        self._examples = examples
+        self.examples = examples
         settings = {"help_option_names": ["-h", "--help"]}
         super().__init__(
             name,
@@ -129,9 +129,9 @@ class Command(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write examples, the command's own options, then the global ones."""
-        if self._examples:
+        if self.examples:
             with formatter.section("Examples"):
-                for example in self._examples:
+                for example in self.examples:
                     formatter.write(f"  {example}\n")
         inherited = [param for param in self.get_params(ctx) if param not in self._own]
         for title, params in (("Flags", self._own), ("Global flags", inherited)):

@@ -101,13 +101,15 @@ async def _listen(url: str, topics: tuple[str, ...], headers: list[tuple[str, st
         ) from error
     except (OSError, WebSocketException, TimeoutError, ValueError) as error:
         raise RRWSError(f"cannot connect to {url}: {error or type(error).__name__}") from error
-    async with connection:
-        await connection.send(json.dumps({"command": "join", "topics": topics}))
+    try:
         with suppress(ConnectionClosed):
+            await connection.send(json.dumps({"command": "join", "topics": topics}))
             async for message in connection:
                 _show(message, raw)
-        reason = f" {connection.close_reason}" if connection.close_reason else ""
-        raise RRWSError(f"the connection to {url} is lost (close code {connection.close_code}{reason})")
+    finally:
+        await connection.close()
+    reason = f" {connection.close_reason}" if connection.close_reason else ""
+    raise RRWSError(f"the connection to {url} is lost (close code {connection.close_code}{reason})")
 
 
 def _proxy(url: str) -> Literal[True] | None:

@@ -1,0 +1,41 @@
+"""The program in a directory of its own, and a real RPC server for it to speak to."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from program import Cli, Result, Running, start
+from rr_py_ws.adapters.rpc import RPCServer, build_services
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    """Run the program in the test's directory."""
+
+    async def run(*args: str, **env: str) -> Result:
+        process = await start(*args, cwd=tmp_path, **env)
+        out, err = await process.communicate()
+        assert process.returncode is not None
+        return Result(process.returncode, out.decode(), err.decode())
+
+    return run
+
+
+@pytest.fixture
+async def running(tmp_path: Path) -> AsyncIterator[Running]:
+    """A server, and the `.rr.yaml` that leads to it."""
+    state = Running()
+    services = build_services(
+        publisher=state.published,
+        pools={"websockets": state.websockets, "http": state.http},
+        version="1",
+        config=lambda: b"{}",
+    )
+    server = RPCServer(services, "tcp://127.0.0.1:0")
+    await server.start()
+    (tmp_path / ".rr.yaml").write_text(f"rpc: {{listen: '{server.address}'}}\n")
+    yield state
+    await server.stop(1.0)

@@ -1,0 +1,172 @@
+"""`listen` against real WebSocket servers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.asyncio.server import Request, Response, ServerConnection, serve
+
+from program import Cli, one_error_line, start
+from rr_py_ws.cli.listen import listen_url
+from rr_py_ws.config import HTTP, SSL, Config, WebSockets
+from rr_py_ws.errors import ConfigError
+
+Behaviour = Callable[[ServerConnection, list[str]], Awaitable[None]]
+
+
+@asynccontextmanager
+async def server(behave: Behaviour, **options: Any) -> AsyncIterator[str]:
+    """A server that calls `behave` with the topics of the join command; yields its URL."""
+
+    async def handle(connection: ServerConnection) -> None:
+        command = json.loads(await connection.recv())
+        assert command["command"] == "join"
+        await behave(connection, command["topics"])
+
+    async with serve(handle, "127.0.0.1", 0, **options) as running:
+        yield f"ws://127.0.0.1:{running.sockets[0].getsockname()[1]}/ws"
+
+
+async def send(connection: ServerConnection, topic: str, payload: object) -> None:
+    await connection.send(json.dumps({"topic": topic, "payload": payload}))
+
+
+async def push_some(connection: ServerConnection, topics: list[str]) -> None:
+    await send(connection, "@join", topics)
+    await send(connection, topics[0], '{"a": 1}')
+    await send(connection, topics[-1], "line\nbreak \x1b[2J")
+    await send(connection, "@join", "a topic may have this name")
+    await connection.send("no JSON\r")
+    await connection.close(1001, "going away")
+
+
+async def test_each_message_is_one_line_with_its_topic(cli: Cli) -> None:
+    async with server(push_some) as url:
+        code, out, err = await cli("listen", "news", "user.1", "--url", url)
+    assert out.splitlines() == [
+        'news\t{"a": 1}',
+        "user.1\tline\\nbreak \\x1b[2J",
+        "@join\ta topic may have this name",
+        "no JSON\\r",
+    ]
+    joined, lost = err.splitlines()
+    assert joined == "joined news, user.1, Ctrl-C ends"
+    assert (code, lost) == (1, f"error: the connection to {url} is lost (close code 1001 going away)")
+
+
+async def test_raw_prints_the_messages_as_they_are(cli: Cli) -> None:
+    async with server(push_some) as url:
+        _, out, _ = await cli("listen", "news", "--raw", "--url", url)
+    assert [json.loads(line)["payload"] for line in out.splitlines()[:2]] == [
+        '{"a": 1}',
+        "line\nbreak \x1b[2J",
+    ]
+
+
+async def test_a_refused_join_is_an_error(cli: Cli) -> None:
+    async def refuse(connection: ServerConnection, topics: list[str]) -> None:
+        await send(connection, "#join", topics)
+        await connection.wait_closed()
+
+    async with server(refuse) as url:
+        code, out, err = await cli("listen", "a", "b\x1b[2J", "--url", url)
+    assert (code, out) == (1, "")
+    assert one_error_line(err) == "the server refuses to join a, b\\x1b[2J"
+
+
+async def test_a_refused_handshake_is_an_error_that_shows_the_answer(cli: Cli) -> None:
+    seen = []
+
+    def refuse(connection: ServerConnection, request: Request) -> Response:
+        seen.append(request.headers)
+        return connection.respond(403, "not\nyou")
+
+    async with server(push_some, process_request=refuse) as url:
+        result = await cli("listen", "a", "--url", url, "--header", "Authorization: Bearer x:y")
+    assert result.code == 1
+    assert one_error_line(result.err) == f"{url} refuses the connection: HTTP status 403, not you"
+    assert seen[0]["Authorization"] == "Bearer x:y"
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("ws://127.0.0.1:1/ws", "cannot connect to ws://127.0.0.1:1/ws: "),
+        ("http://127.0.0.1:1/ws", "cannot connect to http://127.0.0.1:1/ws: "),
+        ("nonsense", "cannot connect to nonsense: "),
+        ("ws://[::1/", "cannot connect to ws://[::1/: "),
+        ("ws://a:b/", "cannot connect to ws://a:b/: "),
+    ],
+)
+async def test_a_server_that_cannot_be_reached_is_an_error(url: str, text: str, cli: Cli) -> None:
+    code, _, err = await cli("listen", "a", "--url", url)
+    assert code == 1 and one_error_line(err).startswith(text)
+
+
+async def test_a_server_that_breaks_off_is_an_error(cli: Cli) -> None:
+    async def break_off(connection: ServerConnection, _topics: list[str]) -> None:
+        connection.transport.abort()
+
+    async with server(break_off) as url:
+        code, _, err = await cli("listen", "a", "--url", url)
+    assert code == 1 and one_error_line(err) == f"the connection to {url} is lost (close code 1006)"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_ctrl_c_ends_it_well_and_closes_the_connection(number: signal.Signals, tmp_path: Path) -> None:
+    closed: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+
+    async def stay(connection: ServerConnection, topics: list[str]) -> None:
+        await send(connection, "@join", topics)
+        await connection.wait_closed()
+        closed.set_result(connection.close_code)
+
+    async with server(stay) as url:
+        process = await start("listen", "a", "--url", url, cwd=tmp_path)
+        assert process.stderr
+        assert await process.stderr.readline() == b"joined a, Ctrl-C ends\n"
+        process.send_signal(number)
+        assert await process.communicate() == (b"", b"")
+        assert process.returncode == 0
+        assert await closed == 1000
+
+
+async def test_the_url_comes_from_the_configuration(cli: Cli, tmp_path: Path) -> None:
+    async with server(push_some) as url:
+        port = url.removeprefix("ws://127.0.0.1:").removesuffix("/ws")
+        (tmp_path / ".rr.yaml").write_text(
+            f"websockets: {{broker: default, path: /ws, address: ':{port}'}}\n"
+            "broadcast: {default: {driver: memory, config: {}}}\n"
+        )
+        _, out, _ = await cli("listen", "a")
+    assert out.startswith("a\t")
+
+
+@pytest.mark.parametrize(
+    ("http", "websockets", "url"),
+    [
+        (HTTP(address="0.0.0.0:8080"), WebSockets(), "ws://127.0.0.1:8080/ws"),
+        (HTTP(address=":8080"), WebSockets(path="/a"), "ws://127.0.0.1:8080/a"),
+        (HTTP(address="[::]:8080"), WebSockets(), "ws://[::1]:8080/ws"),
+        (HTTP(address="example.com:80"), WebSockets(address="10.0.0.1:81"), "ws://10.0.0.1:81/ws"),
+        (None, WebSockets(address=":81"), "ws://127.0.0.1:81/ws"),
+        (HTTP(ssl=SSL(address=":443", cert="a")), WebSockets(), "wss://127.0.0.1:443/ws"),
+        (HTTP(address=":80", ssl=SSL(address=":443", cert="a")), WebSockets(), "ws://127.0.0.1:80/ws"),
+    ],
+)
+def test_url_of_a_configuration(http: HTTP | None, websockets: WebSockets, url: str) -> None:
+    config = Config(path=Path(), directory=Path(), tree={}, http=http, websockets=websockets)
+    assert listen_url(config) == url
+
+
+@pytest.mark.parametrize("sections", [{}, {"websockets": WebSockets()}, {"http": HTTP(address=":80")}])
+def test_a_configuration_without_an_address_is_an_error(sections: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="name the server with --url"):
+        listen_url(Config(path=Path(), directory=Path(), tree={}, **sections))

@@ -1,0 +1,129 @@
+"""`stop`, and the `.pid` file."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from program import one_error_line
+from rr_py_ws.cli.entry import run
+from rr_py_ws.cli.stop import PID_FILE, pid_file
+from rr_py_ws.errors import ConfigError
+
+# Tells how often it was told to end; ends at the last time.
+SERVER = """
+import signal, sys
+times = int(sys.argv[1])
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+print("ready", flush=True)
+for _ in range(times):
+    signal.sigwait([signal.SIGTERM])
+"""
+
+
+@pytest.fixture(autouse=True)
+def _directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(params=[1])
+def server(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that ends at the SIGTERM of this number; its id is in `.pid`."""
+    command = [sys.executable, "-c", SERVER, str(request.param)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout and process.stdout.readline() == b"ready\n"
+        PID_FILE.write_text(str(process.pid))
+        yield process
+        process.kill()
+
+
+def test_stop_tells_the_server_to_end(
+    server: subprocess.Popen[bytes], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["stop"]) == 0
+    assert server.wait() == 0
+    assert capfd.readouterr() == ("", f"stopping process with PID: {server.pid}\n")
+
+
+@pytest.mark.parametrize("server", [2], indirect=True)
+@pytest.mark.parametrize("args", [["stop", "--force"], ["-f", "stop"]])
+def test_stop_by_force_tells_it_twice(server: subprocess.Popen[bytes], args: list[str]) -> None:
+    assert run(args) == 0
+    assert server.wait() == 0
+
+
+@pytest.mark.parametrize("server", [2], indirect=True)
+def test_stop_without_force_tells_it_once_and_does_not_wait(server: subprocess.Popen[bytes]) -> None:
+    assert run(["stop", "-s"]) == 0
+    assert server.poll() is None
+    server.send_signal(signal.SIGTERM)
+    assert server.wait() == 0
+
+
+def test_the_file_is_looked_for_in_the_working_directory(
+    server: subprocess.Popen[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The directory is that of the configuration, unless -w says otherwise; the file itself is not needed."""
+    monkeypatch.chdir("/")
+    assert run(["stop", "-c", str(tmp_path / "any.yaml"), "-s"]) == 0
+    assert server.wait() == 0
+
+
+def test_without_the_file_the_error_says_how_to_get_one(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["stop"]) == 1
+    assert one_error_line(capfd.readouterr().err) == (
+        "open .pid: no such file or directory, to create a .pid file, you must run RR with the following"
+        " options: 'rr-py-ws serve -p'"
+    )
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"abc", b"-1", b"0", b"12 34", b"4294967297", b"\xff\x1b[2J", b"1" * 5000, "١".encode()]
+)
+def test_what_is_no_process_id_is_never_signalled(content: bytes, capfd: pytest.CaptureFixture[str]) -> None:
+    """0 and negative numbers would reach whole process groups."""
+    PID_FILE.write_bytes(content)
+    assert run(["stop"]) == 1
+    assert "holds no process id" in one_error_line(capfd.readouterr().err)
+
+
+def test_a_file_left_from_a_crash_is_recognised(
+    server: subprocess.Popen[bytes], capfd: pytest.CaptureFixture[str]
+) -> None:
+    server.kill()
+    server.wait()
+    assert run(["stop", "-s"]) == 1
+    assert f"no process has the id {server.pid}" in one_error_line(capfd.readouterr().err)
+
+
+def test_the_pid_file_is_there_meanwhile_only() -> None:
+    with pid_file():
+        assert PID_FILE.read_text() == str(os.getpid())
+    assert not PID_FILE.exists()
+
+
+def test_the_pid_file_is_removed_when_the_server_fails() -> None:
+    with pytest.raises(ValueError, match="failed"), pid_file():
+        raise ValueError("failed")
+    assert not PID_FILE.exists()
+
+
+@pytest.mark.parametrize("content", ["123456", "\udc80", None])
+def test_the_pid_file_of_another_server_is_left_alone(content: str | None) -> None:
+    with pid_file():
+        PID_FILE.unlink()
+        if content is not None:
+            PID_FILE.write_bytes(content.encode("utf-8", "surrogateescape"))
+    assert PID_FILE.exists() == (content is not None)
+
+
+def test_a_pid_file_that_cannot_be_written_is_a_config_error() -> None:
+    PID_FILE.mkdir()
+    with pytest.raises(ConfigError, match=r"^--pid: cannot write .*\.pid: Is a directory$"), pid_file():
+        pass
