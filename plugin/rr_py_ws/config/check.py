@@ -24,8 +24,8 @@ def check(config: Config) -> Report:
         *differences(config),
         *(Finding(error.key.split(".")[0], Kind.ERROR, str(error)) for error in problems(config)),
     ]
-    order = {name: number for number, name in enumerate((*_SECTIONS, *config.tree))}
-    findings.sort(key=lambda finding: order.get(finding.section, len(order)))
+    order = list(dict.fromkeys((*_SECTIONS, *config.tree)))
+    findings.sort(key=lambda finding: order.index(finding.section))
     return Report(config.path, tuple(findings))
 
 

@@ -31,7 +31,9 @@ def load_dotenv(path: Path, environ: MutableMapping[str, str]) -> None:
         raise ConfigError(str(path), "the dotenv file is not UTF-8 text") from None
     for binding in parse_stream(io.StringIO(content)):
         if binding.error or (binding.key and (binding.value is None or "\0" in binding.value)):
-            raise ConfigError(f"{path}:{binding.original.line}", "accepted: NAME=value")
+            statement = binding.original.string
+            blank_lines = statement[: -len(statement.lstrip())].count("\n")
+            raise ConfigError(f"{path}:{binding.original.line + blank_lines}", "accepted: NAME=value")
     for name, value in dotenv_values(stream=io.StringIO(content)).items():
         environ.setdefault(name, value or "")
 

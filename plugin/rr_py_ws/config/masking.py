@@ -16,7 +16,7 @@ _SECRET_KEY = re.compile(
 )
 _SECRET_VARIABLE = re.compile(rf"{_SECRET_KEY.pattern}|key$|pass$|^auth$|_auth$|dsn$")
 _PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")
-_USERINFO = re.compile(r"(://|^(?=[^\s:/@]+:))\S*@")  # up to the last @: a password may hold anything
+_USERINFO = re.compile(r"(://|^(?=[^\s:/@]+:(?!//)))\S*@")  # up to the last @: a password may hold anything
 _QUERY = re.compile(rf"([?&;][^=&;\s]*(?:{_SECRET_KEY.pattern.replace('$', '')})[^=&;\s]*=)[^&;\s]*", re.I)
 
 

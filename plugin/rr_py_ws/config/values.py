@@ -224,7 +224,8 @@ def listen_dsn(value: object) -> str:
     """`tcp://host:port` or `unix://path`."""
     found = text(value)
     scheme, _, rest = found.partition("://")
-    if (scheme == "tcp" and _is_address(rest)) or (scheme == "unix" and rest and "://" not in rest):
+    valid = _is_address(rest) if scheme == "tcp" else scheme == "unix" and rest
+    if valid and "://" not in rest:
         return found
     raise ValueError("accepted: tcp://host:port or unix://path")
 

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from rr_py_ws.config import BrokerSection, Config
+from rr_py_ws.errors import ConfigError
+
+Load = Callable[..., Config]
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        ("broadcast: {main: {driver: redis, config: {db: 1}}}", {"db": 1}),
+        ("broadcast: {main: {driver: redis, config: {}}}\nmain: {db: 2}", {}),
+        ("broadcast: {main: {driver: redis, config: {db: 1}, db: 9}}", {"db": 1}),
+        ("broadcast: {main: {driver: redis, config: }}\nmain: {db: 2}", {"db": 2}),
+        ("broadcast: {main: {driver: redis}}\nmain: {db: 2}\nredis: {db: 3}", {"db": 2}),
+        ("broadcast: {main: {driver: redis}}\nredis: {db: 3}", {"db": 3}),
+        ("broadcast: {main: {driver: redis, addrs: [a]}}\nredis: {db: 3}", {"addrs": ["a"]}),
+        ("broadcast: {main: {driver: redis}}\nredis: text", {}),
+        ("broadcast: {main: {driver: redis}}", {}),
+        ("Broadcast: {MAIN: {Driver: Redis, Config: {DB: 1}}}", {"db": 1}),
+    ],
+)
+def test_the_options_of_a_broker_may_be_in_any_of_the_places_of_roadrunner(
+    load: Load, text: str, options: dict[str, Any]
+) -> None:
+    assert load(text).broadcast == {"main": BrokerSection(driver="redis", options=options)}
+
+
+def test_every_section_is_a_broker(load: Load) -> None:
+    config = load(
+        "websockets: {broker: b}\nbroadcast: {a: {driver: memory}, b: {driver: memory, config: {}}}"
+    )
+    assert list(config.broadcast) == ["a", "b"]
+    assert config.websockets and config.websockets.broker == "b"
+
+
+def test_the_name_of_the_default_broker_may_have_any_case(load: Load) -> None:
+    config = load("websockets: {broker: Main}\nbroadcast: {MAIN: {driver: memory}}")
+    assert config.websockets and config.websockets.broker == "main"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "websockets: {pubsubs: [redis, memory]}\nredis: {addrs: [a]}",
+        "websockets: {path: /ws}",
+        "websockets: {}",
+    ],
+)
+def test_a_file_of_roadrunner_2_3_0_has_one_broker_in_memory(load: Load, text: str) -> None:
+    config = load(text)
+    assert config.broadcast == {"memory": BrokerSection(driver="memory")}
+    assert config.websockets and config.websockets.broker == "memory"
+
+
+def test_pubsubs_beside_broadcast_adds_the_broker_in_memory(load: Load) -> None:
+    config = load("websockets: {pubsubs: [memory]}\nbroadcast: {memory: {driver: memory, config: {x: 1}}}")
+    assert config.broadcast == {"memory": BrokerSection(driver="memory", options={"x": 1})}
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("broadcast: [a]", "broadcast: found a list, accepted: a map of brokers"),
+        (
+            "broadcast: {default: null, driver: redis}",
+            "broadcast.default: found null, accepted: a map with the key driver; check the indentation",
+        ),
+        ("broadcast: {default: {config: {}}}", "broadcast.default.driver: missing, accepted: memory"),
+        ("broadcast: {default: {driver: [a]}}", "broadcast.default.driver: found a list, accepted: memory"),
+        (
+            "broadcast: {default: {driver: redis, config: 5}}",
+            "broadcast.default.config: found 5, accepted: a map of the driver's options",
+        ),
+        (
+            "websockets: {path: /ws}\nbroadcast: {a: {driver: memory}, b: {driver: memory}}",
+            "websockets.broker: missing, accepted: a, b",
+        ),
+        (
+            "websockets: {broker: c}\nbroadcast: {a: {driver: memory}}",
+            'websockets.broker: found "c", accepted: a',
+        ),
+        (
+            "websockets: {broker: c}",
+            'websockets.broker: found "c", accepted: a section of broadcast, which has none',
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_broker_is_said(load: Load, text: str, problem: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(text)
+    assert str(caught.value) == problem

@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from rr_py_ws.config import Config, Finding, Kind, check
+
+Load = Callable[..., Config]
+
+GOOD = """\
+version: "2.7"
+rpc: {listen: "tcp://:6001"}
+server: {command: php worker.php}
+http: {address: ":80", middleware: [websockets]}
+websockets: {broker: main}
+broadcast: {main: {driver: memory, config: {}}}
+"""
+
+
+def found(config: Config, kind: Kind) -> list[str]:
+    return [f"{one.section}: {one.text}" for one in check(config).findings if one.kind is kind]
+
+
+def test_a_good_file_is_explained_section_by_section(load: Load) -> None:
+    config = load(GOOD)
+    assert check(config).text == (
+        f"{config.path}\n"
+        "\nrpc\n"
+        "  used     listens on tcp://:6001\n"
+        "\nserver\n"
+        "  used     workers run `php worker.php`, relay pipes\n"
+        "\nhttp\n"
+        "  used     listens on :80\n"
+        "  differs  only /ws is served, other requests do not reach PHP\n"
+        "\nwebsockets\n"
+        "  used     path /ws, broker main\n"
+        "  used     allowed origins: *\n"
+        "  used     PHP workers decide who may connect and join: 2\n"
+        "\nbroadcast\n"
+        "  used     broker main: memory\n"
+        "\nlogs\n"
+        "  used     development, level debug, to stderr\n"
+        "\nendure\n"
+        "  used     a stop may take 30 s\n"
+        "\ncan be served\n"
+        "errors: 0, warnings: 0, differences from RoadRunner: 1"
+    )
+    assert check(config).ok
+
+
+def test_what_cannot_be_served_is_an_error_in_its_section(load: Load) -> None:
+    report = check(
+        load(GOOD + "http.ssl: {cert: missing.pem, key: missing.pem}\nbroadcast.b: {driver: redis}\n")
+    )
+    errors = [one for one in report.findings if one.kind is Kind.ERROR]
+    assert [one.section for one in errors] == ["http", "http", "broadcast"]
+    assert errors[2] == Finding(
+        "broadcast", Kind.ERROR, 'broadcast.b.driver: found "redis", accepted by this version: memory'
+    )
+    assert not report.ok
+    assert report.text.endswith("cannot be served\nerrors: 3, warnings: 0, differences from RoadRunner: 3")
+
+
+def test_a_section_that_is_not_in_the_file_can_have_an_error(load: Load) -> None:
+    assert found(load(""), Kind.ERROR) == [
+        "websockets: websockets: missing, so there is nothing to serve; see docs/configuration.md"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("more", "warning"),
+    [
+        ("websockets.colour: red", "websockets: websockets.colour: unknown key, ignored"),
+        ("websockets.pool.workers: 1", "websockets: websockets.pool.workers: unknown key, ignored"),
+        ("logs.channels.rpc.colour: 1", "logs: logs.channels.rpc.colour: unknown key, ignored"),
+        ("http.adress: ':1'", "http: http.adress: unknown key, ignored"),
+        ("colour: red", "colour: unknown section, ignored"),
+        (
+            "server.relay_timeout: 60",
+            "server: server.relay_timeout: a bare number is nanoseconds; did you mean 60s?",
+        ),
+        (
+            "logs.level: loud",
+            "logs: logs.level: loud is unknown and ignored; "
+            "known: debug, info, warn, error, dpanic, panic, fatal",
+        ),
+        (
+            "logs.channels.rpc.mode: loud",
+            "logs: logs.channels.rpc.mode: loud is unknown and ignored; "
+            "known: development, production, raw, none, off",
+        ),
+        (
+            "websockets.authorize: none",
+            "websockets: authorize is none: everybody may connect and join every topic",
+        ),
+        (
+            "websockets.authorize_timeout: 10s",
+            "websockets: authorize_timeout: clients may give up after 10 s without an answer",
+        ),
+    ],
+)
+def test_a_likely_mistake_is_a_warning(load: Load, more: str, warning: str) -> None:
+    report = load(f"{GOOD}{more}\n")
+    assert found(report, Kind.WARNING) == [warning]
+    assert check(report).ok
+
+
+def test_without_an_rpc_section_nobody_can_publish(load: Load) -> None:
+    assert found(load(GOOD.replace("rpc:", "old:")), Kind.WARNING) == [
+        "rpc: missing: nobody can publish",
+        "old: unknown section, ignored",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("more", "ignored"),
+    [
+        (
+            "http.pool: {num_workers: 2}",
+            "http: http.pool: for HTTP requests to PHP, which this program does not serve",
+        ),
+        (
+            "http.middleware: [websockets, gzip, cache]",
+            "http: http.middleware: gzip, cache: for requests to PHP",
+        ),
+        (
+            "websockets.pool.command: x",
+            "websockets: websockets.pool.command: "
+            "RoadRunner's websockets ignores it too; server.command is used",
+        ),
+        (
+            "logs.err_output: x",
+            "logs: logs.err_output: RoadRunner 2.x does not read it either; errorOutput is the key",
+        ),
+        ("endure.log_level: error", "endure: endure.log_level: for RoadRunner's plugin container"),
+        ("jobs: {consume: []}", "jobs: a section of another RoadRunner plugin"),
+        ("redis: {db: 1}", "redis: no broker uses it"),
+        ("status: ", "status: no value, so it is the same as absent"),
+        ("metrics: {}", "metrics: this version serves no metrics"),
+        ("websockets.address: ':81'", "http: http.address and http.ssl: websockets.address is used instead"),
+        ("websockets.rpc.listen: 'tcp://:1'", "rpc: rpc.listen: websockets.rpc.listen is used instead"),
+        ("websockets.authorize: none", "server: authorize is none, so no workers are started"),
+    ],
+)
+def test_what_is_ignored_has_a_reason(load: Load, more: str, ignored: str) -> None:
+    assert found(load(f"{GOOD}{more}\n"), Kind.IGNORED) == [ignored]
+
+
+@pytest.mark.parametrize(
+    ("more", "difference"),
+    [
+        (
+            "http.middleware: [gzip]",
+            "http: http.middleware does not list websockets: RoadRunner would not serve it",
+        ),
+        (
+            "websockets.allowed_origin: [a, b]",
+            "websockets: allowed_origin has several values: RoadRunner takes one",
+        ),
+        ("websockets.broker: Main", "websockets: broker Main is in upper case: RoadRunner would not find it"),
+        ("websockets.ping.interval: 5s", "websockets: RoadRunner ignores these keys: ping"),
+        ("broadcast.b: {driver: memory, config: {}}", "broadcast: also started, RoadRunner would not: b"),
+    ],
+)
+def test_what_differs_from_roadrunner_is_said(load: Load, more: str, difference: str) -> None:
+    usual = found(load(GOOD), Kind.DIFFERS)
+    assert [text for text in found(load(f"{GOOD}{more}\n"), Kind.DIFFERS) if text not in usual] == [
+        difference
+    ]
+
+
+def test_a_version_that_is_a_number_differs(load: Load) -> None:
+    text = GOOD.replace('"2.7"', "2.7")
+    assert "version: RoadRunner 2.7 and later want it in quotes" in found(load(text), Kind.DIFFERS)
+
+
+def test_a_broker_without_config_differs(load: Load) -> None:
+    """The file of spiral/roadrunner-broadcast's first README, which RoadRunner 2.5 and later refuse."""
+    text = GOOD.replace(", config: {}", "")
+    difference = "broadcast: main has no config: RoadRunner 2.5 and later refuse that"
+    assert difference in found(load(text), Kind.DIFFERS)
+    assert difference not in found(load(f"{text}main: {{}}\n"), Kind.DIFFERS)
+
+
+def test_a_file_of_roadrunner_2_3_0_differs(load: Load) -> None:
+    config = load("websockets: {pubsubs: [memory]}\nhttp: {address: ':80', middleware: [websockets]}")
+    assert "websockets: no broker, as in RoadRunner 2.3.0: memory is used; later versions refuse" in found(
+        config, Kind.DIFFERS
+    )
+    assert "websockets: websockets.pubsubs: RoadRunner 2.x reads it and never uses it" in found(
+        config, Kind.IGNORED
+    )
+
+
+def test_a_global_section_that_a_broker_uses_is_used(load: Load) -> None:
+    config = load("broadcast: {a: {driver: redis}, b: {driver: redis}}\nredis: {db: 1}\n")
+    assert "redis: options of broker a, b" in found(config, Kind.USED)
+
+
+@pytest.mark.parametrize(
+    ("text", "used"),
+    [
+        ("websockets.address: ':81'", "websockets: listens on :81"),
+        ("http.ssl: {address: ':443', cert: a, key: b}", "http: listens on :443 with TLS"),
+        (
+            "websockets.pool.debug: true",
+            "websockets: PHP workers decide who may connect and join: one for each request",
+        ),
+        ("logs.mode: none", "logs: nothing is logged"),
+        (
+            "logs: {output: a.log, channels: {rpc: {}}}",
+            "logs: development, level debug, to a.log, own rules for rpc",
+        ),
+        ("logs.file_logger_options.log_output: b.log", "logs: development, level debug, to b.log"),
+        ("endure.grace_period: 1m30s", "endure: a stop may take 90 s"),
+    ],
+)
+def test_what_is_used_is_said(load: Load, text: str, used: str) -> None:
+    assert used in found(load(f"{GOOD}{text}\n"), Kind.USED)

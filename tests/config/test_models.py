@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from rr_py_ws.config import RPC, Config, Logs, OwnRPC, Ping, Pool, WebSockets
+from rr_py_ws.config.models import FROM_FILE
+
+
+def test_models_built_by_hand_take_typed_values_as_they_are() -> None:
+    assert Ping(interval=1.5).interval == 1.5
+    assert WebSockets(broker="a", pool=Pool(num_workers=3)).pool.num_workers == 3
+    with pytest.raises(ValidationError):
+        Ping(interval="1.5s")  # type: ignore[arg-type]
+
+
+def test_from_a_file_the_same_model_decodes() -> None:
+    assert Ping.model_validate({"interval": "1.5s"}, context=FROM_FILE) == Ping(interval=1.5)
+
+
+def test_models_are_frozen() -> None:
+    with pytest.raises(ValidationError):
+        Ping().interval = 1.0  # type: ignore[misc]
+
+
+def test_a_pool_that_is_present_has_a_worker_for_each_processor_and_an_absent_one_has_two() -> None:
+    processors = len(os.sched_getaffinity(0))
+    assert Pool.model_validate({}, context=FROM_FILE).num_workers == processors
+    assert Pool.model_validate({"num_workers": 0}, context=FROM_FILE).num_workers == processors
+    assert WebSockets.model_validate({"pool": None}, context=FROM_FILE).pool.num_workers == 2
+
+
+def test_the_log_level_and_encoding_follow_the_mode() -> None:
+    """RoadRunner's `logs` starts at debug in every mode, a channel at its mode's level."""
+    logs = Logs.model_validate(
+        {"mode": "Production", "channels": {"rpc": {"mode": "raw"}, "http": {"mode": "loud"}, "app": None}},
+        context=FROM_FILE,
+    )
+    assert (logs.level, logs.encoding) == ("debug", "json")
+    assert (logs.channels["rpc"].level, logs.channels["rpc"].encoding) == ("info", "console")
+    assert (logs.channels["http"].mode, logs.channels["http"].level) == ("development", "debug")
+    assert "app" not in logs.channels
+
+
+def test_an_unknown_log_level_is_ignored_and_a_known_one_may_have_any_case() -> None:
+    assert Logs(level="verbose").level == "debug"  # type: ignore[arg-type]
+    assert Logs(level="WARN").level == "warn"  # type: ignore[arg-type]
+
+
+def test_the_rpc_listener_is_our_own_when_one_is_named() -> None:
+    path = Path(".rr.yaml")
+    own = WebSockets(rpc=OwnRPC(listen="tcp://:2"))
+    assert Config(path=path).rpc_listen is None
+    assert Config(path=path, websockets=WebSockets()).rpc_listen is None
+    assert Config(path=path, rpc=RPC(listen="tcp://:1")).rpc_listen == "tcp://:1"
+    assert Config(path=path, rpc=RPC(listen="tcp://:1"), websockets=own).rpc_listen == "tcp://:2"
