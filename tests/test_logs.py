@@ -23,7 +23,7 @@ from rr_py_ws.config import Channel, FileLoggerOptions, Logs
 from rr_py_ws.errors import ConfigError
 from rr_py_ws.logs import loggers
 from rr_py_ws.logs.outputs import RotatingFileOutput, StreamOutput
-from rr_py_ws.logs.render import MAX_ITEMS, MAX_TEXT, Renderer
+from rr_py_ws.logs.render import FULL, Renderer
 
 LEVELS = ("debug", "info", "warning", "error")
 PERMITTED = {
@@ -141,10 +141,11 @@ def test_any_value_becomes_json() -> None:
 
 
 def test_long_values_are_cut_and_say_so() -> None:
-    record = json.loads(render("production", True, "m" * (MAX_TEXT + 5), topics=["t"] * (MAX_ITEMS + 3)))
+    record = json.loads(render("production", True, "m" * (FULL.text + 5), topics=["t"] * (FULL.items + 3)))
+    assert json.loads(render("raw", True, map=dict.fromkeys(range(200))))["map"]["..."] == "100 more"
     assert record["msg"].endswith("m... (5 more characters)")
-    assert len(record["topics"]) == MAX_ITEMS + 1 and record["topics"][-1] == "... (3 more)"
-    assert len(render("production", True, data=b"\xff" * 10**6)) < 5 * MAX_TEXT
+    assert len(record["topics"]) == FULL.items + 1 and record["topics"][-1] == "... (3 more)"
+    assert len(render("production", True, data=b"\xff" * 10**6)) < 3 * FULL.text
 
 
 UNSAFE = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -158,7 +159,7 @@ def test_no_value_breaks_a_line_or_reaches_the_terminal(mode: str, text: str | b
         line = render(mode, json_form, text, field=text, list=[text], map={key: text})
         assert line.endswith("\n")
         assert not UNSAFE.search(line[:-1])
-        if json_form and isinstance(text, str) and len(text) < MAX_TEXT:
+        if json_form and isinstance(text, str) and len(text) < FULL.text:
             assert "\t" not in line
             assert json.loads(line)["field"] == text
 
@@ -398,7 +399,7 @@ def test_file_logger_options_replace_output_and_write_json(tmp_path: Path) -> No
     )
     log = logs.get_logger("app")
     for _ in range(70):
-        log.info("x" * MAX_TEXT)
+        log.info("x" * FULL.text)
     assert not unused.exists()
     logs.shutdown()
     backups = [file for file in path.parent.iterdir() if file != path]
@@ -444,6 +445,15 @@ def test_a_limited_logger_writes_the_number_of_suppressed_events(
     records = lines(path)
     assert [record["number"] for record in records] == [*range(10), 12]
     assert records[-1]["suppressed"] == 2 and "suppressed" not in records[0]
+
+
+def test_a_limited_logger_cuts_what_a_peer_may_have_made_long(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    logs.setup(to_file(path))
+    logs.get_limited("one more channel").warning("bad", data=b"x" * 10_000, topics=["t" * 10_000] * 1000)
+    [record] = lines(path)
+    assert record["data"] == "x" * 512 + "... (9488 more characters)"
+    assert len(record["topics"]) == 11 and path.stat().st_size < 8000
 
 
 def test_events_below_the_level_do_not_use_up_the_allowance(tmp_path: Path) -> None:

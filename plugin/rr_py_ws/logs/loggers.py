@@ -14,7 +14,7 @@ import structlog
 from rr_py_ws.errors import ConfigError
 from rr_py_ws.logs.limiter import Limiter
 from rr_py_ws.logs.outputs import FileOutput, Output, RotatingFileOutput, StreamOutput
-from rr_py_ws.logs.render import Renderer
+from rr_py_ws.logs.render import BRIEF, FULL, Limits, Renderer
 
 if TYPE_CHECKING:
     from rr_py_ws.config import Channel, FileLoggerOptions, Logs
@@ -58,8 +58,8 @@ class _Route:
     line_ending: str
     outputs: tuple[Output, ...]
 
-    def emitters(self, channel: str) -> dict[str, Emit]:
-        """Make the four methods of the channel's logger."""
+    def emitters(self, channel: str, limits: Limits) -> dict[str, Emit]:
+        """Make the four methods of a logger of the channel."""
         bound = structlog.wrap_logger(
             _Writer(self.outputs),
             processors=[
@@ -70,6 +70,7 @@ class _Route:
                     self.json,
                     colour=all(output.terminal for output in self.outputs),
                     line_ending=self.line_ending,
+                    limits=limits,
                 ),
             ],
             wrapper_class=structlog.make_filtering_bound_logger(self.level),
@@ -128,9 +129,10 @@ def get_logger(channel: str) -> Logger:
 
 
 def get_limited(channel: str) -> Logger:
-    """Return the channel's logger for events that a peer can trigger: 10 of each in 10 seconds.
+    """Return the channel's logger for events that a peer can trigger: 10 of each in 10 seconds, briefly.
 
-    The first one written after a pause says how many were not, as the field `suppressed`.
+    The first one written after a pause says how many were not, as the field `suppressed`. Texts are cut at
+    512 characters, lists at 10 items (16,384 and 100 in the other logger).
     """
     if channel not in _limited:
         _limited[channel] = (Logger(), Limiter())
@@ -174,13 +176,13 @@ def _install(setup: _Setup) -> None:
 
 
 def _connect(channel: str) -> None:
-    emitters = _current.routes.get(channel, _current.main).emitters(channel)
+    route = _current.routes.get(channel, _current.main)
     if channel in _plain:
-        for method, emit in emitters.items():
+        for method, emit in route.emitters(channel, FULL).items():
             setattr(_plain[channel], method, emit)
     if channel in _limited:
         logger, limiter = _limited[channel]
-        for method, emit in emitters.items():
+        for method, emit in route.emitters(channel, BRIEF).items():
             setattr(logger, method, emit if emit is _discard else partial(_emit_limited, limiter, emit))
 
 
@@ -241,19 +243,21 @@ class _Opener:
 
 
 class _Bridge(logging.Handler):
-    """Takes records of the standard `logging` into the channel `app`, rate limited."""
+    """Takes records of the standard `logging` into the channel `app`, rate limited, tracebacks in full."""
+
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self._limiter = Limiter()
 
     def emit(self, record: logging.LogRecord) -> None:
-        log = get_limited("app")
+        log = get_logger("app")
         write = log.error if record.levelno >= logging.ERROR else log.warning
         try:
             text = record.getMessage()
         except Exception:  # a library's wrong format string is no reason to fail
             text = str(record.msg)
-        if record.exc_info:
-            write(text, source=record.name, exc_info=record.exc_info)
-        else:
-            write(text, source=record.name)
+        failure = {"exc_info": record.exc_info} if record.exc_info else {}
+        _emit_limited(self._limiter, write, text, source=record.name, **failure)
 
 
 _BRIDGE = _Bridge(logging.WARNING)

@@ -15,10 +15,8 @@ from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
-MAX_TEXT = 16 * 1024
-MAX_ITEMS = 100
 _MAX_DEPTH = 5
 
 # C0, DEL, C1, line and paragraph separators, direction marks, lone surrogates.
@@ -31,6 +29,22 @@ _LEVEL_NAMES = {"warning": "warn"}  # zap's word
 _NAME_WIDTH = 12
 
 
+class Limits(NamedTuple):
+    """How much of a value is written.
+
+    Attributes:
+        text: characters of the message, and of each text in a field.
+        items: of each list and map.
+    """
+
+    text: int
+    items: int
+
+
+FULL = Limits(16 * 1024, 100)
+BRIEF = Limits(512, 10)  # where a peer decides how often
+
+
 @dataclass(frozen=True, slots=True)
 class Renderer:
     """Renders the events of one channel; the last structlog processor.
@@ -41,6 +55,7 @@ class Renderer:
         json: an object instead of text.
         colour: colour level and name (a terminal reads it).
         line_ending: closes each line.
+        limits: what is longer is cut, and says so.
         clock: Unix time in seconds.
     """
 
@@ -49,13 +64,14 @@ class Renderer:
     json: bool
     colour: bool = False
     line_ending: str = "\n"
+    limits: Limits = FULL
     clock: Callable[[], float] = time.time
 
     def __call__(self, _logger: object, method: str, event: MutableMapping[str, Any]) -> bytes:
         """Render; never fails, whatever the values are."""
-        message = _shorten(_text(event.pop("event", "")))
+        message = _text(event.pop("event", ""), self.limits.text)
         head = self._head(_LEVEL_NAMES.get(method, method))
-        fields = {str(key): _plain(value) for key, value in event.items()}
+        fields = {str(key): _plain(value, self.limits) for key, value in event.items()}
         line = self._as_json(head, message, fields) if self.json else self._as_text(head, message, fields)
         return (line + self.line_ending).encode()
 
@@ -107,45 +123,41 @@ def _visible(match: re.Match[str]) -> str:
     return _SHORT.get(character) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")
 
 
-def _plain(value: object, depth: int = 0) -> Any:
+def _plain(value: object, limits: Limits, depth: int = 0) -> Any:
     """Make a value JSON can carry; deep or unknown things become text."""
     match value:
         case None | bool():
             return value
         case int():
-            return value if -(2**63) <= value < 2**64 else _text(value)
+            return value if -(2**63) <= value < 2**64 else _text(value, limits.text)
         case float():
             return value if math.isfinite(value) else str(value)
         case timedelta():
             return value.total_seconds()
         case dict() if depth < _MAX_DEPTH:
-            items = islice(value.items(), MAX_ITEMS)
-            return {_shorten(_text(key)): _plain(item, depth + 1) for key, item in items}
+            items = islice(value.items(), limits.items)
+            shown = {_text(key, limits.text): _plain(item, limits, depth + 1) for key, item in items}
+            more = len(value) - limits.items
+            return shown | {"...": f"{more} more"} if more > 0 else shown
         case list() | tuple() | set() | frozenset() if depth < _MAX_DEPTH:
-            listed = [_plain(item, depth + 1) for item in islice(value, MAX_ITEMS)]
-            more = len(value) - MAX_ITEMS
+            listed = [_plain(item, limits, depth + 1) for item in islice(value, limits.items)]
+            more = len(value) - limits.items
             return [*listed, f"... ({more} more)"] if more > 0 else listed
         case _:
-            return _shorten(_text(value))
+            return _text(value, limits.text)
 
 
-def _text(value: object) -> str:
-    match value:
-        case str():
-            return value
-        case bytes() | bytearray():
-            return bytes(value[:MAX_TEXT]).decode("utf-8", "backslashreplace")
-    try:
-        text = str(value)
-    except Exception:  # a broken __str__, an int with more digits than str() converts
-        text = ""
-    return text or type(value).__name__
-
-
-def _shorten(text: str) -> str:
-    if len(text) <= MAX_TEXT:
-        return text
-    return f"{text[:MAX_TEXT]}... ({len(text) - MAX_TEXT} more characters)"
+def _text(value: object, limit: int) -> str:
+    if isinstance(value, str):
+        text = value
+    elif isinstance(value, bytes | bytearray):
+        text = value.decode("utf-8", "backslashreplace")
+    else:
+        try:
+            text = str(value) or type(value).__name__
+        except Exception:  # a broken __str__, an int with more digits than str() converts
+            text = type(value).__name__
+    return text if len(text) <= limit else f"{text[:limit]}... ({len(text) - limit} more characters)"
 
 
 def _paint(text: str, colour: int, on: bool) -> str:
