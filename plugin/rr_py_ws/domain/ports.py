@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from rr_py_ws.domain.hub import Subscriber
 from rr_py_ws.wire.access import AccessRequest, Verdict
 
 
@@ -33,7 +34,9 @@ class Broker(Protocol):
         """
 
     def subscribe(self, topics: Sequence[str]) -> Awaitable[None] | None:
-        """Ask for messages of topics that this node did not want so far; None when they flow already.
+        """Make sure that messages of these topics arrive here; None when they do already.
+
+        Called for every join, also for topics that somebody on this node is in.
 
         Raises (now, or from the awaitable):
             BrokerError: the topics cannot be subscribed.
@@ -47,13 +50,43 @@ class Broker(Protocol):
 
 
 class Authorizer(Protocol):
-    """Decides who may connect and join. Fails closed: never raises, a failure is a refusal."""
+    """Decides who may connect and join. Fails closed: never raises, a failure is a refusal.
+
+    Attributes:
+        reads_requests: False when it does not look at requests; it is then given `NO_REQUEST`.
+    """
+
+    reads_requests: bool
 
     def connect(self, request: AccessRequest) -> Verdict | Awaitable[Verdict]:
         """Decide about a handshake."""
 
     def join(self, request: AccessRequest, topics: Sequence[str]) -> Verdict | Awaitable[Verdict]:
         """Decide about a join command of the connection that was made by `request`."""
+
+
+class Subscriptions(Protocol):
+    """What a client's session needs to join and leave topics.
+
+    `broker` is the name of a `broadcast` section; any other text means the default broker.
+    """
+
+    def join(self, subscriber: Subscriber, broker: str, topics: Sequence[str]) -> Awaitable[None] | None:
+        """Subscribe; None when the topics' messages reach the subscriber from now on.
+
+        Raises (now, or from the awaitable):
+            BrokerError: the subscriber is in none of the topics that it was not in before.
+        """
+
+    def leave(self, subscriber: Subscriber, broker: str, topics: Sequence[str]) -> None:
+        """Unsubscribe; topics that the subscriber is not in are left alone.
+
+        Raises:
+            BrokerError: the subscriber is still in the topics.
+        """
+
+    def leave_all(self, subscriber: Subscriber) -> None:
+        """Unsubscribe from everything; the connection is gone. Does not fail."""
 
 
 class Publisher(Protocol):

@@ -1,0 +1,39 @@
+"""The broker of a single node: a published message is accepted and delivered at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from rr_py_ws.errors import BrokerError
+
+
+class MemoryBroker:
+    """Implements the port `Broker` without anything outside this process.
+
+    Nothing is kept: a topic without subscribers on this node costs one dictionary look-up.
+    """
+
+    def __init__(self) -> None:
+        self._on_message: Callable[[str, bytes], None] = _not_running
+
+    async def start(self, on_message: Callable[[str, bytes], None]) -> None:
+        """See `Broker.start`."""
+        self._on_message = on_message
+
+    def publish(self, topic: str, payload: bytes) -> None:
+        """See `Broker.publish`."""
+        self._on_message(topic, payload)
+
+    def subscribe(self, topics: Sequence[str]) -> None:
+        """See `Broker.subscribe`: nothing to ask anybody for."""
+
+    def unsubscribe(self, topics: Sequence[str]) -> None:
+        """See `Broker.unsubscribe`."""
+
+    async def close(self) -> None:
+        """See `Broker.close`."""
+        self._on_message = _not_running
+
+
+def _not_running(topic: str, payload: bytes) -> None:
+    raise BrokerError("the memory broker is not running")

@@ -1,0 +1,105 @@
+"""Server pings for all connections with one timer.
+
+Every connection is pinged once per `interval`, also one that talks: what the server sends is what keeps idle
+proxies from closing. When nothing at all was heard for `timeout` after a ping, the peer is given up.
+Browsers answer pings by themselves. All waits of one kind are equally long, so a few queues in insertion
+order replace a timer per connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import takewhile
+from typing import Protocol
+
+_TICK = 0.5
+
+
+class Peer(Protocol):
+    """A connection, as keep-alive sees it.
+
+    Attributes:
+        heard: set by the connection whenever anything arrives.
+    """
+
+    heard: bool
+
+    def ping(self) -> None:
+        """Send a ping."""
+
+    def give_up(self) -> None:
+        """The peer is gone; end the connection without waiting for it."""
+
+
+class _Wait:
+    """Peers that all wait equally long, in the order in which their time comes."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._deadlines: dict[Peer, float] = {}
+
+    def add(self, peer: Peer, now: float) -> None:
+        self._deadlines[peer] = now + self._seconds
+
+    def discard(self, peer: Peer) -> None:
+        self._deadlines.pop(peer, None)
+
+    def take_due(self, now: float) -> list[Peer]:
+        due = list(takewhile(lambda peer: self._deadlines[peer] <= now, self._deadlines))
+        for peer in due:
+            del self._deadlines[peer]
+        return due
+
+
+class KeepAlive:
+    """Pings peers until they are discarded.
+
+    Args:
+        interval: seconds between pings; 0 turns keep-alive off.
+        timeout: seconds that a peer has to send anything after a ping.
+    """
+
+    def __init__(self, interval: float, timeout: float) -> None:
+        self._interval = interval
+        self._tick_length = min(_TICK, interval / 4, timeout / 4)
+        self._new = _Wait(interval)
+        self._pinged = _Wait(timeout)
+        self._answered = _Wait(max(0.0, interval - timeout))
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Begin to watch."""
+        if self._interval:
+            self._schedule()
+
+    def stop(self) -> None:
+        """Ping nobody any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def add(self, peer: Peer) -> None:
+        """Watch a new peer."""
+        if self._interval:
+            self._new.add(peer, asyncio.get_running_loop().time())
+
+    def discard(self, peer: Peer) -> None:
+        """Forget a peer."""
+        for wait in (self._new, self._pinged, self._answered):
+            wait.discard(peer)
+
+    def _schedule(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(self._tick_length, self._tick)
+
+    def _tick(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for peer in self._pinged.take_due(now):
+            if peer.heard:
+                self._answered.add(peer, now)
+            else:
+                peer.give_up()
+        for peer in (*self._new.take_due(now), *self._answered.take_due(now)):
+            peer.heard = False
+            self._pinged.add(peer, now)
+            peer.ping()
+        self._schedule()

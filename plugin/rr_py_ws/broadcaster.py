@@ -1,0 +1,117 @@
+"""Where brokers and hubs meet: one channel for each `broadcast` section.
+
+A publish goes to the broker; what the broker hands back goes to the hub of the same section and so to this
+node's subscribers. Memory and Redis take the same road. The name of a section selects it; any other name
+(old clients send `memory`) means the default.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from rr_py_ws.domain.hub import Hub, Subscriber
+from rr_py_ws.domain.ports import Broker
+from rr_py_ws.errors import BrokerError
+
+
+class Broadcaster:
+    """Implements the ports `Publisher` and `Subscriptions`.
+
+    Args:
+        brokers: section name -> broker; started and closed here.
+        default: name of the section that other names mean.
+        schedule: see `Hub`.
+    """
+
+    def __init__(
+        self,
+        brokers: Mapping[str, Broker],
+        default: str,
+        schedule: Callable[[Callable[[], None]], object],
+    ) -> None:
+        self._brokers = dict(brokers)
+        self._hubs = {name: Hub(schedule) for name in brokers}
+        self._default = default
+
+    async def start(self) -> None:
+        """Start every broker.
+
+        Raises:
+            BrokerError: one cannot start; the text names its section.
+        """
+        for name, broker in self._brokers.items():
+            try:
+                await broker.start(self._hubs[name].publish)
+            except BrokerError as error:
+                raise BrokerError(f"broadcast.{name}: {error}") from error
+
+    async def close(self) -> None:
+        """Write what is queued and close every broker."""
+        self.flush()
+        for broker in self._brokers.values():
+            await broker.close()
+
+    def flush(self) -> None:
+        """Write what is queued for this node's subscribers."""
+        for hub in self._hubs.values():
+            hub.flush()
+
+    def hub(self, broker: str = "") -> Hub:
+        """Return the hub of a section, or of the default one."""
+        return self._hubs[self._name(broker)]
+
+    def publish(self, broker: str, topics: Sequence[str], payload: bytes) -> Awaitable[None] | None:
+        """See `Publisher.publish`."""
+        publish = self._brokers[self._name(broker)].publish
+        if len(topics) == 1 and topics[0]:
+            return publish(topics[0], payload)
+        later = [waiting for topic in topics if topic and (waiting := publish(topic, payload)) is not None]
+        return _all(later) if later else None
+
+    def join(self, subscriber: Subscriber, broker: str, topics: Sequence[str]) -> Awaitable[None] | None:
+        """See `Subscriptions.join`."""
+        name = self._name(broker)
+        added = self._hubs[name].subscribe(subscriber, topics)
+        try:
+            waiting = self._brokers[name].subscribe(topics)
+        except BrokerError:
+            self._leave(subscriber, name, added)
+            raise
+        return None if waiting is None else self._confirm(waiting, subscriber, name, added)
+
+    def leave(self, subscriber: Subscriber, broker: str, topics: Sequence[str]) -> None:
+        """See `Subscriptions.leave`."""
+        self._leave(subscriber, self._name(broker), topics)
+
+    def leave_all(self, subscriber: Subscriber) -> None:
+        """See `Subscriptions.leave_all`."""
+        for name, hub in self._hubs.items():
+            self._unsubscribe(name, hub.unsubscribe_all(subscriber))
+
+    def _name(self, broker: str) -> str:
+        return broker if broker in self._brokers else self._default
+
+    async def _confirm(
+        self, waiting: Awaitable[None], subscriber: Subscriber, name: str, added: Sequence[str]
+    ) -> None:
+        """Wait for the broker; take the topics back when it fails, or when nobody waits any more."""
+        try:
+            await waiting
+        except BaseException:
+            self._leave(subscriber, name, added)
+            raise
+
+    def _leave(self, subscriber: Subscriber, name: str, topics: Sequence[str]) -> None:
+        self._unsubscribe(name, self._hubs[name].unsubscribe(subscriber, topics))
+
+    def _unsubscribe(self, name: str, emptied: Sequence[str]) -> None:
+        if emptied:
+            self._brokers[name].unsubscribe(emptied)
+
+
+async def _all(waiting: Sequence[Awaitable[None]]) -> None:
+    """Wait for all; then raise the first error, if any. What was accepted stays published."""
+    for result in await asyncio.gather(*waiting, return_exceptions=True):
+        if isinstance(result, BaseException):
+            raise result

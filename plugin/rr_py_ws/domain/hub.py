@@ -1,0 +1,173 @@
+"""Who on this node is in which topic, and the fan-out of one loop turn.
+
+A publish is encoded once for each encoding in use and kept until the end of the turn. The flush then joins
+what belongs together and writes once per connection: under load, one system call carries many messages.
+Order is that of the publishes, over all topics of the hub.
+
+The hub never waits and calls nothing that waits, so it needs no lock. A subscriber whose write fails is told
+and skipped; nobody else notices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+from rr_py_ws.wire.push import Encoding
+
+
+class Subscriber(Protocol):
+    """A connection, as the hub sees it. Compared by identity.
+
+    Attributes:
+        encoding: the form in which it gets pushes; fixed while it is subscribed.
+        write: takes whole frames, never blocks. May be replaced between calls.
+    """
+
+    encoding: Encoding
+    write: Callable[[bytes], None]
+
+    def write_failed(self, error: Exception) -> None:
+        """`write` raised; the subscriber should go away soon, but not during this call."""
+
+
+_Group = dict[Subscriber, None]
+
+
+class Hub:
+    """The subscriptions of one broker on this node.
+
+    Args:
+        schedule: calls its argument once, after the current loop turn (`loop.call_soon`).
+    """
+
+    def __init__(self, schedule: Callable[[Callable[[], None]], object]) -> None:
+        self._schedule = schedule
+        self._topics: dict[str, dict[Encoding, _Group]] = {}
+        self._joined: dict[Subscriber, set[str]] = {}
+        self._turn: list[tuple[_Group, bytes]] = []
+
+    def __contains__(self, topic: str) -> bool:
+        """Whether anybody on this node is in the topic."""
+        return topic in self._topics
+
+    def __len__(self) -> int:
+        """Return the number of topics with a subscriber."""
+        return len(self._topics)
+
+    def subscribers(self, topic: str) -> int:
+        """Return how many connections are in the topic."""
+        return sum(map(len, self._topics.get(topic, {}).values()))
+
+    def subscribe(self, subscriber: Subscriber, topics: Iterable[str]) -> list[str]:
+        """Add a subscriber to topics and return those it was not in before.
+
+        Messages published before this call do not reach it.
+        """
+        self.flush()
+        encoding = subscriber.encoding
+        joined = self._joined.setdefault(subscriber, set())
+        added = []
+        for topic in topics:
+            if topic not in joined:
+                joined.add(topic)
+                added.append(topic)
+                self._topics.setdefault(topic, {}).setdefault(encoding, {})[subscriber] = None
+        if not joined:
+            del self._joined[subscriber]
+        return added
+
+    def unsubscribe(self, subscriber: Subscriber, topics: Iterable[str]) -> list[str]:
+        """Remove a subscriber from topics and return those that nobody is in any more.
+
+        Topics that it is not in are left alone. Messages published before this call still reach it.
+        """
+        self.flush()
+        joined = self._joined.get(subscriber)
+        if joined is None:
+            return []
+        left = joined.intersection(topics)
+        joined -= left
+        if not joined:
+            del self._joined[subscriber]
+        return self._remove(subscriber, left)
+
+    def unsubscribe_all(self, subscriber: Subscriber) -> list[str]:
+        """Remove a subscriber from everything and return the topics that nobody is in any more."""
+        return self._remove(subscriber, self._joined.pop(subscriber, ()))
+
+    def _remove(self, subscriber: Subscriber, topics: Iterable[str]) -> list[str]:
+        emptied = []
+        for topic in topics:
+            groups = self._topics[topic]
+            group = groups[subscriber.encoding]
+            del group[subscriber]
+            if not group:
+                del groups[subscriber.encoding]
+                if not groups:
+                    del self._topics[topic]
+                    emptied.append(topic)
+        return emptied
+
+    def publish(self, topic: str, payload: bytes) -> None:
+        """Queue a message for everybody who is in the topic now; it is written when the turn ends."""
+        groups = self._topics.get(topic)
+        if groups is None:
+            return
+        turn = self._turn
+        if not turn:
+            self._schedule(self.flush)
+        for encoding, group in groups.items():
+            turn.append((group, encoding.push(topic, payload)))
+
+    def flush(self) -> None:
+        """Write what the turn has gathered."""
+        turn = self._turn
+        if not turn:
+            return
+        self._turn = []
+        runs = _runs(turn)
+        if len(runs) == 1:
+            group, frames = runs[0]
+            _write_all(group, frames)
+        else:
+            _write_interleaved(runs)
+
+
+def _runs(turn: Sequence[tuple[_Group, bytes]]) -> list[tuple[_Group, bytes]]:
+    """Join consecutive frames for the same group."""
+    runs: list[tuple[_Group, bytes]] = []
+    current: _Group = turn[0][0]
+    frames: list[bytes] = []
+    for group, frame in turn:
+        if group is not current:
+            runs.append((current, frames[0] if len(frames) == 1 else b"".join(frames)))
+            current, frames = group, []
+        frames.append(frame)
+    runs.append((current, frames[0] if len(frames) == 1 else b"".join(frames)))
+    return runs
+
+
+def _write_interleaved(runs: Sequence[tuple[_Group, bytes]]) -> None:
+    """Write runs whose groups may overlap: per subscriber in order, in one write."""
+    pending: dict[Subscriber, list[bytes]] = {}
+    for group, frames in runs:
+        for subscriber in group:
+            waiting = pending.get(subscriber)
+            if waiting is None:
+                pending[subscriber] = [frames]
+            else:
+                waiting.append(frames)
+    for subscriber, parts in pending.items():
+        try:
+            subscriber.write(parts[0] if len(parts) == 1 else b"".join(parts))
+        except Exception as error:
+            subscriber.write_failed(error)
+
+
+def _write_all(group: _Group, frames: bytes) -> None:
+    for subscriber in group:
+        try:
+            subscriber.write(frames)
+        except Exception as error:
+            subscriber.write_failed(error)
