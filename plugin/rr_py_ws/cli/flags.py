@@ -91,7 +91,7 @@ def _global_flags() -> list[click.Option]:
             text="Log level debug, asyncio's debug mode, details of unexpected errors."
             " (RoadRunner's profiler on :6061 has no counterpart.)",
         ),
-        option("-s", "--silent", is_flag=True, text="serve, reset, publish: say nothing but errors."),
+        option("-s", "--silent", is_flag=True, text="serve, stop, reset, publish: say nothing but errors."),
         option("-p", "--pid", is_flag=True, text="serve: keep the process id in the file .pid."),
         option("-f", "--force", is_flag=True, text="stop: do not let the server finish its work."),
         click.Option(
@@ -116,12 +116,12 @@ class Command(click.Command):
         examples: Sequence[str] = (),
         **kwargs: Any,
     ) -> None:
-        self._own = params or []
+        self.own_params = params or []
         self.examples = examples
         settings = {"help_option_names": ["-h", "--help"]}
         super().__init__(
             name,
-            params=[*self._own, *_global_flags()],
+            params=[*self.own_params, *_global_flags()],
             context_settings=settings,
             options_metavar="[FLAGS]",
             **kwargs,
@@ -133,8 +133,8 @@ class Command(click.Command):
             with formatter.section("Examples"):
                 for example in self.examples:
                     formatter.write(f"  {example}\n")
-        inherited = [param for param in self.get_params(ctx) if param not in self._own]
-        for title, params in (("Flags", self._own), ("Global flags", inherited)):
+        inherited = [param for param in self.get_params(ctx) if param not in self.own_params]
+        for title, params in (("Flags", self.own_params), ("Global flags", inherited)):
             records = [record for param in params if (record := param.get_help_record(ctx))]
             if records:
                 with formatter.section(title):
