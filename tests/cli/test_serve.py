@@ -1,0 +1,112 @@
+"""What `serve` does around the server; the server itself has its end-to-end tests."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+import rr_py_ws
+from program import one_error_line
+from rr_py_ws import logs
+from rr_py_ws.cli.entry import run
+from rr_py_ws.config import Config
+
+FILE = """
+http: {address: "127.0.0.1:0", middleware: [websockets]}
+websockets: {broker: default, authorize: none}
+broadcast: {default: {driver: memory, config: {}}}
+logs: {mode: raw, level: warn, output: main.log, channels: {rpc: {mode: raw, level: error, output: rpc.log}}}
+"""
+
+
+@dataclass
+class App:
+    """Stands for the server: does something while it "runs", and ends with an exit code."""
+
+    work: Callable[[], object] = lambda: None
+    code: int = 0
+    calls: list[tuple[Config, bool, bool]] = field(default_factory=list)
+
+    def run(self, config: Config, *, silent: bool, debug: bool) -> int:
+        self.calls.append((config, silent, debug))
+        self.work()
+        return self.code
+
+
+@pytest.fixture
+def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> App:
+    monkeypatch.chdir(tmp_path)
+    Path(".rr.yaml").write_text(FILE)
+    app = App()
+    monkeypatch.setattr(rr_py_ws, "app", app, raising=False)
+    return app
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_the_exit_code_is_that_of_the_server(code: int, app: App) -> None:
+    app.code = code
+    assert run(["serve"]) == code
+    [(config, silent, debug)] = app.calls
+    assert (config.path, silent, debug) == (Path(".rr.yaml").absolute(), False, False)
+
+
+def test_silent_and_debug_are_handed_over(app: App) -> None:
+    assert run(["serve", "-s", "-d"]) == 0
+    assert app.calls[0][1:] == (True, True)
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_logs_are_set_up_and_debug_means_level_debug_in_every_channel(debug: bool, app: App) -> None:
+    def work() -> None:
+        for channel in ("app", "rpc"):
+            logs.get_logger(channel).debug("said at debug")
+            logs.get_logger(channel).error("said at error")
+
+    app.work = work
+    assert run(["serve", *(["-d"] if debug else [])]) == 0
+    expected = "said at debug\nsaid at error\n" if debug else "said at error\n"
+    assert Path("main.log").read_text() == Path("rpc.log").read_text() == expected
+
+
+def test_the_pid_file_is_there_while_the_server_runs(app: App) -> None:
+    found = []
+    app.work = lambda: found.append(Path(".pid").read_text())
+    assert run(["serve", "-p"]) == 0
+    assert found == [str(os.getpid())] and not Path(".pid").exists()
+
+
+def test_there_is_no_pid_file_unless_asked_for(app: App) -> None:
+    app.work = lambda: Path(".pid").exists() and pytest.fail("there is one")
+    assert run(["serve"]) == 0
+
+
+def test_a_failure_of_the_server_is_one_line_and_leaves_no_pid_file(
+    app: App, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise RuntimeError("unforeseen")
+
+    app.work = fail
+    assert run(["serve", "-p"]) == 1
+    assert one_error_line(capfd.readouterr().err).startswith("unexpected RuntimeError: unforeseen")
+    assert not Path(".pid").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "text"),
+    [
+        ("websockets.authorize=php", "server"),
+        ("logs.output=missing/dir/log", "logs: cannot open the log file 'missing/dir/log': No such file"),
+        ("http.address=nonsense", "http.address: found"),
+    ],
+)
+def test_a_configuration_that_cannot_be_served_ends_it_before_anything_starts(
+    override: str, text: str, app: App, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["serve", "-p", "-o", override]) == 1
+    assert text in one_error_line(capfd.readouterr().err)
+    assert app.calls == [] and not Path(".pid").exists()
