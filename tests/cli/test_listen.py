@@ -98,7 +98,7 @@ async def test_a_refused_handshake_is_an_error_that_shows_the_answer(cli: Cli) -
 @pytest.mark.parametrize(
     ("url", "text"),
     [
-        ("ws://127.0.0.1:1/ws", "cannot connect to ws://127.0.0.1:1/ws: "),
+        ("ws://127.0.0.1:1/ws", "cannot connect to ws://127.0.0.1:1/ws: connection refused"),
         ("http://127.0.0.1:1/ws", "cannot connect to http://127.0.0.1:1/ws: "),
         ("nonsense", "cannot connect to nonsense: "),
         ("ws://[::1/", "cannot connect to ws://[::1/: "),

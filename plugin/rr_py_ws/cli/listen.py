@@ -99,6 +99,8 @@ async def _listen(url: str, topics: tuple[str, ...], headers: list[tuple[str, st
         raise RRWSError(
             _refusal(url, error.response.status_code, bytes(error.response.body or b""))
         ) from error
+    except ConnectionRefusedError as error:
+        raise RRWSError(f"cannot connect to {url}: connection refused") from error
     except (OSError, WebSocketException, TimeoutError, ValueError) as error:
         raise RRWSError(f"cannot connect to {url}: {error or type(error).__name__}") from error
     try:
