@@ -18,6 +18,7 @@ def load(tmp_path: Path) -> Load:
     def load(text: str, *, name: str = ".rr.yaml", **arguments: Any) -> Config:
         path = tmp_path / name
         path.write_text(text, "utf-8")
-        return load_config(path, **{"workdir": tmp_path, "environ": {}} | arguments)
+        defaults: dict[str, Any] = {"workdir": tmp_path, "environ": {}}
+        return load_config(path, **defaults | arguments)
 
     return load

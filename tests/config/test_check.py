@@ -133,6 +133,7 @@ def test_without_an_rpc_section_nobody_can_publish(load: Load) -> None:
             "logs.err_output: x",
             "logs: logs.err_output: RoadRunner 2.x does not read it either; errorOutput is the key",
         ),
+        ("server.group: x", "server: group: RoadRunner 2.x ignores it too; the user's group is used"),
         ("endure.log_level: error", "endure: endure.log_level: for RoadRunner's plugin container"),
         ("jobs: {consume: []}", "jobs: a section of another RoadRunner plugin"),
         ("redis: {db: 1}", "redis: no broker uses it"),
@@ -159,6 +160,10 @@ def test_what_is_ignored_has_a_reason(load: Load, more: str, ignored: str) -> No
             "websockets: allowed_origin has several values: RoadRunner takes one",
         ),
         ("websockets.broker: Main", "websockets: broker Main is in upper case: RoadRunner would not find it"),
+        (
+            "http.trusted_subnets: 10.0.0.0/8",
+            "http: trusted_subnets: RoadRunner 2.9 and later want the middleware proxy_ip_parser",
+        ),
         ("websockets.ping.interval: 5s", "websockets: RoadRunner ignores these keys: ping"),
         ("broadcast.b: {driver: memory, config: {}}", "broadcast: also started, RoadRunner would not: b"),
     ],

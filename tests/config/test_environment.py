@@ -93,6 +93,7 @@ def test_a_dotenv_file_adds_variables_and_leaves_those_that_exist(tmp_path: Path
         (b"A=1\n\nB\n", ":3: accepted: NAME=value"),
         (b"A='1\n", ":1: accepted: NAME=value"),
         (b"A=\0\n", ":1: accepted: NAME=value"),
+        (b"'A=B'=1\n", ":1: accepted: NAME=value"),
         (b"A=\xff\n", ": the dotenv file is not UTF-8 text"),
     ],
 )

@@ -23,7 +23,7 @@ def test_from_a_file_the_same_model_decodes() -> None:
 
 def test_models_are_frozen() -> None:
     with pytest.raises(ValidationError):
-        Ping().interval = 1.0  # type: ignore[misc]
+        Ping().interval = 1.0
 
 
 def test_a_pool_that_is_present_has_a_worker_for_each_processor_and_an_absent_one_has_two() -> None:

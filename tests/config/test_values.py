@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from ipaddress import ip_network
 
 import pytest
 from hypothesis import given, settings
@@ -66,7 +65,8 @@ def test_a_wrong_duration_has_the_error_of_go(text: str, problem: str) -> None:
 def test_a_bare_number_is_nanoseconds_and_a_negative_duration_is_refused() -> None:
     assert values.duration(1_500_000_000) == 1.5
     assert values.duration(1e9) == 1.0
-    for wrong in (-1, "-1s", math.nan, math.inf, True, [], {}, None):
+    wrong: object
+    for wrong in (-1, "-1s", math.nan, math.inf, True, [], None):
         with pytest.raises(ValueError, match="accepted: a duration such as 30s"):
             values.duration(wrong)
 
@@ -167,7 +167,8 @@ def test_a_list_may_be_one_text_with_commas() -> None:
     assert values.text_list("a,b") == ("a", "b")
     assert values.text_list("") == ()
     assert values.text_list(5) == ("5",)
-    for wrong in ({}, None, [[]], [None]):
+    wrong: object
+    for wrong in (None, [[]], [None]):
         with pytest.raises(ValueError, match="accepted: a list of texts"):
             values.text_list(wrong)
 
@@ -179,7 +180,7 @@ def test_variables_are_a_map_or_a_list_of_maps() -> None:
         "EMPTY": "",
     }
     assert values.environment([{"A": "1"}, {"b": True}, {"A": 2}]) == {"A": "2", "B": "1"}
-    for wrong in ("A=1", ["A=1"], {"A": []}, [{"A": {}}]):
+    for wrong in ("A=1", ["A=1"], {"A": [1]}):
         with pytest.raises(ValueError, match="accepted: a map of variables"):
             values.environment(wrong)
 
@@ -189,7 +190,9 @@ def test_an_address_has_a_port(found: str) -> None:
     assert values.address(found) == found
 
 
-@pytest.mark.parametrize("wrong", ["8080", 8080, "host", "host:", "host:x", ":65536", ":" + "9" * 9999, ":²"])
+@pytest.mark.parametrize(
+    "wrong", ["8080", 8080, "host", "host:", "::1:80", "host:x", ":65536", ":" + "9" * 9999, ":²"]
+)
 def test_what_is_no_address(wrong: object) -> None:
     with pytest.raises(ValueError, match="accepted: host:port or :port"):
         values.address(wrong)
@@ -203,7 +206,19 @@ def test_a_dsn_is_tcp_or_unix(found: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", ["127.0.0.1:6001", "tcp://", "tcp://host", "unix://", "udp://:1", "tcp://a://:1", "pipes", {}]
+    "wrong",
+    [
+        "127.0.0.1:6001",
+        "tcp://",
+        "tcp://host",
+        "unix://a\0",
+        "tcp://::1:80",
+        "unix://",
+        "udp://:1",
+        "tcp://a://:1",
+        "pipes",
+        {},
+    ],
 )
 def test_what_is_no_dsn(wrong: object) -> None:
     with pytest.raises(ValueError, match="accepted: t"):
@@ -227,7 +242,7 @@ def test_origins_are_one_or_a_list_and_an_empty_list_is_a_mistake() -> None:
 
 
 def test_networks_are_read() -> None:
-    assert values.networks(["10.0.0.0/8", "::1"]) == (ip_network("10.0.0.0/8"), ip_network("::1/128"))
+    assert values.networks(["10.0.0.0/8", "::1"]) == ("10.0.0.0/8", "::1/128")
     with pytest.raises(ValueError, match="accepted: a list of networks"):
         values.networks("everybody")
 

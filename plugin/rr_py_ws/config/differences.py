@@ -23,6 +23,10 @@ def differences(config: Config) -> Iterator[Finding]:
         yield _warning("rpc", "missing: nobody can publish")
     yield from _nanoseconds(config.tree)
     yield from _log_words("logs", config.tree.get("logs"))
+    if config.server and config.server.group:
+        yield Finding(
+            "server", Kind.IGNORED, "group: RoadRunner 2.x ignores it too; the user's group is used"
+        )
     if config.websockets:
         yield from _reach(config, config.websockets)
         yield from _own_keys(config, config.websockets)
@@ -38,13 +42,17 @@ def _warning(section: str, text: str) -> Finding:
 
 
 def _reach(config: Config, websockets: WebSockets) -> Iterator[Finding]:
-    if websockets.address:
+    if config.http and websockets.address:
         yield Finding("http", Kind.IGNORED, "http.address and http.ssl: websockets.address is used instead")
     elif config.http:
         yield _differs("http", f"only {websockets.path} is served, other requests do not reach PHP")
     middleware = config.http.middleware if config.http else ()
     if "websockets" not in middleware:
         yield _differs("http", "http.middleware does not list websockets: RoadRunner would not serve it")
+    if config.http and config.http.trusted_subnets and "proxy_ip_parser" not in middleware:
+        yield _differs(
+            "http", "trusted_subnets: RoadRunner 2.9 and later want the middleware proxy_ip_parser"
+        )
     if others := [name for name in middleware if name not in _MIDDLEWARE]:
         yield Finding("http", Kind.IGNORED, f"http.middleware: {', '.join(others)}: for requests to PHP")
 

@@ -30,12 +30,16 @@ def load_dotenv(path: Path, environ: MutableMapping[str, str]) -> None:
     except UnicodeDecodeError:
         raise ConfigError(str(path), "the dotenv file is not UTF-8 text") from None
     for binding in parse_stream(io.StringIO(content)):
-        if binding.error or (binding.key and (binding.value is None or "\0" in binding.value)):
+        if binding.error or (binding.key and not _is_variable(binding.key, binding.value)):
             statement = binding.original.string
             blank_lines = statement[: -len(statement.lstrip())].count("\n")
             raise ConfigError(f"{path}:{binding.original.line + blank_lines}", "accepted: NAME=value")
     for name, value in dotenv_values(stream=io.StringIO(content)).items():
         environ.setdefault(name, value or "")
+
+
+def _is_variable(name: str, value: str | None) -> bool:
+    return "=" not in name and value is not None and "\0" not in name + value
 
 
 def with_environment(tree: Mapping[str, Any], environ: Mapping[str, str], path: str = "RR") -> dict[str, Any]:

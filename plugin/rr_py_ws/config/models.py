@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable
-from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -48,7 +47,7 @@ TextList = Annotated[tuple[str, ...], _decoded(values.text_list)]
 Environment = Annotated[dict[str, str], _decoded(values.environment)]
 Address = Annotated[str, _decoded(values.address)]
 DSN = Annotated[str, _decoded(values.dsn)]
-Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], _decoded(values.networks)]
+Networks = Annotated[tuple[str, ...], _decoded(values.networks)]
 
 IMPLEMENTED_DRIVERS = ("memory",)
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 from decimal import Decimal
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import ip_network
 
 _INT64 = 2**63 - 1
 _LONGEST = 100  # characters of a number, a duration or a size; what is longer is none
@@ -216,7 +216,9 @@ def address(value: object) -> str:
 
 
 def _is_address(found: str) -> bool:
-    _, colon, port = found.rpartition(":")
+    host, colon, port = found.rpartition(":")
+    if ":" in host and not (host.startswith("[") and host.endswith("]")):
+        return False  # an IPv6 address needs brackets
     return bool(colon) and port.isascii() and port.isdigit() and int(port[:_LONGEST]) <= 65535
 
 
@@ -225,7 +227,7 @@ def listen_dsn(value: object) -> str:
     found = text(value)
     scheme, _, rest = found.partition("://")
     valid = _is_address(rest) if scheme == "tcp" else scheme == "unix" and rest
-    if valid and "://" not in rest:
+    if valid and "://" not in rest and "\0" not in rest:
         return found
     raise ValueError("accepted: tcp://host:port or unix://path")
 
@@ -259,9 +261,9 @@ def origins(value: object) -> tuple[str, ...]:
     return found
 
 
-def networks(value: object) -> tuple[IPv4Network | IPv6Network, ...]:
-    """IP networks in CIDR notation."""
+def networks(value: object) -> tuple[str, ...]:
+    """IP networks in CIDR notation; an address is a network of one."""
     try:
-        return tuple(ip_network(item.strip(), strict=False) for item in text_list(value))
+        return tuple(str(ip_network(item.strip(), strict=False)) for item in text_list(value))
     except ValueError:
         raise ValueError("accepted: a list of networks such as 10.0.0.0/8") from None

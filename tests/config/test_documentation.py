@@ -1,0 +1,66 @@
+"""docs/configuration.md says what the models say: every key, every default, examples that load."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+import pytest
+from pydantic import BaseModel
+
+from rr_py_ws.config import Config, Kind, check
+
+Load = Callable[..., Config]
+
+TEXT = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text("utf-8")
+ROWS = dict(re.findall(r"^\| `([a-z_]+\.[a-z_.<>]+)` \| [^|]+ \| ([^|]+) \|", TEXT, re.MULTILINE))
+EXAMPLES = re.findall(r"^```yaml\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+
+
+def keys(path: str, annotation: Any) -> Iterator[str]:
+    """The keys that can be written below `path`, as the document names them."""
+    if get_origin(annotation) is dict and get_args(annotation)[1] not in (str, Any):
+        path, annotation = f"{path}.<name>", get_args(annotation)[1]
+        if path == "logs.channels.<name>":  # the keys of logs again
+            yield path
+            return
+    for model in (annotation, *get_args(annotation)):
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            for name, field in model.model_fields.items():
+                yield from keys(f"{path}.{field.alias or name}", field.annotation)
+            return
+    yield path.replace(".options", ".config") if path.startswith("broadcast.") else path
+
+
+SECTIONS = ("rpc", "server", "http", "websockets", "broadcast", "logs", "endure")
+KEYS = [key for name in SECTIONS for key in keys(name, Config.model_fields[name].annotation)]
+
+
+def test_every_key_is_documented_and_every_documented_key_exists() -> None:
+    assert sorted(ROWS) == sorted(KEYS)
+
+
+# Those in code type; other defaults are words, or the name of another key.
+DEFAULTS = [
+    (key, found[1]) for key, default in ROWS.items() if (found := re.fullmatch("`(.+)`", default.strip()))
+]
+DEFAULTS = [(key, default) for key, default in DEFAULTS if default not in ROWS]
+
+
+@pytest.mark.parametrize(("key", "default"), DEFAULTS, ids=[key for key, _ in DEFAULTS])
+def test_writing_a_documented_default_changes_nothing(load: Load, key: str, default: str) -> None:
+    """Loads a file where the key's section is present and empty, and one where the key has its default."""
+    section = key.rpartition(".")[0]
+    without = load(f"{section}: {{}}\n")
+    written = load(f"{key}: '{default}'\n")
+    assert written.model_dump(exclude={"tree"}) == without.model_dump(exclude={"tree"})
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))
+def test_every_example_can_be_served_and_has_no_unknown_key(load: Load, example: str) -> None:
+    report = check(load(example))
+    assert report.ok
+    assert [finding for finding in report.findings if "unknown" in finding.text] == []
+    assert Kind.USED in {finding.kind for finding in report.findings}
