@@ -173,3 +173,23 @@ def test_the_console_script_and_the_module_are_the_same_program() -> None:
         for command in ([script], [sys.executable, "-m", "rr_py_ws"])
     )
     assert first.stdout == second.stdout != b""
+
+
+@pytest.mark.parametrize(("debug", "shown"), [(False, 0), (True, 1)])
+def test_tracebacks_of_callbacks_are_for_the_debug_flag(debug: bool, shown: int) -> None:
+    """asyncio reports what fails in a callback by `logging`, as a traceback."""
+    code = """
+import asyncio, sys
+from rr_py_ws.cli.console import run
+from rr_py_ws.cli.flags import Flags
+
+async def work():
+    asyncio.get_running_loop().call_soon(lambda: 1 / 0)
+    await asyncio.sleep(0)
+
+run(Flags(debug=sys.argv[1] == "True"), work())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(debug)], capture_output=True, text=True, check=True
+    )
+    assert done.stderr.count("ZeroDivisionError") == shown and bool(done.stderr) == debug

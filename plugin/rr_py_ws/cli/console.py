@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -14,6 +15,8 @@ from rr_py_ws.errors import RRWSError
 if TYPE_CHECKING:
     from rr_py_ws.adapters.rpc.client import RPCClient
     from rr_py_ws.cli.flags import Flags
+
+_T = TypeVar("_T")
 
 
 def escape(text: str) -> str:
@@ -30,10 +33,18 @@ def fail(text: str) -> int:
     return 1
 
 
-def run_until_signal(work: Coroutine[Any, Any, None]) -> None:
+def run(flags: Flags, work: Coroutine[Any, Any, _T]) -> _T:
+    """Run to the end, and return the result."""
+    if not flags.debug:
+        # What a library reports by `logging` would be a traceback; the error line says what went wrong.
+        logging.getLogger().addHandler(logging.NullHandler())
+    return asyncio.run(work)
+
+
+def run_until_signal(flags: Flags, work: Coroutine[Any, Any, None]) -> None:
     """Run to the end, or until SIGINT or SIGTERM, which is a good end too."""
 
-    async def run() -> None:
+    async def guarded() -> None:
         task = asyncio.ensure_future(work)
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
@@ -41,7 +52,7 @@ def run_until_signal(work: Coroutine[Any, Any, None]) -> None:
         if not task.cancelled():
             task.result()
 
-    asyncio.run(run())
+    run(flags, guarded())
 
 
 async def connect_rpc(flags: Flags) -> RPCClient:

@@ -53,7 +53,7 @@ def listen(
     with Ctrl-C (exit code 0), when the server refuses, or when the connection is lost (exit code 1).
     """
     parsed = [_parse_header(header) for header in headers]
-    run_until_signal(_listen(url or listen_url(flags.load_config()), topics, parsed, raw))
+    run_until_signal(flags, _listen(url or listen_url(flags.load_config()), topics, parsed, raw))
 
 
 def listen_url(config: Config) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import os
 
 import click
 
-from rr_py_ws.cli.console import connect_rpc
+from rr_py_ws.cli.console import connect_rpc, run
 from rr_py_ws.cli.flags import Command, Flags
 from rr_py_ws.errors import RRWSError
 
@@ -45,7 +44,7 @@ def publish(flags: Flags, topic: str, payloads: tuple[str, ...], unconfirmed: bo
     ]
     # Only the older of the two schemas has a broker.
     method = f"{'websockets' if broker else 'broadcast'}.Publish{'Async' if unconfirmed else ''}"
-    asyncio.run(_publish(flags, method, messages))
+    run(flags, _publish(flags, method, messages))
     if not flags.silent:
         click.echo(f"published {len(messages)} message{'s'[: len(messages) != 1]} to {topic}")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rr_py_ws.cli.console import connect_rpc, escape, fail, run_until_signal
+from rr_py_ws.cli.console import connect_rpc, escape, fail, run, run_until_signal
 from rr_py_ws.cli.flags import Command, Flags
 from rr_py_ws.errors import RPCError, RRWSError
 
@@ -43,9 +43,9 @@ def workers(flags: Flags, plugins: tuple[str, ...], interactive: bool) -> None:
     share of its life, age.
     """
     if interactive:
-        run_until_signal(_watch(flags, plugins))
+        run_until_signal(flags, _watch(flags, plugins))
     else:
-        click.echo(asyncio.run(_look(flags, plugins)), nl=False)
+        click.echo(run(flags, _look(flags, plugins)), nl=False)
 
 
 @click.command(
@@ -61,7 +61,7 @@ def reset(flags: Flags, plugins: tuple[str, ...]) -> int:
     Returns when the new workers are ready. Requests wait meanwhile, none is refused. The exit code is 1 when
     a plugin could not be reset.
     """
-    return asyncio.run(_reset(flags, plugins))
+    return run(flags, _reset(flags, plugins))
 
 
 async def _look(flags: Flags, plugins: tuple[str, ...]) -> str:
