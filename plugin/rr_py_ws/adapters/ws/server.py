@@ -88,24 +88,43 @@ class WebSocketServer:
         """Host and port of each listening socket."""
         return [socket.getsockname()[:2] for listener in self._listeners for socket in listener.sockets]
 
-    async def listen(self, address: str, tls: ssl.SSLContext | None = None) -> None:
+    async def listen(
+        self, address: str, tls: ssl.SSLContext | None = None, *, key: str = "http.address"
+    ) -> None:
         """Accept connections on `host:port`; an empty host means all IPv4 addresses, port 0 any free one.
+
+        Args:
+            address: where.
+            tls: how connections are secured; None for not at all.
+            key: the configuration key that the address comes from, for error texts.
 
         Raises:
             ConfigError: the address cannot be parsed or bound.
         """
-        host, port = _split_address(address)
+        host, port = _split_address(key, address)
         loop = asyncio.get_running_loop()
         secure = tls is not None
         try:
             server = await loop.create_server(
-                lambda: Handshake(self, tls=secure), host, port, ssl=tls, backlog=_BACKLOG
+                lambda: Handshake(self, tls=secure),
+                host,
+                port,
+                ssl=tls,
+                ssl_handshake_timeout=self.settings.head_timeout if secure else None,
+                backlog=_BACKLOG,
             )
         except OSError as error:
-            raise ConfigError(address, _bind_problem(error)) from error
+            raise ConfigError(key, f"{address} {_bind_problem(error)}") from error
         if not self._listeners:
             self._keepalive.start()
         self._listeners.append(server)
+        for host, port in [socket.getsockname()[:2] for socket in server.sockets]:
+            log.info(
+                "websocket listener was started",
+                address=f"{host}:{port}",
+                path=self.settings.path,
+                tls=secure,
+            )
 
     async def stop(self, timeout: float) -> None:
         """Refuse new connections, close the open ones with 1001, cut what is left after `timeout` seconds."""
@@ -177,10 +196,10 @@ class WebSocketServer:
         limited.error("connection failed", error=f"{type(error).__name__}: {error}"[:200])
 
 
-def _split_address(address: str) -> tuple[str, int]:
+def _split_address(key: str, address: str) -> tuple[str, int]:
     host, colon, port = address.rpartition(":")
     if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise ConfigError(address, "is no address to listen on; host:port is, as in 127.0.0.1:8080 or :8080")
+        raise ConfigError(key, f"found {address!r}, accepted: host:port, as in 127.0.0.1:8080 or :8080")
     return host.strip("[]") or "0.0.0.0", int(port)
 
 

@@ -1,0 +1,57 @@
+# Two commands do everything: `make run` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := pyproject.toml README.md $(shell find plugin -name '*.py' -o -name '*.pyi' -o -name 'py.typed')
+
+.PHONY: run test check unit lint proto bench clean help
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+run: $(VENV)/.installed ## start the server with .rr.yaml (memory broker)
+	@echo "Next, in other terminals of this directory:"
+	@echo "  $(BIN)/rr-py-ws listen news            join a topic and print what arrives"
+	@echo "  $(BIN)/rr-py-ws publish news 'hello'   publish to it"
+	@echo "  php examples/publish.php news 'hello'  the same from PHP"
+	@echo "  open examples/browser.html in a browser; Ctrl-C here stops the server"
+	@echo
+	@exec $(BIN)/rr-py-ws serve -c .rr.yaml
+
+test: ## install what the tests need, run every check and every test
+	@./.ci/system-packages python:ensurepip=python3-venv php=php-cli phpunit=phpunit chromium=chromium openssl=openssl
+	@$(MAKE) --no-print-directory lint unit
+
+check: test
+
+lint: $(VENV)/.dev ## style, types, layers, generated code
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: $(VENV)/.dev ## all tests, Python and PHP
+	phpunit -c php-client
+	$(BIN)/pytest -q -n 2 --dist loadfile
+
+proto: $(VENV)/.dev ## regenerate plugin/rr_py_ws/wire/pb from proto/
+	$(BIN)/python proto/generate.py
+
+bench: $(VENV)/.dev ## measure speed and memory, against Bun where npm is there
+	$(BIN)/python -m bench
+
+clean: ## remove the environment and caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(VENV)/bin/python:
+	@./.ci/system-packages python:ensurepip=python3-venv
+	$(PYTHON) -m venv $(VENV)
+
+# The package is installed as a user would have it, not in place: the tests see what the wheel holds.
+$(VENV)/.installed: $(VENV)/bin/python $(SOURCES)
+	$(BIN)/python -m pip install -q --disable-pip-version-check .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.installed
+	$(BIN)/python -m pip install -q --disable-pip-version-check '.[dev]'
+	@touch $@

@@ -1,0 +1,165 @@
+"""One RPC connection: frames in, calls out, replies back in the order in which calls finish."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import cast
+
+from rr_py_ws import logs
+from rr_py_ws.adapters.rpc.services import Services
+from rr_py_ws.errors import ProtocolError, RPCError
+from rr_py_ws.wire.goridge import FrameDecoder
+from rr_py_ws.wire.rpc import Request, encode_error, encode_reply, parse_request
+
+MAX_RUNNING = 1024
+"""Unfinished calls of one connection, above which it is not read."""
+_REPLY_BATCH = 64 * 1024
+"""Bytes of replies that are written at the latest when they have gathered."""
+
+_limited = logs.get_limited("rpc")
+
+
+class RPCConnection(asyncio.Protocol):
+    """Serves one peer.
+
+    A call that is answered at once costs no task; the replies to what arrived together are written together.
+    The peer is not read while it does not read its replies, or while too many of its calls are unfinished. A
+    peer that sends anything but RPC frames, or its last byte, gets the replies to the calls already begun and
+    is then disconnected. A call goes on when the peer leaves.
+
+    Attributes:
+        closed: done when the connection is gone.
+    """
+
+    def __init__(self, services: Services, max_payload: int, connections: set[RPCConnection]) -> None:
+        self._services = services
+        self._connections = connections
+        self._decoder = FrameDecoder(max_payload)
+        self._transport: asyncio.Transport
+        self._running = 0
+        self._over_high_water = False
+        self._blocked = False
+        self._ending = False
+        self.closed = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin to serve."""
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
+        self._connections.add(self)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Forget the peer; its unfinished calls go on."""
+        self._ending = True
+        self._connections.discard(self)
+        self.closed.set_result(None)
+
+    def data_received(self, data: bytes) -> None:
+        """Serve what has arrived."""
+        if not self._ending:
+            self._decoder.receive_data(data)
+            self._serve()
+
+    def eof_received(self) -> bool:
+        """Take the peer's last byte; a half-closed peer still gets its replies."""
+        if not self._ending:
+            try:
+                self._decoder.receive_eof()
+            except ProtocolError as error:
+                _limited.debug("rpc peer closed inside a frame", error=str(error))
+            self.end()
+        return True
+
+    def pause_writing(self) -> None:
+        """Stop reading: the peer does not take its replies."""
+        self._over_high_water = True
+        self._update_blocked()
+
+    def resume_writing(self) -> None:
+        """Go on with what has arrived, then with reading."""
+        self._over_high_water = False
+        self._update_blocked()
+
+    def end(self) -> None:
+        """Take no further calls; close when those already begun are answered."""
+        self._ending = True
+        if not self._running:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once; unwritten replies are lost."""
+        self._ending = True
+        self._transport.abort()
+
+    def _serve(self) -> None:
+        """Answer the frames that are there, as long as the peer takes replies."""
+        replies: list[bytes] = []
+        size = 0
+        next_frame = self._decoder.next_frame
+        try:
+            while not self._blocked and (frame := next_frame()) is not None:
+                reply = self._call(parse_request(frame))
+                if reply is not None:
+                    replies.append(reply)
+                    size += len(reply)
+                    if size >= _REPLY_BATCH:
+                        self._transport.write(b"".join(replies))
+                        replies.clear()
+                        size = 0
+        except ProtocolError as error:
+            _limited.warning("rpc connection closed: not an RPC frame", error=str(error))
+            self._ending = True
+        if replies:
+            self._transport.write(b"".join(replies))
+        if self._ending:
+            self.end()
+
+    def _update_blocked(self) -> None:
+        """Read from the peer, or do not, as things are now."""
+        blocked = self._over_high_water or self._running >= MAX_RUNNING
+        if blocked is self._blocked or self._transport.is_closing():
+            return
+        self._blocked = blocked
+        if blocked:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+            if not self._ending:
+                self._serve()
+
+    def _call(self, request: Request) -> bytes | None:
+        """Make a call and return the reply frame; None when it comes later."""
+        try:
+            result = self._services.call(request.method, request.codec, request.body)
+        except Exception as error:
+            return encode_error(request, _error_text(error, request))
+        if isinstance(result, bytes):
+            return encode_reply(request, result)
+        self._services.run(result, partial(self._finished, request))
+        self._running += 1
+        self._update_blocked()
+        return None
+
+    def _finished(self, request: Request, done: asyncio.Future[bytes]) -> None:
+        self._running -= 1
+        if self.closed.done():
+            if not done.cancelled():
+                done.exception()  # it is known that nobody wants it
+            return
+        if not done.cancelled():
+            error = done.exception()
+            if error is None:
+                self._transport.write(encode_reply(request, done.result()))
+            else:
+                self._transport.write(encode_error(request, _error_text(error, request)))
+        self._update_blocked()
+        if self._ending:
+            self.end()
+
+
+def _error_text(error: BaseException, request: Request) -> str:
+    """What the caller is told; an error that is not meant for it is logged instead."""
+    if isinstance(error, RPCError):
+        return str(error)
+    _limited.error("rpc method failed", method=request.method.decode(errors="replace"), exc_info=error)
+    return "internal error; the log of the server has the reason"

@@ -1,0 +1,235 @@
+"""The composition root: builds everything from the configuration, runs it, and ends it in order."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import resource
+import signal
+from collections.abc import Callable, Coroutine
+from typing import cast
+
+import click
+
+from rr_py_ws import __version__, config, logs
+from rr_py_ws.adapters.brokers.memory import MemoryBroker
+from rr_py_ws.adapters.php import PHPAuthorizer, WorkerFactory, WorkerPool, run_on_init
+from rr_py_ws.adapters.rpc import RPCServer, build_services
+from rr_py_ws.adapters.ws import Settings, WebSocketServer
+from rr_py_ws.adapters.ws.tls import server_context
+from rr_py_ws.broadcaster import Broadcaster
+from rr_py_ws.domain.allow_all import AllowAll
+from rr_py_ws.domain.ports import Broker
+from rr_py_ws.errors import RRWSError
+
+_CLOSE_TIMEOUT = 5.0
+"""Seconds, at most, that clients get to answer the close frame of a stopping server."""
+
+log = logs.get_logger("app")
+
+
+def run(loaded: config.Config, *, silent: bool, debug: bool) -> int:
+    """Serve until SIGINT or SIGTERM and return the exit code.
+
+    Args:
+        loaded: a configuration that `config.validate_for_serve` accepts.
+        silent: print nothing to stdout.
+        debug: switch on asyncio's debug mode.
+
+    Raises:
+        RRWSError: the server cannot start; nothing of it is left running.
+    """
+    _raise_descriptor_limit()
+    with asyncio.Runner(loop_factory=_event_loop(), debug=debug) as runner:
+        return runner.run(_serve(loaded, silent))
+
+
+async def _serve(loaded: config.Config, silent: bool) -> int:
+    stopping = asyncio.Event()
+    _handle_signals(stopping, silent, loaded.endure.grace_period)
+    app = App(loaded)
+    try:
+        await _unless(stopping, app.start())
+        if not stopping.is_set():
+            _relax_garbage_collector()
+            if not silent:
+                click.echo(f"[INFO] rr-py-ws server started; version: {__version__}")
+            await stopping.wait()
+    finally:
+        in_time = await app.stop(loaded.endure.grace_period)
+    if not in_time:
+        raise RRWSError("grace timeout exceeded, some parts were not stopped in order")
+    return 0
+
+
+class App:
+    """All parts of one server process.
+
+    Args:
+        loaded: a configuration that `config.validate_for_serve` accepts.
+
+    Raises:
+        ConfigError: an address cannot be parsed, or a certificate cannot be used.
+    """
+
+    def __init__(self, loaded: config.Config) -> None:
+        assert loaded.websockets is not None
+        self._config = loaded
+        self._section = section = loaded.websockets
+        self._broadcaster = Broadcaster(
+            {name: _broker(broker) for name, broker in loaded.broadcast.items()},
+            section.broker,
+            asyncio.get_running_loop().call_soon,
+        )
+        self._pool = self._make_pool()
+        self._websockets = WebSocketServer(
+            _settings(loaded),
+            AllowAll() if self._pool is None else PHPAuthorizer(self._pool, section.authorize_timeout),
+            self._broadcaster,
+        )
+        services = build_services(
+            publisher=self._broadcaster,
+            pools={"websockets": self._pool},
+            version=__version__,
+            config=lambda: config.masked_json(loaded),
+        )
+        self._rpc: list[RPCServer] = []
+        if loaded.rpc_listen is not None:
+            key = "websockets.rpc.listen" if section.rpc else "rpc.listen"
+            self._rpc.append(
+                RPCServer(services, loaded.rpc_listen, key=key, max_payload=section.limits.rpc_payload)
+            )
+
+    async def start(self) -> None:
+        """Start everything: publishers first, since workers may publish while they boot; browsers last.
+
+        Raises:
+            RRWSError: something cannot start. Call `stop` even so.
+        """
+        await self._broadcaster.start()
+        for server in self._rpc:
+            await server.start()
+        if not self._rpc:
+            log.warning("no rpc section in the configuration: nobody can publish")
+        if self._pool is None:
+            log.warning("authorize is none: everybody may connect and join every topic")
+        else:
+            if self._config.server is not None and self._config.server.on_init is not None:
+                await run_on_init(self._config.server.on_init)
+            await self._pool.start()
+        await self._listen()
+
+    async def stop(self, grace: float) -> bool:
+        """Stop publishers, then clients (1001), then workers; whether that took no longer than `grace`.
+
+        What publishers were told is accepted is written to the clients before they are closed.
+        """
+        try:
+            async with asyncio.timeout(grace):
+                for server in self._rpc:
+                    await server.stop(grace / 4)
+                self._broadcaster.flush()
+                await self._websockets.stop(min(grace / 4, _CLOSE_TIMEOUT))
+                if self._pool is not None:
+                    await self._pool.stop()
+                await self._broadcaster.close()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _listen(self) -> None:
+        section, http = self._section, self._config.http
+        if section.address:
+            await self._websockets.listen(section.address, key="websockets.address")
+            return
+        assert http is not None  # validate_for_serve
+        if http.address:
+            await self._websockets.listen(http.address)
+        if http.ssl is not None and http.ssl.cert:
+            context = server_context(http.ssl)
+            await self._websockets.listen(http.ssl.address, context, key="http.ssl.address")
+
+    def _make_pool(self) -> WorkerPool | None:
+        if self._section.authorize == "none":
+            return None
+        assert self._config.server is not None  # validate_for_serve
+        rpc = self._config.rpc_listen or ""
+        factory = WorkerFactory(self._config.server, rpc_listen=rpc, broadcast_path=self._section.path)
+        return WorkerPool(factory, self._section.pool)
+
+
+def _broker(section: config.BrokerSection) -> Broker:
+    match section.driver:
+        case "memory":
+            return MemoryBroker()
+        case driver:
+            raise AssertionError(f"validate_for_serve let driver {driver} through")
+
+
+def _settings(loaded: config.Config) -> Settings:
+    section, http = loaded.websockets, loaded.http
+    assert section is not None
+    trusting = http is not None and "proxy_ip_parser" in http.middleware
+    return Settings(
+        path=section.path,
+        allowed_origin=section.allowed_origin,
+        trusted_subnets=[str(network) for network in http.trusted_subnets] if http and trusting else (),
+        max_message_size=section.limits.max_message_size,
+        max_head_size=section.limits.max_head_size,
+        send_queue=section.limits.send_queue,
+        max_commands_waiting=section.limits.max_commands_waiting,
+        ping_interval=section.ping.interval,
+        ping_timeout=section.ping.timeout,
+    )
+
+
+async def _unless(stopping: asyncio.Event, starting: Coroutine[None, None, None]) -> None:
+    """Wait for the start; a stop signal in the middle of it cancels it."""
+    start, stop = asyncio.ensure_future(starting), asyncio.ensure_future(stopping.wait())
+    await asyncio.wait((start, stop), return_when=asyncio.FIRST_COMPLETED)
+    for task in (start, stop):
+        if not task.done():
+            task.cancel()
+    await asyncio.wait((start, stop))
+    if not start.cancelled():
+        start.result()
+
+
+def _handle_signals(stopping: asyncio.Event, silent: bool, grace: float) -> None:
+    """First signal: stop in order. Second: exit at once (RR internal/cli/serve/command.go @v2.11.4)."""
+
+    def on_signal() -> None:
+        if stopping.is_set():
+            if not silent:
+                click.echo("exit forced")
+            os._exit(1)
+        if not silent:
+            click.echo(f"stop signal received, grace timeout is: {grace:g} seconds")
+        stopping.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal)
+
+
+def _event_loop() -> Callable[[], asyncio.AbstractEventLoop]:
+    """The fastest loop there is: uvloop, or asyncio's own where uvloop is not installed."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop
+    return cast(Callable[[], asyncio.AbstractEventLoop], uvloop.new_event_loop)
+
+
+def _raise_descriptor_limit() -> None:
+    """Each client is a descriptor, and the usual soft limit is 1024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _relax_garbage_collector() -> None:
+    """Collect cycles less often: with many connections each full pass walks all of them and finds nothing."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
