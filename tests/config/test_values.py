@@ -52,6 +52,7 @@ def test_a_duration_is_read_as_go_reads_it(text: str, seconds: float) -> None:
         ("s", 'time: invalid duration "s"'),
         (".s", 'time: invalid duration ".s"'),
         ("1.2.3s", 'time: invalid duration "1.2.3s"'),
+        ("5\n", 'time: unknown unit "\\n" in duration "5\\n"'),
         ("soon", 'time: invalid duration "soon"'),
         ("3000000h", 'time: invalid duration "3000000h"'),
     ],
@@ -60,6 +61,15 @@ def test_a_wrong_duration_has_the_error_of_go(text: str, problem: str) -> None:
     with pytest.raises(ValueError) as caught:
         values.parse_duration(text)
     assert str(caught.value) == problem
+
+
+def test_scalars_are_shown_in_one_line_and_what_may_hold_secrets_is_not() -> None:
+    assert values.shown("a\nb") == '"a\\nb"'
+    assert values.shown("é\x9b") == '"\\u00e9\\u009b"'
+    assert values.shown(None) == "null"
+    assert values.shown({"password": "x"}) == "a map"
+    assert values.shown(["x"]) == "a list"
+    assert values.shown("x" * 200) == '"' + "x" * 79 + "..."
 
 
 def test_a_bare_number_is_nanoseconds_and_a_negative_duration_is_refused() -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rr_py_ws.config.models import IMPLEMENTED_DRIVERS, BrokerSection, WebSockets
-from rr_py_ws.config.yaml_file import kind
+from rr_py_ws.config.values import shown
 from rr_py_ws.errors import ConfigError
 
 _DRIVERS = ", ".join(IMPLEMENTED_DRIVERS)
@@ -27,7 +27,7 @@ def resolve_brokers(tree: Mapping[str, Any]) -> dict[str, BrokerSection]:
     if sections is None:
         return {}
     if not isinstance(sections, dict):
-        raise ConfigError("broadcast", f"found {kind(sections)}, accepted: a map of brokers")
+        raise ConfigError("broadcast", f"found {shown(sections)}, accepted: a map of brokers")
     return {name: _broker(name, section, tree) for name, section in sections.items()}
 
 
@@ -35,19 +35,19 @@ def _broker(name: str, section: object, tree: Mapping[str, Any]) -> BrokerSectio
     key = f"broadcast.{name}"
     if not isinstance(section, dict):
         raise ConfigError(
-            key, f"found {kind(section)}, accepted: a map with the key driver; check the indentation"
+            key, f"found {shown(section)}, accepted: a map with the key driver; check the indentation"
         )
     driver = section.get("driver")
     if not driver:
         raise ConfigError(f"{key}.driver", f"missing, accepted: {_DRIVERS}")
     if not isinstance(driver, str):
-        raise ConfigError(f"{key}.driver", f"found {kind(driver)}, accepted: {_DRIVERS}")
+        raise ConfigError(f"{key}.driver", f"found {shown(driver)}, accepted: {_DRIVERS}")
     options = section.get("config")
     if options is None:
         beside = {option: value for option, value in section.items() if option not in ("driver", "config")}
         options = beside or _global_options(tree, name, driver.lower())
     if not isinstance(options, dict):
-        raise ConfigError(f"{key}.config", f"found {kind(options)}, accepted: a map of the driver's options")
+        raise ConfigError(f"{key}.config", f"found {shown(options)}, accepted: a map of the driver's options")
     return BrokerSection(driver=driver.lower(), options=options)
 
 
@@ -74,6 +74,6 @@ def choose_default(
         return "memory", {"memory": BrokerSection(driver="memory"), **brokers}
     if name in brokers:
         return name, dict(brokers)
-    found = f'found "{websockets.broker}"' if name else "missing"
+    found = f"found {shown(websockets.broker)}" if name else "missing"
     accepted = ", ".join(brokers) if brokers else "a section of broadcast, which has none"
     raise ConfigError("websockets.broker", f"{found}, accepted: {accepted}")

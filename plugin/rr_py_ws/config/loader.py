@@ -15,8 +15,8 @@ from rr_py_ws.config.brokers import choose_default, resolve_brokers
 from rr_py_ws.config.environment import expand, load_dotenv, with_environment
 from rr_py_ws.config.models import FROM_FILE, HTTP, RPC, Config, Endure, Logs, Server, WebSockets
 from rr_py_ws.config.overrides import override
-from rr_py_ws.config.values import text
-from rr_py_ws.config.yaml_file import kind, read_tree
+from rr_py_ws.config.values import shown, text
+from rr_py_ws.config.yaml_file import read_tree
 from rr_py_ws.errors import ConfigError
 
 _VERSION = re.compile(r"(2(\.[0-9]+){0,2}|3(\.0){0,2})")
@@ -112,7 +112,7 @@ def _check_version(version: object) -> None:
     except ValueError:
         known = None
     if not known:
-        raise ConfigError("version", f"found {kind(version)}, accepted: 2.x or 3")
+        raise ConfigError("version", f"found {shown(version)}, accepted: 2.x or 3")
 
 
 def _section(model: type[_Section], name: str, tree: Mapping[str, Any]) -> _Section | None:
@@ -133,4 +133,4 @@ def _config_error(section: str, error: ErrorDetails) -> ConfigError:
     if error["type"] == "missing":
         return ConfigError(".".join(path), "missing, but required here")
     accepted = str(context["error"]) if error["type"] == "value_error" else error["msg"]
-    return ConfigError(".".join(path), f"found {kind(error['input'])}, {accepted}")
+    return ConfigError(".".join(path), f"found {shown(error['input'])}, {accepted}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rr_py_ws.config.models import IMPLEMENTED_DRIVERS, SSL, Config
+from rr_py_ws.config.values import shown
 from rr_py_ws.config.yaml_file import lookup
 from rr_py_ws.errors import ConfigError
 
@@ -34,7 +35,7 @@ def _brokers(config: Config) -> Iterator[ConfigError]:
         if section.driver not in IMPLEMENTED_DRIVERS:
             yield ConfigError(
                 f"broadcast.{name}.driver",
-                f'found "{section.driver}", accepted by this version: {", ".join(IMPLEMENTED_DRIVERS)}',
+                f"found {shown(section.driver)}, accepted by this version: {', '.join(IMPLEMENTED_DRIVERS)}",
             )
 
 
@@ -55,7 +56,9 @@ def _certificate(config: Config, ssl: SSL) -> Iterator[ConfigError]:
         if not file and name != "root_ca":
             yield ConfigError(f"http.ssl.{name}", "missing, TLS needs both cert and key")
         elif file and not (config.directory / file).is_file():
-            yield ConfigError(f"http.ssl.{name}", f'found "{file}", which is no file in {config.directory}')
+            yield ConfigError(
+                f"http.ssl.{name}", f"found {shown(file)}, which is no file in {config.directory}"
+            )
 
 
 def _workers(config: Config) -> Iterator[ConfigError]:

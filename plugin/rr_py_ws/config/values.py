@@ -7,6 +7,7 @@ weak typing, as RoadRunner 2.x uses them; sizes are our own.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from contextlib import suppress
@@ -45,6 +46,18 @@ _BYTES = {
     "mib": 1024**2,
     "gib": 1024**3,
 }
+
+
+def shown(value: object) -> str:
+    """Name what was found, in one line; maps and lists are not shown, for they may hold secrets."""
+    if isinstance(value, dict):
+        return "a map"
+    if isinstance(value, list | tuple):
+        return "a list"
+    quoted = json.dumps(value, ensure_ascii=False, default=str)
+    if not quoted.isprintable():
+        quoted = json.dumps(value, default=str)
+    return quoted if len(quoted) <= 80 else f"{quoted[:80]}..."
 
 
 def text(value: object) -> str:
@@ -108,18 +121,18 @@ def parse_duration(value: str) -> float:
     if value in ("0", "+0", "-0"):
         return 0.0
     if len(value) > _LONGEST or not _DURATION.fullmatch(value):
-        raise ValueError(f'time: invalid duration "{value}"')
+        raise ValueError(f"time: invalid duration {shown(value)}")
     nanoseconds = 0
     for number, unit in _DURATION_PART.findall(value):
         if not unit:
-            raise ValueError(f'time: missing unit in duration "{value}"')
+            raise ValueError(f"time: missing unit in duration {shown(value)}")
         if unit not in _NANOSECONDS:
-            raise ValueError(f'time: unknown unit "{unit}" in duration "{value}"')
+            raise ValueError(f"time: unknown unit {shown(unit)} in duration {shown(value)}")
         if number.count(".") > 1:
-            raise ValueError(f'time: invalid duration "{value}"')
+            raise ValueError(f"time: invalid duration {shown(value)}")
         nanoseconds += int(Decimal(number) * _NANOSECONDS[unit])
     if nanoseconds > _INT64:
-        raise ValueError(f'time: invalid duration "{value}"')
+        raise ValueError(f"time: invalid duration {shown(value)}")
     return (-nanoseconds if value.startswith("-") else nanoseconds) / 1e9
 
 

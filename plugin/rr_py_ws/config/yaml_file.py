@@ -12,7 +12,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from rr_py_ws.config.values import text
+from rr_py_ws.config.values import shown, text
 from rr_py_ws.errors import ConfigError
 
 _MAX_DEPTH = 64
@@ -35,19 +35,9 @@ def read_tree(path: Path) -> dict[str, Any]:
     if loaded is None:
         return {}
     if not isinstance(loaded, dict):
-        raise ConfigError(str(path), f"holds {kind(loaded)}, accepted: a map of sections")
+        raise ConfigError(str(path), f"holds {shown(loaded)}, accepted: a map of sections")
     tree: dict[str, Any] = _Normalizer(path).map(loaded, 0)
     return tree
-
-
-def kind(value: object) -> str:
-    """Name a value in an error; maps and lists are not shown, for they may hold secrets."""
-    if isinstance(value, dict):
-        return "a map"
-    if isinstance(value, list | tuple):
-        return "a list"
-    shown = json.dumps(value, ensure_ascii=False, default=str)
-    return shown if len(shown) <= 80 else f"{shown[:80]}..."
 
 
 def lookup(tree: Mapping[str, Any], key: str) -> Any:
@@ -148,9 +138,12 @@ class _Normalizer:
         if isinstance(key, bool):
             return str(key).lower()
         try:
-            return "" if key is None else self._text(text(key))
+            name = "" if key is None else text(key)
         except ValueError:
             raise ConfigError(str(self._path), "has a key that is not text") from None
+        if not name.isprintable():
+            raise ConfigError(str(self._path), f"has a key that cannot be printed: {shown(name)}")
+        return name
 
     def _text(self, value: str) -> str:
         if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
