@@ -1,16 +1,25 @@
 """The question to PHP "may this client connect, or join?", and PHP's answer.
 
 The question is the context part of a worker request: a JSON object that PHP reads as an HTTP request with one
-attribute (roadrunner-server/websockets validator/access_validator.go @v2.16.5). The answer is a status, headers
-and a body; exactly 200 means yes.
+attribute (roadrunner-server/websockets validator/access_validator.go @v2.16.5). The answer is a status,
+headers and a body; exactly 200 means yes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import base64
+import binascii
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import orjson
+
+from rr_py_ws.errors import WorkerError
+from rr_py_ws.wire.jsontext import encode_string
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +28,8 @@ class Verdict:
 
     Attributes:
         status: HTTP status; exactly 200 allows.
-        headers: name and value pairs, in order, to pass on with a refusal.
+        headers: name and value pairs, in order, to pass on with a refusal. Names are tokens, values have no
+            control characters but TAB.
         body: bytes to pass on with a refusal.
     """
 
@@ -36,6 +46,12 @@ class Verdict:
 ALLOWED = Verdict(200)
 FAILED = Verdict(400)
 """What a handshake is refused with when nobody could decide."""
+
+_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_COOKIE = re.compile(rb"(%s)[ \t]*(?:=(\"?)([ !#-:<-\[\]-~]*)\2)?" % _TOKEN.pattern)
+_BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
+_PLAIN = bytes(set(range(0x20, 0x7F)) - set(b'"\\<>&'))
 
 
 class AccessRequest:
@@ -60,9 +76,163 @@ class AccessRequest:
         headers: Sequence[tuple[bytes, bytes]],
         raw_query: str,
     ) -> AccessRequest:
-        """Encode the request once."""
-        raise NotImplementedError
+        """Encode the request once.
 
-    def context(self, attributes: Mapping[str, object]) -> bytes:
+        Args:
+            remote_addr: the peer's address without port.
+            protocol: such as `HTTP/1.1`.
+            method: as received.
+            uri: absolute, with host, path and query as received.
+            headers: in the order of arrival; `Host` may be among them and is left out, as Go leaves it out.
+            raw_query: what follows the `?` in `uri`, undecoded.
+        """
+        fields: dict[bytes, bytes] = {}
+        cookies: dict[bytes, bytes] = {}
+        for name, value in headers:
+            key = _encoded_name(name)
+            value = value.strip(b" \t")
+            text = encode_string(value) if value.translate(None, _PLAIN) else b'"%s"' % value
+            fields[key] = b"%s,%s" % (fields[key], text) if key in fields else text
+            if key == b'"Cookie"':
+                _read_cookies(value, cookies)
+        fields.pop(b'"Host"', None)
+        return cls(
+            b'{"remoteAddr":%s,"protocol":%s,"method":%s,"uri":%s,"headers":{%s},"cookies":{%s},'
+            b'"rawQuery":%s,"parsed":false,"attributes":'
+            % (
+                _encode_text(remote_addr),
+                _encode_text(protocol),
+                _encode_text(method),
+                _encode_text(_one_line(uri)),
+                b",".join([b"%s:[%s]" % field for field in sorted(fields.items())]),
+                b",".join([b"%s:%s" % cookie for cookie in sorted(cookies.items())]),
+                _encode_text(_one_line(raw_query)),
+            )
+        )
+
+    def context(self, attributes: Mapping[str, str | bool]) -> bytes:
         """Return the context part of a worker request, with these attributes."""
-        return b"%s%s}" % (self._prefix, orjson.dumps(attributes))
+        return b"%s{%s}}" % (
+            self._prefix,
+            b",".join(
+                [
+                    b"%s:%s" % (encode_string(name), _encode_attribute(value))
+                    for name, value in sorted(attributes.items())
+                ]
+            ),
+        )
+
+
+NO_REQUEST = AccessRequest(b"")
+"""Stands for a request that nobody will be asked about."""
+
+
+def _encode_attribute(value: str | bool) -> bytes:
+    return encode_string(value) if isinstance(value, str) else orjson.dumps(value)
+
+
+def _encode(text: bytes) -> bytes:
+    """Encode one JSON string; most headers and cookies have nothing to escape."""
+    return encode_string(text) if text.translate(None, _PLAIN) else b'"%s"' % text
+
+
+def _encode_text(text: str) -> bytes:
+    return _encode(text.encode("utf-8", "surrogateescape"))
+
+
+def _one_line(text: str) -> str:
+    return text.replace("\r", "").replace("\n", "")
+
+
+def canonical_name(name: bytes) -> bytes:
+    """Return a header name as Go writes it: `Sec-Websocket-Key`. A name that is no token stays as it is."""
+    if not _TOKEN.fullmatch(name):
+        return name
+    return b"-".join([part.capitalize() for part in name.split(b"-")])
+
+
+@lru_cache(maxsize=128)
+def _encoded_name(name: bytes) -> bytes:
+    """Clients use few names, so their JSON form is remembered."""
+    return encode_string(canonical_name(name))
+
+
+def _read_cookies(line: bytes, cookies: dict[bytes, bytes]) -> None:
+    """Read a `Cookie` header by the rules of Go's net/http; names and values go in as JSON strings.
+
+    A cookie with an illegal name or value, or with a value that is not URL-encoded properly, is left out. Of
+    two with one name the last wins.
+    """
+    for part in line.split(b";"):
+        cookie = _COOKIE.fullmatch(part.strip(b" \t\r\n"))
+        if cookie is None:
+            continue
+        name, _, value = cookie.groups(b"")
+        if b"%" in value or b"+" in value:
+            if _BAD_ESCAPE.search(value):
+                continue
+            value = unquote_to_bytes(value.replace(b"+", b" "))
+        cookies[_encode(name)] = _encode(value)
+
+
+def decode_answer(context: bytes, body: bytes) -> Verdict:
+    """Decode what PHP answered.
+
+    The context is a JSON object with `status` (an integer), `headers` (an object of lists of strings;
+    missing and null are none) and perhaps `body` (base64, in place of the body part). The case of keys is
+    ignored, other keys too. A header whose name is no token is left out and control characters in a value
+    become spaces, as in Go's net/http, so that PHP cannot be made to split the HTTP response.
+
+    Args:
+        context: the context part of the worker's answer.
+        body: its body part.
+
+    Raises:
+        WorkerError: this is no answer, or its status is no HTTP status (RoadRunner crashed the request).
+    """
+    try:
+        answer = orjson.loads(context)
+    except orjson.JSONDecodeError as error:
+        raise WorkerError(f"the answer is no JSON: {error}") from None
+    if not isinstance(answer, dict):
+        raise WorkerError("the answer is no JSON object")
+    fields = {key.lower(): value for key, value in answer.items() if value is not None}
+    return Verdict(
+        _decode_status(fields.get("status")),
+        tuple(_decode_headers(fields.get("headers", {}))),
+        _decode_body(fields["body"]) if "body" in fields else body,
+    )
+
+
+def _decode_status(status: Any) -> int:
+    if status is None:
+        raise WorkerError("the answer has no status")
+    if type(status) is not int:
+        raise WorkerError("the status of the answer is no integer")
+    if not 100 <= status <= 599:
+        raise WorkerError(f"the status of the answer is {status}, 100 to 599 are legal")
+    return status
+
+
+def _decode_headers(headers: Any) -> Iterable[tuple[str, str]]:
+    if not isinstance(headers, dict):
+        raise WorkerError("the headers of the answer are no object")
+    for name, values in headers.items():
+        if values is None:
+            continue
+        if not isinstance(values, list):
+            raise WorkerError(f"the values of the header {name!r} of the answer are no list")
+        for value in values:
+            if not isinstance(value, str | None):
+                raise WorkerError(f"a value of the header {name!r} of the answer is no string")
+            if _TOKEN.fullmatch(name.encode()):
+                yield canonical_name(name.encode()).decode(), _CONTROL.sub(" ", value or "").strip(" \t")
+
+
+def _decode_body(body: Any) -> bytes:
+    if not isinstance(body, str):
+        raise WorkerError("the body key of the answer is no string")
+    try:
+        return base64.b64decode(_one_line(body), validate=True)
+    except (binascii.Error, ValueError):  # ValueError: not ASCII
+        raise WorkerError("the body key of the answer is no base64") from None

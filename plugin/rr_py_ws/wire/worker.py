@@ -1,0 +1,127 @@
+"""What server and PHP worker say to each other, in goridge frames.
+
+::
+
+    server                                    worker
+    {"pid":N}      control frame         ->
+                                         <-   {"pid":N}      control frame: it is ready
+    context, body  one option            ->
+                                         <-   context, body  one option: the answer
+                                         <-   text           flag ERROR: it failed, and goes on
+                                         <-   {"stop":true}  as context, no body: "restart me, ask another"
+    {"stop":true}  control frame         ->   ends
+
+The option is the length of the context; the body is what follows it. One question at a time
+(roadrunner-server/roadrunner worker/sync_worker.go @v2.7.1, spiral/roadrunner-worker src/Worker.php @v3.4.0).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import orjson
+
+from rr_py_ws.errors import SoftJobError, WorkerDied
+from rr_py_ws.wire.goridge import Flag, Frame, StreamBit, encode_frame
+
+MAX_ERROR_TEXT = 4096
+_RESTART = b'{"stop":true}'
+
+STOP = encode_frame(Flag.CONTROL | Flag.JSON, (), b'{"stop":true}')
+"""Asks a worker to end."""
+
+
+class Message(NamedTuple):
+    """A question to a worker, or its answer.
+
+    Attributes:
+        context: the first part, by custom JSON.
+        body: the second part, any bytes.
+    """
+
+    context: bytes
+    body: bytes = b""
+
+    @property
+    def asks_for_restart(self) -> bool:
+        """An answer that is none: the worker wants to be stopped, and another one asked."""
+        return self.context == _RESTART and not self.body
+
+
+class Pid(NamedTuple):
+    """A control frame of the handshake."""
+
+    pid: int
+
+
+class Stop(NamedTuple):
+    """A control frame that ends the worker."""
+
+
+def encode_pid(pid: int) -> bytes:
+    """Encode the server's part of the handshake."""
+    return encode_frame(Flag.CONTROL | Flag.JSON, (), b'{"pid":%d}' % pid)
+
+
+def encode_pid_reply(pid: int) -> bytes:
+    """Encode the worker's part of the handshake; PHP sets no codec."""
+    return encode_frame(Flag.CONTROL, (), b'{"pid":%d}' % pid)
+
+
+def encode_message(message: Message) -> bytes:
+    """Encode a question or an answer. A question with nothing in it would end a PHP worker."""
+    return encode_frame(0, (len(message.context),), message.context + message.body)
+
+
+def encode_error(text: str) -> bytes:
+    """Encode a worker's error answer."""
+    return encode_frame(Flag.ERROR, (), text.encode("utf-8", "replace"))
+
+
+def decode_control(frame: Frame) -> Pid | Stop:
+    """Decode a control frame.
+
+    Raises:
+        WorkerDied: it is none; the stream is of no use any more.
+    """
+    if not frame.flags & Flag.CONTROL:
+        raise WorkerDied("a frame came where a control frame was due")
+    fields = _decode_object(frame.payload)
+    if fields.get("stop") is True:
+        return Stop()
+    pid = fields.get("pid")
+    if type(pid) is not int or pid <= 0:
+        raise WorkerDied(f"the control frame has no pid: {frame.payload[:100]!r}")
+    return Pid(pid)
+
+
+def decode_message(frame: Frame) -> Message:
+    """Decode a question or an answer.
+
+    Raises:
+        SoftJobError: an error answer; the worker can be used further. Its text is the worker's, on one line.
+        WorkerDied: not what is due here; the stream is of no use any more.
+    """
+    if frame.flags & Flag.ERROR:
+        text = frame.payload[:MAX_ERROR_TEXT].decode("utf-8", "replace")
+        raise SoftJobError(" ".join(text.split()) or "an error without a text")
+    if frame.flags & Flag.CONTROL:
+        raise WorkerDied("a control frame came where an answer was due")
+    if frame.stream & StreamBit.STREAM:
+        raise WorkerDied("the answer is streamed, which an access check cannot use; send it in one frame")
+    if len(frame.options) != 1:
+        raise WorkerDied(f"a frame with {len(frame.options)} options, one is due")
+    length = frame.options[0]
+    if length > len(frame.payload):
+        raise WorkerDied(f"a context of {length} bytes in a payload of {len(frame.payload)}")
+    return Message(frame.payload[:length], frame.payload[length:])
+
+
+def _decode_object(payload: bytes) -> dict[str, Any]:
+    try:
+        fields = orjson.loads(payload)
+    except orjson.JSONDecodeError as error:
+        raise WorkerDied(f"a control frame that is no JSON: {error}") from None
+    if not isinstance(fields, dict):
+        raise WorkerDied("a control frame that is no JSON object")
+    return fields

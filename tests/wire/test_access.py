@@ -1,0 +1,272 @@
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rr_py_ws.errors import WorkerError
+from rr_py_ws.wire.access import AccessRequest, Verdict, canonical_name, decode_answer
+
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def encode(
+    *headers: tuple[bytes, bytes], uri: str = "http://localhost/ws", raw_query: str = ""
+) -> AccessRequest:
+    return AccessRequest.encode(
+        remote_addr="127.0.0.1",
+        protocol="HTTP/1.1",
+        method="GET",
+        uri=uri,
+        headers=headers,
+        raw_query=raw_query,
+    )
+
+
+def decoded(*headers: tuple[bytes, bytes], uri: str = "http://localhost/ws", raw_query: str = "") -> Any:
+    return json.loads(encode(*headers, uri=uri, raw_query=raw_query).context({}))
+
+
+def cookies(*lines: bytes) -> Any:
+    return decoded(*((b"Cookie", line) for line in lines))["cookies"]
+
+
+class TestTheRequest:
+    def test_is_what_rr_2_11_sends_byte_for_byte(self) -> None:
+        """Keys in the order of Go's struct, maps sorted, names canonical, no Host, no uploads."""
+        request = encode(
+            (b"Host", b"localhost:8080"),
+            (b"upgrade", b"websocket"),
+            (b"connection", b"Upgrade"),
+            (b"sec-websocket-key", b"dGhlIHNhbXBsZSBub25jZQ=="),
+            (b"Sec-WebSocket-Version", b"13"),
+            (b"cookie", b"sid=a+b; theme=dark"),
+            (b"X-TAG", b"1"),
+            (b"x-tag", b"2"),
+            uri="http://localhost:8080/ws?b=2&a=%201",
+            raw_query="b=2&a=%201",
+        )
+        assert request.context({"ws:joinServer": True}) == (
+            b'{"remoteAddr":"127.0.0.1","protocol":"HTTP/1.1","method":"GET",'
+            b'"uri":"http://localhost:8080/ws?b=2\\u0026a=%201",'
+            b'"headers":{"Connection":["Upgrade"],"Cookie":["sid=a+b; theme=dark"],'
+            b'"Sec-Websocket-Key":["dGhlIHNhbXBsZSBub25jZQ=="],"Sec-Websocket-Version":["13"],'
+            b'"Upgrade":["websocket"],"X-Tag":["1","2"]},'
+            b'"cookies":{"sid":"a b","theme":"dark"},'
+            b'"rawQuery":"b=2\\u0026a=%201","parsed":false,"attributes":{"ws:joinServer":true}}'
+        )
+
+    def test_has_the_topics_of_a_join_as_one_text(self) -> None:
+        context = encode().context({"ws:joinTopics": "chat,news<1>"})
+        assert context.endswith(b'"attributes":{"ws:joinTopics":"chat,news\\u003c1\\u003e"}}')
+
+    def test_without_headers_and_cookies_has_empty_maps(self) -> None:
+        assert b'"headers":{},"cookies":{},' in encode().context({})
+
+    def test_has_no_line_breaks_in_uri_and_query(self) -> None:
+        """They would let a client forge a second request line for whoever logs or forwards it."""
+        request = decoded(uri="http://l/ws?a\r\nb", raw_query="a\r\nb\n")
+        assert (request["uri"], request["rawQuery"]) == ("http://l/ws?ab", "ab")
+
+    def test_keeps_header_values_in_their_order(self) -> None:
+        request = decoded((b"x", b"2"), (b"y", b"-"), (b"X", b"1"), (b"x", b"3"))
+        assert request["headers"] == {"X": ["2", "1", "3"], "Y": ["-"]}
+
+    def test_strips_white_space_around_header_values(self) -> None:
+        assert decoded((b"x", b" \ta b \t"))["headers"] == {"X": ["a b"]}
+
+    def test_has_bytes_that_are_no_utf8_as_replacement_characters(self) -> None:
+        request = decoded((b"x", b"\xff\xc3\xa9\xe2\x82"), uri="http://l/\udcff")
+        assert request["headers"] == {"X": ["\ufffdé\ufffd\ufffd"]}
+        assert request["uri"] == "http://l/\ufffd"
+
+    @given(
+        st.lists(st.tuples(st.binary(max_size=12), st.binary(max_size=30)), max_size=8),
+        st.text(max_size=20),
+    )
+    def test_is_json_whatever_the_client_sends(self, headers: list[tuple[bytes, bytes]], uri: str) -> None:
+        uri = uri.encode("utf-8", "replace").decode()
+        request = decoded(*headers, uri=uri, raw_query=uri)
+        keys = "remoteAddr protocol method uri headers cookies rawQuery parsed attributes"
+        assert list(request) == keys.split()
+        assert sum(map(len, request["headers"].values())) == sum(
+            canonical_name(name) != b"Host" for name, _ in headers
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "canonical"),
+    [
+        (b"sec-websocket-key", b"Sec-Websocket-Key"),
+        (b"SEC-WEBSOCKET-KEY", b"Sec-Websocket-Key"),
+        (b"x-API-key", b"X-Api-Key"),
+        (b"etag", b"Etag"),
+        (b"x--y-", b"X--Y-"),
+        (b"x_real_IP", b"X_real_ip"),
+        (b"1a-2B", b"1a-2b"),
+        (b"bad name", b"bad name"),
+        (b"n\xc3\xa4me", b"n\xc3\xa4me"),
+        (b"", b""),
+    ],
+)
+def test_header_names_have_gos_canonical_form(name: bytes, canonical: bytes) -> None:
+    assert canonical_name(name) == canonical
+
+
+class TestCookies:
+    def test_are_url_decoded(self) -> None:
+        assert cookies(b"a=x%20y+z%2B%C3%A9") == {"a": "x y z+é"}
+
+    def test_come_from_several_headers(self) -> None:
+        assert cookies(b"a=1; b=2", b"c=3") == {"a": "1", "b": "2", "c": "3"}
+
+    def test_with_one_name_the_last_wins(self) -> None:
+        assert cookies(b"a=1; a=2", b"a=3") == {"a": "3"}
+
+    @pytest.mark.parametrize("line", [b"a=%zz", b"a=%", b"a=%4", b"a=100%; b=%%41"])
+    def test_that_cannot_be_decoded_are_left_out(self, line: bytes) -> None:
+        assert cookies(line) == {}
+
+    @pytest.mark.parametrize(
+        "line", [b"=1", b"a b=1", b"a(=1", b"\xc3\xa4=1", b'"a"=1', b"a\x00=1", b";;  ;", b""]
+    )
+    def test_with_an_illegal_name_are_left_out(self, line: bytes) -> None:
+        assert cookies(line + b"; ok=1") == {"ok": "1"}
+
+    @pytest.mark.parametrize(
+        "line", [b'a="', b'a="x', b'a=x"y', b"a=x\\y", b"a=\xc3\xa9", b"a=x\ty", b"a=\x7f"]
+    )
+    def test_with_an_illegal_value_are_left_out(self, line: bytes) -> None:
+        assert cookies(line + b"; ok=1") == {"ok": "1"}
+
+    @pytest.mark.parametrize(
+        ("line", "value"),
+        [
+            (b'a="x y"', "x y"),
+            (b'a=""', ""),
+            (b"a=", ""),
+            (b"a", ""),
+            (b"a=b=c", "b=c"),
+            (b" a = x ; ", " x"),
+            (b"a=x,y", "x,y"),
+            (b"a=%00", "\0"),
+            (b"a=%ff", "\ufffd"),
+        ],
+    )
+    def test_values(self, line: bytes, value: str) -> None:
+        assert cookies(line) == {"a": value}
+
+    @given(st.binary(max_size=60))
+    def test_never_break_the_request(self, line: bytes) -> None:
+        assert isinstance(cookies(line), dict)
+
+
+def answer(**fields: Any) -> bytes:
+    return json.dumps(fields).encode()
+
+
+class TestTheAnswer:
+    def test_200_allows(self) -> None:
+        assert decode_answer(b'{"status":200,"headers":{}}', b"").allowed
+
+    @pytest.mark.parametrize("status", [100, 101, 201, 204, 302, 401, 403, 500, 599])
+    def test_any_other_status_refuses(self, status: int) -> None:
+        verdict = decode_answer(answer(status=status), b"no")
+        assert verdict == Verdict(status, (), b"no")
+        assert not verdict.allowed
+
+    def test_headers_keep_their_order(self) -> None:
+        verdict = decode_answer(b'{"status":401,"headers":{"x-b":["1","2"],"A":["3"],"C":[]}}', b"")
+        assert verdict.headers == (("X-B", "1"), ("X-B", "2"), ("A", "3"))
+
+    @pytest.mark.parametrize("headers", [b"", b',"headers":null', b',"headers":{}', b',"headers":{"A":null}'])
+    def test_headers_may_be_missing(self, headers: bytes) -> None:
+        assert decode_answer(b'{"status":403%s}' % headers, b"").headers == ()
+
+    def test_the_case_of_keys_is_ignored(self) -> None:
+        assert decode_answer(b'{"Status":403,"HEADERS":{"a":["b"]}}', b"") == Verdict(403, (("A", "b"),))
+
+    def test_other_keys_are_ignored(self) -> None:
+        assert decode_answer(b'{"status":200,"x":[1,{"y":null}]}', b"").allowed
+
+    def test_a_body_key_replaces_the_body(self) -> None:
+        text = base64.b64encode(b"from the key \xff").decode()
+        assert decode_answer(answer(status=403, body=text), b"body").body == b"from the key \xff"
+        assert (
+            decode_answer(answer(status=403, body=f"{text[:8]}\r\n{text[8:]}"), b"body").body[:4] == b"from"
+        )
+        assert decode_answer(answer(status=403, body=""), b"body").body == b""
+
+    @pytest.mark.parametrize(
+        "status", [b'"200"', b"200.0", b"2e2", b"true", b"[200]", b"{}", b"1e999", b"99999999999999999999"]
+    )
+    def test_a_status_that_is_no_integer_is_an_error(self, status: bytes) -> None:
+        with pytest.raises(WorkerError):
+            decode_answer(b'{"status":%s,"headers":{}}' % status, b"")
+
+    @pytest.mark.parametrize("status", [None, 0, 99, 600, -200])
+    def test_d_11_an_answer_without_a_legal_status_is_an_error_and_no_crash(self, status: int | None) -> None:
+        with pytest.raises(WorkerError, match="status"):
+            decode_answer(answer(status=status), b"")
+        with pytest.raises(WorkerError, match="status"):
+            decode_answer(b'{"headers":{}}', b"")
+
+    @pytest.mark.parametrize(
+        "headers", [b"[]", b'""', b"1", b'{"a":"b"}', b'{"a":[1]}', b'{"a":[["b"]]}', b'{"a":{"b":"c"}}']
+    )
+    def test_headers_of_another_shape_are_an_error(self, headers: bytes) -> None:
+        with pytest.raises(WorkerError, match="header"):
+            decode_answer(b'{"status":200,"headers":%s}' % headers, b"")
+
+    @pytest.mark.parametrize("body", ["?", "YQ", "YQ=", "YQ==YQ==", "é", 1, ["a"]])
+    def test_a_body_key_that_is_no_base64_is_an_error(self, body: object) -> None:
+        with pytest.raises(WorkerError, match="body"):
+            decode_answer(answer(status=403, body=body), b"")
+
+    @pytest.mark.parametrize(
+        "context", [b"", b"<html>", b"null", b"[]", b"200", b'{"status":200', b"\xff", b"[" * 5000]
+    )
+    def test_what_is_no_json_object_is_an_error(self, context: bytes) -> None:
+        with pytest.raises(WorkerError):
+            decode_answer(context, b"")
+
+    @given(st.fixed_dictionaries({"status": st.just(403)}, optional={"headers": ANY_JSON, "body": ANY_JSON}))
+    def test_any_other_json_is_an_answer_or_an_error(self, fields: dict[str, Any]) -> None:
+        try:
+            verdict = decode_answer(json.dumps(fields).encode("utf-8", "surrogatepass"), b"")
+        except WorkerError as error:
+            assert "\n" not in str(error)
+        else:
+            assert verdict.status == 403
+
+    @pytest.mark.parametrize("name", ["", "X Y", "X:", "X\r\nSet-Cookie", "Ä", "X\0"])
+    def test_a_header_name_that_is_no_token_is_left_out(self, name: str) -> None:
+        assert decode_answer(answer(status=403, headers={name: ["1"], "Ok": ["2"]}), b"").headers == (
+            ("Ok", "2"),
+        )
+
+    def test_a_header_value_cannot_split_the_response(self) -> None:
+        headers = {"Location": ["/\r\nSet-Cookie: a=b", "\r\n\r\n<script>", "a\0b\tc"]}
+        verdict = decode_answer(answer(status=302, headers=headers), b"")
+        assert verdict.headers == (
+            ("Location", "/  Set-Cookie: a=b"),
+            ("Location", "<script>"),
+            ("Location", "a b\tc"),
+        )
+
+    @given(st.dictionaries(st.text(max_size=5), st.lists(st.text(max_size=10), max_size=3), max_size=3))
+    def test_no_header_of_php_has_a_line_break(self, headers: dict[str, Sequence[str]]) -> None:
+        for name, value in decode_answer(
+            json.dumps({"status": 403, "headers": headers}).encode(), b""
+        ).headers:
+            assert name
+            assert not {*name, *value} & {"\r", "\n", "\0", "\x7f"}
