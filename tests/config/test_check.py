@@ -77,6 +77,10 @@ def test_a_section_that_is_not_in_the_file_can_have_an_error(load: Load) -> None
         ("http.adress: ':1'", "http: http.adress: unknown key, ignored"),
         ("colour: red", "colour: unknown section, ignored"),
         (
+            "http.trusted_subnets: 10.0.0.0/8",
+            "http: http.trusted_subnets: ignored, http.middleware does not list proxy_ip_parser",
+        ),
+        (
             "server.relay_timeout: 60",
             "server: server.relay_timeout: a bare number is nanoseconds; did you mean 60s?",
         ),
@@ -160,10 +164,6 @@ def test_what_is_ignored_has_a_reason(load: Load, more: str, ignored: str) -> No
             "websockets: allowed_origin has several values: RoadRunner takes one",
         ),
         ("websockets.broker: Main", "websockets: broker Main is in upper case: RoadRunner would not find it"),
-        (
-            "http.trusted_subnets: 10.0.0.0/8",
-            "http: trusted_subnets: RoadRunner 2.9 and later want the middleware proxy_ip_parser",
-        ),
         ("websockets.ping.interval: 5s", "websockets: RoadRunner ignores these keys: ping"),
         ("broadcast.b: {driver: memory, config: {}}", "broadcast: also started, RoadRunner would not: b"),
     ],

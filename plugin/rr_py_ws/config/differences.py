@@ -50,9 +50,7 @@ def _reach(config: Config, websockets: WebSockets) -> Iterator[Finding]:
     if "websockets" not in middleware:
         yield _differs("http", "http.middleware does not list websockets: RoadRunner would not serve it")
     if config.http and config.http.trusted_subnets and "proxy_ip_parser" not in middleware:
-        yield _differs(
-            "http", "trusted_subnets: RoadRunner 2.9 and later want the middleware proxy_ip_parser"
-        )
+        yield _warning("http", "http.trusted_subnets: ignored, http.middleware does not list proxy_ip_parser")
     if others := [name for name in middleware if name not in _MIDDLEWARE]:
         yield Finding("http", Kind.IGNORED, f"http.middleware: {', '.join(others)}: for requests to PHP")
 
