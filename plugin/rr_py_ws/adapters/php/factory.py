@@ -1,0 +1,102 @@
+"""Starts workers as the `server` section says."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+
+from rr_py_ws.adapters.php.process import Command
+from rr_py_ws.adapters.php.relay import make_relay
+from rr_py_ws.adapters.php.worker import Worker
+from rr_py_ws.config import Server
+from rr_py_ws.errors import WorkerDied, WorkerStartError
+
+RR_VERSION = "2.11.4"
+"""The RoadRunner release whose workers these are."""
+
+
+def worker_environment(server: Server, rpc_listen: str, plugin: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a worker; of two values the later counts.
+
+    Args:
+        server: the `server` section.
+        rpc_listen: address of the RPC server; without one PHP takes its own default.
+        plugin: what a plugin sets for its workers, such as RR_MODE.
+    """
+    return {
+        **os.environ,
+        "RR_RELAY": server.relay,
+        **({"RR_RPC": rpc_listen} if rpc_listen else {}),
+        **{name.upper(): value for name, value in server.env.items()},
+        "RR_VERSION": RR_VERSION,
+        **plugin,
+    }
+
+
+class WorkerFactory:
+    """Starts workers of one command; owns what they share, the listener of a socket relay.
+
+    Args:
+        server: the `server` section.
+        rpc_listen: address of the RPC server, as written in the configuration.
+        broadcast_path: path of the WebSocket listener.
+    """
+
+    def __init__(self, server: Server, *, rpc_listen: str, broadcast_path: str) -> None:
+        plugin = {"RR_MODE": "http", "RR_BROADCAST_PATH": broadcast_path}
+        self._command = Command(server.command, worker_environment(server, rpc_listen, plugin), server.user)
+        self._relay = make_relay(server.relay, server.relay_timeout, server.user)
+        self._starting: set[Worker] = set()
+
+    async def open(self) -> None:
+        """Open the relay.
+
+        Raises:
+            WorkerStartError: the address of `server.relay` cannot be used.
+        """
+        await self._relay.open()
+
+    async def close(self) -> None:
+        """Close the relay, and end the workers that are being started."""
+        for worker in self._starting:
+            worker.kill("the server is stopping")
+        await self._relay.close()
+
+    async def start(self, timeout: float) -> Worker:
+        """Start a worker, and do the handshake with it.
+
+        Cancelling this leaves no process.
+
+        Args:
+            timeout: seconds for both.
+
+        Raises:
+            WorkerStartError: it cannot be started; the text names `server.command` and the reason.
+        """
+        line = self._command.line
+        try:
+            process, link = await self._relay.start(self._command)
+        except WorkerStartError as error:
+            raise WorkerStartError(f"server.command: cannot start {line!r}: {error}") from error
+        process.exited.add_done_callback(lambda _: link.expect_end())
+        worker = Worker(process, link, line)
+        self._starting.add(worker)
+        try:
+            async with asyncio.timeout(timeout):
+                await self._relay.greet(link)
+        except TimeoutError:
+            worker.kill(f"no answer to the handshake within {timeout:g} s")
+        except WorkerDied as problem:
+            worker.kill(str(problem))
+        except BaseException:
+            worker.kill("was not wanted any more")
+            await worker.buried()
+            raise
+        else:
+            return worker
+        finally:
+            self._starting.discard(worker)
+        reason = await worker.obituary()
+        await worker.buried()
+        raise WorkerStartError(f"server.command: cannot start {line!r}: {reason}")

@@ -1,0 +1,211 @@
+"""A child process: started as the configuration says, watched, its output logged, killed with the server."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from rr_py_ws.errors import WorkerStartError
+from rr_py_ws.logs import Limiter, get_logger
+
+log = get_logger("server")
+_lines = Limiter(burst=500)
+
+_LAUNCH = str(Path(__file__).with_name("launch.py"))
+_MAX_LINE = 8 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A program to run, as a `command` key gives it.
+
+    Attributes:
+        line: split at every single space: no quotes, no shell, and two spaces make an empty argument
+            (roadrunner-server/roadrunner-plugins server/plugin.go @v2.7.1).
+        env: the whole environment.
+        user: name of the account to run as; empty is the server's own.
+    """
+
+    line: str
+    env: Mapping[str, str]
+    user: str = ""
+
+    def argv(self) -> list[str]:
+        """Return the arguments of `launch.py` that make it this program.
+
+        Raises:
+            WorkerStartError: the program or the account does not exist, or the account cannot be taken.
+        """
+        argv = self.line.split(" ")
+        program = shutil.which(argv[0])
+        if program is None:
+            raise WorkerStartError(f"{argv[0]!r} is no program: not found, or not executable")
+        return [self._account(), program, *argv]
+
+    def _account(self) -> str:
+        """Return `UID:GID`. Changing the account takes root, and removes the supplementary groups."""
+        if not self.user:
+            return ""
+        try:
+            account = pwd.getpwnam(self.user)
+        except KeyError:
+            raise WorkerStartError(f"there is no account {self.user!r} (key user)") from None
+        if os.geteuid() != 0:
+            raise WorkerStartError(f"only root can start it as {self.user!r} (key user)")
+        return f"{account.pw_uid}:{account.pw_gid}"
+
+
+class Process:
+    """A running child, the leader of its own process group, so that a terminal's Ctrl-C does not reach it.
+
+    Attributes:
+        pid: process id, also of the group.
+        created: when it was started, Unix nanoseconds.
+        exited: done when it has ended, with its exit code (negative: the signal that ended it).
+        output: what it writes to stderr.
+    """
+
+    def __init__(self, child: subprocess.Popen[bytes], output: OutputLines) -> None:
+        loop = asyncio.get_running_loop()
+        self.pid = child.pid
+        self.created = time.time_ns()
+        self.exited: asyncio.Future[int] = loop.create_future()
+        self.output = output
+        self._child = child
+        self._killed = False
+        self._pidfd = os.pidfd_open(child.pid)
+        loop.add_reader(self._pidfd, self._reap)
+
+    @classmethod
+    async def start(cls, command: Command, *, stdin: int, stdout: int | None) -> Process:
+        """Start the program. The loop stands still for the fork, about a millisecond.
+
+        Args:
+            command: what to run.
+            stdin: file descriptor, which stays the caller's.
+            stdout: the same; None logs it together with stderr.
+
+        Raises:
+            WorkerStartError: the program cannot be run; the text is the reason only.
+        """
+        argv = [sys.executable, "-I", "-S", _LAUNCH, str(os.getpid()), *command.argv()]
+        loop = asyncio.get_running_loop()
+        output = OutputLines()
+        read_end, write_end = os.pipe()
+        try:
+            await loop.connect_read_pipe(lambda: output, os.fdopen(read_end, "rb", buffering=0))
+            child = _fork(argv, command.env, stdin, write_end if stdout is None else stdout, write_end)
+        except (OSError, ValueError) as error:  # ValueError: a NUL in an argument or a variable
+            output.close()
+            raise WorkerStartError(f"cannot start a process: {error}") from error
+        finally:
+            os.close(write_end)
+        output.pid = child.pid
+        return cls(child, output)
+
+    async def wait(self, timeout: float | None = None) -> int | None:
+        """Wait until it has ended, and its last output is here.
+
+        Returns:
+            The exit code; None when it still runs after `timeout` seconds.
+        """
+        await asyncio.wait([self.exited], timeout=timeout)
+        if not self.exited.done():
+            return None
+        # Its children may hold stderr open for ever.
+        await asyncio.wait([self.output.ended], timeout=0.2)
+        return self.exited.result()
+
+    def kill(self) -> None:
+        """End it and its process group, now. `exited` follows soon."""
+        if not self.exited.done():  # so the id is still ours
+            self._killed = True
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
+
+    def describe_end(self) -> str:
+        """Say how it ended and what it wrote last; nothing when it was killed here, or runs."""
+        if not self.exited.done():
+            return ""
+        code = self.exited.result()
+        if code == -signal.SIGKILL and self._killed:
+            return ""
+        end = f"exit code {code}" if code >= 0 else f"ended by signal {-code}"
+        last = self.output.last_line
+        return f"{end}, its last words: {last!r}" if last else end
+
+    def _reap(self) -> None:
+        code = self._child.poll()
+        if code is not None:
+            asyncio.get_running_loop().remove_reader(self._pidfd)
+            os.close(self._pidfd)
+            self.exited.set_result(code)
+
+
+def _fork(
+    argv: list[str], env: Mapping[str, str], stdin: int, stdout: int, stderr: int
+) -> subprocess.Popen[bytes]:
+    """Start in this thread, whose end the child will not outlive."""
+    return subprocess.Popen(argv, env=dict(env), stdin=stdin, stdout=stdout, stderr=stderr, process_group=0)
+
+
+class OutputLines(asyncio.Protocol):
+    """Writes what a child prints into the log, line by line, at level info.
+
+    Attributes:
+        pid: whose output it is.
+        last_line: for the message about its end.
+        ended: done when nothing more can come.
+    """
+
+    def __init__(self) -> None:
+        self.pid = 0
+        self.last_line = ""
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._rest = b""
+        self._transport: asyncio.BaseTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Remember what to close."""
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Write the whole lines; a very long one in pieces."""
+        *lines, rest = (self._rest + data).split(b"\n")
+        while len(rest) > _MAX_LINE:
+            lines.append(rest[:_MAX_LINE])
+            rest = rest[_MAX_LINE:]
+        self._rest = rest
+        for line in lines:
+            self._write(line)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Write what has no line end."""
+        self._write(self._rest)
+        self.ended.set_result(None)
+
+    def close(self) -> None:
+        """Read no more."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def _write(self, line: bytes) -> None:
+        text = line[:_MAX_LINE].decode("utf-8", "backslashreplace").rstrip()
+        if not text:
+            return
+        self.last_line = text[:200]
+        suppressed = _lines.admit("")
+        if suppressed:
+            log.info(text, pid=self.pid, suppressed=suppressed)
+        elif suppressed is not None:
+            log.info(text, pid=self.pid)

@@ -1,0 +1,228 @@
+"""How a worker reaches the server: `server.relay`, one of `pipes`, `tcp://host:port`, `unix://path`.
+
+Pipes are the worker's stdin and stdout. With a socket the worker connects to the server's one listener, the
+server speaks first, and the process id in the reply says which worker it is. Strangers on that listener,
+silent, noisy or gone, are dropped; they hold up nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+import socket
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+
+from rr_py_ws.adapters.php.link import Link
+from rr_py_ws.adapters.php.process import Command, Process
+from rr_py_ws.errors import WorkerDied, WorkerStartError
+from rr_py_ws.logs import get_limited
+
+log = get_limited("server")
+
+
+class Relay(Protocol):
+    """Starts processes and gives links to them."""
+
+    async def open(self) -> None:
+        """Begin.
+
+        Raises:
+            WorkerStartError: the address of `server.relay` cannot be used.
+        """
+
+    async def start(self, command: Command) -> tuple[Process, Link]:
+        """Start a worker. Its link can be used after `greet`.
+
+        Raises:
+            WorkerStartError: the program cannot be run; the text is the reason only.
+        """
+
+    async def greet(self, link: Link) -> None:
+        """Do the handshake.
+
+        Raises:
+            WorkerDied: it failed.
+        """
+
+    async def close(self) -> None:
+        """End; workers that run keep their links."""
+
+
+class Pipes:
+    """A pipe to each worker, and one back."""
+
+    async def open(self) -> None:
+        """Nothing is shared."""
+
+    async def start(self, command: Command) -> tuple[Process, Link]:
+        """Start a worker with pipes for stdin and stdout."""
+        link = Link()
+        their_stdin, our_write_end = os.pipe()
+        our_read_end, their_stdout = os.pipe()
+        try:
+            await link.connect_pipes(our_read_end, our_write_end)
+            process = await Process.start(command, stdin=their_stdin, stdout=their_stdout)
+        except BaseException:
+            link.close()
+            raise
+        finally:
+            os.close(their_stdin)
+            os.close(their_stdout)
+        return process, link
+
+    async def greet(self, link: Link) -> None:
+        """Ask for the process id, which need not be the child's: there may be a shell script in between."""
+        await link.introduce()
+
+    async def close(self) -> None:
+        """Nothing is shared."""
+
+
+class Sockets:
+    """One listener that all workers connect to.
+
+    Args:
+        dsn: `tcp://host:port` or `unix://path`.
+        timeout: seconds that a new connection has to introduce itself.
+        user: account of the workers, which gets the socket file.
+    """
+
+    def __init__(self, dsn: str, timeout: float, user: str) -> None:
+        self._dsn = dsn
+        self._timeout = timeout
+        self._user = user
+        self._server: asyncio.Server | None = None
+        self._socket_file: Path | None = None
+        self._expected: dict[int, _Expected] = {}
+        self._introductions: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> None:
+        """Listen."""
+        loop = asyncio.get_running_loop()
+        try:
+            listener = self._listen()
+        except (OSError, KeyError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+            raise WorkerStartError(f"server.relay: cannot listen on {self._dsn!r}: {reason}") from error
+        create = loop.create_unix_server if listener.family == socket.AF_UNIX else loop.create_server
+        self._server = await create(lambda: _Newcomer(self), sock=listener)
+
+    def _listen(self) -> socket.socket:
+        scheme, _, address = self._dsn.partition("://")
+        if scheme == "unix":
+            self._socket_file = Path(address)
+            return _listen_unix(self._socket_file, self._user)
+        host, _, port = address.rpartition(":")
+        host = host.strip("[]")
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, int(port)), family=family)
+
+    async def start(self, command: Command) -> tuple[Process, Link]:
+        """Start a worker without stdin and stdout, and expect it at the listener."""
+        process = await Process.start(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        link = _Expected()
+        self._expected[process.pid] = link
+        link.lost.add_done_callback(lambda _: self._expected.pop(process.pid, None))
+        return process, link
+
+    async def greet(self, link: Link) -> None:
+        """Wait until the worker has connected and introduced itself."""
+        assert isinstance(link, _Expected)
+        await asyncio.wait([link.arrived, link.lost], return_when=asyncio.FIRST_COMPLETED)
+        if link.lost.done():
+            raise WorkerDied(link.problem)
+
+    def meet(self, newcomer: Link, transport: asyncio.Transport) -> None:
+        """Find out who connected."""
+        task = asyncio.get_running_loop().create_task(self._introduce(newcomer, transport))
+        self._introductions.add(task)
+        task.add_done_callback(self._introductions.discard)
+
+    async def _introduce(self, newcomer: Link, transport: asyncio.Transport) -> None:
+        try:
+            async with asyncio.timeout(self._timeout):
+                pid = await newcomer.introduce()
+            if newcomer.lost.done():
+                raise WorkerDied(newcomer.problem)
+            if pid not in self._expected:
+                raise WorkerDied(f"no worker with the process id {pid} is expected")
+            self._expected.pop(pid).arrive(transport)
+        except TimeoutError:
+            log.warning("a connection to server.relay said nothing", timeout=self._timeout)
+        except WorkerDied as error:
+            log.warning("a connection to server.relay is no worker of ours", reason=error)
+        finally:
+            if transport.get_protocol() is newcomer:
+                transport.abort()
+
+    async def close(self) -> None:
+        """Stop listening, drop who has not introduced itself."""
+        if self._server is None:
+            return
+        self._server.close()
+        for task in self._introductions:
+            task.cancel()
+        await asyncio.gather(*self._introductions, return_exceptions=True)
+        if self._socket_file is not None:
+            _remove(self._socket_file)
+
+
+class _Expected(Link):
+    """The link of a worker that has not connected yet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.arrived: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def arrive(self, transport: asyncio.Transport) -> None:
+        """Take the connection over."""
+        transport.set_protocol(self)
+        self.use_socket(transport)
+        self.arrived.set_result(None)
+
+
+class _Newcomer(Link):
+    """A connection that has not said which worker it is."""
+
+    def __init__(self, relay: Sockets) -> None:
+        super().__init__()
+        self._relay = relay
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.use_socket(transport)
+        self._relay.meet(self, transport)  # type: ignore[arg-type]
+
+
+def _listen_unix(path: Path, user: str) -> socket.socket:
+    """Listen on a socket file that only the workers' account may use; one left over is replaced."""
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        if path.is_socket():
+            with socket.socket(socket.AF_UNIX) as probe, suppress(ConnectionRefusedError, FileNotFoundError):
+                probe.connect(str(path))
+                raise ValueError("another process listens there")
+            path.unlink(missing_ok=True)
+        listener.bind(str(path))
+        path.chmod(0o600)
+        if user:
+            account = pwd.getpwnam(user)
+            os.chown(path, account.pw_uid, account.pw_gid)
+        listener.listen(128)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink()
+
+
+def make_relay(dsn: str, timeout: float, user: str) -> Relay:
+    """Make what `server.relay` asks for."""
+    return Pipes() if dsn == "pipes" else Sockets(dsn, timeout, user)
