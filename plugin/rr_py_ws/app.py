@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import cast
 
 import click
@@ -54,7 +55,7 @@ async def _serve(loaded: config.Config, silent: bool) -> int:
         if not stopping.is_set():
             _relax_garbage_collector()
             if not silent:
-                click.echo(f"[INFO] rr-py-ws server started; version: {__version__}")
+                _say(f"[INFO] rr-py-ws server started; version: {__version__}")
             await stopping.wait()
     finally:
         in_time = await app.stop(loaded.endure.grace_period)
@@ -78,7 +79,7 @@ class App:
         self._config = loaded
         self._section = section = loaded.websockets
         self._broadcaster = Broadcaster(
-            {name: _broker(broker) for name, broker in loaded.broadcast.items()},
+            {name: _broker(broker) for name, broker in loaded.served_brokers.items()},
             section.broker,
             asyncio.get_running_loop().call_soon,
         )
@@ -110,6 +111,9 @@ class App:
         await self._broadcaster.start()
         for server in self._rpc:
             await server.start()
+        for name in sorted(self._config.broadcast.keys() - self._config.served_brokers.keys()):
+            driver = self._config.broadcast[name].driver
+            log.warning("broker left out, this version has no such driver", section=name, driver=driver)
         if not self._rpc:
             log.warning("no rpc section in the configuration: nobody can publish")
         if self._pool is None:
@@ -202,15 +206,21 @@ def _handle_signals(stopping: asyncio.Event, silent: bool, grace: float) -> None
     def on_signal() -> None:
         if stopping.is_set():
             if not silent:
-                click.echo("exit forced")
+                _say("exit forced")
             os._exit(1)
         if not silent:
-            click.echo(f"stop signal received, grace timeout is: {grace:g} seconds")
+            _say(f"stop signal received, grace timeout is: {grace:g} seconds")
         stopping.set()
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal)
+
+
+def _say(line: str) -> None:
+    """Tell the person at the terminal; a server goes on when nobody is there to read."""
+    with suppress(OSError):
+        click.echo(line)
 
 
 def _event_loop() -> Callable[[], asyncio.AbstractEventLoop]:

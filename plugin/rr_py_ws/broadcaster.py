@@ -90,7 +90,10 @@ class Broadcaster:
             self._unsubscribe(name, hub.unsubscribe_all(subscriber))
 
     def _name(self, broker: str) -> str:
-        return broker if broker in self._brokers else self._default
+        if not broker or broker in self._brokers:
+            return broker or self._default
+        name = broker.lower()  # the loader lower-cases the names of sections
+        return name if name in self._brokers else self._default
 
     async def _confirm(
         self, waiting: Awaitable[None], subscriber: Subscriber, name: str, added: Sequence[str]

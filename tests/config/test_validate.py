@@ -73,7 +73,8 @@ def test_what_can_be_served(load: Load, tmp_path: Path, text: str) -> None:
             'http.ssl.root_ca: found "b.pem", which is no file in {directory}',
         ),
         (
-            BASE + "http: {address: ':80'}\nbroadcast.b: {driver: redis}",
+            "http: {address: ':80'}\nserver: {command: php}\nwebsockets: {broker: b}\n"
+            "broadcast.b: {driver: redis}",
             'broadcast.b.driver: found "redis", accepted by this version: memory',
         ),
     ],

@@ -61,7 +61,7 @@ def _websockets(config: Config) -> Iterator[tuple[str, str]]:
         workers = "one for each request" if websockets.pool.debug else str(websockets.pool.num_workers)
         yield "websockets", f"PHP workers decide who may connect and join: {workers}"
         yield "server", f"workers run `{config.server.command}`, relay {config.server.relay}"
-    for name, section in config.broadcast.items():
+    for name, section in config.served_brokers.items():
         yield "broadcast", f"broker {name}: {section.driver}"
 
 

@@ -83,7 +83,14 @@ def _brokers(config: Config, websockets: WebSockets) -> Iterator[Finding]:
         section = lookup(config.tree, f"broadcast.{name}")
         if section and section.get("config") is None and config.tree.get(name) is None:
             yield _differs("broadcast", f"{name} has no config: RoadRunner 2.5 and later refuse that")
-    others = [name for name in config.broadcast if name != websockets.broker]
+    for name, broker in config.broadcast.items():
+        if name not in config.served_brokers and name != websockets.broker:
+            yield _warning(
+                "broadcast",
+                f"broadcast.{name}.driver: {broker.driver} is not served by this version; "
+                f"what is meant for {name} goes to {websockets.broker}",
+            )
+    others = [name for name in config.served_brokers if name != websockets.broker]
     if others:
         yield _differs("broadcast", f"also started, RoadRunner would not: {', '.join(others)}")
 

@@ -315,6 +315,13 @@ class Config(BaseModel):
     endure: Endure = Endure()
 
     @property
+    def served_brokers(self) -> dict[str, BrokerSection]:
+        """The sections of `broadcast` whose driver this version has."""
+        return {
+            name: broker for name, broker in self.broadcast.items() if broker.driver in IMPLEMENTED_DRIVERS
+        }
+
+    @property
     def rpc_listen(self) -> str | None:
         """The DSN of this program's RPC listener: `websockets.rpc.listen`, else `rpc.listen`, else none."""
         own = self.websockets.rpc if self.websockets else None

@@ -31,12 +31,14 @@ def problems(config: Config) -> Iterator[ConfigError]:
 
 
 def _brokers(config: Config) -> Iterator[ConfigError]:
-    for name, section in config.broadcast.items():
-        if section.driver not in IMPLEMENTED_DRIVERS:
-            yield ConfigError(
-                f"broadcast.{name}.driver",
-                f"found {shown(section.driver)}, accepted by this version: {', '.join(IMPLEMENTED_DRIVERS)}",
-            )
+    assert config.websockets is not None
+    name = config.websockets.broker
+    section = config.broadcast[name]
+    if section.driver not in IMPLEMENTED_DRIVERS:
+        yield ConfigError(
+            f"broadcast.{name}.driver",
+            f"found {shown(section.driver)}, accepted by this version: {', '.join(IMPLEMENTED_DRIVERS)}",
+        )
 
 
 def _listener(config: Config) -> Iterator[ConfigError]:
