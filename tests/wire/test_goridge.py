@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from struct import pack
 from zlib import crc32
 
@@ -161,6 +162,16 @@ def test_eof_between_frames_is_fine() -> None:
     decoder.receive_data(header())
     assert decoder.next_frame() is not None
     decoder.receive_eof()
+
+
+def test_memory_of_what_was_taken_is_not_kept() -> None:
+    """An idle connection must not hold on to its last, perhaps huge, request."""
+    data = encode_frame(Flag.RAW, (), bytes(1000))
+    unknown = sys.getrefcount(data)
+    decoder = FrameDecoder()
+    decoder.receive_data(data)
+    assert decoder.next_frame() is not None
+    assert sys.getrefcount(data) == unknown
 
 
 @pytest.mark.parametrize("cut", [1, 11, 12, 19, 20, 25, 57])

@@ -142,16 +142,14 @@ class RPCConnection(asyncio.Protocol):
 
     def _finished(self, request: Request, done: asyncio.Future[bytes]) -> None:
         self._running -= 1
-        if self.closed.done():
-            if not done.cancelled():
-                done.exception()  # it is known that nobody wants it
-            return
         if not done.cancelled():
             error = done.exception()
             if error is None:
-                self._transport.write(encode_reply(request, done.result()))
+                reply = encode_reply(request, done.result())
             else:
-                self._transport.write(encode_error(request, _error_text(error, request)))
+                reply = encode_error(request, _error_text(error, request))
+            if not self._transport.is_closing():
+                self._transport.write(reply)
         self._update_blocked()
         if self._ending:
             self.end()

@@ -1,0 +1,133 @@
+"""The RPC listener."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from rr_py_ws import logs
+from rr_py_ws.adapters.rpc.address import TCPAddress, UnixAddress, describe, parse_address
+from rr_py_ws.adapters.rpc.connection import RPCConnection
+from rr_py_ws.adapters.rpc.services import Services
+from rr_py_ws.errors import ConfigError
+from rr_py_ws.wire.goridge import DEFAULT_MAX_PAYLOAD
+
+_BACKLOG = 1024
+
+_log = logs.get_logger("rpc")
+
+
+class RPCServer:
+    """Listens on one address and serves any number of connections. No authentication: keep it private.
+
+    Args:
+        services: the methods; several servers may share them.
+        dsn: `tcp://host:port` (port 0: any free one) or `unix://path`. A stale socket file is replaced.
+        key: the configuration key that the address comes from, for error texts.
+        max_payload: bytes in one frame; a peer that announces more is disconnected.
+
+    Raises:
+        ConfigError: the DSN is no address.
+    """
+
+    def __init__(
+        self, services: Services, dsn: str, *, key: str = "rpc.listen", max_payload: int = DEFAULT_MAX_PAYLOAD
+    ) -> None:
+        try:
+            self._address = parse_address(dsn)
+        except ValueError as error:
+            raise ConfigError(key, str(error)) from None
+        self._services = services
+        self._key = key
+        self._max_payload = max_payload
+        self._connections: set[RPCConnection] = set()
+        self._server: asyncio.Server | None = None
+        self._socket_file: os.stat_result | None = None
+
+    @property
+    def address(self) -> str:
+        """The address in use, as a DSN; after `start` with the real port."""
+        return str(self._address)
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises:
+            ConfigError: the address cannot be listened on.
+        """
+        try:
+            if isinstance(self._address, UnixAddress):
+                await self._listen_unix(self._address.path)
+            else:
+                await self._listen_tcp(self._address)
+        except OSError as error:
+            raise ConfigError(self._key, f"cannot listen on {self.address}: {describe(error)}") from error
+        _log.info("rpc server was started", address=self.address)
+
+    async def stop(self, grace: float) -> None:
+        """Stop listening, let begun calls finish, close every connection. Safe without `start`.
+
+        Args:
+            grace: seconds that calls and unwritten replies get; what is left then is cancelled.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + grace
+        if self._server is not None:
+            self._server.close()
+        self._remove_socket_file()
+        for connection in tuple(self._connections):
+            connection.end()
+        if running := tuple(self._services.running):
+            _, late = await asyncio.wait(running, timeout=grace)
+            for future in late:
+                future.cancel()
+        if closing := [connection.closed for connection in self._connections]:
+            await asyncio.wait(closing, timeout=max(0.0, deadline - loop.time()))
+            for connection in tuple(self._connections):
+                connection.abort()
+            await asyncio.wait(closing)
+        if self._server is not None:
+            await self._server.wait_closed()
+            self._server = None
+
+    def _connection(self) -> RPCConnection:
+        return RPCConnection(self._services, self._max_payload, self._connections)
+
+    async def _listen_tcp(self, address: TCPAddress) -> None:
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            self._connection, address.host or "0.0.0.0", address.port, backlog=_BACKLOG
+        )
+        port = self._server.sockets[0].getsockname()[1]
+        self._address = TCPAddress(address.host, port)
+
+    async def _listen_unix(self, path: str) -> None:
+        _remove_stale(Path(path))
+        self._server = await asyncio.get_running_loop().create_unix_server(
+            self._connection, path, backlog=_BACKLOG
+        )
+        self._socket_file = os.stat(path)  # noqa: PTH116 (one way or the other, it does not block)
+
+    def _remove_socket_file(self) -> None:
+        """Remove the socket file, unless another server has put its own there meanwhile."""
+        if self._socket_file is None or not isinstance(self._address, UnixAddress):
+            return
+        path = Path(self._address.path)
+        with suppress(OSError):
+            if os.path.samestat(path.stat(), self._socket_file):
+                path.unlink()
+        self._socket_file = None
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove a socket file that somebody left there.
+
+    Raises:
+        OSError: it cannot be removed, or is another kind of file.
+    """
+    if path.exists():
+        if not path.is_socket():
+            raise OSError("the file exists and is no socket")
+        path.unlink()

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+import uvloop
+
+from rpc_peer import IdlePool, Peer, RecordingPublisher
+from rr_py_ws.adapters.rpc import RPCServer, Services, build_services
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run each test on both event loops."""
+    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture
+def publisher() -> RecordingPublisher:
+    return RecordingPublisher()
+
+
+@pytest.fixture
+async def pool() -> IdlePool:
+    return IdlePool()
+
+
+@pytest.fixture
+async def services(publisher: RecordingPublisher, pool: IdlePool) -> Services:
+    return build_services(
+        publisher=publisher,
+        pools={"websockets": pool, "http": None},
+        version="2.11.4",
+        config=lambda: b'{"rpc":{}}',
+    )
+
+
+@pytest.fixture
+async def server(services: Services) -> AsyncIterator[RPCServer]:
+    """A server on a free TCP port, with a limit of 1 MiB."""
+    server = RPCServer(services, "tcp://127.0.0.1:0", max_payload=1 << 20)
+    await server.start()
+    yield server
+    await server.stop(grace=1.0)
+
+
+@pytest.fixture
+async def connect(server: RPCServer) -> AsyncIterator[Callable[[], Awaitable[Peer]]]:
+    """Connects peers and closes them in the end."""
+    peers: list[Peer] = []
+
+    async def connect() -> Peer:
+        peers.append(await Peer.connect(server.address))
+        return peers[-1]
+
+    yield connect
+    for peer in peers:
+        await peer.close()
+
+
+@pytest.fixture
+async def peer(connect: Callable[[], Awaitable[Peer]]) -> Peer:
+    return await connect()

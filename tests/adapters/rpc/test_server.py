@@ -1,0 +1,205 @@
+"""Listening and stopping."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from rpc_peer import IdlePool, Peer, RecordingPublisher
+from rr_py_ws.adapters.rpc import RPCServer, Services
+from rr_py_ws.errors import ConfigError
+
+TO_A = b'{"messages":[{"topics":["a"]}]}'
+
+
+@pytest.mark.parametrize("dsn", ["tcp://127.0.0.1:0", "tcp://:0", "tcp://[::1]:0", "tcp://localhost:0"])
+async def test_tcp_addresses_are_served(services: Services, dsn: str) -> None:
+    server = RPCServer(services, dsn)
+    await server.start()
+    assert re.fullmatch(re.escape(dsn[:-1]) + r"\d{4,5}", server.address)
+    peer = await Peer.connect(server.address)
+    assert await peer.is_served()
+    await peer.close()
+    await server.stop(grace=1)
+
+
+async def test_an_empty_host_means_every_ipv4_address(services: Services) -> None:
+    server = RPCServer(services, "tcp://:0")
+    await server.start()
+    port = server.address.rpartition(":")[2]
+    peer = await Peer.connect(f"tcp://127.0.0.2:{port}")
+    assert await peer.is_served()
+    await peer.close()
+    await server.stop(grace=1)
+
+
+async def test_a_unix_socket_is_served_and_removed(services: Services, tmp_path: Path) -> None:
+    path = tmp_path / "rpc.sock"
+    server = RPCServer(services, f"unix://{path}")
+    await server.start()
+    assert server.address == f"unix://{path}"
+    peer = await Peer.connect(server.address)
+    assert await peer.is_served()
+    await peer.close()
+    await server.stop(grace=1)
+    assert not path.exists()
+
+
+async def test_a_stale_socket_file_is_replaced(services: Services, tmp_path: Path) -> None:
+    path = tmp_path / "rpc.sock"
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(path))
+    server = RPCServer(services, f"unix://{path}")
+    await server.start()
+    peer = await Peer.connect(server.address)
+    assert await peer.is_served()
+    await peer.close()
+    await server.stop(grace=1)
+
+
+async def test_the_socket_file_of_a_successor_is_left_alone(services: Services, tmp_path: Path) -> None:
+    """A new process may have taken the path over while the old one finishes its calls."""
+    path = tmp_path / "rpc.sock"
+    old, new = (RPCServer(services, f"unix://{path}") for _ in range(2))
+    await old.start()
+    await new.start()
+    await old.stop(grace=1)
+    peer = await Peer.connect(new.address)
+    assert await peer.is_served()
+    await peer.close()
+    await new.stop(grace=1)
+    assert not path.exists()
+
+
+async def test_a_file_that_is_no_socket_is_not_removed(services: Services, tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("mine")
+    server = RPCServer(services, f"unix://{path}")
+    with pytest.raises(ConfigError) as caught:
+        await server.start()
+    assert str(caught.value) == (
+        f"rpc.listen: cannot listen on unix://{path}: the file exists and is no socket"
+    )
+    await server.stop(grace=1)
+    assert path.read_text() == "mine"
+
+
+async def test_an_address_in_use_is_one_clear_line(services: Services, server: RPCServer) -> None:
+    second = RPCServer(services, server.address, key="websockets.rpc.listen")
+    with pytest.raises(ConfigError) as caught:
+        await second.start()
+    assert str(caught.value) == (
+        f"websockets.rpc.listen: cannot listen on {server.address}: Address already in use"
+    )
+    await second.stop(grace=1)
+
+
+async def test_a_directory_that_does_not_exist_is_one_clear_line(services: Services, tmp_path: Path) -> None:
+    server = RPCServer(services, f"unix://{tmp_path}/none/rpc.sock")
+    with pytest.raises(ConfigError, match=r"rpc\.sock: No such file or directory$"):
+        await server.start()
+
+
+async def test_a_host_that_does_not_resolve_is_one_clear_line(services: Services) -> None:
+    server = RPCServer(services, "tcp://no-such-host.invalid:0")
+    with pytest.raises(
+        ConfigError, match=r"^rpc\.listen: cannot listen on tcp://no-such-host\.invalid:0: \w"
+    ):
+        await server.start()
+
+
+async def test_what_is_no_address_is_refused_at_once(services: Services) -> None:
+    with pytest.raises(ConfigError, match=r"^rpc\.listen: 'localhost' is no address"):
+        RPCServer(services, "localhost")
+
+
+async def test_several_servers_share_the_services(
+    services: Services, server: RPCServer, publisher: RecordingPublisher, tmp_path: Path
+) -> None:
+    second = RPCServer(services, f"unix://{tmp_path}/rpc.sock")
+    await second.start()
+    for address in (server.address, second.address):
+        peer = await Peer.connect(address)
+        assert (await peer.call("broadcast.Publish", TO_A))[1] == b'{"ok":true}'
+        await peer.close()
+    assert len(publisher.messages) == 2
+    await second.stop(grace=1)
+
+
+async def test_many_connections_are_served_at_once(connect: Callable[[], Awaitable[Peer]]) -> None:
+    """One PHP process may open fifty, and none of them is ever closed for being idle."""
+    peers = [await connect() for _ in range(200)]
+    for _ in range(2):
+        assert all(await asyncio.gather(*(peer.is_served() for peer in peers)))
+
+
+class TestStop:
+    async def test_idle_connections_are_closed_and_new_ones_refused(
+        self, services: Services, tmp_path: Path
+    ) -> None:
+        server = RPCServer(services, "tcp://127.0.0.1:0")
+        await server.start()
+        peer = await Peer.connect(server.address)
+        assert await peer.is_served()
+        await server.stop(grace=60)
+        assert await peer.rest() == b""
+        with pytest.raises(ConnectionRefusedError):
+            await Peer.connect(server.address)
+        await peer.close()
+
+    async def test_a_running_call_is_answered_first(
+        self, server: RPCServer, peer: Peer, publisher: RecordingPublisher
+    ) -> None:
+        [future] = publisher.wait(1)
+        peer.request(1, "broadcast.Publish", TO_A)
+        assert await peer.is_served()
+        stopping = asyncio.create_task(server.stop(grace=60))
+        await asyncio.sleep(0)
+        peer.request(2, "broadcast.Publish", TO_A)  # too late
+        future.set_result(None)
+        assert (await peer.frame()).options[0] == 1
+        assert await peer.rest() == b""
+        await stopping
+        assert len(publisher.messages) == 1
+
+    async def test_a_call_that_takes_too_long_is_cancelled(
+        self, server: RPCServer, peer: Peer, pool: IdlePool, services: Services
+    ) -> None:
+        pool.may_finish.clear()
+        peer.request(1, "resetter.Reset", b'"websockets"')
+        assert await peer.is_served()
+        await server.stop(grace=0.01)
+        assert await peer.rest() == b""
+        await asyncio.sleep(0)
+        assert not services.running
+
+    async def test_what_publish_async_began_is_finished(
+        self, server: RPCServer, peer: Peer, publisher: RecordingPublisher
+    ) -> None:
+        [future] = publisher.wait(1)
+        await peer.call("broadcast.PublishAsync", TO_A)
+        stopping = asyncio.create_task(server.stop(grace=60))
+        assert await peer.rest() == b""
+        assert not stopping.done()
+        future.set_result(None)
+        await stopping
+
+    async def test_a_peer_that_does_not_read_cannot_hold_it_up(
+        self, server: RPCServer, peer: Peer, services: Services, connect: Callable[[], Awaitable[Peer]]
+    ) -> None:
+        services.add("test", {"Big": lambda codec, body: bytes(100_000_000)})
+        peer.request(1, "test.Big")
+        assert await (await connect()).is_served()
+        await server.stop(grace=0.01)
+
+    async def test_it_is_safe_before_start_and_twice(self, services: Services) -> None:
+        server = RPCServer(services, "tcp://127.0.0.1:0")
+        await server.stop(grace=1)
+        await server.start()
+        await server.stop(grace=1)
+        await server.stop(grace=1)
