@@ -55,7 +55,15 @@ class HandshakeError(ProtocolError):
 
 
 class CommandError(ProtocolError):
-    """A client's JSON command cannot be decoded."""
+    """A client's JSON command cannot be decoded.
+
+    Attributes:
+        id: the command's own id, when that much of it could be read.
+    """
+
+    def __init__(self, problem: str, id: str | int | None = None) -> None:
+        super().__init__(problem)
+        self.id = id
 
 
 class RPCError(RRWSError):

@@ -4,8 +4,8 @@ The rules are those of RoadRunner 2.11.4, whose target was a protobuf struct rea
 is ignored, unknown keys are ignored, the last of repeated keys wins, null is the zero value. Stricter where
 Go's parser was sloppy: raw control characters inside strings and numbers with leading zeros are errors.
 
-One key is ours: `id` (a string or a whole number). A client that sends it is told more: its replies carry
-the id, refusals a reason, and commands that RoadRunner would drop in silence are answered.
+One key is ours: `id` (a string, or a whole number of 64 bits). A client that sends it is told more: its
+replies carry the id, refusals a reason, and commands that RoadRunner would drop in silence are answered.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -21,7 +22,10 @@ import orjson
 from rr_py_ws.errors import CommandError
 
 _FIELDS = frozenset({"command", "topics", "payload", "broker", "id"})
-_REPLACEMENT = "�"
+_SURROGATES = re.compile(
+    r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\."
+)
+"""Walks over the escapes of a JSON text; the group matches those of surrogates without a partner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +49,22 @@ def decode_command(message: bytes) -> Command:
     """Decode one message.
 
     Raises:
-        CommandError: the message is no JSON object, or a known key has a value of the wrong type.
+        CommandError: the message is no JSON object, or a known key has a value of the wrong type; then it
+            carries the command's id, so that the client can be told.
     """
     fields = _known_fields(message)
-    _check_payload(fields.get("payload"))
     broker = fields.get("broker")
-    id = fields.get("id")
-    return Command(
-        name=_text(fields.get("command"), "command"),
-        topics=_topics(fields.get("topics")),
-        broker=broker if isinstance(broker, str) else "",
-        id=id if isinstance(id, str | int) and not isinstance(id, bool) else None,
-    )
+    id = _id(fields.get("id"))
+    try:
+        _check_payload(fields.get("payload"))
+        return Command(
+            name=_text(fields.get("command"), "command"),
+            topics=_topics(fields.get("topics")),
+            broker=broker if isinstance(broker, str) else "",
+            id=id,
+        )
+    except CommandError as error:
+        raise CommandError(str(error), id) from None
 
 
 def _known_fields(message: bytes) -> dict[str, Any]:
@@ -81,11 +89,13 @@ def _known_fields(message: bytes) -> dict[str, Any]:
 
 
 def _known_fields_slowly(message: bytes) -> dict[str, Any]:
-    """Read what orjson refuses or cannot tell: lone surrogate escapes, bytes that are no UTF-8, key order."""
-    try:
-        text, keep = message.decode(), False
-    except UnicodeDecodeError:
-        text, keep = message.decode("utf-8", "surrogateescape"), True
+    """Read what orjson refuses or cannot tell: lone surrogate escapes, bytes that are no UTF-8, key order.
+
+    Bytes that are no UTF-8 are kept, as surrogates; so that the escapes of lone surrogates do not become the
+    same, they are replaced by U+FFFD before, which is what Go makes of them.
+    """
+    text = message.decode("utf-8", "surrogateescape")
+    text = _SURROGATES.sub(lambda escape: r"\ufffd" if escape[1] else escape[0], text)
     try:
         value = json.loads(text, object_pairs_hook=tuple, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
@@ -94,28 +104,11 @@ def _known_fields_slowly(message: bytes) -> dict[str, Any]:
         return {}
     if not isinstance(value, tuple):
         raise CommandError("a command is a JSON object")
-    fields: dict[str, Any] = {}
-    for key, item in value:
-        name = key.lower()
-        if name in _FIELDS:
-            fields[name] = _without_surrogates(item, keep)
-    return fields
+    return {name: item for key, item in value if (name := key.lower()) in _FIELDS}
 
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
-
-
-def _without_surrogates(value: Any, keep_bytes: bool) -> Any:
-    """Replace lone surrogates by U+FFFD as Go does; undecodable bytes stay what they are."""
-    if isinstance(value, str):
-        return "".join(
-            _REPLACEMENT if "\ud800" <= char <= "\udfff" and not (keep_bytes and char >= "\udc80") else char
-            for char in value
-        )
-    if isinstance(value, list):
-        return [_without_surrogates(item, keep_bytes) for item in value]
-    return value
 
 
 def _text(value: Any, key: str) -> str:
@@ -124,6 +117,11 @@ def _text(value: Any, key: str) -> str:
     if not isinstance(value, str):
         raise CommandError(f"{key} is no string")
     return value
+
+
+def _id(value: Any) -> str | int | None:
+    whole = type(value) is int and -(2**63) <= value < 2**64
+    return value if whole or isinstance(value, str) else None
 
 
 def _topics(value: Any) -> list[str] | None:

@@ -8,32 +8,22 @@ what it does otherwise is mended here, only where it occurs.
 
 from __future__ import annotations
 
-import codecs
 import re
 
 import orjson
 
-_INVALID = "\ud800"  # cannot come out of a UTF-8 decoder, so it marks a byte that was no UTF-8
-_DIFFERENT = re.compile(rb'[<>&]|\xe2\x80[\xa8\xa9]|\\["\\bfnrtu]')
-_MAYBE_DIFFERENT = re.compile(rb"[<>&]|\xe2\x80[\xa8\xa9]|\\[bf]")
-_GO_FORM = {
-    b"<": rb"\u003c",
-    b">": rb"\u003e",
-    b"&": rb"\u0026",
-    b"\xe2\x80\xa8": rb"\u2028",
-    b"\xe2\x80\xa9": rb"\u2029",
-    rb"\b": rb"\u0008",
-    rb"\f": rb"\u000c",
+_SIX_CHARACTERS = {ord(char): f"\\u{ord(char):04x}" for char in (*map(chr, range(0x20)), *"<>&\u2028\u2029")}
+_BY_HAND = {
+    **_SIX_CHARACTERS,
+    **str.maketrans({'"': r"\"", "\\": r"\\", "\n": r"\n", "\r": r"\r", "\t": r"\t"}),
+    **dict.fromkeys(range(0xD800, 0xE000), r"\ufffd"),
 }
-
-
-def _one_byte_at_a_time(error: UnicodeError) -> tuple[str, int]:
-    """Decode on after one invalid byte, as Go does; Python's own handlers skip a whole bad sequence."""
-    assert isinstance(error, UnicodeDecodeError)
-    return _INVALID, error.start + 1
-
-
-codecs.register_error("rr_py_ws.go", _one_byte_at_a_time)
+_LEFT_RAW = [(char.encode(), _SIX_CHARACTERS[ord(char)].encode()) for char in "<>&\u2028\u2029"]
+# A backslash after an even number of others begins an escape; after an odd number it is the escaped one.
+_TWO_CHARACTERS = [
+    (rb"\b", re.compile(rb"(?<!\\)((?:\\\\)*)\\b"), rb"\1\\u0008"),
+    (rb"\f", re.compile(rb"(?<!\\)((?:\\\\)*)\\f"), rb"\1\\u000c"),
+]
 
 
 def encode_string(text: str | bytes) -> bytes:
@@ -43,25 +33,15 @@ def encode_string(text: str | bytes) -> bytes:
         text: UTF-8 bytes, or a str. Bytes that are no valid UTF-8 (in a str: lone surrogates, the form in
             which Python keeps undecodable bytes) come out as the escape of U+FFFD, one for each byte.
     """
-    if isinstance(text, str):
-        try:
-            encoded = orjson.dumps(text)
-        except TypeError:
-            return _encode_invalid(text.encode("utf-8", "surrogateescape"))
-    else:
-        try:
-            encoded = orjson.dumps(text.decode())
-        except UnicodeDecodeError:
-            return _encode_invalid(text)
-    if _MAYBE_DIFFERENT.search(encoded):
-        return _DIFFERENT.sub(_go_form, encoded)
+    if not isinstance(text, str):
+        text = text.decode("utf-8", "surrogateescape")
+    try:
+        encoded = orjson.dumps(text)
+    except orjson.JSONEncodeError:  # surrogates
+        return b'"%b"' % text.translate(_BY_HAND).encode()
+    for raw, escape in _LEFT_RAW:
+        encoded = encoded.replace(raw, escape)
+    for short, pattern, escape in _TWO_CHARACTERS:
+        if short in encoded:
+            encoded = pattern.sub(escape, encoded)
     return encoded
-
-
-def _go_form(found: re.Match[bytes]) -> bytes:
-    return _GO_FORM.get(found[0], found[0])
-
-
-def _encode_invalid(text: bytes) -> bytes:
-    parts = text.decode("utf-8", "rr_py_ws.go").split(_INVALID)
-    return b'"' + rb"\ufffd".join(encode_string(part)[1:-1] for part in parts) + b'"'

@@ -9,7 +9,8 @@ subprotocol    frame   content of a push
 =============  ======  ==================================================================================
 (none)         text    `{"topic":"t","payload":"<JSON string>"}`
 `rr.json`      text    `{"topic":"t","payload":<value>}` when the payload is JSON, else as without
-`rr.binary`    binary  length of the topic (16 bits, big-endian), topic in UTF-8, payload as published
+`rr.binary`    binary  length of the topic (16 bits, big-endian), topic in UTF-8, payload as published; a
+                       topic of more than 65535 bytes: as without
 =============  ======  ==================================================================================
 
 Replies (`@join`, `#join`, `@leave`, `#leave`, `#error`) are JSON text frames in all three.
@@ -78,7 +79,9 @@ def _push_json(topic: str, payload: bytes) -> bytes:
 
 
 def _push_binary(topic: str, payload: bytes) -> bytes:
-    name = topic.encode("utf-8", "surrogateescape")[:65535]
+    name = topic.encode("utf-8", "surrogateescape")
+    if len(name) > 65535:
+        return _push_string(topic, payload)
     return server_frame(Opcode.BINARY, _TOPIC_LENGTH.pack(len(name)) + name + payload)
 
 

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rr_py_ws.wire.jsontext import encode_string
+
+TROUBLE = st.sampled_from(
+    [*'<>&"\\/bfnrtu', *map(chr, range(0x20)), "\u2028", "\u2029", "\x7f", "\ufffd", "😀"]
+)
+TEXT = st.text(st.characters(codec="utf-8") | TROUBLE)
+BYTES = st.lists(st.binary(max_size=8) | TEXT.map(str.encode), max_size=12).map(b"".join)
+
+ESCAPES = {0x22: r"\"", 0x5C: r"\\", 0x0A: r"\n", 0x0D: r"\r", 0x09: r"\t"}
+SIX = {*range(0x20), *b"<>&", 0x2028, 0x2029} - ESCAPES.keys()
+
+
+def go_decode(data: bytes) -> list[int | None]:
+    """Decode UTF-8 as Go's utf8.DecodeRune does, written down from RFC 3629; None is an invalid byte.
+
+    What is invalid costs one byte, however many bytes would have belonged to it.
+    """
+    points: list[int | None] = []
+    at = 0
+    while at < len(data):
+        first = data[at]
+        size = 1 if first < 0x80 else 2 if first < 0xE0 else 3 if first < 0xF0 else 4
+        rest = data[at + 1 : at + size]
+        point = first if size == 1 else first & (0x7F >> size)
+        for byte in rest:
+            point = point << 6 | byte & 0x3F
+        smallest = (0, 0x80, 0x800, 0x10000)[size - 1]
+        if (
+            0x80 <= first < 0xC0
+            or first >= 0xF8
+            or len(rest) < size - 1
+            or any(byte & 0xC0 != 0x80 for byte in rest)
+            or not smallest <= point <= 0x10FFFF
+            or 0xD800 <= point <= 0xDFFF
+        ):
+            points.append(None)
+            at += 1
+        else:
+            points.append(point)
+            at += size
+    return points
+
+
+def go_encode(data: bytes) -> bytes:
+    """Write a JSON string character by character, by the table of what RoadRunner's JSON library does."""
+    out = '"'
+    for point in go_decode(data):
+        if point is None:
+            out += r"\ufffd"
+        elif point in SIX:
+            out += f"\\u{point:04x}"
+        else:
+            out += ESCAPES.get(point, chr(point))
+    return (out + '"').encode()
+
+
+@pytest.mark.parametrize(
+    ("text", "encoded"),
+    [
+        ("", rb'""'),
+        ("hello, PHP", rb'"hello, PHP"'),
+        ('"\\', rb'"\"\\"'),
+        ("\n\r\t", rb'"\n\r\t"'),
+        ("\b\f", rb'"\u0008\u000c"'),
+        ("\0\x01\x1e\x1f", rb'"\u0000\u0001\u001e\u001f"'),
+        ("\x0b\x1b", rb'"\u000b\u001b"'),
+        ("\x7f", b'"\x7f"'),
+        ("<b>&</b>", rb'"\u003cb\u003e\u0026\u003c/b\u003e"'),
+        ("\u2027\u2028\u2029\u202a", '"\u2027\\u2028\\u2029\u202a"'.encode()),
+        ("/'", b'"/\'"'),
+        ("é€😀", '"é€😀"'.encode()),
+        ("\ufffd", b'"\xef\xbf\xbd"'),
+        (r"\b \f \n", rb'"\\b \\f \\n"'),  # backslashes in the text, no control characters
+        ("\\\b\\\\\f", rb'"\\\u0008\\\\\u000c"'),
+        ("\b\b\f\f", rb'"\u0008\u0008\u000c\u000c"'),
+        (r"App\broker\foo", rb'"App\\broker\\foo"'),
+        ("<\\b>\b", rb'"\u003c\\b\u003e\u0008"'),
+    ],
+)
+def test_each_row_of_the_table_is_written_as_go_writes_it(text: str, encoded: bytes) -> None:
+    assert encode_string(text) == encoded
+    assert encode_string(text.encode()) == encoded
+
+
+@pytest.mark.parametrize(
+    ("data", "encoded"),
+    [
+        (b"\xff", rb'"\ufffd"'),
+        (b"\xe2\x82", rb'"\ufffd\ufffd"'),
+        (b"\xc3(", rb'"\ufffd("'),
+        (b"\xf0\x9f\x98", rb'"\ufffd\ufffd\ufffd"'),
+        (b"\xed\xa0\x80", rb'"\ufffd\ufffd\ufffd"'),  # an encoded surrogate
+        (b"\xc0\x80", rb'"\ufffd\ufffd"'),  # overlong
+        (b"\xf4\x90\x80\x80", rb'"\ufffd\ufffd\ufffd\ufffd"'),  # above U+10FFFF
+        (b"\xef\xbf\xbd\xff", b'"\xef\xbf\xbd\\ufffd"'),  # a genuine U+FFFD stays raw
+        (
+            b'<\xff\b\\b"\n\xe2\x80\xa8\xfe\xc3\xa9',
+            b'"\\u003c\\ufffd\\u0008\\\\b\\"\\n\\u2028\\ufffd\xc3\xa9"',
+        ),
+        (b"\xe2\x82\xe2\x82\xac", b'"\\ufffd\\ufffd\xe2\x82\xac"'),
+    ],
+)
+def test_each_byte_that_is_no_utf8_becomes_one_replacement(data: bytes, encoded: bytes) -> None:
+    assert encode_string(data) == encoded
+    assert go_encode(data) == encoded
+    assert encode_string(data.decode("utf-8", "surrogateescape")) == encoded
+
+
+@pytest.mark.parametrize("text", ["\ud800", "\udbff", "\udc00", "\udcff", "\udfff"])
+def test_a_str_with_any_surrogate_can_be_encoded(text: str) -> None:
+    """A topic with U+DFFF ended a connection: only surrogates that Python makes of bytes were expected."""
+    assert encode_string(f"a{text}<") == rb'"a\ufffd\u003c"'
+
+
+@given(BYTES)
+def test_any_bytes_are_written_as_a_slow_copy_of_gos_rules_writes_them(data: bytes) -> None:
+    assert encode_string(data) == go_encode(data)
+
+
+@given(TEXT)
+def test_any_text_comes_back_from_a_json_parser(text: str) -> None:
+    assert json.loads(encode_string(text)) == text
+
+
+@given(BYTES)
+def test_any_bytes_come_back_with_replacements(data: bytes) -> None:
+    expected = "".join("\ufffd" if point is None else chr(point) for point in go_decode(data))
+    assert json.loads(encode_string(data)) == expected
+
+
+@given(BYTES)
+def test_the_output_can_stand_in_a_script_element(data: bytes) -> None:
+    """Apps print RoadRunner's JSON into pages; nothing in it may end a script or a line of JavaScript."""
+    text = encode_string(data).decode()
+    assert text[0] == text[-1] == '"'
+    assert not {*"<>&\u2028\u2029", *map(chr, range(0x20))} & set(text)
