@@ -98,6 +98,8 @@ def test_of_a_repeated_key_the_last_wins(message: bytes, topics: list[str] | Non
         b'"join"',
         b"5",
         b"true",
+        rb'"\ud800"',
+        b'["\xff"]',
         b"\xef\xbb\xbf{}",
         b"{'command':'join'}",
         b"{command:1}",

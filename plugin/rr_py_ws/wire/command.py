@@ -100,8 +100,6 @@ def _known_fields_slowly(message: bytes) -> dict[str, Any]:
         value = json.loads(text, object_pairs_hook=tuple, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise CommandError(f"not JSON: {error}") from None
-    if value is None:
-        return {}
     if not isinstance(value, tuple):
         raise CommandError("a command is a JSON object")
     return {name: item for key, item in value if (name := key.lower()) in _FIELDS}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
@@ -19,7 +20,13 @@ from rr_py_ws.errors import HandshakeError
 from rr_py_ws.wire.access import Verdict
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-_HTML = (b"<!doctype html", b"<html", b"<head", b"<body", b"<h1", b"<p", b"<div")
+_HTML = re.compile(
+    rb"[\t\n\f\r ]*<(?:!doctype html|html|head|script|iframe|h1|div|font|table|a|style|title|b|body|br|p|!--)"
+    rb"[ >]",
+    re.IGNORECASE,
+)
+_XML = re.compile(rb"[\t\n\f\r ]*<\?xml")
+_BINARY = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
 _HOP_BY_HOP = frozenset({"connection", "content-length", "keep-alive", "transfer-encoding", "upgrade"})
 
 
@@ -31,7 +38,7 @@ class RequestHead:
         method: as received, `GET`.
         target: path and query as received; an absolute-form target has lost its scheme and host.
         version: `1.1`.
-        headers: name and value pairs as received, in order.
+        headers: name and value pairs in order; names as received, values without spaces around them.
         first: lower-case name -> the first value of that name.
     """
 
@@ -45,7 +52,9 @@ class RequestHead:
     def path(self) -> str:
         """The target without its query, percent-decoded."""
         raw = self.target.partition("?")[0]
-        return unquote_to_bytes(raw).decode("utf-8", "surrogateescape") if "%" in raw else raw
+        if "%" not in raw:
+            return raw
+        return unquote_to_bytes(raw.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
 
     @property
     def query(self) -> str:
@@ -64,18 +73,27 @@ class RequestHead:
 class _Receiver:
     """Collects what the parser calls back with."""
 
-    __slots__ = ("first", "headers", "hosts", "url")
+    __slots__ = ("begun", "complete", "first", "headers", "hosts", "url")
 
     def __init__(self) -> None:
         self.url = b""
         self.headers: list[tuple[bytes, bytes]] = []
         self.first: dict[bytes, bytes] = {}
         self.hosts = 0
+        self.begun = 0
+        self.complete = 0
+
+    def on_message_begin(self) -> None:
+        self.begun += 1
+
+    def on_headers_complete(self) -> None:
+        self.complete += 1
 
     def on_url(self, url: bytes) -> None:
         self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        value = value.strip(b" \t")
         self.headers.append((name, value))
         key = name.lower()
         self.first.setdefault(key, value)
@@ -87,8 +105,8 @@ def parse_request_head(head: bytes) -> RequestHead:
     """Parse a whole request head, with the empty line that ends it.
 
     Raises:
-        HandshakeError: it is no HTTP/1 request, it has several `Host` headers, or it announces a body (which
-            a WebSocket handshake cannot have, and which must not be taken for frames).
+        HandshakeError: it is no HTTP/1 request or more than one, it has several `Host` headers, or it
+            announces a body, which a WebSocket handshake cannot have and which must not be taken for frames.
     """
     receiver = _Receiver()
     parser = httptools.HttpRequestParser(receiver)
@@ -98,9 +116,11 @@ def parse_request_head(head: bytes) -> RequestHead:
         pass
     except httptools.HttpParserError as error:
         raise HandshakeError(f"no HTTP request: {error}") from None
+    if (receiver.begun, receiver.complete) != (1, 1):
+        raise HandshakeError("not one whole HTTP request")
     if receiver.hosts > 1:
         raise HandshakeError("several Host headers")
-    if b"transfer-encoding" in receiver.first or receiver.first.get(b"content-length", b"0").strip() != b"0":
+    if b"transfer-encoding" in receiver.first or receiver.first.get(b"content-length", b"0") != b"0":
         raise HandshakeError("a request with a body")
     return RequestHead(
         method=parser.get_method().decode("latin-1"),
@@ -115,7 +135,10 @@ def _origin_form(url: bytes) -> bytes:
     scheme, separator, rest = url.partition(b"://")
     if separator and scheme.lower() in (b"http", b"https"):
         slash = rest.find(b"/")
-        return rest[slash:] if slash >= 0 else b"/"
+        query = rest.find(b"?")
+        if slash < 0 or 0 <= query < slash:
+            return b"/" + rest[query:] if query >= 0 else b"/"
+        return rest[slash:]
     return url
 
 
@@ -123,7 +146,7 @@ def check_upgrade(head: RequestHead) -> Verdict | None:
     """Return the refusal of a request that cannot become a WebSocket, or None when it can."""
     if head.method != "GET":
         return _refusal(405, "bad HTTP request method")
-    if head.version < "1.1":
+    if head.version != "1.1":
         return _refusal(505, "bad HTTP protocol version")
     if not head.header(b"host"):
         return _refusal(400, 'bad "Host" header')
@@ -199,9 +222,10 @@ def _phrase(status: int) -> str:
 
 
 def _content_type(body: bytes) -> str:
-    """Guess as Go's net/http does, as far as answers of PHP apps need it."""
-    if body[:512].lstrip().lower().startswith(_HTML):
+    """Guess by the first bytes, by Go's rules for text (net/http sniff.go); all else is just binary."""
+    start = body[:512]
+    if _HTML.match(start):
         return "text/html; charset=utf-8"
-    if b"\0" in body[:512]:
-        return "application/octet-stream"
-    return "text/plain; charset=utf-8"
+    if _XML.match(start):
+        return "text/xml; charset=utf-8"
+    return "application/octet-stream" if _BINARY.search(start) else "text/plain; charset=utf-8"
