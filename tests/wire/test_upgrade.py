@@ -344,23 +344,13 @@ class TestUpgradeChecks:
 
     def test_checks_come_in_roadrunners_order(self) -> None:
         """With everything wrong, mending one thing after the other brings up the next check."""
-        wrong = {
-            "Host": "",
-            "Upgrade": "no",
-            "Connection": "no",
-            "Sec-WebSocket-Key": "no",
-            "Sec-WebSocket-Version": "",
-        }
-        lines = ["POST /ws HTTP/1.0", "GET /ws HTTP/1.0", "GET /ws HTTP/1.1"]
-        mended: list[dict[str, str]] = [wrong] * 2
-        for count in range(len(GOOD) + 1):
-            mended.append(wrong | dict(list(GOOD.items())[:count]))
+        lines = ["POST /ws HTTP/1.0", "GET /ws HTTP/1.0", *["GET /ws HTTP/1.1"] * 6]
         texts = []
-        for fields, line in zip(mended, lines + lines[2:] * len(GOOD), strict=True):
-            request = parse_request_head(
-                raw(line.encode(), *(f"{k}: {v}".encode() for k, v in fields.items()))
+        for line, good in zip(lines, [0, 0, *range(6)], strict=True):
+            fields = dict.fromkeys(GOOD, "") | dict(list(GOOD.items())[:good])
+            verdict = check_upgrade(
+                parse_request_head(raw(line.encode(), *(f"{k}: {v}".encode() for k, v in fields.items())))
             )
-            verdict = check_upgrade(request)
             texts.append(verdict.body.decode().removeprefix("handshake error: bad ") if verdict else "")
         assert texts == [
             "HTTP request method",
@@ -456,8 +446,12 @@ class TestRefusalResponse:
 
     @pytest.mark.parametrize(
         ("status", "line"),
-        [(201, b"201 Created"), (404, b"404 Not Found"), (431, b"431 Request Header Fields Too Large")]
-        + [(299, b"299 status code 299"), (599, b"599 status code 599")],
+        [
+            (201, b"201 Created"),
+            (404, b"404 Not Found"),
+            (299, b"299 status code 299"),
+            (599, b"599 status code 599"),
+        ],
     )
     def test_has_gos_status_line(self, status: int, line: bytes) -> None:
         assert refusal_response(Verdict(status)).startswith(b"HTTP/1.1 " + line + b"\r\n")
