@@ -22,6 +22,7 @@ from rr_py_ws.wire.goridge import Flag
 from rr_py_ws.wire.pb import broadcast_pb2, websockets_pb2
 from rr_py_ws.wire.values import decode_value, encode_result
 
+_PROTO = Flag.PROTO  # members of an enum are slow to look up
 _OK = broadcast_pb2.Response(ok=True).SerializeToString()  # both schemas have the same response
 _Proto = TypeVar("_Proto", bound=ProtoMessage)
 
@@ -46,9 +47,9 @@ def decode_broadcast(codec: Flag, body: bytes) -> list[Message]:
     Raises:
         RPCError: the body cannot be decoded.
     """
-    if codec is Flag.PROTO:
+    if codec is _PROTO:
         request = _parse(broadcast_pb2.Request, body)
-        return [Message("", list(message.topics), message.payload) for message in request.messages]
+        return [Message("", message.topics[:], message.payload) for message in request.messages]
     return _decode_fields(codec, body, has_broker=False)
 
 
@@ -58,11 +59,9 @@ def decode_websockets(codec: Flag, body: bytes) -> list[Message]:
     Raises:
         RPCError: the body cannot be decoded.
     """
-    if codec is Flag.PROTO:
+    if codec is _PROTO:
         request = _parse(websockets_pb2.Request, body)
-        return [
-            Message(message.broker, list(message.topics), message.payload) for message in request.messages
-        ]
+        return [Message(message.broker, message.topics[:], message.payload) for message in request.messages]
     return _decode_fields(codec, body, has_broker=True)
 
 
@@ -72,7 +71,7 @@ def encode_ok(codec: Flag) -> bytes:
     Raises:
         RPCError: the codec is raw, which has no form for a response.
     """
-    return _OK if codec is Flag.PROTO else encode_result(codec, {"ok": True})
+    return _OK if codec is _PROTO else encode_result(codec, {"ok": True})
 
 
 def encode_broadcast(messages: Iterable[Message]) -> bytes:

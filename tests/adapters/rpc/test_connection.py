@@ -286,7 +286,7 @@ class RecordingTransport(asyncio.Transport):
 
 
 async def test_replies_to_what_arrives_together_are_one_write_in_the_same_turn(services: Services) -> None:
-    connection, transport = RPCConnection(services, 1 << 20, set()), RecordingTransport()
+    connection, transport = RPCConnection(services, 1 << 20, id, id), RecordingTransport()
     connection.connection_made(transport)
     connection.data_received(PUBLISH * 3)
     assert transport.writes == [FRAMES["publish_ok"][0] * 3]

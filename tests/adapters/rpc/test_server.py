@@ -197,9 +197,18 @@ class TestStop:
         assert await (await connect()).is_served()
         await server.stop(grace=0.01)
 
-    async def test_it_is_safe_before_start_and_twice(self, services: Services) -> None:
+    @pytest.mark.parametrize("turns", range(6))
+    async def test_a_connection_that_is_just_being_accepted_is_closed(
+        self, server: RPCServer, turns: int
+    ) -> None:
+        peer = await Peer.connect(server.address)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await server.stop(grace=60)
+        assert await peer.rest() == b""
+        await peer.close()
+
+    async def test_it_is_safe_without_start_and_twice(self, services: Services) -> None:
         server = RPCServer(services, "tcp://127.0.0.1:0")
-        await server.stop(grace=1)
-        await server.start()
         await server.stop(grace=1)
         await server.stop(grace=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 from typing import cast
 
@@ -28,13 +29,26 @@ class RPCConnection(asyncio.Protocol):
     peer that sends anything but RPC frames, or its last byte, gets the replies to the calls already begun and
     is then disconnected. A call goes on when the peer leaves.
 
+    Args:
+        services: the methods.
+        max_payload: bytes in one frame.
+        made: told when the connection is ready.
+        lost: told when it is gone.
+
     Attributes:
         closed: done when the connection is gone.
     """
 
-    def __init__(self, services: Services, max_payload: int, connections: set[RPCConnection]) -> None:
+    def __init__(
+        self,
+        services: Services,
+        max_payload: int,
+        made: Callable[[RPCConnection], object],
+        lost: Callable[[RPCConnection], object],
+    ) -> None:
         self._services = services
-        self._connections = connections
+        self._made = made
+        self._lost = lost
         self._decoder = FrameDecoder(max_payload)
         self._transport: asyncio.Transport
         self._running = 0
@@ -46,12 +60,12 @@ class RPCConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to serve."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
-        self._connections.add(self)
+        self._made(self)
 
     def connection_lost(self, error: Exception | None) -> None:
         """Forget the peer; its unfinished calls go on."""
         self._ending = True
-        self._connections.discard(self)
+        self._lost(self)
         self.closed.set_result(None)
 
     def data_received(self, data: bytes) -> None:

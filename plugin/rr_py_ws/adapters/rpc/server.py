@@ -20,7 +20,7 @@ _log = logs.get_logger("rpc")
 
 
 class RPCServer:
-    """Listens on one address and serves any number of connections. No authentication: keep it private.
+    """Listens on one address and serves any number of connections, once; there is no authentication.
 
     Args:
         services: the methods; several servers may share them.
@@ -44,6 +44,7 @@ class RPCServer:
         self._max_payload = max_payload
         self._connections: set[RPCConnection] = set()
         self._server: asyncio.Server | None = None
+        self._stopping = False
         self._socket_file: os.stat_result | None = None
 
     @property
@@ -74,6 +75,7 @@ class RPCServer:
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + grace
+        self._stopping = True
         if self._server is not None:
             self._server.close()
         self._remove_socket_file()
@@ -93,7 +95,12 @@ class RPCServer:
             self._server = None
 
     def _connection(self) -> RPCConnection:
-        return RPCConnection(self._services, self._max_payload, self._connections)
+        return RPCConnection(self._services, self._max_payload, self._made, self._connections.discard)
+
+    def _made(self, connection: RPCConnection) -> None:
+        self._connections.add(connection)
+        if self._stopping:  # it was accepted just before
+            connection.end()
 
     async def _listen_tcp(self, address: TCPAddress) -> None:
         loop = asyncio.get_running_loop()
@@ -108,7 +115,7 @@ class RPCServer:
         self._server = await asyncio.get_running_loop().create_unix_server(
             self._connection, path, backlog=_BACKLOG
         )
-        self._socket_file = os.stat(path)  # noqa: PTH116 (one way or the other, it does not block)
+        self._socket_file = os.stat(path)  # noqa: PTH116
 
     def _remove_socket_file(self) -> None:
         """Remove the socket file, unless another server has put its own there meanwhile."""
