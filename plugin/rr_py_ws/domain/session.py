@@ -1,8 +1,8 @@
 """One client's conversation: commands in, replies out, in order.
 
 Commands of one connection are handled one after another; while PHP or the broker is being asked, later ones
-wait in a queue. What the session asks may be answered now or later (see `ports`); waiting itself is the
-shell's job, so that this module stays free of I/O.
+wait in a queue, also those that cannot be decoded. What the session asks may be answered now or later (see
+`ports`); waiting itself is the shell's job, so that this module stays free of I/O.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Session:
         self._request = request
         self._authorizer = authorizer
         self._subscriptions = subscriptions
-        self._queue: deque[Command] | None = None
+        self._queue: deque[tuple[Command, str]] | None = None
         self._busy = False
         self._answer_all = False
 
@@ -61,27 +61,27 @@ class Session:
     def receive_message(self, message: bytes) -> None:
         """Handle one message of the client, or queue it behind the one that is being handled."""
         try:
-            command = decode_command(message)
+            command, problem = decode_command(message), ""
         except CommandError as error:
-            self._shell.command_ignored(str(error))
-            if self._answer_all:
-                self._shell.write(encode_reply("#error", None, id="", reason=str(error)))
-            return
+            command, problem = Command(id=error.id), str(error)
         if command.id is not None:
             self._answer_all = True
         if self._busy:
             if self._queue is None:
                 self._queue = deque()
-            self._queue.append(command)
+            self._queue.append((command, problem))
         else:
-            self._handle(command)
+            self._handle(command, problem)
 
     def close(self) -> None:
         """The connection is gone: leave everything, drop what waits."""
         self._queue = None
         self._subscriptions.leave_all(self._shell)
 
-    def _handle(self, command: Command) -> None:
+    def _handle(self, command: Command, problem: str) -> None:
+        if problem:
+            self._ignore(command, problem)
+            return
         match command.name:
             case "join":
                 self._ask(command)
@@ -90,9 +90,14 @@ class Session:
             case "headers":
                 pass
             case unknown:
-                self._shell.command_ignored(f"unknown command {unknown!r}")
-                if command.id is not None:
-                    self._reply("#error", command, f"unknown command {unknown!r}")
+                self._ignore(command, f"unknown command {unknown!r}")
+
+    def _ignore(self, command: Command, reason: str) -> None:
+        """Drop a command; a client that has ever used an id is told, if need be with an empty one."""
+        self._shell.command_ignored(reason)
+        if self._answer_all:
+            id = "" if command.id is None else command.id
+            self._shell.write(encode_reply("#error", command.topics, id=id, reason=reason))
 
     def _ask(self, command: Command) -> None:
         if command.topics:
@@ -145,4 +150,6 @@ class Session:
         self._busy = False
         then(result, error)
         while self._queue and not self._busy:
-            self._handle(self._queue.popleft())
+            self._handle(*self._queue.popleft())
+        if not self._queue:
+            self._queue = None  # an empty deque takes more memory than the rest of a session
