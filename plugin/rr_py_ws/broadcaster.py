@@ -66,7 +66,16 @@ class Broadcaster:
         publish = self._brokers[self._name(broker)].publish
         if len(topics) == 1 and topics[0]:
             return publish(topics[0], payload)
-        later = [waiting for topic in topics if topic and (waiting := publish(topic, payload)) is not None]
+        later: list[Awaitable[None]] = []
+        try:
+            for topic in filter(None, topics):
+                waiting = publish(topic, payload)
+                if waiting is not None:
+                    later.append(waiting)
+        except BrokerError as error:
+            if not later:
+                raise
+            return _all(later, error)
         return _all(later) if later else None
 
     def join(self, subscriber: Subscriber, broker: str, topics: Sequence[str]) -> Awaitable[None] | None:
@@ -113,8 +122,8 @@ class Broadcaster:
             self._brokers[name].unsubscribe(emptied)
 
 
-async def _all(waiting: Sequence[Awaitable[None]]) -> None:
+async def _all(waiting: Sequence[Awaitable[None]], error: BrokerError | None = None) -> None:
     """Wait for all; then raise the first error, if any. What was accepted stays published."""
-    for result in await asyncio.gather(*waiting, return_exceptions=True):
+    for result in (*await asyncio.gather(*waiting, return_exceptions=True), error):
         if isinstance(result, BaseException):
             raise result

@@ -1,0 +1,254 @@
+"""What every broker must do, whatever it is made of.
+
+A new broker is one more entry in `BROKERS`. The rules are those of `domain.ports.Broker`: a call may answer
+now or later, and messages may come now or later, so nothing here counts on either.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import pytest
+
+from rr_py_ws.adapters.brokers.memory import MemoryBroker
+from rr_py_ws.domain.ports import Broker
+from rr_py_ws.errors import BrokerError
+
+
+@asynccontextmanager
+async def memory() -> AsyncIterator[Broker]:
+    yield MemoryBroker()
+
+
+BROKERS: dict[str, Callable[[], AbstractAsyncContextManager[Broker]]] = {"memory": memory}
+"""Name -> a broker that is not started, and around it whatever it needs to run."""
+
+
+@pytest.fixture(params=BROKERS)
+async def broker(request: pytest.FixtureRequest) -> AsyncIterator[Broker]:
+    """A broker before `start`."""
+    async with BROKERS[request.param]() as made:
+        yield made
+
+
+class Node:
+    """A started broker and what came out of it, as far as anybody here wants it.
+
+    A broker may bring messages of topics that nobody asked for; the hub drops them, and so does this.
+    """
+
+    def __init__(self, broker: Broker) -> None:
+        self.broker = broker
+        self.topics: set[str] = set()
+        self.received: list[tuple[str, bytes]] = []
+        self._came = asyncio.Event()
+
+    def on_message(self, topic: str, payload: bytes) -> None:
+        assert isinstance(topic, str)
+        assert isinstance(payload, bytes)
+        if topic in self.topics:
+            self.received.append((topic, payload))
+            self._came.set()
+
+    async def subscribe(self, *topics: str) -> None:
+        self.topics.update(topics)
+        await done(self.broker.subscribe(topics))
+
+    def unsubscribe(self, *topics: str) -> None:
+        self.topics.difference_update(topics)
+        self.broker.unsubscribe(topics)
+
+    async def publish(self, topic: str, payload: bytes) -> None:
+        await done(self.broker.publish(topic, payload))
+
+    async def wait_received(self, count: int) -> list[tuple[str, bytes]]:
+        while len(self.received) < count:
+            self._came.clear()
+            await self._came.wait()
+        return self.received
+
+    async def settle(self) -> list[tuple[str, bytes]]:
+        """Wait until everything published so far is here, by sending one more message after it."""
+        await self.subscribe("the end")
+        await self.publish("the end", b"")
+        while ("the end", b"") not in self.received:
+            await self.wait_received(len(self.received) + 1)
+        self.received.remove(("the end", b""))
+        return self.received
+
+
+async def done(answer: Awaitable[None] | None) -> None:
+    if answer is not None:
+        await answer
+
+
+@pytest.fixture
+async def node(broker: Broker) -> AsyncIterator[Node]:
+    started = Node(broker)
+    await broker.start(started.on_message)
+    yield started
+    await broker.close()
+
+
+async def test_a_message_of_a_subscribed_topic_arrives_once(node: Node) -> None:
+    await node.subscribe("foo")
+    await node.publish("foo", b"hello, PHP")
+    assert await node.settle() == [("foo", b"hello, PHP")]
+
+
+async def test_d9_messages_arrive_in_publish_order_over_all_topics(node: Node) -> None:
+    await node.subscribe("a", "b", "c")
+    messages = [("abc"[number * 7 % 3], b"%d" % number) for number in range(500)]
+    for message in messages:
+        await node.publish(*message)
+    assert await node.wait_received(500) == messages
+
+
+async def test_messages_handed_over_without_waiting_keep_their_order(node: Node) -> None:
+    """Calls that a PHP process has sent in one packet."""
+    await node.subscribe("a", "b")
+    messages = [("ab"[number % 2], b"%d" % number) for number in range(200)]
+    answers = [node.broker.publish(*message) for message in messages]
+    for answer in answers:
+        await done(answer)
+    assert await node.wait_received(200) == messages
+
+
+async def test_d5_a_message_published_after_subscribe_answered_arrives(node: Node) -> None:
+    for number in range(50):
+        await node.subscribe(f"topic {number}")
+        await node.publish(f"topic {number}", b"%d" % number)
+    assert await node.settle() == [(f"topic {number}", b"%d" % number) for number in range(50)]
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [b"", b"\0", bytes(range(256)), b"\r\n$5\r\n", b'{"a":"\xc3\xa9"}', b"x" * 1_000_000],
+    ids=["empty", "NUL", "all bytes", "looks like a protocol", "JSON", "a million bytes"],
+)
+async def test_d20_a_payload_arrives_as_it_was(node: Node, payload: bytes) -> None:
+    await node.subscribe("foo")
+    await node.publish("foo", payload)
+    assert await node.wait_received(1) == [("foo", payload)]
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "a b",
+        "a,b",
+        "News",
+        "*",
+        "foo*",
+        "[a]",
+        "é/€/😀",
+        "a\r\nPUBLISH b 1",
+        "\0",
+        "x" * 60_000,
+        "\udcff\udcfe",
+    ],
+    ids=repr,
+)
+async def test_a_topic_is_any_text_and_no_pattern(node: Node, topic: str) -> None:
+    """The last one is a topic of bytes that are no UTF-8."""
+    await node.subscribe(topic)
+    await node.subscribe("other")
+    await node.publish("foobar", b"no")
+    await node.publish(topic, b"1")
+    assert await node.settle() == [(topic, b"1")]
+
+
+async def test_topics_are_case_sensitive(node: Node) -> None:
+    await node.subscribe("News", "news")
+    await node.publish("news", b"1")
+    assert await node.settle() == [("news", b"1")]
+
+
+async def test_subscribing_again_brings_no_second_copy(node: Node) -> None:
+    for _ in range(3):
+        await node.subscribe("foo", "foo")
+    await node.publish("foo", b"1")
+    assert await node.settle() == [("foo", b"1")]
+
+
+async def test_leaving_one_topic_leaves_the_others(node: Node) -> None:
+    await node.subscribe("a", "b")
+    node.unsubscribe("a")
+    await node.publish("a", b"1")
+    await node.publish("b", b"2")
+    assert await node.settle() == [("b", b"2")]
+
+
+async def test_a_topic_can_be_subscribed_again_at_once(node: Node) -> None:
+    """One client leaves as another joins; the new one has been told that it is in."""
+    for number in range(20):
+        await node.subscribe("foo")
+        await node.publish("foo", b"%d" % number)
+        await node.wait_received(number + 1)
+        node.unsubscribe("foo")
+    assert [payload for _, payload in node.received] == [b"%d" % number for number in range(20)]
+
+
+async def test_d4_leaving_what_was_never_joined_changes_nothing(node: Node) -> None:
+    await node.subscribe("foo")
+    node.unsubscribe("bar", "")
+    node.unsubscribe()
+    node.unsubscribe("bar")
+    await node.publish("foo", b"1")
+    assert await node.settle() == [("foo", b"1")]
+
+
+async def test_subscribing_to_nothing_is_no_error(node: Node) -> None:
+    await node.subscribe()
+
+
+async def test_the_empty_topic_can_be_subscribed(node: Node) -> None:
+    """RoadRunner lets clients join it; nobody ever publishes to it."""
+    await node.subscribe("", "foo")
+    node.unsubscribe("")
+    await node.publish("foo", b"1")
+    assert await node.settle() == [("foo", b"1")]
+
+
+async def test_a_topic_of_nobody_accepts_messages(node: Node) -> None:
+    await node.publish("nobody is here", b"1")
+    assert await node.settle() == []
+
+
+async def test_many_publishers_lose_nothing(node: Node) -> None:
+    """Each publisher's own messages are in order; those of different publishers come as they come."""
+    await node.subscribe("foo")
+
+    async def publisher(name: str) -> None:
+        for number in range(50):
+            await node.publish("foo", f"{name} {number}".encode())
+
+    await asyncio.gather(*(publisher(name) for name in "abcd"))
+    payloads = [payload.decode().split() for _, payload in await node.settle()]
+    for name in "abcd":
+        assert [number for who, number in payloads if who == name] == [str(number) for number in range(50)]
+    assert len(payloads) == 200
+
+
+async def test_publishing_before_the_start_is_refused(broker: Broker) -> None:
+    with pytest.raises(BrokerError):
+        await done(broker.publish("foo", b"1"))
+    await broker.close()
+
+
+async def test_after_close_publishing_is_refused_and_nothing_arrives(broker: Broker) -> None:
+    node = Node(broker)
+    await broker.start(node.on_message)
+    await node.subscribe("foo")
+    await broker.close()
+    with pytest.raises(BrokerError):
+        await node.publish("foo", b"1")
+    node.unsubscribe("foo")
+    assert node.received == []
+
+
+async def test_close_may_be_called_twice_and_without_start(broker: Broker) -> None:
+    await broker.close()
+    await broker.close()
