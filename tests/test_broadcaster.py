@@ -8,7 +8,6 @@ import pytest
 
 from rr_py_ws.adapters.brokers.memory import MemoryBroker
 from rr_py_ws.broadcaster import Broadcaster
-from rr_py_ws.domain.hub import Subscriber
 from rr_py_ws.errors import BrokerError
 from rr_py_ws.wire.push import STRING
 
@@ -384,17 +383,3 @@ class TestLife:
         assert subscriber.received == push(("foo", b"1"))
         with pytest.raises(BrokerError):
             broadcaster.publish("", ["foo"], b"2")
-
-
-def test_implements_the_ports() -> None:
-    """Nothing to run: the type checker reads this."""
-    from rr_py_ws.domain.ports import Broker, Publisher, Subscriptions
-
-    broadcaster = Broadcaster({"a": MemoryBroker()}, "a", lambda call: call())
-    ports: tuple[Publisher, Subscriptions, Broker, Subscriber] = (
-        broadcaster,
-        broadcaster,
-        MemoryBroker(),
-        Recorder(),
-    )
-    assert len(ports) == 4

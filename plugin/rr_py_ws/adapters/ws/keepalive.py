@@ -2,8 +2,8 @@
 
 Every connection is pinged once per `interval`, also one that talks: what the server sends is what keeps idle
 proxies from closing. When nothing at all was heard for `timeout` after a ping, the peer is given up.
-Browsers answer pings by themselves. All waits of one kind are equally long, so a few queues in insertion
-order replace a timer per connection.
+Browsers answer pings by themselves. All waits of one kind are equally long, so two queues in insertion order
+replace a timer per connection.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Peer(Protocol):
     heard: bool
 
     def ping(self) -> None:
-        """Send a ping."""
+        """Send a ping. When this raises, the peer is given up."""
 
     def give_up(self) -> None:
         """The peer is gone; end the connection without waiting for it."""
@@ -37,6 +37,9 @@ class _Wait:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._deadlines: dict[Peer, float] = {}
+
+    def __contains__(self, peer: Peer) -> bool:
+        return peer in self._deadlines
 
     def add(self, peer: Peer, now: float) -> None:
         self._deadlines[peer] = now + self._seconds
@@ -62,9 +65,8 @@ class KeepAlive:
     def __init__(self, interval: float, timeout: float) -> None:
         self._interval = interval
         self._tick_length = min(_TICK, interval / 4, timeout / 4)
-        self._new = _Wait(interval)
+        self._watched = _Wait(interval)
         self._pinged = _Wait(timeout)
-        self._answered = _Wait(max(0.0, interval - timeout))
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
@@ -81,25 +83,37 @@ class KeepAlive:
     def add(self, peer: Peer) -> None:
         """Watch a new peer."""
         if self._interval:
-            self._new.add(peer, asyncio.get_running_loop().time())
+            self._watched.add(peer, asyncio.get_running_loop().time())
 
     def discard(self, peer: Peer) -> None:
         """Forget a peer."""
-        for wait in (self._new, self._pinged, self._answered):
-            wait.discard(peer)
+        self._watched.discard(peer)
+        self._pinged.discard(peer)
 
     def _schedule(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(self._tick_length, self._tick)
 
     def _tick(self) -> None:
+        self._schedule()
         now = asyncio.get_running_loop().time()
         for peer in self._pinged.take_due(now):
-            if peer.heard:
-                self._answered.add(peer, now)
-            else:
-                peer.give_up()
-        for peer in (*self._new.take_due(now), *self._answered.take_due(now)):
+            if not peer.heard:
+                self._give_up(peer)
+        for peer in self._watched.take_due(now):
+            self._watched.add(peer, now)
+            self._ping(peer, now)
+
+    def _ping(self, peer: Peer, now: float) -> None:
+        """Ping once more; a peer that has not answered the ping before gets no more time for it."""
+        if peer.heard or peer not in self._pinged:
             peer.heard = False
+            self._pinged.discard(peer)
             self._pinged.add(peer, now)
+        try:
             peer.ping()
-        self._schedule()
+        except Exception:  # its transport is closed already; the others shall be pinged all the same
+            self._give_up(peer)
+
+    def _give_up(self, peer: Peer) -> None:
+        self.discard(peer)
+        peer.give_up()

@@ -35,7 +35,7 @@ class TrustedProxies:
             return peer
         for claim in (
             _forwarded_for(head.header(b"forwarded")),
-            head.header(b"x-forwarded-for").split(", ")[0],
+            head.header(b"x-forwarded-for").partition(",")[0],
             head.header(b"x-real-ip"),
             head.header(b"true-client-ip"),
             head.header(b"cf-connecting-ip"),
