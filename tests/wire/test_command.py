@@ -183,6 +183,7 @@ def test_a_payload_of_bytes_is_accepted_and_not_used(payload: str) -> None:
     [
         (rb"\ud83d\ude00", "😀"),
         (rb"\uD83D\uDE00", "😀"),
+        (rb"\uDBFF\uDFFF\udaBC\udC00", "\U0010ffff\U000bf000"),
         (rb"\ud83d", "\ufffd"),
         (rb"\ude00", "\ufffd"),
         (rb"\ude00\ud83d", "\ufffd\ufffd"),

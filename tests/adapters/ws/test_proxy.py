@@ -31,6 +31,7 @@ def claimed(**headers: str) -> str:
             {"x_forwarded_for": "198.51.100.1,198.51.100.2"},
             "198.51.100.1",
         ),  # not every proxy writes the space
+        ({"x_forwarded_for": "198.51.100.1 , 198.51.100.2"}, "198.51.100.1"),
         ({"x_forwarded_for": "2001:db8::1"}, "2001:db8::1"),
         ({"x_real_ip": "198.51.100.1"}, "198.51.100.1"),
         ({"true_client_ip": "198.51.100.1"}, "198.51.100.1"),
@@ -38,6 +39,7 @@ def claimed(**headers: str) -> str:
         ({"forwarded": "for=198.51.100.1"}, "198.51.100.1"),
         ({"forwarded": "For=198.51.100.1;proto=https"}, "198.51.100.1"),
         ({"forwarded": "proto=https; FOR=198.51.100.1 ;by=10.0.0.1, for=198.51.100.2"}, "198.51.100.1"),
+        ({"forwarded": "proto=https, for=198.51.100.1, for=198.51.100.2"}, "198.51.100.1"),
         ({"forwarded": 'for="198.51.100.1:4711"'}, "198.51.100.1"),
         ({"forwarded": 'for="[2001:db8::1]"'}, "2001:db8::1"),
         ({"forwarded": 'for="[2001:db8::1]:4711"'}, "2001:db8::1"),
@@ -99,6 +101,11 @@ def test_a_peer_that_is_not_trusted_speaks_for_itself(peer: str) -> None:
 @pytest.mark.parametrize("peer", ["10.0.0.0", "10.255.255.255", "fd00::1", "192.0.2.7"])
 def test_trusted_are_all_in_the_subnets(peer: str) -> None:
     assert PROXIES.client_address(peer, head(x_forwarded_for="203.0.113.1")) == "203.0.113.1"
+
+
+def test_a_subnet_may_be_written_with_a_host_in_it() -> None:
+    proxies = TrustedProxies(["10.1.2.3/8"])
+    assert proxies.client_address("10.9.9.9", head(x_real_ip="203.0.113.1")) == "203.0.113.1"
 
 
 def test_without_subnets_nobody_is_trusted() -> None:

@@ -49,7 +49,7 @@ class TrustedProxies:
 
 def _forwarded_for(value: str) -> str:
     """Return the first `for=` of a Forwarded header (RFC 7239 section 6), without port and brackets."""
-    for pair in value.split(",")[0].split(";"):
+    for pair in value.replace(",", ";").split(";"):
         name, _, address = pair.strip().partition("=")
         if name.lower() == "for":
             address = address.strip('"')
