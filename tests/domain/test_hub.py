@@ -258,6 +258,18 @@ class TestDelivery:
         assert [str(error) for error in dead.errors] == ["the write failed"] * 20
         assert not any(subscriber.errors for subscriber in subscribers if subscriber is not dead)
 
+    def test_a_flush_is_counted_when_it_writes(self, hub: Hub, turns: Turns) -> None:
+        hub.publish("a", b"to nobody")
+        turns.end()
+        hub.flush()
+        assert hub.stats.flushes == 0
+        hub.subscribe(Recorder(), ["a"])
+        hub.publish("a", b"1")
+        hub.publish("a", b"2")
+        turns.end()
+        turns.end()
+        assert hub.stats.flushes == 1
+
     def test_a_write_callable_may_be_replaced_at_any_time(self, hub: Hub, turns: Turns) -> None:
         """This is how a slow receiver's messages are led into a queue."""
         subscriber = Recorder()
@@ -388,6 +400,14 @@ class HubAgainstModel(RuleBasedStateMachine):
         for topic in ["a", "b", "c", ""]:
             assert (topic in self.hub) == (topic in self.topics)
             assert self.hub.subscribers(topic) == len(self.topics.get(topic, ()))
+        assert self.hub.stats.subscriptions == sum(map(len, self.topics.values()))
+
+    @invariant()
+    def what_it_has_done_is_counted(self) -> None:
+        stats = self.hub.stats
+        assert stats.published == self.published
+        assert stats.delivered == sum(map(len, self.expected.values()))
+        assert stats.delivered_bytes == sum(len(subscriber.received) for subscriber in self.expected)
 
     @invariant()
     def what_waits_is_written_when_the_turn_ends(self) -> None:

@@ -10,7 +10,8 @@ and skipped; nobody else notices.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from rr_py_ws.wire.push import Encoding
@@ -34,6 +35,25 @@ class Subscriber(Protocol):
 _Group = dict[Subscriber, None]
 
 
+@dataclass(slots=True)
+class HubStats:
+    """What a hub has done so far.
+
+    Attributes:
+        subscriptions: pairs of a connection and a topic, now.
+        published: messages, also those of topics that nobody is in.
+        delivered: messages times connections.
+        delivered_bytes: the same in bytes of frames.
+        flushes: turns that had something to write.
+    """
+
+    subscriptions: int = 0
+    published: int = 0
+    delivered: int = 0
+    delivered_bytes: int = 0
+    flushes: int = 0
+
+
 class Hub:
     """The subscriptions of one broker on this node.
 
@@ -42,6 +62,7 @@ class Hub:
     """
 
     def __init__(self, schedule: Callable[[Callable[[], None]], object]) -> None:
+        self.stats = HubStats()
         self._schedule = schedule
         self._topics: dict[str, dict[Encoding, _Group]] = {}
         self._joined: dict[Subscriber, set[str]] = {}
@@ -75,6 +96,7 @@ class Hub:
                 self._topics.setdefault(topic, {}).setdefault(encoding, {})[subscriber] = None
         if not joined:
             del self._joined[subscriber]
+        self.stats.subscriptions += len(added)
         return added
 
     def unsubscribe(self, subscriber: Subscriber, topics: Iterable[str]) -> list[str]:
@@ -96,7 +118,8 @@ class Hub:
         """Remove a subscriber from everything and return the topics that nobody is in any more."""
         return self._remove(subscriber, self._joined.pop(subscriber, ()))
 
-    def _remove(self, subscriber: Subscriber, topics: Iterable[str]) -> list[str]:
+    def _remove(self, subscriber: Subscriber, topics: Collection[str]) -> list[str]:
+        self.stats.subscriptions -= len(topics)
         emptied = []
         for topic in topics:
             groups = self._topics[topic]
@@ -111,6 +134,7 @@ class Hub:
 
     def publish(self, topic: str, payload: bytes) -> None:
         """Queue a message for everybody who is in the topic now; it is written when the turn ends."""
+        self.stats.published += 1
         groups = self._topics.get(topic)
         if groups is None:
             return
@@ -126,25 +150,32 @@ class Hub:
         if not turn:
             return
         self._turn = []
-        runs = _runs(turn)
+        runs = [(group, self._join(group, frames)) for group, frames in _runs(turn)]
+        self.stats.flushes += 1
         if len(runs) == 1:
             group, frames = runs[0]
             _write_all(group, frames)
         else:
             _write_interleaved(runs)
 
+    def _join(self, group: _Group, frames: Sequence[bytes]) -> bytes:
+        """Join the frames of a run, and count their deliveries: once for a run, not for a connection."""
+        joined = frames[0] if len(frames) == 1 else b"".join(frames)
+        self.stats.delivered += len(group) * len(frames)
+        self.stats.delivered_bytes += len(group) * len(joined)
+        return joined
 
-def _runs(turn: Sequence[tuple[_Group, bytes]]) -> list[tuple[_Group, bytes]]:
-    """Join consecutive frames for the same group."""
-    runs: list[tuple[_Group, bytes]] = []
-    current: _Group = turn[0][0]
+
+def _runs(turn: Iterable[tuple[_Group, bytes]]) -> list[tuple[_Group, list[bytes]]]:
+    """Gather consecutive frames for the same group."""
+    runs: list[tuple[_Group, list[bytes]]] = []
+    current: _Group | None = None
     frames: list[bytes] = []
     for group, frame in turn:
         if group is not current:
-            runs.append((current, frames[0] if len(frames) == 1 else b"".join(frames)))
             current, frames = group, []
+            runs.append((group, frames))
         frames.append(frame)
-    runs.append((current, frames[0] if len(frames) == 1 else b"".join(frames)))
     return runs
 
 
