@@ -1,0 +1,257 @@
+"""The installed program as a process of its own, and what a test wants to know about it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, ClassVar
+
+import psutil
+
+from e2e.process import DEADLINE, PHP, Lines, free_port
+from program import environment
+
+PROGRAM = Path(sys.executable).with_name("rr-py-ws")
+
+_MARK = "E2E_SERVER"
+"""An environment variable by which a server's processes are found again, whoever their parent is by then."""
+
+
+def configuration(worker: str | None = None, **sections: Any) -> dict[str, Any]:
+    """A `.rr.yaml` as an application has it.
+
+    Args:
+        worker: a script in `workers/`; None for a server that asks nobody.
+        sections: what is to be different; maps are merged.
+    """
+    own: dict[str, Any] = {
+        "version": "2.7",
+        "rpc": {"listen": f"tcp://127.0.0.1:{free_port()}"},
+        "http": {"address": f"127.0.0.1:{free_port()}", "middleware": ["websockets"]},
+        "websockets": {"broker": "default", "path": "/ws", "pool": {"num_workers": 2}},
+        "broadcast": {"default": {"driver": "memory", "config": {}}},
+        "logs": {"mode": "production", "level": "debug"},
+    }
+    if worker is None:
+        own["websockets"]["authorize"] = "none"
+    else:
+        own["server"] = {"command": f"php workers/{worker}"}
+    return _merged(own, sections)
+
+
+def _merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    result = dict(one)
+    for key, value in other.items():
+        old = result.get(key)
+        result[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return result
+
+
+class Server:
+    """A running server. What it still owes us at the end of its life is in `end`.
+
+    Attributes:
+        out: its stdout.
+        log: its stderr: one JSON object per line, but for the last words of one that failed.
+        tolerated: texts of log lines at level error that are all right.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        config: Mapping[str, Any] | str,
+        *args: str,
+        env: Mapping[str, str] | None = None,
+        file: Path | None = None,
+    ) -> None:
+        """Start it, and return at once.
+
+        Args:
+            directory: its working directory.
+            config: written to `.rr.yaml` there; a text as it is.
+            args: more flags.
+            env: more environment.
+            file: a configuration to use instead of writing one; `config` still says the addresses.
+        """
+        self.directory = directory
+        self.config: Mapping[str, Any] = {} if isinstance(config, str) else config
+        self.tolerated: list[str] = []
+        if file is None:
+            file = directory / ".rr.yaml"
+            file.write_text(config if isinstance(config, str) else json.dumps(config))  # JSON is YAML
+            if not (directory / "workers").exists():
+                (directory / "workers").symlink_to(Path(__file__).parent / "workers")
+        self._mark = uuid.uuid4().hex
+        self.process = subprocess.Popen(
+            [PROGRAM, "serve", "-c", str(file), *args],
+            cwd=directory,
+            env=environment(**{_MARK: self._mark}, **(env or {})),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert self.process.stdout and self.process.stderr
+        self.out = Lines(self.process.stdout)
+        self.log = Lines(self.process.stderr)
+
+    def wait_until_ready(self) -> None:
+        """Wait for the start line."""
+        self.out.wait_for("server started")
+
+    # Where it is
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where browsers connect."""
+        host, _, port = str(self.config["http"]["address"]).rpartition(":")
+        return host, int(port)
+
+    @property
+    def url(self) -> str:
+        """The same, for a browser, without a path."""
+        return f"ws://{self.config['http']['address']}"
+
+    @property
+    def rpc(self) -> str:
+        """Where PHP publishes, as the environment of a PHP process outside the server has it."""
+        scheme, _, address = str(self.config["rpc"]["listen"]).partition("://")
+        return f"unix://{self.directory / address}" if scheme == "unix" else f"{scheme}://{address}"
+
+    # What is done to it
+
+    def php(self, code: str) -> str:
+        """Run PHP code; `$broadcast` publishes. Returns what it prints."""
+        return PHP(code, self.rpc).end()
+
+    def call(self, method: str, argument: str) -> str:
+        """Make an RPC call with JSON from PHP; returns the JSON of the result."""
+        return self.php(
+            "use RRPyWs\\Goridge\\{Address, Frame, Rpc};"
+            "$rpc = new Rpc(Address::fromEnvironment('RR_RPC', ''), 3.0, 20.0);"
+            f"echo $rpc->call('{method}', '{argument}', Frame::JSON);"
+        )
+
+    def cli(self, *args: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of the program against this server."""
+        return subprocess.run(
+            [PROGRAM, *args],
+            cwd=self.directory,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE,
+            check=False,
+        )
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the server alone."""
+        self.process.send_signal(number)
+
+    def wait(self) -> int:
+        """Wait for its end and return the exit code."""
+        code = self.process.wait(DEADLINE)
+        self.out.close()
+        self.log.close()
+        return code
+
+    # What it is like
+
+    def memory(self) -> int:
+        """Resident bytes."""
+        return psutil.Process(self.process.pid).memory_info().rss
+
+    def descriptors(self) -> int:
+        """Open files and sockets."""
+        return psutil.Process(self.process.pid).num_fds()
+
+    def family(self) -> list[psutil.Process]:
+        """Every process that it has started, directly or not, and that runs now."""
+        return [process for process in psutil.process_iter() if self._is_ours(process)]
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        try:
+            return process.pid != self.process.pid and process.environ().get(_MARK) == self._mark
+        except psutil.Error:
+            return False
+
+    def errors(self) -> list[str]:
+        """Log lines at level error that nobody expected."""
+        return [
+            line
+            for line in self.log.having('"level":"error"')
+            if not any(text in line for text in self.tolerated)
+        ]
+
+    # The end
+
+    def end(self) -> None:
+        """Stop it if it still runs; then nothing may be left, and nothing may have gone wrong meanwhile."""
+        try:
+            if self.process.returncode is None:
+                self.signal(signal.SIGTERM)
+                assert self.wait() == 0, self.log
+            assert self.family() == []
+            assert self.errors() == []
+            for output in (self.out, self.log):
+                assert output.having("Traceback") == []
+        finally:
+            self._clear_away()
+
+    def _clear_away(self) -> None:
+        """Leave nothing behind, whatever has failed."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.wait()
+        for process in self.family():
+            process.kill()
+
+
+def start_failure(directory: Path, config: Mapping[str, Any] | str, *args: str) -> str:
+    """Start a server that cannot start; it must say so in one line, which is returned, and leave nothing."""
+    server = Server(directory, config, *args)
+    try:
+        assert server.wait() == 1
+        assert len(server.out) == 0
+        *logged, error = str(server.log).splitlines()
+        assert error.startswith("error: ")
+        assert all(json.loads(line)["level"] != "error" for line in logged)
+        return error.removeprefix("error: ")
+    finally:
+        server.end()
+
+
+class Servers:
+    """The servers of a module; each is stopped after the last test, and must have behaved until then."""
+
+    running: ClassVar[list[Server]] = []
+
+    def __init__(self, stack: ExitStack, make_directory: Callable[[str], Path]) -> None:
+        self._stack = stack
+        self._make_directory = make_directory
+
+    def start(self, worker: str | None = None, *args: str, wait: bool = True, **sections: Any) -> Server:
+        """Start a server.
+
+        Args:
+            worker: a script in `workers/` that decides about access; None for no workers.
+            args: flags.
+            wait: until it is ready.
+            sections: of `.rr.yaml`.
+        """
+        directory = self._make_directory("server")
+        return self.add(Server(directory, configuration(worker, **sections), *args), wait=wait)
+
+    def add(self, server: Server, *, wait: bool = True) -> Server:
+        """Look after a server that was started in another way."""
+        self.running.append(server)
+        self._stack.callback(self.running.remove, server)
+        self._stack.callback(server.end)
+        if wait:
+            server.wait_until_ready()
+        return server

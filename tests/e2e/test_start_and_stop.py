@@ -1,0 +1,176 @@
+"""How a server starts, refuses to start, and ends."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from e2e.client import Connect, OpenRaw, frame, push
+from e2e.process import free_port
+from e2e.server import Server, Servers, configuration, start_failure
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("websockets: {broker: [}", ".rr.yaml"),
+        ("just text", ".rr.yaml"),
+        ("", "websockets: missing"),
+        ("rpc: [1]", "rpc: found"),
+        ("websockets: {broker: default, path: /ws}", "broadcast"),
+        (
+            "websockets: {}\nbroadcast: {default: {driver: memory}}\nhttp: {address: ':1'}",
+            "websockets.broker",
+        ),
+        ("http: {address: nonsense}", 'http.address: found "nonsense"'),
+        ("version: '2.7'\nrpc: {listen: 'http://127.0.0.1:6001'}", "rpc.listen: found"),
+    ],
+)
+def test_a_configuration_that_cannot_be_used_is_one_line(text: str, told: str, tmp_path: Path) -> None:
+    error = start_failure(tmp_path, text)
+    assert told in error
+
+
+@pytest.mark.parametrize(
+    ("sections", "told"),
+    [
+        (
+            {"websockets": {"limits": {"max_mesage_size": 1}}},
+            "websockets.limits.max_mesage_size: unknown key",
+        ),
+        ({"websockets": {"ping": {"interval": "soon"}}}, 'websockets.ping.interval: found "soon"'),
+        ({"websockets": {"authorize": "php"}}, "server.command: missing"),
+        ({"server": {"relay": "carrier pigeon"}}, "server.relay: found"),
+        (
+            {"http": {"ssl": {"cert": "missing.pem", "key": "missing.pem"}}},
+            'http.ssl.cert: found "missing.pem"',
+        ),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_key(sections: dict[str, Any], told: str, tmp_path: Path) -> None:
+    assert start_failure(tmp_path, configuration(**sections)).startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("server", "told"),
+    [
+        ({"command": "no-such-program worker.php"}, "'no-such-program' is no program"),
+        ({"command": "php workers/missing.php"}, "Could not open input file: workers/missing.php"),
+        ({"command": "php -r exit(7);"}, "exit code 7"),
+        ({"command": "echo hello"}, "hello"),
+        ({"command": "php workers/ok.php", "user": "no-such-user"}, "there is no account 'no-such-user'"),
+    ],
+)
+def test_a_worker_that_cannot_be_started_ends_the_start(
+    server: dict[str, str], told: str, tmp_path: Path
+) -> None:
+    error = start_failure(tmp_path, configuration("ok.php", server=server))
+    assert error.startswith(f"server.command: cannot start '{server['command']}'")
+    assert told in error
+
+
+def test_a_program_that_is_no_worker_ends_the_start_after_the_allocate_timeout(tmp_path: Path) -> None:
+    sections = {
+        "server": {"command": "sleep 3600"},
+        "websockets": {"pool": {"allocate_timeout": "300ms"}},
+    }
+    assert "within 0.3 s" in start_failure(tmp_path, configuration("ok.php", **sections))
+
+
+@pytest.mark.parametrize("key", ["http.address", "rpc.listen"])
+def test_a_port_in_use_is_named_and_no_worker_is_left(key: str, tmp_path: Path) -> None:
+    config = configuration("ok.php")
+    address = config["http"]["address"] if key == "http.address" else config["rpc"]["listen"]
+    with socket.create_server(("127.0.0.1", int(address.rpartition(":")[2]))):
+        error = start_failure(tmp_path, config)
+    assert error.startswith(f"{key}: ") and "in use" in error
+
+
+def test_flags_and_environment_replace_values_of_the_file(servers: Servers, connect: Connect) -> None:
+    server = servers.start(None, "-o", "websockets.path=/other", "-o", "logs.level=warn")
+    connect(server, "/other").join("news")
+    assert server.log.having('"level":"info"') == []
+
+
+def test_everything_works_on_sockets_of_all_kinds_at_once(servers: Servers, connect: Connect) -> None:
+    """RPC of our own beside the one that RoadRunner would own, and an address of our own."""
+    rpc, address = f"tcp://127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
+    server = servers.start(
+        "ok.php",
+        server={"relay": "unix://relay.sock"},
+        websockets={"rpc": {"listen": rpc}, "address": address},
+    )
+    server.config = {"http": {"address": address}, "rpc": {"listen": rpc}}
+    browser = connect(server)
+    browser.join("news")
+    server.php("$broadcast->publish('news', 'hello');")
+    browser.expect(push("news", "hello"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_server_in_order(
+    number: signal.Signals, servers: Servers, connect: Connect
+) -> None:
+    server = servers.start("ok.php", "-p", endure={"grace_period": "10s"})
+    browser = connect(server)
+    assert int((server.directory / ".pid").read_text()) == server.process.pid
+    server.signal(number)
+    assert browser.close_code() == 1001
+    assert server.wait() == 0
+    assert str(server.out).splitlines()[1:] == ["stop signal received, grace timeout is: 10 seconds"]
+    assert server.family() == []
+    assert not (server.directory / ".pid").exists()
+
+
+def test_a_signal_during_the_start_ends_it(servers: Servers) -> None:
+    server = servers.start("gated.php", wait=False)
+    server.log.wait_for("booting", count=2)
+    server.signal(signal.SIGTERM)
+    assert server.wait() == 0
+    assert server.out.having("started") == []
+    assert server.family() == []
+
+
+def test_a_handshake_that_is_undecided_when_the_server_stops_is_refused(
+    servers: Servers, raw: OpenRaw
+) -> None:
+    """Its worker is stopped too, by force when it does not end."""
+    server = servers.start("obedient.php", websockets={"pool": {"destroy_timeout": "300ms"}})
+    browser = raw(server)
+    browser.send(b"GET /ws?do=sleep HTTP/1.1\r\nHost: a\r\n\r\n")
+    server.log.wait_for("sleeping: ")
+    server.signal(signal.SIGTERM)
+    refusal = browser.read_refusal()
+    assert (refusal.status, refusal.header("Retry-After")) == (503, ["1"])
+    assert server.wait() == 0
+
+
+def test_a_second_signal_ends_the_server_at_once(servers: Servers, raw: OpenRaw) -> None:
+    """A client that does not answer the close frame would hold up the stop for some seconds."""
+    server = servers.start("ok.php")
+    browser = raw(server)
+    browser.upgrade()
+    server.signal(signal.SIGTERM)
+    assert browser.read_frame().close_code == 1001
+    server.signal(signal.SIGTERM)
+    assert server.wait() == 1
+    assert server.out.having("exit forced")
+
+
+def test_publishes_that_were_answered_arrive_before_the_close(servers: Servers, raw: OpenRaw) -> None:
+    server: Server = servers.start()
+    browser = raw(server)
+    browser.upgrade()
+    browser.join("news")
+    server.php("$broadcast->publishAsync('news', array_fill(0, 100, 'x'));")
+    server.signal(signal.SIGTERM)
+    browser.expect(*[push("news", "x")] * 100)
+    close = browser.read_frame()
+    assert close.close_code == 1001
+    browser.send(frame(close.payload, 8))
+    assert browser.read_rest() == b""
+    assert server.wait() == 0
