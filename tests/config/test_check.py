@@ -111,6 +111,10 @@ def test_a_section_that_is_not_in_the_file_can_have_an_error(load: Load) -> None
             "websockets: authorize is none: everybody may connect and join every topic",
         ),
         (
+            "status: {}",
+            "status: status.address: missing, so health and readiness are told by RPC only",
+        ),
+        (
             "websockets.authorize_timeout: 10s",
             "websockets: authorize_timeout: clients may give up after 10 s without an answer",
         ),
@@ -154,7 +158,18 @@ def test_without_an_rpc_section_nobody_can_publish(load: Load) -> None:
         ("jobs: {consume: []}", "jobs: a section of another RoadRunner plugin"),
         ("redis: {db: 1}", "redis: no broker uses it"),
         ("status: ", "status: no value, so it is the same as absent"),
-        ("metrics: {}", "metrics: this version serves no metrics"),
+        (
+            "metrics.collect: {app: {type: counter}}",
+            "metrics: metrics.collect: metrics of applications are not collected by this program",
+        ),
+        (
+            "metrics.address: ':1'\nwebsockets.metrics.address: ':2'",
+            "metrics: metrics.address: websockets.metrics.address is used instead",
+        ),
+        (
+            "status.address: ':1'\nwebsockets.status.address: ''",
+            "status: status.address: websockets.status.address is empty, so nothing is served",
+        ),
         ("websockets.address: ':81'", "http: http.address and http.ssl: websockets.address is used instead"),
         ("websockets.rpc.listen: 'tcp://:1'", "rpc: rpc.listen: websockets.rpc.listen is used instead"),
         ("websockets.authorize: none", "server: authorize is none, so no workers are started"),
@@ -230,6 +245,9 @@ def test_a_global_section_that_a_broker_uses_is_used(load: Load) -> None:
             "logs: development, level debug, to a.log, own rules for rpc",
         ),
         ("logs.file_logger_options.log_output: b.log", "logs: development, level debug, to b.log"),
+        ("metrics: {}", "metrics: figures for Prometheus on 127.0.0.1:2112"),
+        ("websockets.metrics.address: ':2113'", "metrics: figures for Prometheus on :2113"),
+        ("status.address: ':2114'", "status: health and readiness on :2114"),
         ("endure.grace_period: 1m30s", "endure: a stop may take 90 s"),
     ],
 )

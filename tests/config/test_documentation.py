@@ -34,7 +34,7 @@ def keys(path: str, annotation: Any) -> Iterator[str]:
     yield path.replace(".options", ".config") if path.startswith("broadcast.") else path
 
 
-SECTIONS = ("rpc", "server", "http", "websockets", "broadcast", "logs", "endure")
+SECTIONS = ("rpc", "server", "http", "websockets", "broadcast", "logs", "metrics", "status", "endure")
 KEYS = [key for name in SECTIONS for key in keys(name, Config.model_fields[name].annotation)]
 
 

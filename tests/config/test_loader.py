@@ -84,7 +84,9 @@ def test_the_file_of_a_typical_application_loads_as_it_is(load: Load) -> None:
     assert (config.logs.mode, config.logs.level, config.logs.encoding) == ("production", "info", "json")
     assert config.logs.channels["websockets"].level == "debug"
     assert config.endure.grace_period == 30.0
-    assert config.tree["metrics"] == {"address": "127.0.0.1:2112"}
+    assert (config.metrics_address, config.status_address) == ("127.0.0.1:2112", "127.0.0.1:2114")
+    assert config.status and config.status.unavailable_status_code == 503
+    assert config.tree["jobs"] == {"consume": []}
 
 
 def test_the_repository_has_a_file_that_can_be_served(load: Load) -> None:

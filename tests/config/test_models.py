@@ -6,7 +6,18 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from rr_py_ws.config import RPC, Config, Logs, OwnRPC, Ping, Pool, WebSockets
+from rr_py_ws.config import (
+    RPC,
+    Config,
+    Logs,
+    Metrics,
+    OwnAddress,
+    OwnRPC,
+    Ping,
+    Pool,
+    Status,
+    WebSockets,
+)
 from rr_py_ws.config.models import FROM_FILE
 
 
@@ -57,3 +68,25 @@ def test_the_rpc_listener_is_our_own_when_one_is_named() -> None:
     assert Config(path=path, websockets=WebSockets()).rpc_listen is None
     assert Config(path=path, rpc=RPC(listen="tcp://:1")).rpc_listen == "tcp://:1"
     assert Config(path=path, rpc=RPC(listen="tcp://:1"), websockets=own).rpc_listen == "tcp://:2"
+
+
+@pytest.mark.parametrize(("name", "section"), [("metrics", Metrics), ("status", Status)])
+def test_the_monitoring_addresses_are_our_own_when_they_are_named(
+    name: str, section: type[Metrics] | type[Status]
+) -> None:
+    """Beside a RoadRunner that reads the same file, its addresses are taken."""
+
+    def address(roadrunners: str | None, own: str | None) -> str:
+        config = Config(
+            path=Path(".rr.yaml"),
+            websockets=WebSockets(**{name: None if own is None else OwnAddress(address=own)}),
+            **{name: None if roadrunners is None else section(address=roadrunners)},
+        )
+        return str(getattr(config, f"{name}_address"))
+
+    assert getattr(Config(path=Path(".rr.yaml")), f"{name}_address") == ""
+    assert address(None, None) == ""
+    assert address(":1", None) == ":1"
+    assert address(":1", ":2") == ":2"
+    assert address(":1", "") == ""
+    assert address(None, ":2") == ":2"

@@ -251,6 +251,13 @@ def test_origins_are_one_or_a_list_and_an_empty_list_is_a_mistake() -> None:
         values.origins([])
 
 
+def test_an_error_status_is_a_4xx_or_5xx_or_the_default() -> None:
+    assert [values.error_status(status) for status in (400, "503", 599, 0)] == [400, 503, 599, 0]
+    for status in (200, 399, 600, -1):
+        with pytest.raises(ValueError, match="accepted: "):
+            values.error_status(status)
+
+
 def test_networks_are_read() -> None:
     assert values.networks(["10.0.0.0/8", "::1"]) == ("10.0.0.0/8", "::1/128")
     with pytest.raises(ValueError, match="accepted: a list of networks"):
@@ -277,6 +284,7 @@ def test_networks_are_read() -> None:
         values.size,
         values.text,
         values.text_list,
+        values.error_status,
         values.url_path,
     ],
 )

@@ -13,7 +13,18 @@ from rr_py_ws.config.models import Config
 from rr_py_ws.config.report import Finding, Kind, Report
 from rr_py_ws.config.validate import problems
 
-_SECTIONS = ("version", "rpc", "server", "http", "websockets", "broadcast", "logs", "endure")
+_SECTIONS = (
+    "version",
+    "rpc",
+    "server",
+    "http",
+    "websockets",
+    "broadcast",
+    "logs",
+    "metrics",
+    "status",
+    "endure",
+)
 
 
 def check(config: Config) -> Report:
@@ -34,6 +45,7 @@ def _used(config: Config) -> Iterator[Finding]:
         *_listeners(config),
         *_websockets(config),
         ("logs", _logs(config)),
+        *_monitoring(config),
         ("endure", f"a stop may take {config.endure.grace_period:g} s"),
     ):
         yield Finding(section, Kind.USED, text)
@@ -73,6 +85,13 @@ def _logs(config: Config) -> str:
     files = logs.file_logger_options
     output = files.log_output if files else ", ".join(logs.output)
     return f"{logs.mode}, level {logs.level}, to {output}{channels}"
+
+
+def _monitoring(config: Config) -> Iterator[tuple[str, str]]:
+    if address := config.metrics_address:
+        yield "metrics", f"figures for Prometheus on {address}"
+    if address := config.status_address:
+        yield "status", f"health and readiness on {address}"
 
 
 def _unread(config: Config) -> Iterator[Finding]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
-from rr_py_ws.config.models import Config, LogLevel, LogMode, WebSockets
+from rr_py_ws.config.models import Config, LogLevel, LogMode, OwnAddress, WebSockets
 from rr_py_ws.config.report import Finding, Kind
 from rr_py_ws.config.yaml_file import lookup
 
-_OWN_KEYS = ("address", "authorize", "authorize_timeout", "rpc", "limits", "ping")
+_OWN_KEYS = ("address", "authorize", "authorize_timeout", "rpc", "metrics", "status", "limits", "ping")
 _MIDDLEWARE = ("websockets", "proxy_ip_parser")
 _CLIENT_PATIENCE = 10.0  # seconds after which Spiral's JavaScript client gives a handshake up for good
 _DURATION_KEYS = ("timeout", "ttl", "watch_tick", "grace_period", "interval")
@@ -23,6 +23,8 @@ def differences(config: Config) -> Iterator[Finding]:
         yield _warning("rpc", "missing: nobody can publish")
     yield from _nanoseconds(config.tree)
     yield from _log_words("logs", config.tree.get("logs"))
+    if config.status and not config.status_address:
+        yield _warning("status", "status.address: missing, so health and readiness are told by RPC only")
     if config.server and config.server.group:
         yield Finding(
             "server", Kind.IGNORED, "group: RoadRunner 2.x ignores it too; the user's group is used"
@@ -61,6 +63,10 @@ def _own_keys(config: Config, websockets: WebSockets) -> Iterator[Finding]:
         yield _differs("websockets", f"RoadRunner ignores these keys: {', '.join(own)}")
     if websockets.rpc and config.rpc:
         yield Finding("rpc", Kind.IGNORED, "rpc.listen: websockets.rpc.listen is used instead")
+    if websockets.metrics and config.metrics:
+        yield _own_address("metrics", websockets.metrics)
+    if websockets.status and config.status:
+        yield _own_address("status", websockets.status)
     if len(websockets.allowed_origin) > 1:
         yield _differs("websockets", "allowed_origin has several values: RoadRunner takes one")
     if websockets.authorize == "none":
@@ -69,6 +75,12 @@ def _own_keys(config: Config, websockets: WebSockets) -> Iterator[Finding]:
             yield Finding("server", Kind.IGNORED, "authorize is none, so no workers are started")
     elif websockets.authorize_timeout >= _CLIENT_PATIENCE:
         yield _warning("websockets", "authorize_timeout: clients may give up after 10 s without an answer")
+
+
+def _own_address(section: str, own: OwnAddress) -> Finding:
+    key = f"websockets.{section}.address"
+    instead = f"{key} is used instead" if own.address else f"{key} is empty, so nothing is served"
+    return Finding(section, Kind.IGNORED, f"{section}.address: {instead}")
 
 
 def _brokers(config: Config, websockets: WebSockets) -> Iterator[Finding]:

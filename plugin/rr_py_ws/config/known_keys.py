@@ -40,6 +40,7 @@ IGNORED_KEYS: dict[str, str] = {
     "websockets.pool.reset_timeout": _NEWER,
     "websockets.pubsubs": _RR_TOO,
     "logs.err_output": "RoadRunner 2.x does not read it either; errorOutput is the key",
+    "metrics.collect": "metrics of applications are not collected by this program",
     "endure.log_level": "for RoadRunner's plugin container",
     "endure.print_graph": "for RoadRunner's plugin container",
     "endure.retry_on_fail": "for RoadRunner's plugin container",
@@ -70,8 +71,6 @@ IGNORED_SECTIONS: dict[str, str] = {
         _OTHER_PLUGIN,
     ),
     "memory": "no broker uses it",
-    "metrics": "this version serves no metrics",
     "redis": "no broker uses it",
     "reload": "workers are not restarted when files change; use `rr-py-ws reset`",
-    "status": "this version serves no health checks",
 }

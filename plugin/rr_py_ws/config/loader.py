@@ -13,7 +13,18 @@ from pydantic_core import ErrorDetails
 
 from rr_py_ws.config.brokers import choose_default, resolve_brokers
 from rr_py_ws.config.environment import expand, load_dotenv, with_environment
-from rr_py_ws.config.models import FROM_FILE, HTTP, RPC, Config, Endure, Logs, Server, WebSockets
+from rr_py_ws.config.models import (
+    FROM_FILE,
+    HTTP,
+    RPC,
+    Config,
+    Endure,
+    Logs,
+    Metrics,
+    Server,
+    Status,
+    WebSockets,
+)
 from rr_py_ws.config.overrides import override
 from rr_py_ws.config.values import shown, text
 from rr_py_ws.config.yaml_file import read_tree
@@ -90,6 +101,8 @@ def load_config(
         websockets=websockets,
         broadcast=brokers,
         logs=_section(Logs, "logs", tree) or Logs(),
+        metrics=_section(Metrics, "metrics", tree),
+        status=_section(Status, "status", tree),
         # RoadRunner reads this one before everything else, straight from the file.
         endure=_section(Endure, "endure", in_file) or Endure(),
     )

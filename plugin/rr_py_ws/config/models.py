@@ -48,6 +48,7 @@ Environment = Annotated[dict[str, str], _decoded(values.environment)]
 Address = Annotated[str, _decoded(values.address)]
 DSN = Annotated[str, _decoded(values.dsn)]
 Networks = Annotated[tuple[str, ...], _decoded(values.networks)]
+ErrorStatus = Annotated[int, _decoded(values.error_status)]
 
 IMPLEMENTED_DRIVERS = ("memory",)
 
@@ -207,6 +208,12 @@ class Ping(OwnSection):
     timeout: PositiveDuration = 20.0
 
 
+class OwnAddress(OwnSection):
+    """`websockets.metrics`, `websockets.status`: an address that is not RoadRunner's; empty is off."""
+
+    address: Address
+
+
 class WebSockets(RRSection):
     """`websockets`: RoadRunner's keys, and those that only this program reads (from `address` on)."""
 
@@ -218,6 +225,8 @@ class WebSockets(RRSection):
     authorize: Annotated[Literal["php", "none"], _decoded(values.one_of("php", "none"))] = "php"
     authorize_timeout: Duration = 8.0
     rpc: OwnRPC | None = None
+    metrics: OwnAddress | None = None
+    status: OwnAddress | None = None
     limits: Limits = Limits()
     ping: Ping = Ping()
 
@@ -285,6 +294,19 @@ class Logs(Channel):
         return "debug"
 
 
+class Metrics(RRSection):
+    """`metrics`: where Prometheus finds figures."""
+
+    address: Address = "127.0.0.1:2112"
+
+
+class Status(RRSection):
+    """`status`: where load balancers and orchestrators ask for health and readiness."""
+
+    address: Address = ""
+    unavailable_status_code: ErrorStatus = 503
+
+
 class Endure(RRSection):
     """`endure`: how long a stop may take."""
 
@@ -312,6 +334,8 @@ class Config(BaseModel):
     websockets: WebSockets | None = None
     broadcast: dict[str, BrokerSection] = {}
     logs: Logs = Logs()
+    metrics: Metrics | None = None
+    status: Status | None = None
     endure: Endure = Endure()
 
     @property
@@ -327,3 +351,17 @@ class Config(BaseModel):
         own = self.websockets.rpc if self.websockets else None
         chosen = own or self.rpc
         return chosen.listen if chosen else None
+
+    @property
+    def metrics_address(self) -> str:
+        """`websockets.metrics.address`, else `metrics.address`; empty for none."""
+        own = self.websockets.metrics if self.websockets else None
+        chosen = own or self.metrics
+        return chosen.address if chosen else ""
+
+    @property
+    def status_address(self) -> str:
+        """`websockets.status.address`, else `status.address`; empty for none."""
+        own = self.websockets.status if self.websockets else None
+        chosen = own or self.status
+        return chosen.address if chosen else ""

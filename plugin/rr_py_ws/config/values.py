@@ -258,6 +258,14 @@ def relay(value: object) -> str:
         raise ValueError("accepted: pipes, tcp://host:port or unix://path") from None
 
 
+def error_status(value: object) -> int:
+    """An HTTP status that tells of an error; 0 is the default."""
+    number = count(value)
+    if number and not 400 <= number <= 599:
+        raise ValueError("accepted: an HTTP status from 400 to 599")
+    return number
+
+
 def url_path(value: object) -> str:
     """A path of a URL; empty is the default."""
     found = text(value)
