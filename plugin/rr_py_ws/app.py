@@ -7,7 +7,7 @@ import gc
 import os
 import resource
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import cast
 
@@ -15,17 +15,21 @@ import click
 
 from rr_py_ws import __version__, config, logs
 from rr_py_ws.adapters.brokers.memory import MemoryBroker
+from rr_py_ws.adapters.ops import MetricsPage, OpsServer, StatusPage
 from rr_py_ws.adapters.php import PHPAuthorizer, WorkerFactory, WorkerPool, run_on_init
 from rr_py_ws.adapters.rpc import RPCServer, build_services
 from rr_py_ws.adapters.ws import Settings, WebSocketServer
 from rr_py_ws.adapters.ws.tls import server_context
 from rr_py_ws.broadcaster import Broadcaster
 from rr_py_ws.domain.allow_all import AllowAll
-from rr_py_ws.domain.ports import Broker
+from rr_py_ws.domain.figures import Source
+from rr_py_ws.domain.ports import Broker, Probe
 from rr_py_ws.errors import RRWSError
 
 _CLOSE_TIMEOUT = 5.0
 """Seconds, at most, that clients get to answer the close frame of a stopping server."""
+_OPS_TIMEOUT = 1.0
+"""Seconds, at most, that a scrape or a health check may still take when everything else has stopped."""
 
 log = logs.get_logger("app")
 
@@ -89,9 +93,12 @@ class App:
             AllowAll() if self._pool is None else PHPAuthorizer(self._pool, section.authorize_timeout),
             self._broadcaster,
         )
+        self._serving = False
+        probes = self._make_probes()
         services = build_services(
             publisher=self._broadcaster,
             pools={"websockets": self._pool},
+            probes=probes,
             version=__version__,
             config=lambda: config.masked_json(loaded),
         )
@@ -101,13 +108,16 @@ class App:
             self._rpc.append(
                 RPCServer(services, loaded.rpc_listen, key=key, max_payload=section.limits.rpc_payload)
             )
+        self._ops = _ops_servers(loaded, [], probes)
 
     async def start(self) -> None:
-        """Start everything: publishers first, since workers may publish while they boot; browsers last.
+        """Start everything: publishers before workers, which may publish while they boot; browsers last.
 
         Raises:
             RRWSError: something cannot start. Call `stop` even so.
         """
+        for ops in self._ops:
+            await ops.start()
         await self._broadcaster.start()
         for server in self._rpc:
             await server.start()
@@ -123,12 +133,15 @@ class App:
                 await run_on_init(self._config.server.on_init)
             await self._pool.start()
         await self._listen()
+        self._serving = True
 
     async def stop(self, grace: float) -> bool:
         """Stop publishers, then clients (1001), then workers; whether that took no longer than `grace`.
 
-        What publishers were told is accepted is written to the clients before they are closed.
+        What publishers were told is accepted is written to the clients before they are closed. From the
+        first moment `/ready` says no; it can be asked until the end.
         """
+        self._serving = False
         try:
             async with asyncio.timeout(grace):
                 for server in self._rpc:
@@ -140,6 +153,8 @@ class App:
                 await self._broadcaster.close()
         except TimeoutError:
             return False
+        finally:
+            await asyncio.gather(*(ops.stop(_OPS_TIMEOUT) for ops in self._ops))
         return True
 
     async def _listen(self) -> None:
@@ -153,6 +168,24 @@ class App:
         if http.ssl is not None and http.ssl.cert:
             context = server_context(http.ssl)
             await self._websockets.listen(http.ssl.address, context, key="http.ssl.address")
+
+    def _make_probes(self) -> dict[str, Probe]:
+        """Say how each plugin is: `websockets`, `broadcast`, and `broadcast.<name>` for each broker."""
+        brokers = {name: self._broker_probe([name]) for name in self._config.served_brokers}
+        return {
+            "websockets": Probe(self._has_workers, lambda: self._serving and self._has_workers()),
+            "broadcast": self._broker_probe(list(brokers)),
+            **{f"broadcast.{name}": probe for name, probe in brokers.items()},
+        }
+
+    def _broker_probe(self, names: list[str]) -> Probe:
+        def ready() -> bool:
+            return self._serving and all(map(self._broadcaster.ready, names))
+
+        return Probe(healthy=lambda: True, ready=ready)
+
+    def _has_workers(self) -> bool:
+        return self._pool is None or self._pool.ready
 
     def _make_pool(self) -> WorkerPool | None:
         if self._section.authorize == "none":
@@ -169,6 +202,22 @@ def _broker(section: config.BrokerSection) -> Broker:
             return MemoryBroker()
         case driver:
             raise AssertionError(f"validate_for_serve let driver {driver} through")
+
+
+def _ops_servers(
+    loaded: config.Config, sources: Sequence[Source], probes: Mapping[str, Probe]
+) -> list[OpsServer]:
+    """Make what the sections `metrics` and `status`, or their like under `websockets`, ask for."""
+    own, servers = loaded.websockets, []
+    assert own is not None
+    if address := loaded.metrics_address:
+        key = "websockets.metrics.address" if own.metrics else "metrics.address"
+        servers.append(OpsServer(MetricsPage(sources), address, key=key))
+    if address := loaded.status_address:
+        key = "websockets.status.address" if own.status else "status.address"
+        page = StatusPage(probes, (loaded.status or config.Status()).unavailable_status_code)
+        servers.append(OpsServer(page, address, key=key))
+    return servers
 
 
 def _settings(loaded: config.Config) -> Settings:

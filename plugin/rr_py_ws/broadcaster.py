@@ -52,6 +52,10 @@ class Broadcaster:
         for broker in self._brokers.values():
             await broker.close()
 
+    def ready(self, broker: str) -> bool:
+        """Whether the broker of a section would take a message now."""
+        return self._brokers[broker].ready
+
     def flush(self) -> None:
         """Write what is queued for this node's subscribers."""
         for hub in self._hubs.values():

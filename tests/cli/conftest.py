@@ -31,6 +31,7 @@ async def running(tmp_path: Path) -> AsyncIterator[Running]:
     services = build_services(
         publisher=state.published,
         pools={"websockets": state.websockets, "http": state.http},
+        probes={},
         version="1",
         config=lambda: b"{}",
     )

@@ -19,6 +19,10 @@ from rr_py_ws.wire.access import AccessRequest, Verdict
 class Broker(Protocol):
     """Carries messages between publishers and nodes; knows topics, never connections."""
 
+    @property
+    def ready(self) -> bool:
+        """Whether it would take a message now."""
+
     async def start(self, on_message: Callable[[str, bytes], None]) -> None:
         """Begin; from now on `on_message(topic, payload)` is called for each message of a subscribed topic.
 
@@ -103,6 +107,19 @@ class Publisher(Protocol):
         Raises (now, or from the awaitable):
             BrokerError: a broker refused; what was published before stays published.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """How a plugin is; both are answered at once.
+
+    Attributes:
+        healthy: whether it works, so that a restart of the process would be no help.
+        ready: whether it can be used now. False before everything is started, and as soon as a stop begins.
+    """
+
+    healthy: Callable[[], bool]
+    ready: Callable[[], bool]
 
 
 @dataclass(frozen=True, slots=True)

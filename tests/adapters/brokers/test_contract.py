@@ -92,6 +92,14 @@ async def node(broker: Broker) -> AsyncIterator[Node]:
     await broker.close()
 
 
+async def test_a_broker_is_ready_from_its_start_to_its_end(broker: Broker) -> None:
+    assert not broker.ready
+    await broker.start(lambda topic, payload: None)
+    assert broker.ready
+    await broker.close()
+    assert not broker.ready
+
+
 async def test_a_message_of_a_subscribed_topic_arrives_once(node: Node) -> None:
     await node.subscribe("foo")
     await node.publish("foo", b"hello, PHP")

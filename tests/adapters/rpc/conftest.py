@@ -8,6 +8,7 @@ import uvloop
 
 from rpc_peer import IdlePool, Peer, RecordingPublisher
 from rr_py_ws.adapters.rpc import RPCServer, Services, build_services
+from rr_py_ws.domain.ports import Probe
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -31,6 +32,10 @@ async def services(publisher: RecordingPublisher, pool: IdlePool) -> Services:
     return build_services(
         publisher=publisher,
         pools={"websockets": pool, "http": None},
+        probes={
+            "websockets": Probe(healthy=lambda: True, ready=lambda: True),
+            "broadcast": Probe(healthy=lambda: True, ready=lambda: False),
+        },
         version="2.11.4",
         config=lambda: b'{"rpc":{}}',
     )

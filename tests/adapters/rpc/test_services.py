@@ -268,6 +268,28 @@ class TestResetter:
         )
 
 
+class TestStatus:
+    @pytest.mark.parametrize(
+        ("method", "plugin", "code"),
+        [
+            ("Status", b"websockets", 200),
+            ("Ready", b"websockets", 200),
+            ("Status", b"broadcast", 200),
+            ("Ready", b"broadcast", 503),
+        ],
+    )
+    async def test_a_plugin_tells_how_it_is(self, peer: Peer, method: str, plugin: bytes, code: int) -> None:
+        assert await peer.call(f"status.{method}", b'"%b"' % plugin) == (Flag.JSON, b'{"Code":%d}' % code)
+
+    @pytest.mark.parametrize("method", ["Status", "Ready"])
+    async def test_an_unknown_plugin_is_an_error_with_roadrunners_text(self, peer: Peer, method: str) -> None:
+        name = method.lower()
+        assert await peer.call(f"status.{method}", b'"http"') == (
+            Flag.JSON | ERROR,
+            f"checker_rpc_{name}:\n\tchecker_plugin_{name}: no such plugin: http".encode(),
+        )
+
+
 class TestAbout:
     async def test_version_is_a_string(self, peer: Peer) -> None:
         assert await peer.call("rpc.Version", b"true") == (Flag.JSON, b'"2.11.4"')

@@ -16,6 +16,11 @@ class MemoryBroker:
     def __init__(self) -> None:
         self._on_message: Callable[[str, bytes], None] = _not_running
 
+    @property
+    def ready(self) -> bool:
+        """See `Broker.ready`."""
+        return self._on_message is not _not_running
+
     async def start(self, on_message: Callable[[str, bytes], None]) -> None:
         """See `Broker.start`."""
         self._on_message = on_message

@@ -64,6 +64,13 @@ class WorkerPool:
         self._supervision: asyncio.Task[None] | None = None
         self._stopping = False
 
+    @property
+    def ready(self) -> bool:
+        """Whether a question would be put to a worker, now or when one is free."""
+        if self._config.debug:
+            return not self._stopping
+        return any(worker.state in (State.READY, State.WORKING) for worker in self._workers)
+
     async def start(self) -> None:
         """Start all workers; with `debug` none.
 

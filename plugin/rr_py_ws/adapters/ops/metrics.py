@@ -1,0 +1,69 @@
+"""The page for Prometheus, on every path as RoadRunner's (roadrunner-server/metrics plugin.go @v2.14.3)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+
+from prometheus_client import (
+    CollectorRegistry,
+    GCCollector,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from rr_py_ws.domain.figures import Figure, Kind, Source
+
+_PREFIX = "rr_ws_"
+_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Figures(Collector):
+    """Reads the figures of all parts at the moment of a scrape.
+
+    Args:
+        sources: the parts.
+    """
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self._sources = sources
+
+    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
+        """Translate them for `prometheus_client`."""
+        for source in self._sources:
+            for figure in source.figures():
+                yield _family(figure)
+
+
+class MetricsPage:
+    """An ASGI application that tells the figures of all parts, of the process and of Python.
+
+    Args:
+        sources: the parts.
+    """
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self._parts, self._process = CollectorRegistry(), CollectorRegistry()
+        self._parts.register(Figures(sources))
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=self._process)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one scrape."""
+        text = generate_latest(self._parts)
+        # Not in the event loop: it counts open files by listing them, which takes 8 ms for 10,000.
+        text += await asyncio.to_thread(generate_latest, self._process)
+        await Response(text, media_type=_CONTENT_TYPE)(scope, receive, send)
+
+
+def _family(figure: Figure) -> CounterMetricFamily | GaugeMetricFamily:
+    make = CounterMetricFamily if figure.kind is Kind.COUNTER else GaugeMetricFamily
+    family = make(_PREFIX + figure.name, figure.text, labels=figure.labels)
+    for labels, value in figure.values.items():
+        family.add_metric(labels, value)
+    return family

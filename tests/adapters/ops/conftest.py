@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+import uvloop
+from starlette.types import ASGIApp
+
+from rr_py_ws.adapters.ops import OpsServer
+
+Serve = Callable[..., Awaitable[OpsServer]]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run each test on both event loops."""
+    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture
+async def serve() -> AsyncIterator[Serve]:
+    """Serve pages on free ports; the servers are stopped in the end."""
+    servers: list[OpsServer] = []
+
+    async def serve(page: ASGIApp, address: str = "127.0.0.1:0") -> OpsServer:
+        servers.append(OpsServer(page, address, key="metrics.address"))
+        await servers[-1].start()
+        return servers[-1]
+
+    yield serve
+    await asyncio.gather(*(server.stop(1.0) for server in servers))
