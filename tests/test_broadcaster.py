@@ -19,6 +19,10 @@ class Recorder:
         self.received: list[bytes] = []
         self.write: Callable[[bytes], None] = self.received.append
 
+    def send(self, frames: bytes) -> int:
+        self.write(frames)
+        return len(frames)
+
     def write_failed(self, error: Exception) -> None:
         raise AssertionError(error)
 

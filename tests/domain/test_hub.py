@@ -16,14 +16,25 @@ ENCODINGS = [STRING, JSON, BINARY]
 
 
 class Recorder:
-    """A subscriber that keeps what it is given; the next `failures` writes raise after that."""
+    """A subscriber that keeps what it is given; the next `failures` writes raise after that.
+
+    Of what it is sent it takes `takes` bytes the fast way; everything when None.
+    """
 
     def __init__(self, encoding: Encoding = STRING) -> None:
         self.encoding = encoding
         self.writes: list[bytes] = []
         self.failures = 0
+        self.takes: int | None = None
         self.errors: list[Exception] = []
         self.write: Callable[[bytes], None] = self.record
+
+    def send(self, frames: bytes) -> int:
+        if self.failures or self.takes == 0:
+            raise BlockingIOError
+        taken = frames[: self.takes]
+        self.write(taken)
+        return len(taken)
 
     def record(self, frames: bytes) -> None:
         self.writes.append(frames)
@@ -269,6 +280,22 @@ class TestDelivery:
         turns.end()
         turns.end()
         assert hub.stats.flushes == 1
+
+    @pytest.mark.parametrize("takes", [0, 1, 10])
+    @pytest.mark.parametrize("topics", ["a", "ab"], ids=["one run", "several runs"])
+    def test_what_the_fast_way_does_not_take_goes_the_other_way(
+        self, hub: Hub, turns: Turns, topics: str, takes: int
+    ) -> None:
+        full, other = Recorder(), Recorder()
+        full.takes = takes
+        for subscriber in (full, other):
+            hub.subscribe(subscriber, ["a", "b"])
+        for topic in topics:
+            hub.publish(topic, b"payload")
+        turns.end()
+        assert full.received == other.received == full.frames(*((topic, b"payload") for topic in topics))
+        assert [len(frames) for frames in full.writes[:-1]] == ([takes] if takes else [])
+        assert len(other.writes) == 1
 
     def test_a_write_callable_may_be_replaced_at_any_time(self, hub: Hub, turns: Turns) -> None:
         """This is how a slow receiver's messages are led into a queue."""

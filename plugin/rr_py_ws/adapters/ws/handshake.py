@@ -128,9 +128,9 @@ class Handshake(asyncio.Protocol):
                 encoding = BY_SUBPROTOCOL[name]
                 break
         transport = self._transport
-        transport.write(accept_response(head, encoding.subprotocol))
         connection = Connection(self._server, transport, request, encoding)
         transport.set_protocol(connection)
+        connection.write(accept_response(head, encoding.subprotocol))
         self._server.handshakes.discard(self)
         self._server.connection_made(connection)
         if self._buffer:
