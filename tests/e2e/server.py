@@ -14,11 +14,13 @@ from typing import Any, ClassVar
 
 import psutil
 
-from e2e.process import DEADLINE, PHP, Lines, free_port
+from e2e.process import DEADLINE, PHP, REPOSITORY, Lines, free_port
 from program import environment
 
 PROGRAM = Path(sys.executable).with_name("rr-py-ws")
 
+_FOLDERS = {"workers": Path(__file__).parent / "workers", "examples": REPOSITORY / "examples"}
+"""What is in the directory of every server."""
 _MARK = "E2E_SERVER"
 """An environment variable by which a server's processes are found again, whoever their parent is by then."""
 
@@ -85,8 +87,9 @@ class Server:
         if file is None:
             file = directory / ".rr.yaml"
             file.write_text(config if isinstance(config, str) else json.dumps(config))  # JSON is YAML
-            if not (directory / "workers").exists():
-                (directory / "workers").symlink_to(Path(__file__).parent / "workers")
+            for name, target in _FOLDERS.items():
+                if not (directory / name).exists():
+                    (directory / name).symlink_to(target)
         self._mark = uuid.uuid4().hex
         self.process = subprocess.Popen(
             [PROGRAM, "serve", "-c", str(file), *args],

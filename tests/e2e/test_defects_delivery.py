@@ -5,6 +5,7 @@ The ids are those of websockets-plugin.md section 12; tests/README.md has the ta
 
 from __future__ import annotations
 
+import json
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -12,7 +13,7 @@ from contextlib import suppress
 import psutil
 import pytest
 
-from e2e.client import CLOSE, TEXT, Connect, Frame, OpenRaw, Raw, frame, push
+from e2e.client import CLOSE, PING, PONG, TEXT, Connect, Frame, OpenRaw, Raw, frame, push, reply
 from e2e.process import StartPHP, eventually
 from e2e.server import Server, Servers
 
@@ -49,6 +50,24 @@ def test_d2_a_connection_leaves_nothing_behind_however_it_ends(
     eventually(lambda: server.descriptors() <= before, "the sockets are closed")
     server.php("$broadcast->publish('news', 'hello');")
     healthy.expect(push("news", "hello"))
+
+
+def test_d2_the_topics_of_connections_that_are_gone_are_forgotten(server: Server, raw: OpenRaw) -> None:
+    """500 connections, each with 40 kB of topics that nobody else is in."""
+
+    def come_and_go(first: int, last: int) -> None:
+        since = len(server.log)
+        for number in range(first, last):
+            browser = raw(server)
+            browser.upgrade()
+            browser.join(*(f"{number} {topic} ".ljust(1000, "x") for topic in range(40)))
+            browser.reset()
+        server.log.wait_for("websocket client disconnected", count=last - first, since=since)
+
+    come_and_go(0, 100)
+    before = server.memory()
+    come_and_go(100, 600)
+    assert server.memory() - before < 8 * MIB
 
 
 def test_d5_a_message_published_right_after_the_answer_to_join_arrives(
@@ -94,6 +113,31 @@ def test_d9_both_methods_of_one_publisher_keep_one_order(server: Server, connect
         }"""
     )
     browser.expect(*(push("t", str(number)) for number in range(300)))
+
+
+def test_d9_replies_and_pushes_under_load_are_whole_and_in_order(
+    server: Server, raw: OpenRaw, php: StartPHP
+) -> None:
+    """A client that talks all the time, in a topic that is published to all the time."""
+    browser = raw(server)
+    browser.upgrade()
+    browser.join("load")
+    messages, commands = 5000, 200
+    php(server, f"for ($i = 0; $i < {messages}; $i++) {{ $broadcast->publishAsync('load', \"$i\"); }}")
+    pushes: list[Frame] = []
+    for number in range(commands):
+        topic = f"other {number}"
+        browser.send(frame(json.dumps({"command": "join", "topics": [topic]})) + frame(b"%d" % number, PING))
+        replies = {Frame(0x80 | TEXT, reply("@join", [topic]).encode()), Frame(0x80 | PONG, b"%d" % number)}
+        while replies:
+            received = browser.read_frame()
+            if received in replies:
+                replies.remove(received)
+            else:
+                pushes.append(received)
+    while len(pushes) < messages:
+        pushes.append(browser.read_frame())
+    assert pushes == [Frame(0x80 | TEXT, push("load", str(number)).encode()) for number in range(messages)]
 
 
 def stuck_browser(server: Server, raw: OpenRaw, topic: str) -> Raw:

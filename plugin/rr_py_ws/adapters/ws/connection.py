@@ -111,6 +111,7 @@ class Connection(asyncio.Protocol):
             self._socket.detach()  # the transport closes it
         self._outbox = None
         self._session.close()
+        self._core.parser.close()  # else the last message stays until the garbage collector comes
         self._server.connection_lost(self)
         if self._task is not None:
             self._task.cancel()

@@ -1,0 +1,90 @@
+"""What the README tells a newcomer to try, with the files of the repository as they are."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from e2e.client import Connect, push
+from e2e.process import DEADLINE, REPOSITORY, Lines
+from e2e.server import PROGRAM, Server, Servers, configuration
+from program import environment
+
+
+def serve_the_repository(servers: Servers, directory: Path, **env: str) -> Server:
+    """The repository's `.rr.yaml`, on other ports."""
+    config = configuration()
+    rpc, http = config["rpc"]["listen"], config["http"]["address"]
+    flags = ["-o", f"rpc.listen={rpc}", "-o", f"http.address={http}"]
+    return servers.add(Server(directory, config, *flags, env=env, file=REPOSITORY / ".rr.yaml"))
+
+
+@pytest.fixture(scope="module")
+def server(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Server:
+    return serve_the_repository(servers, tmp_path_factory.mktemp("server"))
+
+
+@pytest.fixture
+def path_without_php(tmp_path: Path) -> str:
+    """A PATH with a `python3`, the one that runs the tests, and without `php`."""
+    python = tmp_path / "python3"
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    folders = [folder for folder in os.environ["PATH"].split(":") if not (Path(folder) / "php").exists()]
+    return ":".join([str(tmp_path), *folders])
+
+
+def test_the_repository_is_served_with_a_php_worker(server: Server, connect: Connect) -> None:
+    assert {process.name() for process in server.family()} == {"php"}
+    browser = connect(server)
+    browser.join("news", "user.5")
+    browser.is_refused("news", "private-orders")
+    connect(server, "/ws?token=secret").join("private-orders")
+
+
+def test_without_php_the_repository_is_served_with_the_python_worker(
+    servers: Servers, tmp_path: Path, path_without_php: str, connect: Connect
+) -> None:
+    server = serve_the_repository(servers, tmp_path, PATH=path_without_php)
+    workers = server.family()
+    assert len(workers) == 2
+    assert all("rr_py_ws.worker" in worker.cmdline() for worker in workers)
+    browser = connect(server)
+    browser.join("news", "user.5")
+    browser.is_refused("news", "private-orders")
+    server.php("$broadcast->publish('news', 'hello');")
+    browser.expect(push("news", "hello"))
+
+
+def test_the_php_example_publishes(server: Server, connect: Connect) -> None:
+    browser = connect(server)
+    browser.join("news")
+    command = ["php", "examples/publish.php", "news", "hello", "world"]
+    subprocess.run(command, cwd=REPOSITORY, env=environment(RR_RPC=server.rpc), check=True, timeout=DEADLINE)
+    browser.expect(push("news", "hello"), push("news", "world"))
+
+
+def test_the_commands_listen_and_publish_work_together(servers: Servers) -> None:
+    server = servers.start("ok.php")
+    listener = subprocess.Popen(
+        [PROGRAM, "listen", "news"],
+        cwd=server.directory,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert listener.stdout and listener.stderr
+    out, err = Lines(listener.stdout), Lines(listener.stderr)
+    try:
+        err.wait_for("news")
+        assert server.cli("publish", "news", "hello").returncode == 0
+        assert out.wait_for("hello") == "news\thello"
+    finally:
+        listener.kill()
+        listener.wait()
+        out.close()
+        err.close()
