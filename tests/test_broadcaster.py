@@ -23,6 +23,9 @@ class Recorder:
         self.write(frames)
         return len(frames)
 
+    def missed(self, topics: Sequence[str]) -> None:
+        self.received.append(f"missed: {', '.join(topics)}".encode())
+
     def write_failed(self, error: Exception) -> None:
         raise AssertionError(error)
 
@@ -42,6 +45,7 @@ class ScriptedBroker:
         self.calls: list[tuple[object, ...]] = []
         self.answers: deque[BrokerError | Awaitable[None] | None] = deque()
         self.on_message: Callable[[str, bytes], None] | None = None
+        self.on_gap: Callable[[Sequence[str]], None] = lambda topics: None
         self.start_error: BrokerError | None = None
 
     def _answer(self, *call: object) -> Awaitable[None] | None:
@@ -51,10 +55,12 @@ class ScriptedBroker:
             raise answer
         return answer
 
-    async def start(self, on_message: Callable[[str, bytes], None]) -> None:
+    async def start(
+        self, on_message: Callable[[str, bytes], None], on_gap: Callable[[Sequence[str]], None]
+    ) -> None:
         if self.start_error is not None:
             raise self.start_error
-        self.on_message = on_message
+        self.on_message, self.on_gap = on_message, on_gap
         self.calls.append(("start",))
 
     def publish(self, topic: str, payload: bytes) -> Awaitable[None] | None:
@@ -184,6 +190,14 @@ class TestFromPublishToSubscriber:
         broker.on_message("a", b"from another node")
         broadcaster.flush()
         assert subscriber.received == push(("a", b"from another node"))
+
+    async def test_what_the_broker_may_have_missed_is_told_to_those_who_are_in_the_topics(
+        self, broadcaster: Broadcaster, broker: ScriptedBroker
+    ) -> None:
+        subscriber = Recorder()
+        broadcaster.join(subscriber, "", ["a"])
+        broker.on_gap(["a", "b"])
+        assert subscriber.received == [b"missed: a"]
 
     async def test_a_publish_is_delivered_by_the_broker_only(
         self, broadcaster: Broadcaster, broker: ScriptedBroker

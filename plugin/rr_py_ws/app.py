@@ -15,6 +15,7 @@ import click
 
 from rr_py_ws import __version__, config, logs
 from rr_py_ws.adapters.brokers.memory import MemoryBroker
+from rr_py_ws.adapters.brokers.redis import RedisBroker
 from rr_py_ws.adapters.ops import MetricsPage, OpsServer, StatusPage
 from rr_py_ws.adapters.php import PHPAuthorizer, WorkerFactory, WorkerPool, run_on_init
 from rr_py_ws.adapters.rpc import RPCServer, build_services
@@ -83,7 +84,7 @@ class App:
         self._config = loaded
         self._section = section = loaded.websockets
         self._broadcaster = Broadcaster(
-            {name: _broker(broker) for name, broker in loaded.served_brokers.items()},
+            {name: _broker(name, broker) for name, broker in loaded.served_brokers.items()},
             section.broker,
             asyncio.get_running_loop().call_soon,
         )
@@ -196,10 +197,12 @@ class App:
         return WorkerPool(factory, self._section.pool)
 
 
-def _broker(section: config.BrokerSection) -> Broker:
+def _broker(name: str, section: config.BrokerSection) -> Broker:
     match section.driver:
         case "memory":
             return MemoryBroker()
+        case "redis":
+            return RedisBroker(name, config.redis_options(name, section), section.key)
         case driver:
             raise AssertionError(f"validate_for_serve let driver {driver} through")
 

@@ -42,7 +42,8 @@ class Broadcaster:
         """
         for name, broker in self._brokers.items():
             try:
-                await broker.start(self._hubs[name].publish)
+                hub = self._hubs[name]
+                await broker.start(hub.publish, hub.tell_missed)
             except BrokerError as error:
                 raise BrokerError(f"broadcast.{name}: {error}") from error
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from rr_py_ws.config import BrokerSection, Config
+from rr_py_ws.config import BrokerSection, Config, redis_options
 from rr_py_ws.errors import ConfigError
 
 Load = Callable[..., Config]
@@ -29,7 +29,23 @@ Load = Callable[..., Config]
 def test_the_options_of_a_broker_may_be_in_any_of_the_places_of_roadrunner(
     load: Load, text: str, options: dict[str, Any]
 ) -> None:
-    assert load(text).broadcast == {"main": BrokerSection(driver="redis", options=options)}
+    broker = load(text).broadcast["main"]
+    assert (broker.driver, broker.options) == ("redis", options)
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("broadcast: {main: {driver: redis, config: {db: x}}}", "broadcast.main.config.db"),
+        ("broadcast: {main: {driver: redis, db: x}}", "broadcast.main.db"),
+        ("broadcast: {main: {driver: redis}}\nmain: {db: x}", "main.db"),
+        ("broadcast: {main: {driver: redis}}\nredis: {db: x}", "redis.db"),
+    ],
+)
+def test_a_wrong_option_is_named_where_it_is(load: Load, text: str, key: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        redis_options("main", load(text).broadcast["main"])
+    assert str(caught.value) == f'{key}: found "x", accepted: a whole number, 0 or more'
 
 
 def test_every_section_is_a_broker(load: Load) -> None:
@@ -61,7 +77,7 @@ def test_a_file_of_roadrunner_2_3_0_has_one_broker_in_memory(load: Load, text: s
 
 def test_pubsubs_beside_broadcast_adds_the_broker_in_memory(load: Load) -> None:
     config = load("websockets: {pubsubs: [memory]}\nbroadcast: {memory: {driver: memory, config: {x: 1}}}")
-    assert config.broadcast == {"memory": BrokerSection(driver="memory", options={"x": 1})}
+    assert config.broadcast["memory"].options == {"x": 1}
 
 
 @pytest.mark.parametrize(
@@ -72,8 +88,11 @@ def test_pubsubs_beside_broadcast_adds_the_broker_in_memory(load: Load) -> None:
             "broadcast: {default: null, driver: redis}",
             "broadcast.default: found null, accepted: a map with the key driver; check the indentation",
         ),
-        ("broadcast: {default: {config: {}}}", "broadcast.default.driver: missing, accepted: memory"),
-        ("broadcast: {default: {driver: [a]}}", "broadcast.default.driver: found a list, accepted: memory"),
+        ("broadcast: {default: {config: {}}}", "broadcast.default.driver: missing, accepted: memory, redis"),
+        (
+            "broadcast: {default: {driver: [a]}}",
+            "broadcast.default.driver: found a list, accepted: memory, redis",
+        ),
         (
             "broadcast: {default: {driver: redis, config: 5}}",
             "broadcast.default.config: found 5, accepted: a map of the driver's options",

@@ -57,20 +57,21 @@ def test_what_cannot_be_served_is_an_error_in_its_section(load: Load) -> None:
 
 
 def test_the_default_broker_needs_a_driver_that_is_there(load: Load) -> None:
-    report = check(load(GOOD.replace("driver: memory", "driver: redis")))
+    report = check(load(GOOD.replace("driver: memory", "driver: nats")))
     assert [one for one in report.findings if one.kind is Kind.ERROR] == [
         Finding(
-            "broadcast", Kind.ERROR, 'broadcast.main.driver: found "redis", accepted by this version: memory'
+            "broadcast",
+            Kind.ERROR,
+            'broadcast.main.driver: found "nats", accepted by this version: memory, redis',
         )
     ]
 
 
 def test_another_broker_without_its_driver_is_left_out_with_a_warning(load: Load) -> None:
-    """The official sample file has an unused redis section beside the memory one; it must stay servable."""
-    report = check(load(GOOD + "broadcast.b: {driver: redis}\n"))
+    report = check(load(GOOD + "broadcast.b: {driver: nats}\n"))
     assert report.ok
     assert [one.text for one in report.findings if one.kind is Kind.WARNING] == [
-        "broadcast.b.driver: redis is not served by this version; what is meant for b goes to main"
+        "broadcast.b.driver: nats is not served by this version; what is meant for b goes to main"
     ]
 
 
@@ -193,6 +194,10 @@ def test_what_is_ignored_has_a_reason(load: Load, more: str, ignored: str) -> No
         ("websockets.broker: Main", "websockets: broker Main is in upper case: RoadRunner would not find it"),
         ("websockets.ping.interval: 5s", "websockets: RoadRunner ignores these keys: ping"),
         ("broadcast.b: {driver: memory, config: {}}", "broadcast: also started, RoadRunner would not: b"),
+        (
+            "broadcast.main: {driver: redis, config: {tls: {}, sharded: false}}",
+            "broadcast: main: RoadRunner ignores these options: tls, sharded",
+        ),
     ],
 )
 def test_what_differs_from_roadrunner_is_said(load: Load, more: str, difference: str) -> None:
@@ -253,3 +258,81 @@ def test_a_global_section_that_a_broker_uses_is_used(load: Load) -> None:
 )
 def test_what_is_used_is_said(load: Load, text: str, used: str) -> None:
     assert used in found(load(f"{GOOD}{text}\n"), Kind.USED)
+
+
+@pytest.mark.parametrize(
+    ("options", "used"),
+    [
+        ("{}", "redis at 127.0.0.1:6379"),
+        ("{addrs: /run/redis.sock}", "redis at /run/redis.sock"),
+        ("{addrs: ['a:1', 'b:2'], password: x}", "redis, the cluster at a:1, b:2"),
+        ("{addrs: ['a:1'], sharded: true}", "redis, sharded over the cluster at a:1"),
+        ("{addrs: 'a:1,b:2', master_name: m}", "redis, master m by the sentinels at a:1, b:2"),
+        ("{addrs: [a]}", "redis"),
+    ],
+)
+def test_it_is_said_which_redis_is_meant(load: Load, options: str, used: str) -> None:
+    config = load(GOOD.replace("driver: memory, config: {}", f"driver: redis, config: {options}"))
+    assert f"broadcast: broker main: {used}" in found(config, Kind.USED)
+
+
+def test_options_of_redis_that_make_no_sense_here_are_named(load: Load) -> None:
+    options = (
+        "{route_by_latency: true, route_randomly: true, read_only: true, pool_size: 5, "
+        "min_idle_conns: 1, idle_timeout: 1m, idle_check_freq: 1s, max_conn_age: 1h, max_retries: 2, "
+        "db: 1, addrs: ['a:1', 'b:1']}"
+    )
+    config = load(GOOD.replace("driver: memory, config: {}", f"driver: redis, config: {options}"))
+    pool = "there is no pool: one connection publishes, one is subscribed"
+    routes = "no keys are read, so there is nothing to route"
+    assert found(config, Kind.IGNORED) == [
+        f"broadcast: broadcast.main.config.{text}"
+        for text in (
+            f"route_by_latency: {routes}",
+            f"route_randomly: {routes}",
+            f"read_only: {routes}",
+            f"pool_size: {pool}",
+            f"min_idle_conns: {pool}",
+            f"idle_timeout: {pool}",
+            f"idle_check_freq: {pool}",
+            f"max_conn_age: {pool}",
+            "max_retries: a message is never published twice; connecting again never ends",
+            "db: a cluster has one database",
+        )
+    ]
+    assert check(config).ok
+
+
+@pytest.mark.parametrize(
+    ("options", "warning"),
+    [
+        ("{adrs: a}", "broadcast: broadcast.main.config.adrs: unknown key, ignored"),
+        (
+            "{dial_timeout: 5}",
+            "broadcast: broadcast.main.config.dial_timeout: a bare number is nanoseconds; did you mean 5s?",
+        ),
+    ],
+)
+def test_a_likely_mistake_in_the_options_of_redis_is_a_warning(
+    load: Load, options: str, warning: str
+) -> None:
+    config = load(GOOD.replace("driver: memory, config: {}", f"driver: redis, config: {options}"))
+    assert found(config, Kind.WARNING) == [warning]
+
+
+def test_options_of_redis_in_a_global_section_are_judged_there(load: Load) -> None:
+    config = load(GOOD.replace(", config: {}", "").replace("memory", "redis") + "redis: {adrs: a, db: x}\n")
+    assert found(config, Kind.WARNING) == ["redis: redis.adrs: unknown key, ignored"]
+    assert found(config, Kind.ERROR) == ['redis: redis.db: found "x", accepted: a whole number, 0 or more']
+
+
+@pytest.mark.parametrize(
+    ("options", "difference"),
+    [
+        ("prefix: p", "with a prefix, nothing is exchanged with RoadRunner nodes"),
+        ("sharded: true", "what is published to shards does not reach RoadRunner nodes"),
+    ],
+)
+def test_what_keeps_roadrunner_nodes_apart_is_said(load: Load, options: str, difference: str) -> None:
+    config = load(GOOD.replace("driver: memory, config: {}", f"driver: redis, config: {{{options}}}"))
+    assert f"broadcast: main: {difference}" in found(config, Kind.DIFFERS)

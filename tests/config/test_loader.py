@@ -79,6 +79,7 @@ def test_the_file_of_a_typical_application_loads_as_it_is(load: Load) -> None:
         "default": BrokerSection(
             driver="redis",
             options={"addrs": ["redis:6379"], "password": "secret", "dial_timeout": "5s"},
+            key="broadcast.default.config",
         )
     }
     assert (config.logs.mode, config.logs.level, config.logs.encoding) == ("production", "info", "json")

@@ -33,6 +33,9 @@ def said(config: Config) -> list[str]:
         BASE + "http: {ssl: {cert: a.pem, key: a.pem, acme: {}}}",
         BASE + "websockets.address: ':80'\nhttp: {ssl: {cert: missing.pem}}",
         BASE + "http: {address: ':80', ssl: {address: ':81'}}",
+        BASE
+        + "http: {address: ':80'}\n"
+        + "broadcast.b: {driver: redis, config: {tls: {ca: a.pem, cert: a.pem, key: a.pem, server_name: b}}}",
     ],
 )
 def test_what_can_be_served(load: Load, tmp_path: Path, text: str) -> None:
@@ -74,8 +77,17 @@ def test_what_can_be_served(load: Load, tmp_path: Path, text: str) -> None:
         ),
         (
             "http: {address: ':80'}\nserver: {command: php}\nwebsockets: {broker: b}\n"
-            "broadcast.b: {driver: redis}",
-            'broadcast.b.driver: found "redis", accepted by this version: memory',
+            "broadcast.b: {driver: nats}",
+            'broadcast.b.driver: found "nats", accepted by this version: memory, redis',
+        ),
+        (
+            BASE + "http: {address: ':80'}\nbroadcast.b: {driver: redis, config: {addrs: [a]}}",
+            "broadcast.b.config.addrs: found a list, accepted: host:port or the path of a unix socket, "
+            "or a list of them",
+        ),
+        (
+            BASE + "http: {address: ':80'}\nredis: {tls: {ca: b.pem}}\nbroadcast.b: {driver: redis}",
+            'redis.tls.ca: found "b.pem", which is no file in {directory}',
         ),
     ],
 )
@@ -89,4 +101,4 @@ def test_what_cannot_be_served_and_why(load: Load, tmp_path: Path, text: str, pr
 
 
 def test_all_problems_are_found(load: Load) -> None:
-    assert len(said(load("websockets: {broker: a}\nbroadcast: {a: {driver: redis}}"))) == 3
+    assert len(said(load("websockets: {broker: a}\nbroadcast: {a: {driver: nats}}"))) == 3

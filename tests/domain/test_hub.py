@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import settings
@@ -27,6 +27,7 @@ class Recorder:
         self.failures = 0
         self.takes: int | None = None
         self.errors: list[Exception] = []
+        self.told: list[Sequence[str]] = []
         self.write: Callable[[bytes], None] = self.record
 
     def send(self, frames: bytes) -> int:
@@ -41,6 +42,9 @@ class Recorder:
         if self.failures:
             self.failures -= 1
             raise OSError("the write failed")
+
+    def missed(self, topics: Sequence[str]) -> None:
+        self.told.append(topics)
 
     def write_failed(self, error: Exception) -> None:
         self.errors.append(error)
@@ -447,3 +451,21 @@ class HubAgainstModel(RuleBasedStateMachine):
 
 TestHubAgainstModel = HubAgainstModel.TestCase
 TestHubAgainstModel.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
+
+
+class TestMissed:
+    def test_everybody_in_one_of_the_topics_is_told_once_of_those_it_is_in(self, hub: Hub) -> None:
+        one, two, other = Recorder(), Recorder(JSON), Recorder()
+        hub.subscribe(one, ["a", "b", "c"])
+        hub.subscribe(two, ["b"])
+        hub.subscribe(other, ["c"])
+        hub.tell_missed(["a", "b", "nobody is here"])
+        assert (one.told, two.told, other.told) == ([["a", "b"]], [["b"]], [])
+
+    def test_it_comes_after_what_was_published_before(self, hub: Hub) -> None:
+        subscriber = Recorder()
+        hub.subscribe(subscriber, ["a"])
+        hub.publish("a", b"1")
+        hub.tell_missed(["a"])
+        assert subscriber.received == subscriber.frames(("a", b"1"))
+        assert subscriber.told == [["a"]]

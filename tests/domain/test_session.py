@@ -57,6 +57,9 @@ class World:
         self.write(frames)
         return len(frames)
 
+    def missed(self, topics: Sequence[str]) -> None:
+        self.session.missed(topics)
+
     def write_failed(self, error: Exception) -> None:
         raise AssertionError("only the hub calls this")
 
@@ -310,6 +313,12 @@ class TestIds:
     def test_d25_a_command_whose_id_cannot_be_read_is_answered_with_an_empty_one(self, world: World) -> None:
         world.receive({"command": "headers", "id": 1}, b"{", {"command": "jion"})
         assert [(reply["topic"], reply["id"]) for reply in world.replies] == [("#error", "")] * 2
+
+    def test_a_gap_is_told_to_clients_that_ever_sent_an_id(self, world: World) -> None:
+        world.session.missed(["a"])
+        world.receive({"command": "headers", "id": 1})
+        world.session.missed(["a", "é"])
+        assert world.events == ['{"topic":"#gap","payload":["a","é"],"id":""}']
 
     def test_clients_that_never_sent_an_id_see_roadrunners_replies_only(self, world: World) -> None:
         world.verdicts.append(NO)

@@ -28,6 +28,7 @@ from rr_py_ws.config.models import (
     Supervisor,
     WebSockets,
 )
+from rr_py_ws.config.redis import RedisOptions, RedisTLS, redis_options
 from rr_py_ws.config.report import Finding, Kind, Report
 from rr_py_ws.config.validate import validate_for_serve
 
@@ -51,6 +52,8 @@ __all__ = [
     "OwnRPC",
     "Ping",
     "Pool",
+    "RedisOptions",
+    "RedisTLS",
     "Report",
     "Server",
     "Status",
@@ -59,6 +62,7 @@ __all__ = [
     "check",
     "load_config",
     "masked_json",
+    "redis_options",
     "resolve_workdir",
     "validate_for_serve",
 ]

@@ -42,20 +42,18 @@ def _broker(name: str, section: object, tree: Mapping[str, Any]) -> BrokerSectio
         raise ConfigError(f"{key}.driver", f"missing, accepted: {_DRIVERS}")
     if not isinstance(driver, str):
         raise ConfigError(f"{key}.driver", f"found {shown(driver)}, accepted: {_DRIVERS}")
+    driver = driver.lower()
     options = section.get("config")
-    if options is None:
-        beside = {option: value for option, value in section.items() if option not in ("driver", "config")}
-        options = beside or _global_options(tree, name, driver.lower())
-    if not isinstance(options, dict):
+    if options is not None and not isinstance(options, dict):
         raise ConfigError(f"{key}.config", f"found {shown(options)}, accepted: a map of the driver's options")
-    return BrokerSection(driver=driver.lower(), options=options)
-
-
-def _global_options(tree: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    for name in names:
-        if isinstance(section := tree.get(name), dict):
-            return section
-    return {}
+    if options is not None:
+        return BrokerSection(driver=driver, options=options, key=f"{key}.config")
+    if beside := {option: value for option, value in section.items() if option not in ("driver", "config")}:
+        return BrokerSection(driver=driver, options=beside, key=key)
+    for place in (name, driver):
+        if isinstance(options := tree.get(place), dict):
+            return BrokerSection(driver=driver, options=options, key=place)
+    return BrokerSection(driver=driver)
 
 
 def choose_default(

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 
 from rr_py_ws.config.differences import differences
-from rr_py_ws.config.known_keys import IGNORED_KEYS, IGNORED_SECTIONS
-from rr_py_ws.config.models import Config
+from rr_py_ws.config.known_keys import IGNORED_KEYS, IGNORED_REDIS_OPTIONS, IGNORED_SECTIONS
+from rr_py_ws.config.models import BrokerSection, Config
+from rr_py_ws.config.redis import RedisOptions, redis_options
 from rr_py_ws.config.report import Finding, Kind, Report
 from rr_py_ws.config.validate import problems
+from rr_py_ws.errors import ConfigError
 
 _SECTIONS = (
     "version",
@@ -74,7 +77,14 @@ def _websockets(config: Config) -> Iterator[tuple[str, str]]:
         yield "websockets", f"PHP workers decide who may connect and join: {workers}"
         yield "server", f"workers run `{config.server.command}`, relay {config.server.relay}"
     for name, section in config.served_brokers.items():
-        yield "broadcast", f"broker {name}: {section.driver}"
+        yield "broadcast", f"broker {name}: {_described(name, section)}"
+
+
+def _described(name: str, section: BrokerSection) -> str:
+    if section.driver == "redis":
+        with suppress(ConfigError):
+            return redis_options(name, section).described
+    return section.driver
 
 
 def _logs(config: Config) -> str:
@@ -103,6 +113,19 @@ def _unread(config: Config) -> Iterator[Finding]:
         elif name in Config.model_fields and name != "broadcast":  # what is in there is the driver's
             for key in _unread_keys(name, Config.model_fields[name].annotation, section):
                 yield _unread_key(key)
+    for section in config.broadcast.values():
+        if section.driver == "redis":
+            yield from _unread_options(section)
+
+
+def _unread_options(section: BrokerSection) -> Iterator[Finding]:
+    place = section.key.split(".")[0]
+    for key in _unread_keys("", RedisOptions, section.options):
+        option = key.removeprefix(".")
+        if reason := IGNORED_REDIS_OPTIONS.get(option):
+            yield Finding(place, Kind.IGNORED, f"{section.key}.{option}: {reason}")
+        else:
+            yield Finding(place, Kind.WARNING, f"{section.key}.{option}: unknown key, ignored")
 
 
 def _other_section(config: Config, name: str) -> Finding:

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
-from rr_py_ws.config.models import Config, LogLevel, LogMode, OwnAddress, WebSockets
+from rr_py_ws.config.models import BrokerSection, Config, LogLevel, LogMode, OwnAddress, WebSockets
+from rr_py_ws.config.redis import redis_options
 from rr_py_ws.config.report import Finding, Kind
 from rr_py_ws.config.yaml_file import lookup
+from rr_py_ws.errors import ConfigError
 
 _OWN_KEYS = ("address", "authorize", "authorize_timeout", "rpc", "metrics", "status", "limits", "ping")
+_OWN_REDIS_OPTIONS = ("tls", "prefix", "on_start", "sharded", "publish_queue")
 _MIDDLEWARE = ("websockets", "proxy_ip_parser")
 _CLIENT_PATIENCE = 10.0  # seconds after which Spiral's JavaScript client gives a handshake up for good
-_DURATION_KEYS = ("timeout", "ttl", "watch_tick", "grace_period", "interval")
+_DURATION_KEYS = ("timeout", "ttl", "watch_tick", "grace_period", "interval", "backoff")
 
 
 def differences(config: Config) -> Iterator[Finding]:
@@ -33,6 +36,9 @@ def differences(config: Config) -> Iterator[Finding]:
         yield from _reach(config, config.websockets)
         yield from _own_keys(config, config.websockets)
         yield from _brokers(config, config.websockets)
+    for name, section in config.broadcast.items():
+        if section.driver == "redis":
+            yield from _redis(name, section)
 
 
 def _differs(section: str, text: str) -> Finding:
@@ -107,12 +113,28 @@ def _brokers(config: Config, websockets: WebSockets) -> Iterator[Finding]:
         yield _differs("broadcast", f"also started, RoadRunner would not: {', '.join(others)}")
 
 
+def _redis(name: str, section: BrokerSection) -> Iterator[Finding]:
+    own = [key for key in _OWN_REDIS_OPTIONS if section.options.get(key) is not None]
+    if own:
+        yield _differs("broadcast", f"{name}: RoadRunner ignores these options: {', '.join(own)}")
+    try:
+        options = redis_options(name, section)
+    except ConfigError:
+        return
+    if options.prefix:
+        yield _differs("broadcast", f"{name}: with a prefix, nothing is exchanged with RoadRunner nodes")
+    if options.sharded:
+        yield _differs("broadcast", f"{name}: what is published to shards does not reach RoadRunner nodes")
+    if options.db and options.cluster:
+        yield Finding("broadcast", Kind.IGNORED, f"{section.key}.db: a cluster has one database")
+
+
 def _nanoseconds(found: Any, key: str = "") -> Iterator[Finding]:
     """Bare numbers below a millisecond in the sections that are read: surely meant as seconds."""
     if isinstance(found, Mapping):
         for name, entry in found.items():
             path = f"{key}.{name}" if key else name
-            if key or name in ("server", "websockets", "endure"):
+            if key or name in ("server", "websockets", "broadcast", "endure", "redis"):
                 yield from _nanoseconds(entry, path)
     elif key.endswith(_DURATION_KEYS) and isinstance(found, int | float) and 0 < found < 1e6:
         yield _warning(key.split(".")[0], f"{key}: a bare number is nanoseconds; did you mean {found:g}s?")

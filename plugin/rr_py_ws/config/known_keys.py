@@ -46,6 +46,18 @@ IGNORED_KEYS: dict[str, str] = {
     "endure.retry_on_fail": "for RoadRunner's plugin container",
 }
 
+IGNORED_REDIS_OPTIONS: dict[str, str] = {
+    **dict.fromkeys(
+        ("route_by_latency", "route_randomly", "read_only"),
+        "no keys are read, so there is nothing to route",
+    ),
+    **dict.fromkeys(
+        ("pool_size", "min_idle_conns", "idle_timeout", "idle_check_freq", "max_conn_age"),
+        "there is no pool: one connection publishes, one is subscribed",
+    ),
+    "max_retries": "a message is never published twice; connecting again never ends",
+}
+
 IGNORED_SECTIONS: dict[str, str] = {
     **dict.fromkeys(
         (

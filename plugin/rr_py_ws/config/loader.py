@@ -8,13 +8,12 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel
 
 from rr_py_ws.config.brokers import choose_default, resolve_brokers
+from rr_py_ws.config.decoding import decode_section
 from rr_py_ws.config.environment import expand, load_dotenv, with_environment
 from rr_py_ws.config.models import (
-    FROM_FILE,
     HTTP,
     RPC,
     Config,
@@ -132,18 +131,4 @@ def _section(model: type[_Section], name: str, tree: Mapping[str, Any]) -> _Sect
     """Decode a section; absent and null are the same, an empty map is present."""
     if tree.get(name) is None:
         return None
-    try:
-        return model.model_validate(tree[name], context=FROM_FILE)
-    except ValidationError as error:
-        raise _config_error(name, error.errors()[0]) from None
-
-
-def _config_error(section: str, error: ErrorDetails) -> ConfigError:
-    context = error.get("ctx", {})
-    path = [section, *map(str, error["loc"])]
-    if error["type"] == "unknown_key":
-        return ConfigError(".".join([*path, str(context["key"])]), error["msg"])
-    if error["type"] == "missing":
-        return ConfigError(".".join(path), "missing, but required here")
-    accepted = str(context["error"]) if error["type"] == "value_error" else error["msg"]
-    return ConfigError(".".join(path), f"found {shown(error['input'])}, {accepted}")
+    return decode_section(model, name, tree[name])

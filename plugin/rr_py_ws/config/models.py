@@ -29,28 +29,30 @@ from rr_py_ws.config import values
 FROM_FILE = "from file"
 
 
-def _decoded(decode: Callable[[object], object]) -> BeforeValidator:
+def decoded(decode: Callable[[object], object]) -> BeforeValidator:
+    """Decode what a file holds before it is validated; see `values`."""
+
     def validate(value: object, info: ValidationInfo) -> object:
         return decode(value) if info.context == FROM_FILE else value
 
     return BeforeValidator(validate)
 
 
-Text = Annotated[str, _decoded(values.text)]
-Flag = Annotated[bool, _decoded(values.boolean)]
-Count = Annotated[int, _decoded(values.count)]
-PositiveCount = Annotated[int, _decoded(values.positive_count)]
-Duration = Annotated[float, _decoded(values.duration)]
-PositiveDuration = Annotated[float, _decoded(values.positive_duration)]
-Size = Annotated[int, _decoded(values.size)]
-TextList = Annotated[tuple[str, ...], _decoded(values.text_list)]
-Environment = Annotated[dict[str, str], _decoded(values.environment)]
-Address = Annotated[str, _decoded(values.address)]
-DSN = Annotated[str, _decoded(values.dsn)]
-Networks = Annotated[tuple[str, ...], _decoded(values.networks)]
-ErrorStatus = Annotated[int, _decoded(values.error_status)]
+Text = Annotated[str, decoded(values.text)]
+Flag = Annotated[bool, decoded(values.boolean)]
+Count = Annotated[int, decoded(values.count)]
+PositiveCount = Annotated[int, decoded(values.positive_count)]
+Duration = Annotated[float, decoded(values.duration)]
+PositiveDuration = Annotated[float, decoded(values.positive_duration)]
+Size = Annotated[int, decoded(values.size)]
+TextList = Annotated[tuple[str, ...], decoded(values.text_list)]
+Environment = Annotated[dict[str, str], decoded(values.environment)]
+Address = Annotated[str, decoded(values.address)]
+DSN = Annotated[str, decoded(values.dsn)]
+Networks = Annotated[tuple[str, ...], decoded(values.networks)]
+ErrorStatus = Annotated[int, decoded(values.error_status)]
 
-IMPLEMENTED_DRIVERS = ("memory",)
+IMPLEMENTED_DRIVERS = ("memory", "redis")
 
 LogMode = Literal["development", "production", "raw", "none", "off"]
 LogLevel = Literal["debug", "info", "warn", "error", "dpanic", "panic", "fatal"]
@@ -136,7 +138,7 @@ class Server(RRSection):
     user: Text = ""
     group: Text = ""
     env: Environment = {}
-    relay: Annotated[str, _decoded(values.relay)] = "pipes"
+    relay: Annotated[str, decoded(values.relay)] = "pipes"
     relay_timeout: Duration = 60.0
     on_init: OnInit | None = None
 
@@ -148,7 +150,7 @@ class SSL(RRSection):
     cert: Text = ""
     key: Text = ""
     root_ca: Text = ""
-    client_auth_type: Annotated[ClientAuth, _decoded(_client_auth)] = "no_client_cert"
+    client_auth_type: Annotated[ClientAuth, decoded(_client_auth)] = "no_client_cert"
 
 
 class HTTP(RRSection):
@@ -188,7 +190,7 @@ class Pool(RRSection):
 class OwnRPC(OwnSection):
     """`websockets.rpc`: this program's own RPC listener, beside a RoadRunner that owns `rpc.listen`."""
 
-    listen: Annotated[str, _decoded(values.listen_dsn)]
+    listen: Annotated[str, decoded(values.listen_dsn)]
 
 
 class Limits(OwnSection):
@@ -218,11 +220,11 @@ class WebSockets(RRSection):
     """`websockets`: RoadRunner's keys, and those that only this program reads (from `address` on)."""
 
     broker: Text = ""
-    path: Annotated[str, _decoded(values.url_path)] = "/ws"
-    allowed_origin: Annotated[tuple[str, ...], _decoded(values.origins)] = ("*",)
+    path: Annotated[str, decoded(values.url_path)] = "/ws"
+    allowed_origin: Annotated[tuple[str, ...], decoded(values.origins)] = ("*",)
     pool: Pool = Pool(num_workers=2)
     address: Address | None = None
-    authorize: Annotated[Literal["php", "none"], _decoded(values.one_of("php", "none"))] = "php"
+    authorize: Annotated[Literal["php", "none"], decoded(values.one_of("php", "none"))] = "php"
     authorize_timeout: Duration = 8.0
     rpc: OwnRPC | None = None
     metrics: OwnAddress | None = None
@@ -232,12 +234,18 @@ class WebSockets(RRSection):
 
 
 class BrokerSection(BaseModel):
-    """`broadcast.<name>`: one broker; `options` are the driver's, undecoded."""
+    """`broadcast.<name>`: one broker.
+
+    Attributes:
+        options: the driver's, undecoded.
+        key: where the options are in the file; empty when they are nowhere.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     driver: str
     options: dict[str, Any] = {}
+    key: str = ""
 
 
 class FileLoggerOptions(RRSection):
@@ -249,7 +257,7 @@ class FileLoggerOptions(RRSection):
     """
 
     log_output: Text = Field(default_factory=tempfile.gettempdir)
-    max_size: Annotated[int, _decoded(values.mebibytes)] = 100 * 1024 * 1024
+    max_size: Annotated[int, decoded(values.mebibytes)] = 100 * 1024 * 1024
     max_age: Count = 24
     max_backups: Count = 10
     compress: Flag = False
@@ -260,7 +268,7 @@ class Channel(RRSection):
 
     mode: LogMode = "development"
     level: LogLevel = "debug"
-    encoding: Annotated[LogEncoding, _decoded(values.one_of("console", "json"))] = "console"
+    encoding: Annotated[LogEncoding, decoded(values.one_of("console", "json"))] = "console"
     output: TextList = ("stderr",)
     error_output: TextList = Field(default=("stderr",), alias="erroroutput")
     line_ending: Text = "\n"
@@ -287,7 +295,7 @@ class Channel(RRSection):
 class Logs(Channel):
     """`logs`: how and where this program writes its log."""
 
-    channels: Annotated[dict[str, Channel], _decoded(values.sections)] = {}
+    channels: Annotated[dict[str, Channel], decoded(values.sections)] = {}
 
     @classmethod
     def _default_level(cls, mode: str) -> str:

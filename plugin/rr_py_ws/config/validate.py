@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rr_py_ws.config.models import IMPLEMENTED_DRIVERS, SSL, Config
+from rr_py_ws.config.redis import redis_options
 from rr_py_ws.config.values import shown
 from rr_py_ws.config.yaml_file import lookup
 from rr_py_ws.errors import ConfigError
@@ -26,6 +27,7 @@ def problems(config: Config) -> Iterator[ConfigError]:
         yield ConfigError("websockets", "missing, so there is nothing to serve; see docs/configuration.md")
         return
     yield from _brokers(config)
+    yield from _redis(config)
     yield from _listener(config)
     yield from _workers(config)
 
@@ -39,6 +41,20 @@ def _brokers(config: Config) -> Iterator[ConfigError]:
             f"broadcast.{name}.driver",
             f"found {shown(section.driver)}, accepted by this version: {', '.join(IMPLEMENTED_DRIVERS)}",
         )
+
+
+def _redis(config: Config) -> Iterator[ConfigError]:
+    for name, section in config.broadcast.items():
+        if section.driver != "redis":
+            continue
+        try:
+            tls = redis_options(name, section).tls
+        except ConfigError as error:
+            yield error
+            continue
+        for key, file in tls or ():
+            if file and key != "server_name" and not (config.directory / file).is_file():
+                yield _no_file(f"{section.key}.tls.{key}", file, config)
 
 
 def _listener(config: Config) -> Iterator[ConfigError]:
@@ -58,9 +74,11 @@ def _certificate(config: Config, ssl: SSL) -> Iterator[ConfigError]:
         if not file and name != "root_ca":
             yield ConfigError(f"http.ssl.{name}", "missing, TLS needs both cert and key")
         elif file and not (config.directory / file).is_file():
-            yield ConfigError(
-                f"http.ssl.{name}", f"found {shown(file)}, which is no file in {config.directory}"
-            )
+            yield _no_file(f"http.ssl.{name}", file, config)
+
+
+def _no_file(key: str, file: str, config: Config) -> ConfigError:
+    return ConfigError(key, f"found {shown(file)}, which is no file in {config.directory}")
 
 
 def _workers(config: Config) -> Iterator[ConfigError]:

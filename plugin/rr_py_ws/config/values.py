@@ -8,6 +8,7 @@ weak typing, as RoadRunner 2.x uses them; sizes are our own.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable
 from contextlib import suppress
@@ -34,6 +35,8 @@ _NANOSECONDS = {
     "m": 60_000_000_000,
     "h": 3_600_000_000_000,
 }
+
+_NONE = (-1, "-1", "-1ns")
 
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)")
 _BYTES = {
@@ -163,6 +166,16 @@ def positive_duration(value: object) -> float:
     return seconds
 
 
+def timeout(value: object) -> float:
+    """Seconds, as `duration`; go-redis' -1 is no limit."""
+    return math.inf if value in _NONE else duration(value)
+
+
+def pause(value: object) -> float:
+    """Seconds, as `duration`; go-redis' -1 is none, which is a millisecond here."""
+    return 0.001 if value in _NONE else duration(value)
+
+
 def size(value: object) -> int:
     """Bytes, at least 1: a plain number, or a number with B, KB, MB, GB (powers of 1000), KiB, MiB, GiB."""
     if isinstance(value, bool | float) or not isinstance(value, int | str):
@@ -233,6 +246,14 @@ def _is_address(found: str) -> bool:
     if ":" in host and not (host.startswith("[") and host.endswith("]")):
         return False  # an IPv6 address needs brackets
     return bool(colon) and port.isascii() and port.isdigit() and int(port[:_LONGEST]) <= 65535
+
+
+def redis_addresses(value: object) -> tuple[str, ...]:
+    """Addresses of Redis servers; an empty one is go-redis' default."""
+    found = tuple(item.strip() or "localhost:6379" for item in text_list(value))
+    if all((item.startswith("/") and "\0" not in item) or _is_address(item) for item in found):
+        return found
+    raise ValueError("accepted: host:port or the path of a unix socket, or a list of them")
 
 
 def listen_dsn(value: object) -> str:

@@ -32,6 +32,9 @@ class Subscriber(Protocol):
     send: Callable[[bytes], int]
     write: Callable[[bytes], None]
 
+    def missed(self, topics: Sequence[str]) -> None:
+        """Messages of these topics may have been lost on their way to this node. Does not fail."""
+
     def write_failed(self, error: Exception) -> None:
         """`write` raised; the subscriber should go away soon, but not during this call."""
 
@@ -147,6 +150,17 @@ class Hub:
             self._schedule(self.flush)
         for encoding, group in groups.items():
             turn.append((group, encoding.push(topic, payload)))
+
+    def tell_missed(self, topics: Iterable[str]) -> None:
+        """Tell everybody who is in one of the topics that messages of it may have been missed before now."""
+        self.flush()
+        missed: dict[Subscriber, list[str]] = {}
+        for topic in topics:
+            for group in self._topics.get(topic, {}).values():
+                for subscriber in group:
+                    missed.setdefault(subscriber, []).append(topic)
+        for subscriber, its_topics in missed.items():
+            subscriber.missed(its_topics)
 
     def flush(self) -> None:
         """Write what the turn has gathered."""

@@ -21,10 +21,17 @@ class Broker(Protocol):
 
     @property
     def ready(self) -> bool:
-        """Whether it would take a message now."""
+        """Whether it would take a message now, and brings those of everything that is subscribed."""
 
-    async def start(self, on_message: Callable[[str, bytes], None]) -> None:
-        """Begin; from now on `on_message(topic, payload)` is called for each message of a subscribed topic.
+    async def start(
+        self, on_message: Callable[[str, bytes], None], on_gap: Callable[[Sequence[str]], None]
+    ) -> None:
+        """Begin.
+
+        Args:
+            on_message: called with topic and payload of each message of a subscribed topic.
+            on_gap: called with subscribed topics of which messages may have been missed, when they arrive
+                again, and before the first that does.
 
         Raises:
             BrokerError: the broker cannot start.

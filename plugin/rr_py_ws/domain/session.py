@@ -8,7 +8,7 @@ wait in a queue, also those that cannot be decoded. What the session asks may be
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -72,6 +72,11 @@ class Session:
             self._queue.append((command, problem))
         else:
             self._handle(command, problem)
+
+    def missed(self, topics: Sequence[str]) -> None:
+        """Messages of these topics may have been lost; told to a client that has ever used an id."""
+        if self._answer_all:
+            self._shell.write(encode_reply("#gap", topics, id=""))
 
     def close(self) -> None:
         """The connection is gone: leave everything, drop what waits."""

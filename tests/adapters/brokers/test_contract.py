@@ -7,12 +7,17 @@ now or later, and messages may come now or later, so nothing here counts on eith
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from redis_servers import redis_server
 
 from rr_py_ws.adapters.brokers.memory import MemoryBroker
+from rr_py_ws.adapters.brokers.redis import RedisBroker
+from rr_py_ws.config import RedisOptions
 from rr_py_ws.domain.ports import Broker
 from rr_py_ws.errors import BrokerError
 
@@ -22,7 +27,17 @@ async def memory() -> AsyncIterator[Broker]:
     yield MemoryBroker()
 
 
-BROKERS: dict[str, Callable[[], AbstractAsyncContextManager[Broker]]] = {"memory": memory}
+@asynccontextmanager
+async def redis() -> AsyncIterator[Broker]:
+    with TemporaryDirectory() as directory:
+        async with redis_server(Path(directory)) as server:
+            yield RedisBroker("default", RedisOptions(addrs=(server.address,)))
+
+
+BROKERS: dict[str, Callable[[], AbstractAsyncContextManager[Broker]]] = {
+    "memory": memory,
+    "redis": redis,
+}
 """Name -> a broker that is not started, and around it whatever it needs to run."""
 
 
@@ -51,6 +66,9 @@ class Node:
         if topic in self.topics:
             self.received.append((topic, payload))
             self._came.set()
+
+    def on_gap(self, topics: Sequence[str]) -> None:
+        raise AssertionError(f"nothing is missed here, but it says {topics}")
 
     async def subscribe(self, *topics: str) -> None:
         self.topics.update(topics)
@@ -87,14 +105,14 @@ async def done(answer: Awaitable[None] | None) -> None:
 @pytest.fixture
 async def node(broker: Broker) -> AsyncIterator[Node]:
     started = Node(broker)
-    await broker.start(started.on_message)
+    await broker.start(started.on_message, started.on_gap)
     yield started
     await broker.close()
 
 
 async def test_a_broker_is_ready_from_its_start_to_its_end(broker: Broker) -> None:
     assert not broker.ready
-    await broker.start(lambda topic, payload: None)
+    await broker.start(lambda topic, payload: None, lambda topics: None)
     assert broker.ready
     await broker.close()
     assert not broker.ready
@@ -248,7 +266,7 @@ async def test_publishing_before_the_start_is_refused(broker: Broker) -> None:
 
 async def test_after_close_publishing_is_refused_and_nothing_arrives(broker: Broker) -> None:
     node = Node(broker)
-    await broker.start(node.on_message)
+    await broker.start(node.on_message, node.on_gap)
     await node.subscribe("foo")
     await broker.close()
     with pytest.raises(BrokerError):

@@ -21,8 +21,10 @@ class MemoryBroker:
         """See `Broker.ready`."""
         return self._on_message is not _not_running
 
-    async def start(self, on_message: Callable[[str, bytes], None]) -> None:
-        """See `Broker.start`."""
+    async def start(
+        self, on_message: Callable[[str, bytes], None], on_gap: Callable[[Sequence[str]], None]
+    ) -> None:
+        """See `Broker.start`: nothing is ever missed."""
         self._on_message = on_message
 
     def publish(self, topic: str, payload: bytes) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from websockets.frames import CloseCode, Frame, Opcode
@@ -225,6 +225,10 @@ class Connection(asyncio.Protocol):
             self.write = self._transport.write
             self._server.log_slow(self._transport)
             self.close(CloseCode.TRY_AGAIN_LATER, "send queue full")
+
+    def missed(self, topics: Sequence[str]) -> None:
+        """See `Subscriber.missed`."""
+        self._session.missed(topics)
 
     def write_failed(self, error: Exception) -> None:
         """See `Subscriber.write_failed`."""

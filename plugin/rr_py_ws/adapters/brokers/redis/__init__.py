@@ -1,0 +1,9 @@
+"""The broker on Redis pub/sub: standalone, Sentinel, Cluster."""
+
+from __future__ import annotations
+
+from rr_py_ws.adapters.brokers.redis.broker import RedisBroker
+from rr_py_ws.adapters.brokers.redis.counters import Counters
+from rr_py_ws.adapters.brokers.redis.uplink import Pace
+
+__all__ = ["Counters", "Pace", "RedisBroker"]

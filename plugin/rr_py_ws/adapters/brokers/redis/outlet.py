@@ -1,0 +1,97 @@
+"""Publishing: one connection, pipelined, an answer for each message."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from rr_py_ws.adapters.brokers.redis.counters import Counters
+from rr_py_ws.adapters.brokers.redis.endpoint import Endpoint
+from rr_py_ws.adapters.brokers.redis.link import Link
+from rr_py_ws.errors import BrokerError
+
+
+class Outlet:
+    """Hands messages to a server; the user of an uplink.
+
+    Args:
+        command: `PUBLISH` or `SPUBLISH`.
+        examine: raises `BrokerError` when messages would not reach everybody.
+        queue: most bytes that may wait for the server to read them.
+        counters: counted into.
+        moved: told through which server messages are published; None when through none.
+
+    Attributes:
+        ready: whether messages can be published.
+    """
+
+    def __init__(
+        self,
+        command: bytes,
+        examine: Callable[[Link, Endpoint], Awaitable[None]],
+        queue: int,
+        counters: Counters,
+        moved: Callable[[Endpoint | None], None],
+    ) -> None:
+        self._command = command
+        self._examine = examine
+        self._queue = queue
+        self._counters = counters
+        self._moved = moved
+        self._link: Link | None = None
+        self._problem = "not connected yet"
+
+    @property
+    def ready(self) -> bool:
+        """Whether messages can be published."""
+        return self._link is not None
+
+    def publish(self, channel: bytes, payload: bytes) -> asyncio.Future[Any]:
+        """Send a message in the write that ends this turn.
+
+        Returns:
+            a future that is done when the server has answered.
+
+        Raises (now, or from the future):
+            BrokerError: it cannot be sent; or the answer is an error or does not come, and then nobody knows
+                whether it was published.
+        """
+        try:
+            link = self._link
+            if link is None:
+                raise BrokerError(f"redis is not available: {self._problem}")
+            if link.unsent > self._queue:
+                raise BrokerError(f"redis does not keep up: {link.unsent} bytes wait for it")
+            answer = link.request(self._command, channel, payload)
+        except BrokerError:
+            self._counters.publish_failures += 1
+            raise
+        answer.add_done_callback(self._count)
+        return answer
+
+    def _count(self, answer: asyncio.Future[Any]) -> None:
+        if answer.cancelled() or answer.exception() is None:
+            self._counters.published += 1
+        else:
+            self._counters.publish_failures += 1
+
+    # uplink.User
+
+    async def opened(self, link: Link, endpoint: Endpoint) -> None:
+        """See `User.opened`."""
+        await self._examine(link, endpoint)
+        self._link = link
+        self._moved(endpoint)
+
+    async def check(self, link: Link, endpoint: Endpoint) -> None:
+        """See `User.check`."""
+        await self._examine(link, endpoint)
+
+    def unavailable(self, reason: str) -> None:
+        """See `User.unavailable`."""
+        if self._link is not None:
+            self._link = None
+            self._counters.connections_lost += 1
+            self._moved(None)
+        self._problem = reason
