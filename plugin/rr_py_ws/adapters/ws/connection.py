@@ -13,42 +13,43 @@ import asyncio
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import SERVER, Protocol, State
 
+from rr_py_ws import logs
+from rr_py_ws.adapters.ws.clients import Clients
 from rr_py_ws.domain.outbox import Outbox
 from rr_py_ws.domain.session import Session
 from rr_py_ws.wire.access import AccessRequest
 from rr_py_ws.wire.push import Encoding, server_frame
 from rr_py_ws.wire.push import Opcode as PushOpcode
 
-if TYPE_CHECKING:
-    from rr_py_ws.adapters.ws.server import WebSocketServer
-
-_CLOSE_TIMEOUT = 10.0
-"""Seconds that a peer has to take our close frame and to close; then the connection is cut."""
-
 _PING = server_frame(PushOpcode.PING, b"")
 
 _silent = logging.Logger("rr_py_ws.websockets", logging.CRITICAL)
 """The core logs each connection's end at info; our own log lines say it better."""
 
+log = logs.get_limited("websockets")
+
 
 class Connection(asyncio.Protocol):
-    """An open WebSocket; implements `Subscriber`, `session.Shell` and `keepalive.Peer`.
+    """An open WebSocket; implements `Subscriber`, `session.Shell` and `clients.OpenClient`.
 
     There is one of these per client, so what is needed rarely (queues, timers, tasks) is made when needed.
+
+    A connection is open until a close frame is written, the peer ends its side, or the socket is gone. From
+    then on it is in no topic, throws away what it is given to write, and only waits for the rest of the end.
     """
 
     __slots__ = (
         "_assembly",
+        "_clients",
         "_core",
+        "_open",
         "_outbox",
-        "_paused",
         "_reading_paused",
-        "_server",
         "_session",
         "_socket",
         "_task",
@@ -61,21 +62,17 @@ class Connection(asyncio.Protocol):
     )
 
     def __init__(
-        self,
-        server: WebSocketServer,
-        transport: asyncio.Transport,
-        request: AccessRequest,
-        encoding: Encoding,
+        self, clients: Clients, transport: asyncio.Transport, request: AccessRequest, encoding: Encoding
     ) -> None:
-        self._server = server
+        self._clients = clients
         self._transport = transport
         self._core = Protocol(
-            SERVER, state=State.OPEN, max_size=server.settings.max_message_size, logger=_silent
+            SERVER, state=State.OPEN, max_size=clients.settings.max_message_size, logger=_silent
         )
-        self._session = Session(self, request, server.authorizer, server.subscriptions)
+        self._session = Session(self, request, clients.authorizer, clients.subscriptions)
+        self._open = True
         self._assembly: tuple[Opcode, bytearray] | None = None
         self._outbox: Outbox | None = None
-        self._paused = False
         self._reading_paused = False
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -96,27 +93,29 @@ class Connection(asyncio.Protocol):
             if core.state is State.OPEN:
                 self._receive_frame(cast(Frame, frame))
         self._send_core()
-        if self._session.backlog >= self._server.settings.max_commands_waiting and not self._reading_paused:
+        if self._session.backlog >= self._clients.settings.max_commands_waiting and not self._reading_paused:
             self._reading_paused = True
             self._transport.pause_reading()
 
     def eof_received(self) -> bool:
         """The peer closed its side; so do we."""
+        self._begin_end()
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
         """The socket is gone, in whatever way: nothing of this connection stays."""
-        self.write, self.send = _discard, len
+        if self._open:
+            self._retire()
         if self._socket is not None:
             self._socket.detach()  # the transport closes it
         self._outbox = None
-        self._session.close()
-        self._core.parser.close()  # else the last message stays until the garbage collector comes
-        self._server.connection_lost(self)
-        if self._task is not None:
-            self._task.cancel()
         if self._timer is not None:
             self._timer.cancel()
+        self._clients.connection_ended(self)
+        # These two refer to themselves and to us. Without them the memory is free now, not at the next full
+        # garbage collection, which a server with many connections wants to be rare.
+        vars(self._core).clear()
+        del self._session
 
     def _receive_frame(self, frame: Frame) -> None:
         """Assemble messages; control frames are done with when the core has seen them."""
@@ -155,61 +154,73 @@ class Connection(asyncio.Protocol):
 
     def _send_core(self) -> None:
         """Write what the core wants to say: pongs, close frames, the end."""
-        for data in self._core.data_to_send():
-            if data:
-                self.write(data)
-            else:
-                self._end()
+        data = b"".join(self._core.data_to_send())
+        if data:
+            self.write(data)
         if self._core.state is not State.OPEN:
-            self._closing()
+            self._begin_end()
+        if self._core.eof_sent and self._outbox is None:
+            end_writing(self._transport)
 
-    def _closing(self) -> None:
-        """No push may follow a close frame; and the peer does not have for ever."""
-        if self._timer is None:
-            self._session.close()
-            self._timer = asyncio.get_running_loop().call_later(_CLOSE_TIMEOUT, self._transport.abort)
+    def _close(self, code: int, reason: str) -> None:
+        """Start the close handshake."""
+        self._core.send_close(code, reason)
+        self._send_core()
 
-    def _end(self) -> None:
-        """Close the TCP connection once everything is written."""
-        if self._outbox is None:
-            self._transport.close()
+    def _begin_end(self) -> None:
+        """What is to be written is written; the peer has a while to take it and to end its side."""
+        if self._open:
+            self._retire()
+            timeout = self._clients.settings.close_timeout
+            self._timer = asyncio.get_running_loop().call_later(timeout, self._transport.abort)
 
-    def close(self, code: int, reason: str) -> None:
-        """Start the close handshake; does nothing when one is under way."""
-        if self._core.state is State.OPEN:
-            self._core.send_close(code, reason)
-            self._send_core()
+    def _retire(self) -> None:
+        """Leave all topics and take no more writes: nothing may follow a close frame."""
+        self._open = False
+        self.write, self.send = _discard, len
+        self._session.close()
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None  # it keeps the traceback of its end, which leads back here
+        self._resume_reading()
 
-    def ping(self) -> None:
-        """See `keepalive.Peer.ping`."""
-        self.write(_PING)
+    def dismiss(self) -> None:
+        """See `Client.dismiss`."""
+        if self._open:
+            self._close(CloseCode.GOING_AWAY, "server is stopping")
 
     def give_up(self) -> None:
-        """See `keepalive.Peer.give_up`."""
+        """See `Client.give_up` and `Peer.give_up`."""
         self._transport.abort()
+
+    def ping(self) -> None:
+        """See `Peer.ping`."""
+        if self._reading_paused:
+            self.heard = True  # whom we do not read we cannot hear
+        self.write(_PING)
 
     # A slow receiver
 
     def pause_writing(self) -> None:
         """The transport holds enough: queue what follows."""
-        self._paused = True
-        if self._outbox is None:
-            self._outbox = Outbox(self._server.settings.send_queue)
+        self._outbox = Outbox(self._clients.settings.send_queue)
+        if self._open:
             self.write = self._queue
             self.send = self._send_by_write
 
     def resume_writing(self) -> None:
         """The transport has room: hand over what waited, then write directly again."""
-        self._paused = False
-        outbox = self._outbox
-        while outbox and not self._paused:
+        outbox, self._outbox = self._outbox, None
+        while outbox:
             self._transport.write(outbox.get())
-        if not self._paused:
-            self._outbox = None
+            if self._outbox is not None:  # full again
+                self._outbox = outbox
+                return
+        if self.write == self._queue:  # else it is closing, or about to
             self.write = self._transport.write
             self.send = self._fast_send()
-            if self._core.eof_sent:
-                self._transport.close()
+        elif self._core.eof_sent:
+            end_writing(self._transport)
 
     def _queue(self, frames: bytes) -> None:
         assert self._outbox is not None
@@ -220,11 +231,15 @@ class Connection(asyncio.Protocol):
 
     def _overflow(self) -> None:
         """Give up a receiver that is too slow: what waits is dropped, and the close code says so."""
-        if self._outbox is not None:
-            self._outbox.clear()
+        if self._open:
+            if self._outbox is not None:
+                self._outbox.clear()
             self.write = self._transport.write
-            self._server.log_slow(self._transport)
-            self.close(CloseCode.TRY_AGAIN_LATER, "send queue full")
+            log.warning(
+                "slow client closed, its send queue is full",
+                remote=str(self._transport.get_extra_info("peername")),
+            )
+            self._close(CloseCode.TRY_AGAIN_LATER, "send queue full")
 
     def missed(self, topics: Sequence[str]) -> None:
         """See `Subscriber.missed`."""
@@ -233,34 +248,53 @@ class Connection(asyncio.Protocol):
     def write_failed(self, error: Exception) -> None:
         """See `Subscriber.write_failed`."""
         self.write, self.send = _discard, len
-        self._server.log_failed(error)
+        log.error("connection failed", error=f"{type(error).__name__}: {error}")
         asyncio.get_running_loop().call_soon(self._transport.abort)
 
     # What the session asks for
 
     def when_done(self, waiting: Awaitable[Any], then: Callable[[Any, Exception | None], None]) -> None:
-        """See `session.Shell.when_done`. The wait is cancelled when the connection goes away."""
+        """See `session.Shell.when_done`. The wait is cancelled when the connection ends."""
         self._task = asyncio.get_running_loop().create_task(self._wait(waiting, then))
 
     async def _wait(self, waiting: Awaitable[Any], then: Callable[[Any, Exception | None], None]) -> None:
-        result, error = None, None
         try:
             result = await waiting
-        except Exception as failure:
-            error = failure
+        except Exception as error:
+            self._go_on(then, None, error)
+        else:
+            self._go_on(then, result, None)
+
+    def _go_on(
+        self, then: Callable[[Any, Exception | None], None], result: Any, error: Exception | None
+    ) -> None:
+        if not self._open:
+            return
         self._task = None
-        if self._core.state is State.OPEN and not self._transport.is_closing():
-            then(result, error)
-        if (
-            self._reading_paused
-            and self._session.backlog < self._server.settings.max_commands_waiting // 2 + 1
-        ):
+        then(result, error)
+        if self._session.backlog <= self._clients.settings.max_commands_waiting // 2:
+            self._resume_reading()
+
+    def _resume_reading(self) -> None:
+        if self._reading_paused:
             self._reading_paused = False
             self._transport.resume_reading()
 
     def command_ignored(self, reason: str) -> None:
         """See `session.Shell.command_ignored`."""
-        self._server.log_ignored(reason)
+        log.warning("command ignored", reason=reason)
+
+
+def end_writing(transport: asyncio.Transport) -> None:
+    """Send FIN after what was written, and go on reading until the peer's FIN (RFC 6455 section 7.1.1).
+
+    Closing at once would answer what the peer still sends with a reset, and a reset makes the peer drop what
+    we have written. TLS has no half-closed state; its own closing handshake comes to the same.
+    """
+    if transport.can_write_eof():
+        transport.write_eof()
+    else:
+        transport.close()
 
 
 def _bare_socket(transport: asyncio.Transport) -> socket.socket | None:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
-from rr_py_ws.adapters.ws.connection import Connection
+from rr_py_ws import logs
+from rr_py_ws.adapters.ws.clients import Clients
+from rr_py_ws.adapters.ws.connection import Connection, end_writing
 from rr_py_ws.errors import HandshakeError
-from rr_py_ws.wire.access import FAILED, AccessRequest, Verdict
+from rr_py_ws.wire.access import NO_REQUEST, AccessRequest, Verdict
 from rr_py_ws.wire.push import BY_SUBPROTOCOL, STRING
 from rr_py_ws.wire.upgrade import (
     RequestHead,
@@ -22,40 +24,70 @@ from rr_py_ws.wire.upgrade import (
     requested_subprotocols,
 )
 
-if TYPE_CHECKING:
-    from rr_py_ws.adapters.ws.server import WebSocketServer
-
 _END = b"\r\n\r\n"
-_LINGER = 2.0
-"""Seconds that a refused peer has to take the response before the connection is cut."""
+
+log = logs.get_limited("websockets")
 
 
 class Handshake(asyncio.Protocol):
-    """Reads one request head and decides. After a 101 the transport belongs to a `Connection`."""
+    """Reads one request head and decides; implements `clients.Client`.
 
-    __slots__ = ("_buffer", "_head", "_server", "_task", "_timer", "_tls", "_transport")
+    After a 101 the transport belongs to a `Connection`. After a refusal what the peer still sends is thrown
+    away, until it closes its side or `close_timeout` is over.
+    """
 
-    def __init__(self, server: WebSocketServer, *, tls: bool) -> None:
-        self._server = server
+    __slots__ = ("_buffer", "_clients", "_head", "_refused", "_task", "_timer", "_tls", "_transport")
+
+    def __init__(self, clients: Clients, *, tls: bool) -> None:
+        self._clients = clients
         self._tls = tls
         self._buffer = b""
         self._head: RequestHead | None = None
+        self._refused = False
         self._task: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for a request, but not for ever."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
-        self._server.handshakes.add(self)
-        timeout = self._server.settings.head_timeout
+        timeout = self._clients.settings.head_timeout
         self._timer = asyncio.get_running_loop().call_later(timeout, self._head_timeout)
+        self._clients.handshake_began(self)
+        if self._clients.stopping:
+            self.dismiss()
 
     def data_received(self, data: bytes) -> None:
-        """Collect the head; what follows it in the same packet belongs to the WebSocket."""
-        if self._head is not None or self._transport.is_closing():
-            self._buffer += data  # only what was read before reading was paused
+        """Collect the head; what follows it before the answer belongs to the WebSocket."""
+        if self._refused:
             return
         self._buffer += data
-        limit = self._server.settings.max_head_size
+        if self._head is None:
+            self._read_head()
+        if self._task is not None and len(self._buffer) >= self._clients.settings.max_head_size:
+            self._transport.pause_reading()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The peer went away before it was a WebSocket."""
+        self._timer.cancel()
+        self._cancel_question()
+        self._clients.handshake_ended(self)
+
+    def dismiss(self) -> None:
+        """See `Client.dismiss`."""
+        if not self._refused:
+            self._refuse(Verdict(503, (("Retry-After", "1"),), b"server is stopping"))
+
+    def give_up(self) -> None:
+        """See `Client.give_up`."""
+        self._transport.abort()
+
+    def _head_timeout(self) -> None:
+        if self._buffer:
+            self._refuse(Verdict(408, (), b"request head incomplete"))
+        else:
+            self._transport.close()
+
+    def _read_head(self) -> None:
+        limit = self._clients.settings.max_head_size
         end = self._buffer.find(_END, 0, limit)
         if end < 0:
             if len(self._buffer) >= limit:
@@ -65,59 +97,48 @@ class Handshake(asyncio.Protocol):
         try:
             self._head = parse_request_head(self._buffer[: end + len(_END)])
         except HandshakeError as error:
-            self._server.log_bad_request(error)
+            log.warning("bad handshake", reason=str(error))
             self._refuse(Verdict(400, (), str(error).encode("utf-8", "replace")))
             return
         self._buffer = self._buffer[end + len(_END) :]
         self._decide(self._head)
 
-    def connection_lost(self, error: Exception | None) -> None:
-        """The peer went away before it was a WebSocket."""
-        self._timer.cancel()
-        self._server.handshakes.discard(self)
-        if self._task is not None:
-            self._task.cancel()
-
-    def close(self) -> None:
-        """The server is stopping: refuse what is not decided yet."""
-        if not self._transport.is_closing():
-            self._refuse(Verdict(503, (("Retry-After", "1"),), b"server is stopping"))
-
-    def _head_timeout(self) -> None:
-        if self._buffer:
-            self._refuse(Verdict(408, (), b"request head incomplete"))
-        else:
-            self._transport.close()
-
     def _decide(self, head: RequestHead) -> None:
-        server = self._server
-        if head.path != server.settings.path:
-            self._refuse(Verdict(404, (), b"WebSockets are at %b" % server.settings.path.encode()))
+        clients = self._clients
+        if head.path != clients.settings.path:
+            self._refuse(Verdict(404, (), b"WebSockets are at %b" % clients.settings.path.encode()))
             return
-        if not server.origins.allows(head.header(b"origin")):
+        if not clients.origins.allows(head.header(b"origin")):
             self._refuse(Verdict(405))
             return
-        request = server.access_request(head, self._transport, tls=self._tls)
-        verdict = server.authorizer.connect(request)
+        request = self._access_request(head) if clients.authorizer.reads_requests else NO_REQUEST
+        verdict = clients.authorizer.connect(request)
         if isinstance(verdict, Verdict):
-            self._answer(verdict, request)
+            self._answer(verdict, head, request)
         else:
-            self._transport.pause_reading()
-            self._task = asyncio.get_running_loop().create_task(self._wait(verdict, request))
+            self._task = asyncio.get_running_loop().create_task(self._wait(verdict, head, request))
 
-    async def _wait(self, waiting: Awaitable[Verdict], request: AccessRequest) -> None:
-        try:
-            verdict = await waiting
-        except Exception as error:  # an authorizer never raises; a handshake is answered even so
-            self._server.log_failed(error)
-            verdict = FAILED
+    def _access_request(self, head: RequestHead) -> AccessRequest:
+        """Describe the request as PHP shall see it."""
+        peer = self._transport.get_extra_info("peername")
+        address = str(peer[0]) if isinstance(peer, tuple) else ""
+        scheme = "https" if self._tls else "http"
+        return AccessRequest.encode(
+            remote_addr=self._clients.proxies.client_address(address, head),
+            protocol=f"HTTP/{head.version}",
+            method=head.method,
+            uri=f"{scheme}://{head.header(b'host')}{head.target}",
+            headers=head.headers,
+            raw_query=head.query,
+        )
+
+    async def _wait(self, verdict: Awaitable[Verdict], head: RequestHead, request: AccessRequest) -> None:
+        answer = await verdict
         self._task = None
         if not self._transport.is_closing():
-            self._answer(verdict, request)
+            self._answer(answer, head, request)
 
-    def _answer(self, verdict: Verdict, request: AccessRequest) -> None:
-        head = self._head
-        assert head is not None
+    def _answer(self, verdict: Verdict, head: RequestHead, request: AccessRequest) -> None:
         refusal = check_upgrade(head) if verdict.allowed else verdict
         if refusal is not None:
             self._refuse(refusal)
@@ -128,20 +149,29 @@ class Handshake(asyncio.Protocol):
                 encoding = BY_SUBPROTOCOL[name]
                 break
         transport = self._transport
-        connection = Connection(self._server, transport, request, encoding)
+        connection = Connection(self._clients, transport, request, encoding)
         transport.set_protocol(connection)
         connection.write(accept_response(head, encoding.subprotocol))
-        self._server.handshakes.discard(self)
-        self._server.connection_made(connection)
+        self._clients.handshake_ended(self, connection)
+        transport.resume_reading()
         if self._buffer:
             connection.data_received(self._buffer)
-        if not transport.is_closing():
-            transport.resume_reading()
 
     def _refuse(self, verdict: Verdict) -> None:
-        """Answer and close; a peer that does not take the answer is cut."""
+        """Answer, and wait until the peer closes; one that does not is cut."""
+        self._refused = True
+        self._buffer = b""
         self._timer.cancel()
+        self._cancel_question()
         head_only = self._head is not None and self._head.method == "HEAD"
-        self._transport.write(refusal_response(verdict, send_body=not head_only))
-        self._transport.close()
-        self._timer = asyncio.get_running_loop().call_later(_LINGER, self._transport.abort)
+        transport = self._transport
+        transport.write(refusal_response(verdict, send_body=not head_only))
+        end_writing(transport)
+        transport.resume_reading()
+        timeout = self._clients.settings.close_timeout
+        self._timer = asyncio.get_running_loop().call_later(timeout, transport.abort)
+
+    def _cancel_question(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None  # it keeps the traceback of its end, which leads back here

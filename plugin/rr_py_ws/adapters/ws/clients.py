@@ -1,0 +1,111 @@
+"""Who is connected, and what all of them share."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from rr_py_ws import logs
+from rr_py_ws.adapters.ws.fail_closed import FailClosed
+from rr_py_ws.adapters.ws.keepalive import KeepAlive, Peer
+from rr_py_ws.adapters.ws.proxy import TrustedProxies
+from rr_py_ws.adapters.ws.settings import Settings
+from rr_py_ws.domain.origin import OriginRule
+from rr_py_ws.domain.ports import Authorizer, Subscriptions
+
+_BATCH = 200
+
+log = logs.get_logger("websockets")
+
+
+class Client(Protocol):
+    """One TCP connection, as the end of the server sees it."""
+
+    def dismiss(self) -> None:
+        """The server is stopping: tell the client, and close."""
+
+    def give_up(self) -> None:
+        """Cut the connection."""
+
+
+class OpenClient(Client, Peer, Protocol):
+    """A client whose handshake is done."""
+
+
+class Clients:
+    """All clients of a server, from the first byte of the handshake to the end of the socket.
+
+    Args:
+        settings: see `Settings`.
+        authorizer: decides about handshakes and joins.
+        subscriptions: where clients join topics.
+
+    Attributes:
+        stopping: whether newcomers are turned away.
+    """
+
+    def __init__(self, settings: Settings, authorizer: Authorizer, subscriptions: Subscriptions) -> None:
+        self.settings = settings
+        self.authorizer = FailClosed(authorizer)
+        self.subscriptions = subscriptions
+        self.origins = OriginRule(settings.allowed_origin)
+        self.proxies = TrustedProxies(settings.trusted_subnets)
+        self.stopping = False
+        self._keepalive = KeepAlive(settings.ping_interval, settings.ping_timeout)
+        self._handshakes: set[Client] = set()
+        self._open: set[OpenClient] = set()
+        self._gone = asyncio.Event()
+        self._gone.set()
+
+    def __len__(self) -> int:
+        """Return the number of open WebSockets."""
+        return len(self._open)
+
+    def start(self) -> None:
+        """Begin to ping."""
+        self._keepalive.start()
+
+    async def stop(self, timeout: float) -> None:
+        """Dismiss everybody; who is still there after `timeout` seconds is cut. Cancelling it cuts nobody."""
+        self.stopping = True
+        self._keepalive.stop()
+        for handshake in tuple(self._handshakes):
+            handshake.dismiss()
+        for number, connection in enumerate(tuple(self._open), start=1):
+            connection.dismiss()
+            if number % _BATCH == 0:
+                await asyncio.sleep(0)  # let the batch leave before the next one
+        try:
+            async with asyncio.timeout(timeout):
+                await self._gone.wait()
+        except TimeoutError:
+            for client in (*self._handshakes, *self._open):
+                client.give_up()
+            await self._gone.wait()
+
+    # What handshakes and connections report
+
+    def handshake_began(self, handshake: Client) -> None:
+        """There is a new TCP connection."""
+        self._handshakes.add(handshake)
+        self._gone.clear()
+
+    def handshake_ended(self, handshake: Client, opened: OpenClient | None = None) -> None:
+        """The TCP connection became a WebSocket, or (`opened` is None) is gone."""
+        self._handshakes.discard(handshake)
+        if opened is not None:
+            self._open.add(opened)
+            self._keepalive.add(opened)
+            log.debug("websocket client connected")
+        self._look_who_is_left()
+
+    def connection_ended(self, connection: OpenClient) -> None:
+        """A WebSocket is gone."""
+        self._open.discard(connection)
+        self._keepalive.discard(connection)
+        self._look_who_is_left()
+        log.debug("websocket client disconnected")
+
+    def _look_who_is_left(self) -> None:
+        if not self._handshakes and not self._open:
+            self._gone.set()

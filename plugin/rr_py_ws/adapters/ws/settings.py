@@ -1,0 +1,38 @@
+"""What the listener can be told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the listener needs to know. Sizes in bytes, durations in seconds.
+
+    Attributes:
+        path: served path, compared exactly.
+        allowed_origin: see `OriginRule`.
+        trusted_subnets: see `TrustedProxies`.
+        max_message_size: largest client message; over it the connection is closed with 1009.
+        max_head_size: largest request head; over it the answer is 431.
+        head_timeout: how long a request head may take.
+        close_timeout: how long a peer may take to read the last of what we sent and to close its side; then
+            the connection is cut.
+        send_queue: what may wait for one slow receiver; over it the connection is closed with 1013.
+        max_commands_waiting: commands of one client that may wait; then its socket is not read.
+        ping_interval: between server pings; 0 for none.
+        ping_timeout: how long a peer may be silent after a ping.
+    """
+
+    path: str = "/ws"
+    allowed_origin: Sequence[str] = ("*",)
+    trusted_subnets: Sequence[str] = ()
+    max_message_size: int = 64 * 1024
+    max_head_size: int = 16 * 1024
+    head_timeout: float = 10.0
+    close_timeout: float = 10.0
+    send_queue: int = 1024 * 1024
+    max_commands_waiting: int = 64
+    ping_interval: float = 25.0
+    ping_timeout: float = 20.0

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import asyncio
+import gc
+import ssl
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import pytest
+import uvloop
+
+from rr_py_ws.adapters.brokers.memory import MemoryBroker
+from rr_py_ws.adapters.ws import Settings, WebSocketServer
+from rr_py_ws.broadcaster import Broadcaster
+from rr_py_ws.domain.allow_all import AllowAll
+from rr_py_ws.domain.ports import Authorizer
+from ws_peer import until
+from ws_site import Site, Start, open_sockets
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run each test on both event loops."""
+    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Start]:
+    """Starts servers; in the end they must have kept nothing, and the event loop must not have complained."""
+    loop = asyncio.get_running_loop()
+    complaints: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, context: complaints.append(context))
+    opened = open_sockets()
+    sites: list[Site] = []
+
+    async def start(
+        authorizer: Authorizer | None = None, *, tls: ssl.SSLContext | None = None, **settings: Any
+    ) -> Site:
+        broadcaster = Broadcaster({"default": MemoryBroker()}, "default", loop.call_soon)
+        await broadcaster.start()
+        server = WebSocketServer(Settings(**settings), authorizer or AllowAll(), broadcaster)
+        await server.listen("127.0.0.1:0", tls)
+        sites.append(Site(server, broadcaster))
+        return sites[-1]
+
+    yield start
+    for site in sites:
+        for client in site.clients:
+            client.close()
+        await site.server.stop(5.0)
+        assert site.server.connections == 0
+        assert len(site.hub) == 0
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert complaints == []
+    timers = getattr(loop, "_scheduled", ())  # asyncio's own loop can be looked into
+    assert [timer for timer in timers if not timer.cancelled()] == []
+    await until(lambda: open_sockets() == opened)
+
+
+@pytest.fixture
+async def site(start: Start) -> Site:
+    """A server that lets everybody in."""
+    return await start()
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    """Without the garbage collector: what is in a cycle stays."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()

@@ -1,0 +1,225 @@
+"""A client that reads slowly or not at all: what waits for it is bounded, and nobody else notices."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+
+import pytest
+
+from rr_py_ws.adapters.ws.connection import Connection
+from ws_peer import CLOSE, PING, PONG, TEXT, Client, close, command, frame, until
+from ws_site import Site, Start
+
+SIZE = 50_000
+
+
+async def joined(site: Site, *, small_buffers: bool = False) -> Client:
+    """A WebSocket in the topic `t`."""
+    client = await site.open(small_buffers=small_buffers)
+    await client.send(command("join", ["t"]))
+    await client.frame()
+    return client
+
+
+def numbered(number: int) -> str:
+    """A large message that can be told from the others."""
+    return f"{number:08}".ljust(SIZE, ".")
+
+
+def number_of(message: object) -> int:
+    assert isinstance(message, dict)
+    payload = message["payload"]
+    assert len(payload) == SIZE
+    return int(payload[:8])
+
+
+async def numbers_until_close(client: Client) -> tuple[list[int], bytes]:
+    """The messages that still arrive, and the close frame's payload after which nothing comes."""
+    numbers = []
+    while True:
+        opcode, payload = await client.frame()
+        if opcode == CLOSE:
+            return numbers, payload
+        assert opcode == TEXT
+        start = payload.index(b'"payload":"') + len('"payload":"')
+        assert len(payload) > SIZE
+        numbers.append(int(payload[start : start + 8]))
+
+
+@pytest.mark.parametrize("silent", [1, 3])
+async def test_d10_d19_a_client_that_stops_reading_is_closed_with_1013_and_the_others_get_everything(
+    start: Start, silent: int
+) -> None:
+    """Ten clients, some of which never read. What they lose is no more than what may wait for them."""
+    site = await start(send_queue=1_000_000)
+    readers = [await joined(site) for _ in range(10 - silent)]
+    stalled = [await joined(site, small_buffers=True) for _ in range(silent)]
+    published = 0
+    while site.hub.subscribers("t") > len(readers):
+        site.publish("t", numbered(published))
+        for reader in readers:
+            assert number_of(await reader.json()) == published
+        published += 1
+    for client in stalled:
+        received, reason = await numbers_until_close(client)
+        assert received == list(range(len(received)))  # no hole
+        assert reason == close(1013, "send queue full")
+        lost = published - len(received)
+        assert 0 < lost * SIZE <= 1_000_000 + silent * SIZE
+        await client.send(frame(CLOSE, reason))
+        assert await client.rest() == b""
+        client.close()
+    site.publish("t", numbered(published))
+    for reader in readers:
+        assert number_of(await reader.json()) == published
+        assert await reader.silent()
+
+
+async def test_a_client_that_pauses_gets_everything_in_order_when_it_reads_again(start: Start) -> None:
+    site = await start(send_queue=100_000_000)
+    client, reader = await joined(site, small_buffers=True), await joined(site)
+    for number in range(500):
+        site.publish("t", numbered(number))
+        assert number_of(await reader.json()) == number
+    for number in range(500):
+        assert number_of(await client.json()) == number
+    site.publish("t", numbered(500))
+    assert number_of(await client.json()) == 500
+    assert await client.silent()
+
+
+async def test_a_client_may_pause_many_times(start: Start) -> None:
+    """It reads a part of what waits, falls back again, and so on."""
+    site = await start(send_queue=100_000_000)
+    client = await joined(site, small_buffers=True)
+    for pause in range(5):
+        for number in range(100):
+            site.publish("t", numbered(100 * pause + number))
+            await asyncio.sleep(0)
+        for number in range(80):
+            assert number_of(await client.json()) == 80 * pause + number
+    for number in range(400, 500):
+        assert number_of(await client.json()) == number
+    assert await client.silent()
+
+
+async def test_messages_larger_than_the_queue_are_delivered(start: Start) -> None:
+    """The limit is for what accumulates; one message that waits alone may be larger."""
+    site = await start(send_queue=1000)
+    client = await joined(site, small_buffers=True)
+    large = ["a" * 8_000_000, "b" * 8_000_000]
+    for payload in large:
+        site.publish("t", payload)
+        await asyncio.sleep(0)
+    for payload in large:
+        assert (await client.json())["payload"] == payload
+    assert await client.silent()
+
+
+async def test_replies_and_pongs_keep_their_place_behind_what_waits(start: Start) -> None:
+    site = await start(send_queue=100_000_000)
+    client = await joined(site, small_buffers=True)
+    for number in range(100):
+        site.publish("t", numbered(number))
+        await asyncio.sleep(0)
+    await client.send(command("join", ["u"]) + frame(PING, b"p"))
+    await until(lambda: "u" in site.hub)
+    site.publish("u", "last")
+    for number in range(100):
+        assert number_of(await client.json()) == number
+    rest = [await client.frame() for _ in range(3)]
+    assert rest == [
+        (TEXT, b'{"topic":"@join","payload":["u"]}'),
+        (PONG, b"p"),
+        (TEXT, b'{"topic":"u","payload":"last"}'),
+    ]
+
+
+async def test_a_client_that_only_pings_and_never_reads_is_closed_too(start: Start) -> None:
+    """Pongs count like messages, and end with the close frame: nobody can fill our memory with them."""
+    site = await start(send_queue=100_000)
+    client = await joined(site, small_buffers=True)
+    pings = frame(PING, b"x" * 125) * 1000
+    while "t" in site.hub:
+        await client.send(pings)
+    await client.send(pings * 10)
+    answer = await client.frame()
+    while answer == (PONG, b"x" * 125):
+        answer = await client.frame()
+    assert answer == (CLOSE, close(1013, "send queue full"))
+    await client.send(frame(CLOSE, close(1013)))
+    assert await client.rest() == b""
+
+
+async def test_a_stalled_client_that_closes_gets_what_waits_and_then_the_echo(start: Start) -> None:
+    site = await start(send_queue=100_000_000)
+    client = await joined(site, small_buffers=True)
+    for number in range(100):
+        site.publish("t", numbered(number))
+        await asyncio.sleep(0)
+    await client.send(frame(CLOSE, close(1000)))
+    await until(lambda: len(site.hub) == 0)
+    received, code = await numbers_until_close(client)
+    assert (received, code) == (list(range(100)), close(1000))
+    assert await client.rest() == b""
+
+
+async def test_a_client_that_never_takes_its_1013_is_cut(start: Start) -> None:
+    site = await start(send_queue=1000, close_timeout=0.05)
+    client = await joined(site, small_buffers=True)
+    while len(site.hub):
+        site.publish("t", numbered(0))
+        await asyncio.sleep(0)
+    await until(lambda: site.sockets() == 0)
+    await client.ended()
+
+
+async def test_a_client_that_ends_its_side_and_never_reads_is_cut(start: Start) -> None:
+    """Half-closed and stalled: no message may wait for ever for somebody who has said goodbye."""
+    site = await start(send_queue=100_000_000, close_timeout=0.05, ping_interval=0)
+    client = await joined(site, small_buffers=True)
+    for number in range(200):
+        site.publish("t", numbered(number))
+        await asyncio.sleep(0)
+    client.end_writing()
+    await until(lambda: site.sockets() == 0)
+
+
+async def test_a_client_that_recovers_in_the_turn_of_its_overflow_is_closed_all_the_same(
+    start: Start,
+) -> None:
+    """It has lost a message, so it may not go on as if nothing had been.
+
+    The overflow is dealt with after the turn in which it happens, and the socket may drain in that same turn.
+    The events come in an order that no test can force, so the transport's calls are made by the test.
+    """
+    site = await start(send_queue=100)
+    client = await joined(site)
+    (connection,) = (item for item in gc.get_objects() if isinstance(item, Connection))
+    connection.pause_writing()
+    for number in range(3):
+        site.publish("t", numbered(number))
+        site.broadcaster.flush()
+    connection.resume_writing()
+    site.publish("t", numbered(3))
+    assert await numbers_until_close(client) == ([0], close(1013, "send queue full"))
+
+
+async def test_a_connection_whose_write_raises_is_cut_and_the_others_are_served(
+    start: Start, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site = await start()
+    before, broken, after = [await joined(site) for _ in range(3)]
+    connection = [item for item in gc.get_objects() if isinstance(item, Connection)][1]
+
+    def fail(frames: bytes) -> None:
+        raise RuntimeError("no such socket")
+
+    connection.send = connection.write = fail
+    site.publish("t", "x")
+    for client in (before, after):
+        assert await client.json() == {"topic": "t", "payload": "x"}
+    assert await broken.rest() == b""
+    assert "no such socket" in capsys.readouterr().err
+    assert site.hub.subscribers("t") == 2

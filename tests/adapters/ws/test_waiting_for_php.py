@@ -1,0 +1,171 @@
+"""Commands while an answer of PHP is awaited: nothing stops, order is kept, the backlog is bounded."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from rr_py_ws.wire.access import ALLOWED, Verdict
+from ws_peer import CLOSE, PING, PONG, TEXT, Client, Gate, close, command, frame, request, until
+from ws_site import Site, Start
+
+
+@pytest.fixture
+def gate() -> Gate:
+    """Lets everybody connect; joins are answered by the test."""
+    return Gate(join=None)
+
+
+@pytest.fixture
+async def site(start: Start, gate: Gate) -> Site:
+    return await start(gate)
+
+
+async def reply(client: Client) -> str:
+    """Kind and topics of the next reply."""
+    answer = await client.json()
+    return str(answer["topic"]) + ",".join(answer["payload"])
+
+
+async def test_pings_are_answered_while_a_join_waits(site: Site, gate: Gate) -> None:
+    client = await site.open()
+    await client.send(command("join", ["a"]) + frame(PING, b"there?"))
+    await gate.asked(1)
+    assert await client.frame() == (PONG, b"there?")
+    gate.waiting[0].set_result(ALLOWED)
+    assert await reply(client) == "@joina"
+
+
+async def test_later_commands_wait_and_are_answered_in_order(site: Site, gate: Gate) -> None:
+    client = await site.open()
+    await client.send(
+        command("join", ["a"])
+        + command("leave", ["a"])
+        + command("nonsense")
+        + command("join", ["b"])
+        + command("leave", ["c"])
+    )
+    await gate.asked(1)
+    assert await client.silent()
+    gate.waiting[0].set_result(ALLOWED)
+    assert [await reply(client), await reply(client)] == ["@joina", "@leavea"]
+    await gate.asked(2)
+    assert await client.silent()
+    gate.waiting[1].set_result(Verdict(403))
+    assert [await reply(client), await reply(client)] == ["#joinb", "@leavec"]
+    assert len(site.hub) == 0
+
+
+async def test_pushes_of_other_topics_arrive_while_a_join_waits(site: Site, gate: Gate) -> None:
+    client = await site.open()
+    await client.send(command("join", ["a"]) + command("join", ["b"]))
+    await gate.asked(1)
+    gate.waiting[0].set_result(ALLOWED)
+    await client.frame()
+    await gate.asked(2)
+    site.publish("a", "x")
+    site.publish("b", "not joined yet")
+    assert await client.json() == {"topic": "a", "payload": "x"}
+    assert await client.silent()
+
+
+async def test_one_clients_question_holds_up_nobody_else(site: Site, gate: Gate) -> None:
+    first, second = await site.open(), await site.open()
+    await first.send(command("join", ["a"]))
+    await gate.asked(1)
+    await second.send(command("join", ["a"]))
+    await gate.asked(2)
+    gate.waiting[1].set_result(ALLOWED)
+    assert await reply(second) == "@joina"
+
+
+@pytest.mark.parametrize("early", [False, True], ids=["later", "with the handshake"])
+async def test_too_many_waiting_commands_stop_the_reading_until_they_are_fewer(
+    start: Start, gate: Gate, early: bool
+) -> None:
+    """3 MB of joins: the server takes a few and leaves the rest to the kernels, and none is lost."""
+    site = await start(gate, max_commands_waiting=4)
+    joins = [command("join", [f"{number:03}" + "x" * 60_000]) for number in range(50)]
+    client = await site.connect(small_buffers=True)
+    await client.send(request() + (joins[0] * 6 if early else b""))
+    await client.head()
+    if early:
+        await gate.asked(1)
+    left = await client.send_until_stalled(b"".join(joins))
+    assert len(left) > 1_000_000
+    sending = asyncio.create_task(client.send(left))
+    gate.on_join = ALLOWED
+    gate.waiting[0].set_result(ALLOWED)
+    answers = [(await reply(client))[:8] for _ in range(56 if early else 50)]
+    assert answers[6 if early else 0 :] == [f"@join{number:03}" for number in range(50)]
+    await sending
+
+
+@pytest.mark.parametrize("leave", ["close", "reset", "end_writing"])
+async def test_a_client_that_goes_away_ends_its_question(site: Site, gate: Gate, leave: str) -> None:
+    client = await site.open()
+    await client.send(command("join", ["a"]) + command("join", ["b"]))
+    await gate.asked(1)
+    getattr(client, leave)()
+    await until(gate.waiting[0].cancelled)
+    await until(lambda: site.server.connections == 0)
+    assert gate.topics == [["a"]]
+
+
+async def test_a_client_that_closes_ends_its_question(site: Site, gate: Gate) -> None:
+    client = await site.open()
+    await client.send(command("join", ["a"]) + command("join", ["b"]))
+    await gate.asked(1)
+    await client.send(frame(CLOSE, close(1000)))
+    assert await client.rest() == frame(CLOSE, close(1000), mask=False)
+    assert gate.waiting[0].cancelled()
+
+
+async def test_an_answer_in_the_turn_in_which_the_client_goes_away_joins_nothing(
+    site: Site, gate: Gate
+) -> None:
+    client = await site.open()
+    await client.send(command("join", ["a"]))
+    await gate.asked(1)
+    await client.send(frame(CLOSE))
+    gate.waiting[0].set_result(ALLOWED)
+    client.end_writing()
+    await client.ended()
+    await until(lambda: site.server.connections == 0)
+    assert len(site.hub) == 0
+
+
+async def test_a_client_whose_reading_stopped_is_not_given_up_for_its_silence(
+    start: Start, gate: Gate
+) -> None:
+    """Its pongs lie in the kernel, unread: it is our silence, not its own."""
+    site = await start(gate, max_commands_waiting=1, ping_interval=0.04, ping_timeout=0.04)
+    client = await site.open()
+    await client.send(command("join", ["a"]) + command("join", ["b"]) + command("join", ["c"]))
+    await gate.asked(1)
+    for _ in range(4):  # three periods without an answer
+        assert await client.frame() == (PING, b"")
+    gate.on_join = ALLOWED
+    gate.waiting[0].set_result(ALLOWED)
+    topics = []
+    while len(topics) < 3:
+        opcode, _ = await client.frame()
+        if opcode == TEXT:
+            topics.append(opcode)
+
+
+async def test_a_stopping_server_says_goodbye_to_a_client_that_it_does_not_read(
+    start: Start, gate: Gate
+) -> None:
+    site = await start(gate, max_commands_waiting=1)
+    client = await site.open()
+    await client.send(command("join", ["a"]) + command("join", ["b"]) + command("join", ["c"]))
+    await gate.asked(1)
+    stopping = asyncio.create_task(site.server.stop(20.0))
+    assert (await client.frame())[1][:2] == close(1001)
+    await client.send(frame(CLOSE, close(1001)))
+    assert await client.rest() == b""
+    client.close()
+    await stopping
+    assert gate.waiting[0].cancelled()

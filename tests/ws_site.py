@@ -1,0 +1,86 @@
+"""A running WebSocket server for tests, with what stands behind it."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import Any, Protocol
+
+from rr_py_ws.adapters.ws import WebSocketServer
+from rr_py_ws.broadcaster import Broadcaster
+from rr_py_ws.domain.hub import Hub
+from rr_py_ws.domain.ports import Authorizer
+from ws_peer import Client, request
+
+
+def open_sockets() -> int:
+    """How many sockets this process has open."""
+    return sum(map(_is_socket, Path("/proc/self/fd").iterdir()))
+
+
+def _is_socket(descriptor: Path) -> bool:
+    try:
+        return os.readlink(descriptor).startswith("socket:")
+    except FileNotFoundError:  # the one that the directory was read with
+        return False
+
+
+class Site:
+    """A running server with a memory broker, and its clients."""
+
+    def __init__(self, server: WebSocketServer, broadcaster: Broadcaster) -> None:
+        self.server = server
+        self.broadcaster = broadcaster
+        self.clients: list[Client] = []
+        self._others = open_sockets()
+
+    @property
+    def hub(self) -> Hub:
+        return self.broadcaster.hub()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        return self.server.addresses[0]
+
+    @property
+    def url(self) -> str:
+        return f"ws://127.0.0.1:{self.address[1]}/ws"
+
+    def sockets(self) -> int:
+        """Connections whose server side is there: sockets that are neither the clients' nor older."""
+        return open_sockets() - self._others - sum(not client.closed for client in self.clients)
+
+    def publish(self, topic: str, payload: bytes | str) -> None:
+        """Publish a message as an RPC connection would."""
+        data = payload.encode() if isinstance(payload, str) else payload
+        assert self.broadcaster.publish("", [topic], data) is None
+
+    async def connect(self, **options: Any) -> Client:
+        """A TCP connection."""
+        self.clients.append(await Client.connect(self.address, **options))
+        return self.clients[-1]
+
+    async def ask(self, data: bytes) -> bytes:
+        """Send a request; return the whole answer, which the server must end with FIN."""
+        client = await self.connect()
+        await client.send(data)
+        answer = await client.rest()
+        client.close()
+        return answer
+
+    async def open(self, *headers: str, **options: Any) -> Client:
+        """A WebSocket."""
+        client = await self.connect(**options)
+        await client.send(request("/ws", *headers))
+        assert (await client.head()).startswith(b"HTTP/1.1 101 ")
+        return client
+
+
+class Start(Protocol):
+    """Starts a server; see `Settings` for the options."""
+
+    def __call__(
+        self, authorizer: Authorizer | None = None, *, tls: ssl.SSLContext | None = None, **settings: Any
+    ) -> Awaitable[Site]: ...
