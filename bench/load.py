@@ -1,0 +1,219 @@
+"""The receiving half of the load generator: many WebSocket clients that join topics.
+
+It shares no code with the server. All payloads have the same size and begin with their number in the topic,
+so that a client knows from the count of bytes which frame comes next. One frame of each read is compared byte
+for byte, and the count at the end: a frame that is lost, doubled, changed or out of order is found.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import Iterator
+from typing import cast
+
+HOST = "127.0.0.1"
+_PARALLEL = 64
+NUMBER = b"%010d:"
+NUMBER_SIZE = 11
+_MASK = bytes(4)
+_RESET = struct.pack("ii", 1, 0)
+_REQUEST = (
+    b"GET /ws HTTP/1.1\r\nHost: bench\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nOrigin: http://bench\r\n\r\n"
+)
+_JOIN = b'{"command":"join","broker":"default","topics":["%b"],"payload":""}'
+
+
+class LoadError(Exception):
+    """The server did not do what was asked of it."""
+
+
+def topic_name(number: int) -> bytes:
+    return b"topic-%04d" % number
+
+
+class Fleet:
+    """The clients of one server; client i is in topic i modulo `topics`.
+
+    Attributes:
+        size: bytes in each payload.
+        received: bytes of pushes, all clients together.
+        wrong: frames that were not the expected ones.
+        pings: how many were answered.
+    """
+
+    def __init__(self, port: int, *, topics: int = 1, size: int = 100) -> None:
+        self.size = size
+        self.received = 0
+        self.wrong = 0
+        self.pings = 0
+        self.buffer = memoryview(bytearray(1 << 20))  # clients are read one after another, so one serves all
+        self._port = port
+        self._topics = topics
+        self._clients: list[Client] = []
+
+    def __len__(self) -> int:
+        return len(self._clients)
+
+    async def connect(self, count: int) -> None:
+        """Open connections, some at a time, and join.
+
+        Raises:
+            LoadError: one was refused.
+        """
+        numbers = iter(range(count))
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(_PARALLEL, count)):
+                group.create_task(self._connect_each(numbers))
+
+    async def _connect_each(self, numbers: Iterator[int]) -> None:
+        loop = asyncio.get_running_loop()
+        for number in numbers:
+            client = Client(self, number % self._topics)
+            await loop.create_connection(lambda client=client: client, HOST, self._port)  # type: ignore[misc]
+            await client.joined
+            self._clients.append(client)
+
+    async def expect(self, calls: int, *, patience: float = 5.0) -> int:
+        """Wait until everything of so many calls has arrived; return the number of frames.
+
+        Raises:
+            LoadError: something is lost, doubled, changed or out of order; lost is what does not come before
+                nothing has come for `patience` seconds.
+        """
+        expected = {client: self._frames(client.topic, calls) * client.frame_size for client in self._clients}
+        total = sum(expected.values())
+        seen, quiet = -1, 0.0
+        while self.received < total and quiet < patience:
+            quiet = 0.0 if self.received != seen else quiet + 0.02
+            seen = self.received
+            await asyncio.sleep(0.02)
+        bad = sum(client.received != count for client, count in expected.items())
+        if bad or self.wrong:
+            raise LoadError(
+                f"{self.received} of {total} bytes arrived, {bad} clients have too many or too few,"
+                f" {self.wrong} frames were not the expected ones"
+            )
+        return sum(self._frames(client.topic, calls) for client in self._clients)
+
+    def _frames(self, topic: int, calls: int) -> int:
+        return (calls + self._topics - 1 - topic) // self._topics
+
+    async def close(self) -> None:
+        """Cut all connections; no port is left waiting."""
+        for client in self._clients:
+            client.cut()
+        await asyncio.gather(*(client.closed for client in self._clients))
+        self._clients.clear()
+
+
+class Client(asyncio.BufferedProtocol):
+    """One browser: handshake, join, then pushes and pings."""
+
+    __slots__ = (
+        "_fleet",
+        "_frame",
+        "_head",
+        "_transport",
+        "closed",
+        "frame_size",
+        "joined",
+        "received",
+        "topic",
+    )
+
+    def __init__(self, fleet: Fleet, topic: int) -> None:
+        loop = asyncio.get_running_loop()
+        self.topic = topic
+        self.received = 0
+        self.joined: asyncio.Future[None] = loop.create_future()
+        self.closed: asyncio.Future[None] = loop.create_future()
+        self._fleet = fleet
+        self._head: bytes | None = b""
+        self._frame = _push_frame(topic, fleet.size)
+        self.frame_size = len(self._frame[0]) + NUMBER_SIZE + len(self._frame[1])
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.write(_REQUEST)
+
+    def get_buffer(self, hint: int) -> memoryview:
+        return self._fleet.buffer
+
+    def buffer_updated(self, size: int) -> None:
+        buffer = self._fleet.buffer
+        if self._head is not None:
+            self._read_answers(bytes(buffer[:size]))
+        elif buffer[0] == 0x89 and self.received % self.frame_size == 0:
+            self._pong(bytes(buffer[:size]))
+        else:
+            self._read_pushes(buffer, size)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.closed.set_result(None)
+        if not self.joined.done():
+            self.joined.set_exception(LoadError(f"connection lost after {self._head!r}"))
+
+    def cut(self) -> None:
+        self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self._transport.abort()
+
+    def _read_answers(self, data: bytes) -> None:
+        """Read the response to the handshake, ask to join, read the answer."""
+        assert self._head is not None
+        had_response = b"\r\n\r\n" in self._head
+        self._head += data
+        response, end, answer = self._head.partition(b"\r\n\r\n")
+        if not end:
+            return
+        if not had_response:
+            if not response.startswith(b"HTTP/1.1 101 "):
+                self.joined.set_exception(LoadError(f"handshake refused: {response[:60]!r}"))
+                self._transport.abort()
+                return
+            join = _JOIN % topic_name(self.topic)
+            self._transport.write(bytes((0x81, 0x80 | len(join))) + _MASK + join)
+        if len(answer) >= 2 and len(answer) == 2 + answer[1]:
+            self._head = None
+            if b'"@join"' in answer:
+                self.joined.set_result(None)
+            else:
+                self.joined.set_exception(LoadError(f"join refused: {answer!r}"))
+
+    def _pong(self, data: bytes) -> None:
+        if len(data) != 2 + data[1]:
+            self._fleet.wrong += 1  # nothing else is being sent, so a ping comes alone and whole
+            return
+        self._fleet.pings += 1
+        self._transport.write(bytes((0x8A, 0x80 | data[1])) + _MASK + data[2:])
+
+    def _read_pushes(self, buffer: memoryview, size: int) -> None:
+        """Count, and compare the first frame that begins in these bytes, if it is whole."""
+        frame_size = self.frame_size
+        number, begun = divmod(self.received, frame_size)
+        start = 0
+        if begun:
+            number += 1
+            start = frame_size - begun
+        self.received += size
+        fleet = self._fleet
+        fleet.received += size
+        if start + frame_size <= size:
+            head, tail = self._frame
+            if buffer[start : start + frame_size] != head + NUMBER % number + tail:
+                fleet.wrong += 1
+
+
+def _push_frame(topic: int, size: int) -> tuple[bytes, bytes]:
+    """The frame of a push, before and after the number in its payload."""
+    head = b'{"topic":"%b","payload":"' % topic_name(topic)
+    tail = padding(size) + b'"}'
+    length = len(head) + NUMBER_SIZE + len(tail)
+    prefix = struct.pack("!BB", 0x81, length) if length < 126 else struct.pack("!BBH", 0x81, 126, length)
+    return prefix + head, tail
+
+
+def padding(size: int) -> bytes:
+    return b"x" * (size - NUMBER_SIZE)

@@ -1,0 +1,152 @@
+"""The servers that are measured, as processes, and what they cost."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from bench.load import HOST
+
+_HERE = Path(__file__).parent
+_BUN_PACKAGE = "bun@^1.2"
+_CONFIG = """\
+version: "2.7"
+rpc: {{listen: "tcp://{host}:{rpc_port}"}}
+http: {{address: "{host}:{ws_port}"}}
+websockets: {{broker: default, path: /ws, authorize: none}}
+broadcast: {{default: {{driver: memory, config: {{}}}}}}
+logs: {{level: info}}
+"""
+
+
+class ServerError(Exception):
+    """A server did not start."""
+
+
+class Server:
+    """A running server; leaving the context ends it.
+
+    Attributes:
+        name: `ours` or `bun`.
+        ws_port: where browsers connect.
+        rpc_port: where PHP publishes.
+    """
+
+    def __init__(
+        self, name: str, command: Sequence[str | Path], ws_port: int, rpc_port: int, log: Path
+    ) -> None:
+        self.name = name
+        self.ws_port = ws_port
+        self.rpc_port = rpc_port
+        self._log = log
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=_environment()
+            )
+
+    def __enter__(self) -> Self:
+        try:
+            for port in (self.rpc_port, self.ws_port):
+                self._wait_for(port)
+        except BaseException:
+            self._process.kill()
+            self._process.wait()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def cpu(self) -> int:
+        """CPU time used so far by all threads of the process and its children, in nanoseconds."""
+        return sum(_cpu(pid) for pid in _family(self._process.pid))
+
+    def rss(self) -> int:
+        """Resident memory of the process and its children, in bytes."""
+        return sum(_rss(pid) for pid in _family(self._process.pid))
+
+    def _wait_for(self, port: int, patience: float = 30.0) -> None:
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                socket.create_connection((HOST, port), 1).close()
+                return
+            except OSError:
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    raise ServerError(f"{self.name} does not start:\n{self._log.read_text()}") from None
+                time.sleep(0.02)
+
+
+def start_ours(directory: Path) -> Server:
+    """Start `rr-py-ws serve`; not at their defaults are the log level, and that no worker is asked."""
+    ws_port, rpc_port = _free_port(), _free_port()
+    config = directory / "ours.yaml"
+    config.write_text(_CONFIG.format(host=HOST, ws_port=ws_port, rpc_port=rpc_port))
+    command: list[str | Path] = [sys.executable, "-m", "rr_py_ws", "serve", "-c", config]
+    return Server("ours", command, ws_port, rpc_port, directory / "ours.log")
+
+
+def start_bun(bun: Path, directory: Path) -> Server:
+    """Start the peer."""
+    ws_port, rpc_port = _free_port(), _free_port()
+    command: list[str | Path] = [bun, _HERE / "peer.ts", str(ws_port), str(rpc_port)]
+    return Server("bun", command, ws_port, rpc_port, directory / "bun.log")
+
+
+def find_bun(directory: Path) -> Path | None:
+    """Find Bun, or install it with npm below `directory`; None where that is not possible."""
+    found = shutil.which("bun")
+    if found:
+        return Path(found)
+    installed = directory / "node_modules" / ".bin" / "bun"
+    if not installed.exists() and shutil.which("npm"):
+        directory.mkdir(exist_ok=True)
+        npm = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(directory)]
+        subprocess.run([*npm, _BUN_PACKAGE], check=False)
+    return installed if installed.exists() else None
+
+
+def _environment() -> dict[str, str]:
+    """This environment without what would change our configuration."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("RR_")}
+
+
+def _free_port() -> int:
+    with socket.create_server((HOST, 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def _family(pid: int) -> list[int]:
+    """The process and all its descendants."""
+    family = [pid]
+    for parent in family:
+        for task in Path(f"/proc/{parent}/task").iterdir():
+            family += map(int, (task / "children").read_text().split())
+    return family
+
+
+def _cpu(pid: int) -> int:
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads)
+
+
+def _rss(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Rss:"):
+            return int(line.split()[1]) * 1024
+    raise ServerError(f"no memory figures for process {pid}")
