@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import NamedTuple
 
-from rr_py_ws.adapters.ops import OpsServer
-
 DEADLINE = 20.0
 """Seconds after which a test that waits for a peer has failed."""
 
@@ -31,10 +29,10 @@ async def exchange(address: str, data: bytes) -> bytes:
         writer.close()
 
 
-async def get(server: OpsServer, path: str, *, method: str = "GET") -> Answer:
+async def get(address: str, path: str, *, method: str = "GET") -> Answer:
     """Make one request; the connection ends with the answer."""
-    request = f"{method} {path} HTTP/1.1\r\nHost: {server.address}\r\n\r\n"
-    data = await exchange(server.address, request.encode())
+    request = f"{method} {path} HTTP/1.1\r\nHost: {address}\r\n\r\n"
+    data = await exchange(address, request.encode())
     head, _, body = data.partition(b"\r\n\r\n")
     line, *fields = head.decode("latin-1").split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (field.partition(":") for field in fields)}

@@ -7,7 +7,7 @@ import gc
 import os
 import resource
 import signal
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import cast
 
@@ -16,7 +16,7 @@ import click
 from rr_py_ws import __version__, config, logs
 from rr_py_ws.adapters.brokers.memory import MemoryBroker
 from rr_py_ws.adapters.brokers.redis import RedisBroker
-from rr_py_ws.adapters.ops import MetricsPage, OpsServer, StatusPage
+from rr_py_ws.adapters.ops import build_servers
 from rr_py_ws.adapters.php import PHPAuthorizer, WorkerFactory, WorkerPool, run_on_init
 from rr_py_ws.adapters.rpc import RPCServer, build_services
 from rr_py_ws.adapters.ws import Settings, WebSocketServer
@@ -109,7 +109,10 @@ class App:
             self._rpc.append(
                 RPCServer(services, loaded.rpc_listen, key=key, max_payload=section.limits.rpc_payload)
             )
-        self._ops = _ops_servers(loaded, [], probes)
+        sources: list[Source] = [self._websockets, self._broadcaster, services]
+        if self._pool is not None:
+            sources.append(self._pool)
+        self._ops = build_servers(loaded, sources, probes)
 
     async def start(self) -> None:
         """Start everything: publishers before workers, which may publish while they boot; browsers last.
@@ -205,22 +208,6 @@ def _broker(name: str, section: config.BrokerSection) -> Broker:
             return RedisBroker(name, config.redis_options(name, section), section.key)
         case driver:
             raise AssertionError(f"validate_for_serve let driver {driver} through")
-
-
-def _ops_servers(
-    loaded: config.Config, sources: Sequence[Source], probes: Mapping[str, Probe]
-) -> list[OpsServer]:
-    """Make what the sections `metrics` and `status`, or their like under `websockets`, ask for."""
-    own, servers = loaded.websockets, []
-    assert own is not None
-    if address := loaded.metrics_address:
-        key = "websockets.metrics.address" if own.metrics else "metrics.address"
-        servers.append(OpsServer(MetricsPage(sources), address, key=key))
-    if address := loaded.status_address:
-        key = "websockets.status.address" if own.status else "status.address"
-        page = StatusPage(probes, (loaded.status or config.Status()).unavailable_status_code)
-        servers.append(OpsServer(page, address, key=key))
-    return servers
 
 
 def _settings(loaded: config.Config) -> Settings:

@@ -8,8 +8,9 @@ node's subscribers. Memory and Redis take the same road. The name of a section s
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
+from rr_py_ws.domain.figures import Figure, gauge
 from rr_py_ws.domain.hub import Hub, Subscriber
 from rr_py_ws.domain.ports import Broker
 from rr_py_ws.errors import BrokerError
@@ -56,6 +57,14 @@ class Broadcaster:
     def ready(self, broker: str) -> bool:
         """Whether the broker of a section would take a message now."""
         return self._brokers[broker].ready
+
+    def figures(self) -> Iterator[Figure]:
+        """See `figures.Source`."""
+        for name, broker in self._brokers.items():
+            ready = {name: int(broker.ready)}
+            yield gauge("broker_ready", "Whether the broker would take a message.", ready, "broker")
+            yield from self._hubs[name].figures(name)
+            yield from broker.figures()
 
     def flush(self) -> None:
         """Write what is queued for this node's subscribers."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rr_py_ws.domain.allow_all import AllowAll
 from rr_py_ws.domain.hub import Hub, Subscriber
-from rr_py_ws.domain.session import Session
+from rr_py_ws.domain.session import CommandStats, Session
 from rr_py_ws.errors import BrokerError
 from rr_py_ws.wire.access import ALLOWED, NO_REQUEST, AccessRequest, Verdict
 from rr_py_ws.wire.push import STRING, Opcode, server_frame
@@ -42,7 +42,8 @@ class World:
         self.outcomes: deque[BrokerError | Later | None] = deque()
         self.leave_error: BrokerError | None = None
         self.waiting: deque[Callable[[Any, Exception | None], None]] = deque()
-        self.session = Session(self, REQUEST, self, Memberships(self))
+        self.stats = CommandStats()
+        self.session = Session(self, REQUEST, self, Memberships(self), self.stats)
         self.write: Callable[[bytes], None] = self.sent
 
     # Shell
@@ -162,7 +163,7 @@ class TestJoin:
             def join(self, subscriber: Subscriber, broker: str, topics: Sequence[str]) -> None:
                 hub.subscribe(subscriber, topics)
 
-        session = Session(world, NO_REQUEST, AllowAll(), HubOnly(world))
+        session = Session(world, NO_REQUEST, AllowAll(), HubOnly(world), CommandStats())
         hub.publish("foo", b"before")
         session.receive_message(json.dumps(JOIN).encode())
         hub.publish("foo", b"after")

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import repeat
 from typing import Protocol
 
+from rr_py_ws.domain.figures import Figure, counter, gauge
 from rr_py_ws.wire.push import Encoding
 
 
@@ -82,6 +83,21 @@ class Hub:
     def __len__(self) -> int:
         """Return the number of topics with a subscriber."""
         return len(self._topics)
+
+    def figures(self, broker: str) -> Iterator[Figure]:
+        """Tell what it has and has done, under the name of its broker."""
+        for name, text, value in (
+            ("topics", "Topics that somebody is in.", len(self._topics)),
+            ("subscriptions", "Pairs of a connection and a topic.", self.stats.subscriptions),
+        ):
+            yield gauge(name, text, {broker: value}, "broker")
+        for name, text, value in (
+            ("published_messages", "Messages from the broker.", self.stats.published),
+            ("delivered_messages", "Messages given to connections.", self.stats.delivered),
+            ("delivered_bytes", "The same in bytes of frames.", self.stats.delivered_bytes),
+            ("flushes", "Loop turns in which something was delivered.", self.stats.flushes),
+        ):
+            yield counter(name, text, {broker: value}, "broker")
 
     def subscribers(self, topic: str) -> int:
         """Return how many connections are in the topic."""

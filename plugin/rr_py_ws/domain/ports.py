@@ -8,10 +8,11 @@ there is something to wait for.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from rr_py_ws.domain.figures import Figure
 from rr_py_ws.domain.hub import Subscriber
 from rr_py_ws.wire.access import AccessRequest, Verdict
 
@@ -58,6 +59,9 @@ class Broker(Protocol):
 
     async def close(self) -> None:
         """Release everything; no `on_message` call follows."""
+
+    def figures(self) -> Iterable[Figure]:
+        """Tell what it counts by itself, with a label `broker`."""
 
 
 class Authorizer(Protocol):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
@@ -30,6 +31,25 @@ class Shell(Subscriber, Protocol):
         """A command was dropped, as RoadRunner drops it; worth a log line."""
 
 
+@dataclass(slots=True)
+class CommandStats:
+    """What the clients of a server have asked for so far.
+
+    Attributes:
+        joins: join commands.
+        refused: those that were answered with `#join`.
+        leaves: leave commands.
+        headers: headers commands.
+        ignored: messages that are no command.
+    """
+
+    joins: int = 0
+    refused: int = 0
+    leaves: int = 0
+    headers: int = 0
+    ignored: int = 0
+
+
 class Session:
     """The state of one connection above the WebSocket protocol.
 
@@ -38,17 +58,33 @@ class Session:
         request: the upgrade request, which PHP sees again with every join.
         authorizer: decides about joins.
         subscriptions: where topics are joined and left.
+        stats: what is asked for is counted there.
     """
 
-    __slots__ = ("_answer_all", "_authorizer", "_busy", "_queue", "_request", "_shell", "_subscriptions")
+    __slots__ = (
+        "_answer_all",
+        "_authorizer",
+        "_busy",
+        "_queue",
+        "_request",
+        "_shell",
+        "_stats",
+        "_subscriptions",
+    )
 
     def __init__(
-        self, shell: Shell, request: AccessRequest, authorizer: Authorizer, subscriptions: Subscriptions
+        self,
+        shell: Shell,
+        request: AccessRequest,
+        authorizer: Authorizer,
+        subscriptions: Subscriptions,
+        stats: CommandStats,
     ) -> None:
         self._shell = shell
         self._request = request
         self._authorizer = authorizer
         self._subscriptions = subscriptions
+        self._stats = stats
         self._queue: deque[tuple[Command, str]] | None = None
         self._busy = False
         self._answer_all = False
@@ -89,16 +125,19 @@ class Session:
             return
         match command.name:
             case "join":
+                self._stats.joins += 1
                 self._ask(command)
             case "leave":
+                self._stats.leaves += 1
                 self._leave(command)
             case "headers":
-                pass
+                self._stats.headers += 1
             case unknown:
                 self._ignore(command, f"unknown command {unknown!r}")
 
     def _ignore(self, command: Command, reason: str) -> None:
         """Drop a command; a client that has ever used an id is told, if need be with an empty one."""
+        self._stats.ignored += 1
         self._shell.command_ignored(reason)
         if self._answer_all:
             id = "" if command.id is None else command.id
@@ -116,7 +155,7 @@ class Session:
 
     def _join(self, command: Command, verdict: Verdict, error: Exception | None) -> None:
         if error is not None or not verdict.allowed:
-            self._reply("#join", command, str(error) if error else f"refused with status {verdict.status}")
+            self._refuse(command, str(error) if error else f"refused with status {verdict.status}")
             return
         try:
             waiting = self._subscriptions.join(self._shell, command.broker, command.topics or ())
@@ -132,7 +171,11 @@ class Session:
         if error is None:
             self._reply("@join", command)
         else:
-            self._reply("#join", command, str(error))
+            self._refuse(command, str(error))
+
+    def _refuse(self, command: Command, reason: str) -> None:
+        self._stats.refused += 1
+        self._reply("#join", command, reason)
 
     def _leave(self, command: Command) -> None:
         try:

@@ -21,7 +21,7 @@ async def hello(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def test_a_connection_carries_one_request(serve: Serve) -> None:
-    answer = await get(await serve(hello), "/")
+    answer = await get((await serve(hello)).address, "/")
     assert (answer.status, answer.text, answer.headers["connection"]) == (200, "hello", "close")
     assert "server" not in answer.headers
 
@@ -37,7 +37,7 @@ async def test_an_empty_host_is_every_ipv4_address(serve: Serve) -> None:
 async def test_an_ipv6_address_is_written_in_brackets(serve: Serve) -> None:
     server = await serve(hello, "[::1]:0")
     assert server.address.startswith("[::1]:")
-    assert (await get(server, "/")).text == "hello"
+    assert (await get(server.address, "/")).text == "hello"
 
 
 async def test_a_port_that_is_in_use_is_an_error_that_names_the_key(serve: Serve) -> None:
@@ -98,7 +98,7 @@ async def test_stop_frees_the_address(serve: Serve) -> None:
     server = await serve(hello)
     await server.stop(1.0)
     with pytest.raises(ConnectionRefusedError):
-        await get(server, "/")
+        await get(server.address, "/")
     await server.stop(1.0)
 
 
@@ -115,7 +115,7 @@ async def test_stop_lets_what_is_asked_be_answered(serve: Serve) -> None:
         await hello(scope, receive, send)
 
     server = await serve(slow)
-    answer = asyncio.create_task(get(server, "/"))
+    answer = asyncio.create_task(get(server.address, "/"))
     await asked.wait()
     stop = asyncio.create_task(server.stop(20.0))
     await asyncio.sleep(0)

@@ -58,17 +58,17 @@ async def server(serve: Serve) -> OpsServer:
 
 async def test_answers_are_roadrunners(server: OpsServer) -> None:
     for path, *expected in ANSWERS:
-        answer = await get(server, path)
+        answer = await get(server.address, path)
         assert [path, answer.status, answer.text] == [path, *expected]
         assert answer.headers["content-type"] == "text/plain; charset=utf-8"
 
 
 async def test_every_method_is_accepted(server: OpsServer) -> None:
     for method in ("HEAD", "POST", "DELETE", "OPTIONS"):
-        assert (await get(server, "/ready?plugin=good", method=method)).status == 200
-        assert (await get(server, "/ready?plugin=ill", method=method)).status == 503
+        assert (await get(server.address, "/ready?plugin=good", method=method)).status == 200
+        assert (await get(server.address, "/ready?plugin=ill", method=method)).status == 503
 
 
 async def test_the_status_of_a_no_can_be_chosen(serve: Serve) -> None:
     server = await serve(StatusPage(PROBES, 500))
-    assert (await get(server, "/health?plugin=ill")).status == 500
+    assert (await get(server.address, "/health?plugin=ill")).status == 500

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from rr_py_ws.domain.figures import Figure
 from rr_py_ws.errors import BrokerError
 
 
@@ -40,6 +41,10 @@ class MemoryBroker:
     async def close(self) -> None:
         """See `Broker.close`."""
         self._on_message = _not_running
+
+    def figures(self) -> tuple[Figure, ...]:
+        """See `Broker.figures`: nothing that the hub does not count."""
+        return ()
 
 
 def _not_running(topic: str, payload: bytes) -> None:

@@ -34,10 +34,14 @@ class Figures(Collector):
         self._sources = sources
 
     def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
-        """Translate them for `prometheus_client`."""
+        """Translate them for `prometheus_client`; figures of one name are put together."""
+        families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
         for source in self._sources:
             for figure in source.figures():
-                yield _family(figure)
+                family = families.get(figure.name) or families.setdefault(figure.name, _family(figure))
+                for labels, value in figure.values.items():
+                    family.add_metric(labels, value)
+        yield from families.values()
 
 
 class MetricsPage:
@@ -63,7 +67,4 @@ class MetricsPage:
 
 def _family(figure: Figure) -> CounterMetricFamily | GaugeMetricFamily:
     make = CounterMetricFamily if figure.kind is Kind.COUNTER else GaugeMetricFamily
-    family = make(_PREFIX + figure.name, figure.text, labels=figure.labels)
-    for labels, value in figure.values.items():
-        family.add_metric(labels, value)
-    return family
+    return make(_PREFIX + figure.name, figure.text, labels=figure.labels)

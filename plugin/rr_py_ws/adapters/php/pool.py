@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections import Counter
+from collections.abc import Coroutine, Iterator
 from typing import Any, TypeVar
 
 from rr_py_ws.adapters.php.factory import WorkerFactory
 from rr_py_ws.adapters.php.free import FreeWorkers
+from rr_py_ws.adapters.php.stats import PoolStats
 from rr_py_ws.adapters.php.supervisor import supervise
 from rr_py_ws.adapters.php.worker import STOP_GRACE, State, Worker
 from rr_py_ws.config import Pool
+from rr_py_ws.domain.figures import Figure, gauge
 from rr_py_ws.domain.ports import WorkerState
 from rr_py_ws.errors import NoFreeWorkers, WorkerError, WorkerStartError
 from rr_py_ws.logs import get_limited
@@ -51,6 +54,7 @@ class WorkerPool:
     """
 
     def __init__(self, factory: WorkerFactory, config: Pool) -> None:
+        self.stats = PoolStats()
         self._factory = factory
         self._config = config
         self._exec_ttl = config.supervisor.exec_ttl if config.supervisor else 0.0
@@ -125,6 +129,16 @@ class WorkerPool:
         """Describe each process."""
         return [state for worker in self._workers if (state := worker.describe()) is not None]
 
+    def figures(self) -> Iterator[Figure]:
+        """See `figures.Source`."""
+        states = Counter({State.READY.text: 0, State.WORKING.text: 0})
+        states.update(worker.state.text for worker in self._workers)
+        memory = sum(worker.memory() for worker in self._workers)
+        yield gauge("workers", "Worker processes, by state.", states, "state")
+        yield gauge("workers_memory_bytes", "Resident memory of all workers.", memory)
+        yield gauge("workers_waiting", "Questions that wait for a free worker.", self._free.waiting)
+        yield from self.stats.figures()
+
     async def exec(self, question: Message, limit: float = 0.0) -> Message:
         """Ask one worker.
 
@@ -139,6 +153,13 @@ class WorkerPool:
             NoFreeWorkers: none became free within `allocate_timeout`.
             WorkerError: the worker failed.
         """
+        try:
+            return await self._exec(question, limit)
+        except NoFreeWorkers as error:
+            self.stats.count_failure(error)
+            raise
+
+    async def _exec(self, question: Message, limit: float) -> Message:
         limit = min(filter(None, (limit, self._exec_ttl)), default=0.0)
         for _ in range(MAX_TRIES):
             if self._config.debug:
@@ -146,12 +167,22 @@ class WorkerPool:
                 asking = self._ask_fresh(question, limit)
             else:
                 asking = self._ask(await self._take(), question, limit)
-            answer = await asyncio.shield(_start(asking, self._questions))
+            answer = await asyncio.shield(_start(self._count(asking), self._questions))
             if isinstance(answer, WorkerError):
                 raise answer
             if not answer.asks_for_restart:
                 return answer
         raise WorkerError(f"{MAX_TRIES} workers asked to be restarted instead of answering")
+
+    async def _count(self, asking: Coroutine[Any, Any, _T]) -> _T:
+        """Count a question and what came of it, also when nobody waits for the answer any more."""
+        started = time.monotonic()
+        outcome = await asking
+        self.stats.execs += 1
+        self.stats.exec_seconds += time.monotonic() - started
+        if isinstance(outcome, WorkerError):
+            self.stats.count_failure(outcome)
+        return outcome
 
     async def _take(self) -> Worker:
         while True:
@@ -242,12 +273,14 @@ class WorkerPool:
                     place.worker = await self._launch()
                 except WorkerStartError as error:
                     failures += 1
+                    self.stats.count_failure(error)
                     log.error("cannot replace a worker, will try again", reason=error)
                     continue
                 self._free.put(place.worker)
             worker = place.worker
             await asyncio.wait([worker.gone])
             place.worker = None
+            self.stats.restarts += 1
             self._free.remove(worker)
             if worker.state is State.ERRORED:
                 _start(self._mourn(worker), self._chores)

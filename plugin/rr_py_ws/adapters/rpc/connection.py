@@ -60,11 +60,13 @@ class RPCConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to serve."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
+        self._services.stats.connections += 1
         self._made(self)
 
     def connection_lost(self, error: Exception | None) -> None:
         """Forget the peer; its unfinished calls go on."""
         self._ending = True
+        self._services.stats.connections -= 1
         self._lost(self)
         self.closed.set_result(None)
 
@@ -121,6 +123,7 @@ class RPCConnection(asyncio.Protocol):
                         replies.clear()
                         size = 0
         except ProtocolError as error:
+            self._services.stats.bad_frames += 1
             _limited.warning("rpc connection closed: not an RPC frame", error=str(error))
             self._ending = True
         if replies:
@@ -146,9 +149,9 @@ class RPCConnection(asyncio.Protocol):
         try:
             result = self._services.call(request.method, request.codec, request.body)
         except Exception as error:
-            return encode_error(request, _error_text(error, request))
+            return self._error(request, error)
         if isinstance(result, bytes):
-            return encode_reply(request, result)
+            return self._result(request, result)
         self._services.run(result, partial(self._finished, request))
         self._running += 1
         self._update_blocked()
@@ -158,15 +161,20 @@ class RPCConnection(asyncio.Protocol):
         self._running -= 1
         if not done.cancelled():
             error = done.exception()
-            if error is None:
-                reply = encode_reply(request, done.result())
-            else:
-                reply = encode_error(request, _error_text(error, request))
+            reply = self._result(request, done.result()) if error is None else self._error(request, error)
             if not self._transport.is_closing():
                 self._transport.write(reply)
         self._update_blocked()
         if self._ending:
             self.end()
+
+    def _result(self, request: Request, result: bytes) -> bytes:
+        self._services.stats.answered[request.method] += 1
+        return encode_reply(request, result)
+
+    def _error(self, request: Request, error: BaseException) -> bytes:
+        self._services.stats.count_failure(request.method)
+        return encode_error(request, _error_text(error, request))
 
 
 def _error_text(error: BaseException, request: Request) -> str:

@@ -7,9 +7,11 @@ encoded result, or an awaitable of it. It raises `RPCError` with the text for th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
+from rr_py_ws.adapters.rpc.stats import RPCStats
+from rr_py_ws.domain.figures import Figure, gauge
 from rr_py_ws.errors import RPCError
 from rr_py_ws.wire.goridge import Flag
 
@@ -21,18 +23,27 @@ class Services:
 
     Attributes:
         running: everything that was begun and is not finished. A server that stops waits for it.
+        stats: of all servers.
     """
 
     def __init__(self) -> None:
         self._methods: dict[bytes, Handler] = {}
         self._names: set[bytes] = set()
         self.running: set[asyncio.Future[Any]] = set()
+        self.stats = RPCStats()
 
     def add(self, service: str, methods: Mapping[str, Handler]) -> None:
         """Offer methods as `service.Method`. Names are case-sensitive."""
         self._names.add(service.encode())
         for name, handler in methods.items():
-            self._methods[f"{service}.{name}".encode()] = handler
+            method = f"{service}.{name}".encode()
+            self._methods[method] = handler
+            self.stats.add_method(method)
+
+    def figures(self) -> Iterator[Figure]:
+        """See `figures.Source`."""
+        yield from self.stats.figures()
+        yield gauge("rpc_calls_running", "RPC calls that are not answered yet.", len(self.running))
 
     def call(self, method: bytes, codec: Flag, body: bytes) -> bytes | Awaitable[bytes]:
         """Call a method.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from typing import Protocol
 
 from rr_py_ws import logs
@@ -10,6 +11,8 @@ from rr_py_ws.adapters.ws.fail_closed import FailClosed
 from rr_py_ws.adapters.ws.keepalive import KeepAlive, Peer
 from rr_py_ws.adapters.ws.proxy import TrustedProxies
 from rr_py_ws.adapters.ws.settings import Settings
+from rr_py_ws.adapters.ws.stats import WebSocketStats
+from rr_py_ws.domain.figures import Figure, counter, gauge
 from rr_py_ws.domain.origin import OriginRule
 from rr_py_ws.domain.ports import Authorizer, Subscriptions
 
@@ -42,6 +45,7 @@ class Clients:
 
     Attributes:
         stopping: whether newcomers are turned away.
+        stats: what they have done so far.
     """
 
     def __init__(self, settings: Settings, authorizer: Authorizer, subscriptions: Subscriptions) -> None:
@@ -51,6 +55,7 @@ class Clients:
         self.origins = OriginRule(settings.allowed_origin)
         self.proxies = TrustedProxies(settings.trusted_subnets)
         self.stopping = False
+        self.stats = WebSocketStats()
         self._keepalive = KeepAlive(settings.ping_interval, settings.ping_timeout)
         self._handshakes: set[Client] = set()
         self._open: set[OpenClient] = set()
@@ -60,6 +65,14 @@ class Clients:
     def __len__(self) -> int:
         """Return the number of open WebSockets."""
         return len(self._open)
+
+    def figures(self) -> Iterator[Figure]:
+        """See `figures.Source`."""
+        silent = self._keepalive.given_up
+        yield gauge("connections", "Open WebSockets.", len(self._open))
+        yield gauge("handshakes", "Connections that are no WebSocket yet.", len(self._handshakes))
+        yield counter("silent_clients", "WebSockets cut because a ping was not answered.", silent)
+        yield from self.stats.figures()
 
     def start(self) -> None:
         """Begin to ping."""
@@ -94,13 +107,15 @@ class Clients:
         """The TCP connection became a WebSocket, or (`opened` is None) is gone."""
         self._handshakes.discard(handshake)
         if opened is not None:
+            self.stats.accepted += 1
             self._open.add(opened)
             self._keepalive.add(opened)
             log.debug("websocket client connected")
         self._look_who_is_left()
 
-    def connection_ended(self, connection: OpenClient) -> None:
-        """A WebSocket is gone."""
+    def connection_ended(self, connection: OpenClient, code: int | None) -> None:
+        """A WebSocket is gone; `code` is that of the close frame, None when there was none."""
+        self.stats.count_close(code)
         self._open.discard(connection)
         self._keepalive.discard(connection)
         self._look_who_is_left()

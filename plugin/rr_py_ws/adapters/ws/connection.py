@@ -69,7 +69,9 @@ class Connection(asyncio.Protocol):
         self._core = Protocol(
             SERVER, state=State.OPEN, max_size=clients.settings.max_message_size, logger=_silent
         )
-        self._session = Session(self, request, clients.authorizer, clients.subscriptions)
+        self._session = Session(
+            self, request, clients.authorizer, clients.subscriptions, clients.stats.commands
+        )
         self._open = True
         self._assembly: tuple[Opcode, bytearray] | None = None
         self._outbox: Outbox | None = None
@@ -87,6 +89,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take bytes of the peer."""
         self.heard = True
+        self._clients.stats.received += len(data)
         core = self._core
         core.receive_data(data)
         for frame in core.events_received():
@@ -111,7 +114,8 @@ class Connection(asyncio.Protocol):
         self._outbox = None
         if self._timer is not None:
             self._timer.cancel()
-        self._clients.connection_ended(self)
+        farewell = self._core.close_sent
+        self._clients.connection_ended(self, farewell.code if farewell else None)
         # These two refer to themselves and to us. Without them the memory is free now, not at the next full
         # garbage collection, which a server with many connections wants to be rare.
         vars(self._core).clear()
@@ -135,6 +139,7 @@ class Connection(asyncio.Protocol):
             self._receive_message(opcode, bytes(message))
 
     def _receive_message(self, opcode: Opcode, message: bytes) -> None:
+        self._clients.stats.messages += 1
         if opcode is Opcode.TEXT:
             try:
                 message.decode()
@@ -235,6 +240,7 @@ class Connection(asyncio.Protocol):
             if self._outbox is not None:
                 self._outbox.clear()
             self.write = self._transport.write
+            self._clients.stats.slow += 1
             log.warning(
                 "slow client closed, its send queue is full",
                 remote=str(self._transport.get_extra_info("peername")),

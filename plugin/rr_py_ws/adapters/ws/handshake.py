@@ -13,7 +13,7 @@ from rr_py_ws import logs
 from rr_py_ws.adapters.ws.clients import Clients
 from rr_py_ws.adapters.ws.connection import Connection, end_writing
 from rr_py_ws.errors import HandshakeError
-from rr_py_ws.wire.access import NO_REQUEST, AccessRequest, Verdict
+from rr_py_ws.wire.access import FAILED, NO_REQUEST, AccessRequest, Verdict
 from rr_py_ws.wire.push import BY_SUBPROTOCOL, STRING
 from rr_py_ws.wire.upgrade import (
     RequestHead,
@@ -74,7 +74,7 @@ class Handshake(asyncio.Protocol):
     def dismiss(self) -> None:
         """See `Client.dismiss`."""
         if not self._refused:
-            self._refuse(Verdict(503, (("Retry-After", "1"),), b"server is stopping"))
+            self._refuse("stopping", Verdict(503, (("Retry-After", "1"),), b"server is stopping"))
 
     def give_up(self) -> None:
         """See `Client.give_up`."""
@@ -82,7 +82,7 @@ class Handshake(asyncio.Protocol):
 
     def _head_timeout(self) -> None:
         if self._buffer:
-            self._refuse(Verdict(408, (), b"request head incomplete"))
+            self._refuse("head", Verdict(408, (), b"request head incomplete"))
         else:
             self._transport.close()
 
@@ -91,14 +91,14 @@ class Handshake(asyncio.Protocol):
         end = self._buffer.find(_END, 0, limit)
         if end < 0:
             if len(self._buffer) >= limit:
-                self._refuse(Verdict(431, (), b"request head over the limit of %d bytes" % limit))
+                self._refuse("head", Verdict(431, (), b"request head over the limit of %d bytes" % limit))
             return
         self._timer.cancel()
         try:
             self._head = parse_request_head(self._buffer[: end + len(_END)])
         except HandshakeError as error:
             log.warning("bad handshake", reason=str(error))
-            self._refuse(Verdict(400, (), str(error).encode("utf-8", "replace")))
+            self._refuse("head", Verdict(400, (), str(error).encode("utf-8", "replace")))
             return
         self._buffer = self._buffer[end + len(_END) :]
         self._decide(self._head)
@@ -106,10 +106,10 @@ class Handshake(asyncio.Protocol):
     def _decide(self, head: RequestHead) -> None:
         clients = self._clients
         if head.path != clients.settings.path:
-            self._refuse(Verdict(404, (), b"WebSockets are at %b" % clients.settings.path.encode()))
+            self._refuse("path", Verdict(404, (), b"WebSockets are at %b" % clients.settings.path.encode()))
             return
         if not clients.origins.allows(head.header(b"origin")):
-            self._refuse(Verdict(405))
+            self._refuse("origin", Verdict(405))
             return
         request = self._access_request(head) if clients.authorizer.reads_requests else NO_REQUEST
         verdict = clients.authorizer.connect(request)
@@ -139,9 +139,12 @@ class Handshake(asyncio.Protocol):
             self._answer(answer, head, request)
 
     def _answer(self, verdict: Verdict, head: RequestHead, request: AccessRequest) -> None:
-        refusal = check_upgrade(head) if verdict.allowed else verdict
+        if not verdict.allowed:
+            self._refuse("unanswered" if verdict is FAILED else "authorization", verdict)
+            return
+        refusal = check_upgrade(head)
         if refusal is not None:
-            self._refuse(refusal)
+            self._refuse("upgrade", refusal)
             return
         encoding = STRING
         for name in requested_subprotocols(head):
@@ -157,8 +160,14 @@ class Handshake(asyncio.Protocol):
         if self._buffer:
             connection.data_received(self._buffer)
 
-    def _refuse(self, verdict: Verdict) -> None:
-        """Answer, and wait until the peer closes; one that does not is cut."""
+    def _refuse(self, reason: str, verdict: Verdict) -> None:
+        """Answer, and wait until the peer closes; one that does not is cut.
+
+        Args:
+            reason: one of `stats.REFUSALS`.
+            verdict: the answer.
+        """
+        self._clients.stats.refused[reason] += 1
         self._refused = True
         self._buffer = b""
         self._timer.cancel()

@@ -60,9 +60,13 @@ class KeepAlive:
     Args:
         interval: seconds between pings; 0 turns keep-alive off.
         timeout: seconds that a peer has to send anything after a ping.
+
+    Attributes:
+        given_up: peers that were.
     """
 
     def __init__(self, interval: float, timeout: float) -> None:
+        self.given_up = 0
         self._interval = interval
         self._tick_length = min(_TICK, interval / 4, timeout / 4)
         self._watched = _Wait(interval)
@@ -115,5 +119,6 @@ class KeepAlive:
             self._give_up(peer)
 
     def _give_up(self, peer: Peer) -> None:
+        self.given_up += 1
         self.discard(peer)
         peer.give_up()

@@ -7,11 +7,13 @@ import errno
 import os
 import socket
 import ssl
+from collections.abc import Iterator
 
 from rr_py_ws import logs
 from rr_py_ws.adapters.ws.clients import Clients
 from rr_py_ws.adapters.ws.handshake import Handshake
 from rr_py_ws.adapters.ws.settings import Settings
+from rr_py_ws.domain.figures import Figure
 from rr_py_ws.domain.ports import Authorizer, Subscriptions
 from rr_py_ws.errors import ConfigError
 
@@ -43,6 +45,10 @@ class WebSocketServer:
     def addresses(self) -> list[tuple[str, int]]:
         """Host and port of each listening socket."""
         return [listening.getsockname()[:2] for server in self._listeners for listening in server.sockets]
+
+    def figures(self) -> Iterator[Figure]:
+        """See `figures.Source`."""
+        return self._clients.figures()
 
     async def listen(
         self, address: str, tls: ssl.SSLContext | None = None, *, key: str = "http.address"

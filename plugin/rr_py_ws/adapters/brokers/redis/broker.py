@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Protocol
 
@@ -13,6 +13,7 @@ from rr_py_ws.adapters.brokers.redis.routes import make_route
 from rr_py_ws.adapters.brokers.redis.shards import Shards
 from rr_py_ws.adapters.brokers.redis.uplink import Pace
 from rr_py_ws.config import RedisOptions
+from rr_py_ws.domain.figures import Figure
 from rr_py_ws.errors import BrokerError
 
 
@@ -80,6 +81,10 @@ class RedisBroker:
         if problem and self._options.on_start == "fail":
             await self.close()
             raise BrokerError(problem)
+
+    def figures(self) -> Iterator[Figure]:
+        """See `Broker.figures`."""
+        return self.counters.figures(self._name)
 
     def publish(self, topic: str, payload: bytes) -> Awaitable[None]:
         """See `Broker.publish`: done when Redis has answered."""

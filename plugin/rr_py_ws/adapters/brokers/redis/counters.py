@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+
+from rr_py_ws.domain.figures import Figure, counter
 
 
 @dataclass(slots=True)
@@ -26,3 +29,16 @@ class Counters:
     gaps: int = 0
     gap_topics: int = 0
     subscriptions_refused: int = 0
+
+    def figures(self, broker: str) -> Iterator[Figure]:
+        """Tell all of them under the name of the broker."""
+        for name, text, value in (
+            ("published", "Messages that Redis has taken.", self.published),
+            ("publish_failures", "Messages that Redis has not taken.", self.publish_failures),
+            ("received", "Messages of subscribed topics.", self.received),
+            ("connections_lost", "Connections to Redis that were lost.", self.connections_lost),
+            ("gaps", "How often messages may have been missed.", self.gaps),
+            ("gap_topics", "Topics in all gaps together.", self.gap_topics),
+            ("subscriptions_refused", "Topics that could not be subscribed.", self.subscriptions_refused),
+        ):
+            yield counter(f"redis_{name}", text, {broker: value}, "broker")

@@ -1,0 +1,47 @@
+"""What the RPC servers count."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from rr_py_ws.domain.figures import Figure, counter, gauge
+
+_UNKNOWN = b"unknown"
+"""Stands for every method that there is not: a caller must not be able to make up time series."""
+
+
+@dataclass(slots=True)
+class RPCStats:
+    """Plain numbers since the start of the process.
+
+    Attributes:
+        connections: open ones, now.
+        answered: full name of a method -> calls with a result.
+        failed: the same for calls with an error.
+        bad_frames: connections closed because they sent something that is no RPC frame.
+    """
+
+    connections: int = 0
+    answered: dict[bytes, int] = field(default_factory=dict)
+    failed: dict[bytes, int] = field(default_factory=lambda: {_UNKNOWN: 0})
+    bad_frames: int = 0
+
+    def add_method(self, method: bytes) -> None:
+        """Begin to count a method."""
+        self.answered[method] = self.failed[method] = 0
+
+    def count_failure(self, method: bytes) -> None:
+        """Count a call that was answered with an error."""
+        self.failed[method if method in self.failed else _UNKNOWN] += 1
+
+    def figures(self) -> Iterator[Figure]:
+        """See `figures.Source`."""
+        yield gauge("rpc_connections", "Open RPC connections.", self.connections)
+        calls: dict[tuple[str, ...], float] = {
+            (method.decode(), result): count
+            for result, methods in (("ok", self.answered), ("error", self.failed))
+            for method, count in methods.items()
+        }
+        yield counter("rpc_calls", "RPC calls that were answered.", calls, "method", "result")
+        yield counter("rpc_bad_frames", "RPC connections closed for what is no frame.", self.bad_frames)

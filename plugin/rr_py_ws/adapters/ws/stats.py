@@ -1,0 +1,71 @@
+"""What the WebSocket listener counts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from websockets.frames import CloseCode
+
+from rr_py_ws.domain.figures import Figure, counter
+from rr_py_ws.domain.session import CommandStats
+
+REFUSALS = ("path", "origin", "authorization", "unanswered", "upgrade", "head", "stopping")
+"""Why a request did not become a WebSocket; `unanswered` is for a PHP that failed to decide."""
+
+
+@dataclass(slots=True)
+class WebSocketStats:
+    """Plain numbers since the start of the process.
+
+    Attributes:
+        accepted: handshakes that became a WebSocket.
+        refused: reason -> handshakes that did not.
+        closed: close code -> connections that ended with it.
+        slow: connections closed because their send queue was full.
+        messages: messages of clients, whole ones.
+        received: bytes from clients, after the handshake.
+        commands: see `CommandStats`.
+    """
+
+    accepted: int = 0
+    refused: dict[str, int] = field(default_factory=lambda: dict.fromkeys(REFUSALS, 0))
+    closed: Counter[str] = field(default_factory=Counter)
+    slow: int = 0
+    messages: int = 0
+    received: int = 0
+    commands: CommandStats = field(default_factory=CommandStats)
+
+    def count_close(self, code: int | None) -> None:
+        """Count the end of a connection.
+
+        Args:
+            code: that of the close frame; None when there was none.
+        """
+        self.closed[_label(code)] += 1
+
+    def figures(self) -> Iterator[Figure]:
+        """See `figures.Source`."""
+        commands = self.commands
+        yield counter("handshakes_accepted", "Requests that became a WebSocket.", self.accepted)
+        yield counter("handshakes_refused", "Requests that were refused.", self.refused, "reason")
+        yield counter("connections_closed", "WebSockets that ended, by close code.", self.closed, "code")
+        yield counter("slow_clients", "WebSockets closed because their send queue was full.", self.slow)
+        yield counter("received_messages", "Messages from clients.", self.messages)
+        yield counter("received_bytes", "Bytes from clients, after the handshake.", self.received)
+        yield counter(
+            "commands",
+            "Commands of clients, by kind.",
+            {"join": commands.joins, "leave": commands.leaves, "headers": commands.headers},
+            "command",
+        )
+        yield counter("commands_ignored", "Messages of clients that are no command.", commands.ignored)
+        yield counter("joins_refused", "Joins that were answered with #join.", commands.refused)
+
+
+def _label(code: int | None) -> str:
+    """A close code as a label; of the 2,000 that are free for clients to use there are only two."""
+    if code is None:
+        code = CloseCode.ABNORMAL_CLOSURE
+    return f"{code // 1000}xxx" if code >= 3000 else str(int(code))
