@@ -109,7 +109,11 @@ def _connect(relay: str) -> socket.socket:
     scheme, _, address = relay.partition("://")
     if scheme == "unix":
         connection = socket.socket(socket.AF_UNIX)
-        connection.connect(address)
+        try:
+            connection.connect(address)
+        except OSError:
+            connection.close()
+            raise
         return connection
     host, _, port = address.rpartition(":")
     return socket.create_connection((host.strip("[]") or "127.0.0.1", int(port)))

@@ -76,27 +76,26 @@ class WorkerFactory:
         """
         line = self._command.line
         try:
-            process, link = await self._relay.start(self._command)
+            process, link = self._relay.start(self._command)
         except WorkerStartError as error:
             raise WorkerStartError(f"server.command: cannot start {line!r}: {error}") from error
-        process.exited.add_done_callback(lambda _: link.expect_end())
+        process.exited.add_done_callback(lambda _: link.expect_eof())
         worker = Worker(process, link, line)
         self._starting.add(worker)
+        greeted = False
         try:
             async with asyncio.timeout(timeout):
                 await self._relay.greet(link)
-        except TimeoutError:
-            worker.kill(f"no answer to the handshake within {timeout:g} s")
-        except WorkerDied as problem:
-            worker.kill(str(problem))
-        except BaseException:
-            worker.kill("was not wanted any more")
-            await worker.buried()
-            raise
-        else:
+            if link.lost.done():
+                raise WorkerDied(link.problem)
+            greeted = True
             return worker
+        except (TimeoutError, WorkerDied) as error:
+            worker.kill(str(error) or f"no answer to the handshake within {timeout:g} s")
+            reason = await worker.obituary()
+            raise WorkerStartError(f"server.command: cannot start {line!r}: {reason}") from None
         finally:
             self._starting.discard(worker)
-        reason = await worker.obituary()
-        await worker.buried()
-        raise WorkerStartError(f"server.command: cannot start {line!r}: {reason}")
+            if not greeted:
+                worker.kill("was not wanted any more")
+                await worker.buried()

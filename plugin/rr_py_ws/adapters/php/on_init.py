@@ -22,7 +22,7 @@ async def run_on_init(config: OnInit) -> None:
     env = {name.upper(): value for name, value in config.env.items()} | dict(os.environ)
     command = Command(config.command, env, config.user)
     try:
-        process = await Process.start(command, stdin=subprocess.DEVNULL, stdout=None)
+        process = Process.start(command, stdin=subprocess.DEVNULL, stdout=None)
     except WorkerStartError as error:
         log.error("server.on_init cannot be run", command=config.command, reason=error)
         return

@@ -27,11 +27,13 @@ from rr_py_ws.wire.worker import Message
 log = get_limited("server")
 
 MAX_TRIES = 3
-"""How many workers are asked one question when they answer "restart me"; RoadRunner goes on for ever."""
+"""How many workers are asked one question when they end, or answer "restart me"; RoadRunner has no bound."""
 MAX_PAUSE = 5.0
 """Seconds between two attempts to start a worker, at most."""
 _STOPPING = "the server is stopping"
 _T = TypeVar("_T")
+_Outcome = Message | WorkerError | None
+"""An answer; an error, which is returned because nobody may be listening; or None: ask another worker."""
 
 
 class _Place:
@@ -67,6 +69,11 @@ class WorkerPool:
         self._resetting = asyncio.Lock()
         self._supervision: asyncio.Task[None] | None = None
         self._stopping = False
+
+    @property
+    def waiting(self) -> int:
+        """How many questions wait for a worker."""
+        return self._free.waiting
 
     @property
     def ready(self) -> bool:
@@ -170,9 +177,9 @@ class WorkerPool:
             answer = await asyncio.shield(_start(self._count(asking), self._questions))
             if isinstance(answer, WorkerError):
                 raise answer
-            if not answer.asks_for_restart:
+            if answer is not None:
                 return answer
-        raise WorkerError(f"{MAX_TRIES} workers asked to be restarted instead of answering")
+        raise WorkerError(f"{MAX_TRIES} workers ended, or asked to be restarted, instead of answering")
 
     async def _count(self, asking: Coroutine[Any, Any, _T]) -> _T:
         """Count a question and what came of it, also when nobody waits for the answer any more."""
@@ -201,29 +208,24 @@ class WorkerPool:
         except TimeoutError:
             raise NoFreeWorkers(f"no worker could be started within {timeout:g} s") from None
 
-    async def _ask(self, worker: Worker, question: Message, limit: float) -> Message | WorkerError:
-        """Ask, and give the worker back, whatever happens. Errors are returned: nobody may be listening."""
+    async def _ask(self, worker: Worker, question: Message, limit: float) -> _Outcome:
+        """Ask a worker of the pool, and give it back, whatever happens."""
         try:
-            answer = await worker.exec(question, limit)
-            if answer.asks_for_restart:
-                worker.retire(State.STOPPING)
-            return answer
-        except WorkerError as error:
-            return error
+            return await _ask(worker, question, limit)
         finally:
             if 0 < self._config.max_jobs <= worker.execs:
                 worker.retire(State.MAX_JOBS_REACHED)
             self._free.put(worker)
 
-    async def _ask_fresh(self, question: Message, limit: float) -> Message | WorkerError:
+    async def _ask_fresh(self, question: Message, limit: float) -> _Outcome:
         """Start a worker, ask it, end it. The permit is there already."""
         try:
             worker = await self._launch()
             try:
-                return await worker.exec(question, limit)
+                return await _ask(worker, question, limit)
             finally:
                 await worker.stop()
-        except WorkerError as error:
+        except WorkerStartError as error:
             return error
         finally:
             self._fresh.release()
@@ -239,17 +241,17 @@ class WorkerPool:
 
     async def _launch_all(self) -> list[Worker]:
         count = 0 if self._config.debug else self._config.num_workers
-        launches = [asyncio.ensure_future(self._launch()) for _ in range(count)]
+        launches: list[asyncio.Task[Worker]] = []
         try:
-            return await asyncio.gather(*launches)
-        except BaseException:
+            async with asyncio.TaskGroup() as group:
+                launches += [group.create_task(self._launch()) for _ in range(count)]
+        except BaseException as error:
             for launch in launches:
-                launch.cancel()
-            for started in await asyncio.gather(*launches, return_exceptions=True):
-                if isinstance(started, Worker):
-                    started.kill("was not wanted any more")
-                    await started.process.wait()
-            raise
+                if not launch.cancelled() and launch.exception() is None:
+                    launch.result().kill("was not wanted any more")
+                    await launch.result().process.wait()
+            raise error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error from None
+        return [launch.result() for launch in launches]
 
     async def _bury(self, worker: Worker) -> None:
         await worker.buried()
@@ -299,6 +301,17 @@ class WorkerPool:
 
     def _dismiss(self, worker: Worker) -> None:
         _start(worker.stop(), self._chores)
+
+
+async def _ask(worker: Worker, question: Message, limit: float) -> _Outcome:
+    try:
+        answer = await worker.exec(question, limit)
+    except WorkerError as error:
+        return None if worker.ended_in_order else error
+    if answer.asks_for_restart:
+        worker.retire(State.STOPPING)
+        return None
+    return answer
 
 
 def _start(work: Coroutine[Any, Any, _T], tasks: set[asyncio.Task[Any]]) -> asyncio.Task[_T]:

@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from rr_py_ws.adapters.php.pipes import PipeReader
 from rr_py_ws.errors import WorkerStartError
 from rr_py_ws.logs import Limiter, get_logger
 
@@ -82,13 +83,12 @@ class Process:
         self.exited: asyncio.Future[int] = loop.create_future()
         self.output = output
         self._child = child
-        self._killed = False
         self._pidfd = os.pidfd_open(child.pid)
         loop.add_reader(self._pidfd, self._reap)
 
     @classmethod
-    async def start(cls, command: Command, *, stdin: int, stdout: int | None) -> Process:
-        """Start the program. The loop stands still for the fork, about a millisecond.
+    def start(cls, command: Command, *, stdin: int, stdout: int | None) -> Process:
+        """Start the program, within about a millisecond.
 
         Args:
             command: what to run.
@@ -99,19 +99,22 @@ class Process:
             WorkerStartError: the program cannot be run; the text is the reason only.
         """
         argv = [sys.executable, "-I", "-S", _LAUNCH, str(os.getpid()), *command.argv()]
-        loop = asyncio.get_running_loop()
-        output = OutputLines()
-        read_end, write_end = os.pipe()
+        stderr, their_stderr = os.pipe()
         try:
-            await loop.connect_read_pipe(lambda: output, os.fdopen(read_end, "rb", buffering=0))
-            child = _fork(argv, command.env, stdin, write_end if stdout is None else stdout, write_end)
+            child = subprocess.Popen(
+                argv,
+                env=dict(command.env),
+                stdin=stdin,
+                stdout=their_stderr if stdout is None else stdout,
+                stderr=their_stderr,
+                process_group=0,
+            )
         except (OSError, ValueError) as error:  # ValueError: a NUL in an argument or a variable
-            output.close()
+            os.close(stderr)
             raise WorkerStartError(f"cannot start a process: {error}") from error
         finally:
-            os.close(write_end)
-        output.pid = child.pid
-        return cls(child, output)
+            os.close(their_stderr)
+        return cls(child, OutputLines(child.pid, stderr))
 
     async def wait(self, timeout: float | None = None) -> int | None:
         """Wait until it has ended, and its last output is here.
@@ -129,17 +132,14 @@ class Process:
     def kill(self) -> None:
         """End it and its process group, now. `exited` follows soon."""
         if not self.exited.done():  # so the id is still ours
-            self._killed = True
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
 
     def describe_end(self) -> str:
-        """Say how it ended and what it wrote last; nothing when it was killed here, or runs."""
+        """Say how it ended and what it wrote last; nothing when it runs."""
         if not self.exited.done():
             return ""
         code = self.exited.result()
-        if code == -signal.SIGKILL and self._killed:
-            return ""
         end = f"exit code {code}" if code >= 0 else f"ended by signal {-code}"
         last = self.output.last_line
         return f"{end}, its last words: {last!r}" if last else end
@@ -152,35 +152,30 @@ class Process:
             self.exited.set_result(code)
 
 
-def _fork(
-    argv: list[str], env: Mapping[str, str], stdin: int, stdout: int, stderr: int
-) -> subprocess.Popen[bytes]:
-    """Start in this thread, whose end the child will not outlive."""
-    return subprocess.Popen(argv, env=dict(env), stdin=stdin, stdout=stdout, stderr=stderr, process_group=0)
-
-
-class OutputLines(asyncio.Protocol):
+class OutputLines:
     """Writes what a child prints into the log, line by line, at level info.
 
-    Attributes:
+    Args:
         pid: whose output it is.
+        fd: the reading end of a pipe, which belongs to this object from now on.
+
+    Attributes:
         last_line: for the message about its end.
         ended: done when nothing more can come.
     """
 
-    def __init__(self) -> None:
-        self.pid = 0
+    def __init__(self, pid: int, fd: int) -> None:
         self.last_line = ""
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._pid = pid
         self._rest = b""
-        self._transport: asyncio.BaseTransport | None = None
+        self._pipe = PipeReader(fd, self._receive_data, self._receive_eof)
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Remember what to close."""
-        self._transport = transport
+    def close(self) -> None:
+        """Read no more."""
+        self._pipe.close()
 
-    def data_received(self, data: bytes) -> None:
-        """Write the whole lines; a very long one in pieces."""
+    def _receive_data(self, data: bytes) -> None:
         *lines, rest = (self._rest + data).split(b"\n")
         while len(rest) > _MAX_LINE:
             lines.append(rest[:_MAX_LINE])
@@ -189,15 +184,9 @@ class OutputLines(asyncio.Protocol):
         for line in lines:
             self._write(line)
 
-    def connection_lost(self, error: Exception | None) -> None:
-        """Write what has no line end."""
+    def _receive_eof(self) -> None:
         self._write(self._rest)
         self.ended.set_result(None)
-
-    def close(self) -> None:
-        """Read no more."""
-        if self._transport is not None:
-            self._transport.close()
 
     def _write(self, line: bytes) -> None:
         text = line[:_MAX_LINE].decode("utf-8", "backslashreplace").rstrip()
@@ -206,6 +195,6 @@ class OutputLines(asyncio.Protocol):
         self.last_line = text[:200]
         suppressed = _lines.admit("")
         if suppressed:
-            log.info(text, pid=self.pid, suppressed=suppressed)
+            log.info(text, pid=self._pid, suppressed=suppressed)
         elif suppressed is not None:
-            log.info(text, pid=self.pid)
+            log.info(text, pid=self._pid)

@@ -12,11 +12,13 @@ import os
 import pwd
 import socket
 import subprocess
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 from rr_py_ws.adapters.php.link import Link
+from rr_py_ws.adapters.php.pipes import PipeReader, PipeWriter
 from rr_py_ws.adapters.php.process import Command, Process
 from rr_py_ws.errors import WorkerDied, WorkerStartError
 from rr_py_ws.logs import get_limited
@@ -34,7 +36,7 @@ class Relay(Protocol):
             WorkerStartError: the address of `server.relay` cannot be used.
         """
 
-    async def start(self, command: Command) -> tuple[Process, Link]:
+    def start(self, command: Command) -> tuple[Process, Link]:
         """Start a worker. Its link can be used after `greet`.
 
         Raises:
@@ -58,20 +60,28 @@ class Pipes:
     async def open(self) -> None:
         """Nothing is shared."""
 
-    async def start(self, command: Command) -> tuple[Process, Link]:
+    def start(self, command: Command) -> tuple[Process, Link]:
         """Start a worker with pipes for stdin and stdout."""
-        link = Link()
         their_stdin, our_write_end = os.pipe()
         our_read_end, their_stdout = os.pipe()
         try:
-            await link.connect_pipes(our_read_end, our_write_end)
-            process = await Process.start(command, stdin=their_stdin, stdout=their_stdout)
+            process = Process.start(command, stdin=their_stdin, stdout=their_stdout)
         except BaseException:
-            link.close()
+            os.close(our_write_end)
+            os.close(our_read_end)
             raise
         finally:
             os.close(their_stdin)
             os.close(their_stdout)
+        link = Link()
+        writer = PipeWriter(our_write_end, link.expect_eof)
+
+        def on_eof() -> None:
+            writer.close()
+            link.receive_eof()
+
+        reader = PipeReader(our_read_end, link.receive_data, on_eof)
+        link.connect(writer.write, reader.close)
         return process, link
 
     async def greet(self, link: Link) -> None:
@@ -98,7 +108,7 @@ class Sockets:
         self._server: asyncio.Server | None = None
         self._socket_file: Path | None = None
         self._expected: dict[int, _Expected] = {}
-        self._introductions: set[asyncio.Task[None]] = set()
+        self._newcomers: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
         """Listen."""
@@ -109,7 +119,7 @@ class Sockets:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else error
             raise WorkerStartError(f"server.relay: cannot listen on {self._dsn!r}: {reason}") from error
         create = loop.create_unix_server if listener.family == socket.AF_UNIX else loop.create_server
-        self._server = await create(lambda: _Newcomer(self), sock=listener)
+        self._server = await create(lambda: _Peer(self._meet), sock=listener)
 
     def _listen(self) -> socket.socket:
         scheme, _, address = self._dsn.partition("://")
@@ -121,11 +131,10 @@ class Sockets:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, int(port)), family=family)
 
-    async def start(self, command: Command) -> tuple[Process, Link]:
+    def start(self, command: Command) -> tuple[Process, Link]:
         """Start a worker without stdin and stdout, and expect it at the listener."""
-        process = await Process.start(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        link = _Expected()
-        self._expected[process.pid] = link
+        process = Process.start(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        link = self._expected[process.pid] = _Expected()
         link.lost.add_done_callback(lambda _: self._expected.pop(process.pid, None))
         return process, link
 
@@ -136,39 +145,63 @@ class Sockets:
         if link.lost.done():
             raise WorkerDied(link.problem)
 
-    def meet(self, newcomer: Link, transport: asyncio.Transport) -> None:
-        """Find out who connected."""
-        task = asyncio.get_running_loop().create_task(self._introduce(newcomer, transport))
-        self._introductions.add(task)
-        task.add_done_callback(self._introductions.discard)
+    def _meet(self, peer: _Peer) -> None:
+        task = asyncio.get_running_loop().create_task(self._introduce(peer))
+        self._newcomers.add(task)
+        task.add_done_callback(self._newcomers.discard)
 
-    async def _introduce(self, newcomer: Link, transport: asyncio.Transport) -> None:
+    async def _introduce(self, peer: _Peer) -> None:
+        """Find out who connected, and hand the connection over."""
+        newcomer = peer.link
         try:
             async with asyncio.timeout(self._timeout):
                 pid = await newcomer.introduce()
-            if newcomer.lost.done():
-                raise WorkerDied(newcomer.problem)
-            if pid not in self._expected:
+            if newcomer.lost.done() or pid not in self._expected:
                 raise WorkerDied(f"no worker with the process id {pid} is expected")
-            self._expected.pop(pid).arrive(transport)
+            self._expected.pop(pid).take_over(peer)
         except TimeoutError:
             log.warning("a connection to server.relay said nothing", timeout=self._timeout)
         except WorkerDied as error:
-            log.warning("a connection to server.relay is no worker of ours", reason=error)
+            reason = newcomer.problem if newcomer.lost.done() else error
+            log.warning("a connection to server.relay is no worker of ours", reason=reason)
         finally:
-            if transport.get_protocol() is newcomer:
-                transport.abort()
+            if peer.link is newcomer:
+                newcomer.close()
 
     async def close(self) -> None:
         """Stop listening, drop who has not introduced itself."""
         if self._server is None:
             return
         self._server.close()
-        for task in self._introductions:
+        for task in self._newcomers:
             task.cancel()
-        await asyncio.gather(*self._introductions, return_exceptions=True)
+        await asyncio.gather(*self._newcomers, return_exceptions=True)
         if self._socket_file is not None:
             _remove(self._socket_file)
+
+
+class _Peer(asyncio.Protocol):
+    """A connection at the listener; what arrives goes to its link."""
+
+    def __init__(self, on_connect: Callable[[_Peer], None]) -> None:
+        self._on_connect = on_connect
+        self.link = Link()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self.use(self.link)
+        self._on_connect(self)
+
+    def use(self, link: Link) -> None:
+        """Give the connection to this link."""
+        self.link = link
+        link.connect(self._transport.write, self._transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        self.link.receive_data(data)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.link.receive_eof()
 
 
 class _Expected(Link):
@@ -178,23 +211,10 @@ class _Expected(Link):
         super().__init__()
         self.arrived: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def arrive(self, transport: asyncio.Transport) -> None:
-        """Take the connection over."""
-        transport.set_protocol(self)
-        self.use_socket(transport)
+    def take_over(self, peer: _Peer) -> None:
+        """Take the connection of the worker, which introduced itself."""
+        peer.use(self)
         self.arrived.set_result(None)
-
-
-class _Newcomer(Link):
-    """A connection that has not said which worker it is."""
-
-    def __init__(self, relay: Sockets) -> None:
-        super().__init__()
-        self._relay = relay
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.use_socket(transport)
-        self._relay.meet(self, transport)  # type: ignore[arg-type]
 
 
 def _listen_unix(path: Path, user: str) -> socket.socket:

@@ -8,7 +8,7 @@ from enum import IntEnum
 
 import psutil
 
-from rr_py_ws.adapters.php.link import Link
+from rr_py_ws.adapters.php.link import CLOSED, Link
 from rr_py_ws.adapters.php.process import Process
 from rr_py_ws.domain.ports import WorkerState
 from rr_py_ws.errors import ExecTimeout, SoftJobError, WorkerDied
@@ -46,8 +46,10 @@ async def obituary(process: Process, link: Link) -> str:
     """Say why a worker is of no use any more, after its end; waits a little for what it still has to tell."""
     await process.wait(timeout=1.0)
     await asyncio.wait([link.closed], timeout=0.2)
-    end = process.describe_end()
-    return f"{link.problem} ({end})" if end else link.problem
+    code, problem = process.exited.result() if process.exited.done() else None, link.problem
+    # A worker that did not go by itself was killed here, which explains nothing.
+    by_itself = code is not None and (code >= 0 or problem.startswith(CLOSED))
+    return f"{problem} ({process.describe_end()})" if by_itself else problem
 
 
 class Worker:
@@ -76,6 +78,12 @@ class Worker:
     def pid(self) -> int:
         """Process id."""
         return self.process.pid
+
+    @property
+    def ended_in_order(self) -> bool:
+        """It ended by itself and had nothing to say; it may not have seen its last question."""
+        exited = self.process.exited
+        return exited.done() and exited.result() == 0 and self._link.problem == CLOSED
 
     async def exec(self, question: Message, limit: float) -> Message:
         """Ask one question.
@@ -156,8 +164,9 @@ class Worker:
         """Wait for the end of the process, and release what belongs to it."""
         await asyncio.wait([self.process.exited])
         await asyncio.wait([self._link.lost])
-        self._link.close()
         self.process.output.close()
+        self._link.close()
+        await asyncio.wait([self._link.closed])
 
     def describe(self) -> WorkerState | None:
         """Tell how it is; None when the process is gone."""

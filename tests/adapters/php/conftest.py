@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvloop
+
+from php_pool import RecordedLog, Start, children, make_pool
+from rr_py_ws.adapters.php import WorkerPool, authorizer, on_init, pool, process, relay, supervisor, worker
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run each test on both event loops."""
+    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> RecordedLog:
+    """What the whole adapter logs."""
+    recorded = RecordedLog()
+    for module in (authorizer, on_init, pool, process, relay, supervisor, worker):
+        monkeypatch.setattr(module, "log", recorded)
+    return recorded
+
+
+@pytest.fixture
+async def start(log: RecordedLog) -> AsyncIterator[Start]:
+    """Starts pools, and stops them in the end; then no process is left."""
+    pools: list[WorkerPool] = []
+
+    async def start(*args: Any, **kwargs: Any) -> WorkerPool:
+        pools.append(make_pool(*args, **kwargs))
+        await pools[-1].start()
+        return pools[-1]
+
+    yield start
+    await asyncio.gather(*(pool.stop() for pool in pools))
+    assert children() == []
+    assert not any("failed" in event for event in log.events("error")), log.text()
+
+
+@pytest.fixture(params=["pipes", "tcp", "unix"])
+def relay_dsn(request: pytest.FixtureRequest, tmp_path: Path, unused_tcp_port: int) -> str:
+    """Each kind of `server.relay`."""
+    match request.param:
+        case "tcp":
+            return f"tcp://127.0.0.1:{unused_tcp_port}"
+        case "unix":
+            return f"unix://{tmp_path}/relay.sock"
+        case pipes:
+            return str(pipes)

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from php_pool import RecordedLog, children, until
+from rr_py_ws.adapters.php import run_on_init
+from rr_py_ws.config import OnInit
+
+
+async def test_runs_the_command_and_logs_what_it_prints(log: RecordedLog, tmp_path: Path) -> None:
+    script = tmp_path / "migrate"
+    script.write_text("#!/bin/sh\necho migrating $TABLE\necho careful >&2\n")
+    script.chmod(0o755)
+    await run_on_init(OnInit(command=str(script), env={"table": "users"}))
+    assert log.events("info") == ["migrating users", "careful"]
+    assert log.events("error") == []
+
+
+async def test_the_servers_environment_wins(log: RecordedLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STAGE", "live")
+    await run_on_init(OnInit(command="printenv STAGE RR_MODE", env={"stage": "test"}))
+    assert log.events("info") == ["live"]
+
+
+@pytest.mark.parametrize("command", ["no-such-program", "false", "ls /nothing-here"])
+async def test_a_failure_is_logged_and_does_no_harm(log: RecordedLog, command: str) -> None:
+    await run_on_init(OnInit(command=command))
+    assert len(log.events("error")) == 1
+    assert command in log.text()
+
+
+async def test_a_command_that_takes_too_long_is_killed(log: RecordedLog) -> None:
+    await run_on_init(OnInit(command="sleep 600", exec_timeout=0.05))
+    assert log.events("error") == ["server.on_init took too long and is killed"]
+    assert children() == []
+
+
+async def test_cancelling_kills_the_command(log: RecordedLog) -> None:
+    running = asyncio.ensure_future(run_on_init(OnInit(command="sleep 600")))
+    await until(children)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    await until(lambda: not children())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can take another account")
+async def test_runs_as_the_given_account(log: RecordedLog) -> None:
+    await run_on_init(OnInit(command="id -un", user="nobody"))
+    assert log.events("info") == ["nobody"]

@@ -1,0 +1,574 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from php_pool import (
+    PHP,
+    RecordedLog,
+    Start,
+    alive,
+    ask,
+    children,
+    descriptors,
+    failure_of,
+    make_pool,
+    misbehaving,
+    pid_of,
+    pids,
+    request,
+    until,
+)
+from rr_py_ws.adapters.php import pool as module
+from rr_py_ws.adapters.php.worker import State
+from rr_py_ws.errors import (
+    ExecTimeout,
+    NoFreeWorkers,
+    SoftJobError,
+    WorkerDied,
+    WorkerError,
+    WorkerStartError,
+)
+from rr_py_ws.wire.worker import Message
+
+
+class TestStart:
+    async def test_starts_all_workers(self, start: Start) -> None:
+        pool = await start(workers=3)
+        states = pool.states()
+        assert len({state.pid for state in states}) == 3
+        assert {(state.status, state.status_text, state.execs, state.command) for state in states} == {
+            (1, "ready", 0, PHP)
+        }
+        assert all(state.memory > 1_000_000 and state.created > 1.7e18 for state in states)
+
+    async def test_one_that_cannot_be_started_is_an_error_that_names_the_command(
+        self, log: RecordedLog
+    ) -> None:
+        pool = make_pool("php nowhere.php", workers=2)
+        with pytest.raises(
+            WorkerStartError, match=r"^server\.command: cannot start 'php nowhere\.php': .*Could not"
+        ):
+            await pool.start()
+        assert children() == []
+        await pool.stop()
+
+    async def test_a_start_that_is_cancelled_leaves_nothing(self) -> None:
+        starting = asyncio.ensure_future(make_pool(misbehaving("silent"), workers=2).start())
+        await until(lambda: len(children()) == 2)
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+        assert children() == []
+
+    async def test_d_30_a_question_before_the_start_waits_for_it(self, start: Start) -> None:
+        pool = make_pool()
+        early = asyncio.ensure_future(ask(pool))
+        await asyncio.sleep(0)
+        await pool.start()
+        assert (await early).allowed
+        await pool.stop()
+
+
+class TestExec:
+    async def test_counts_what_was_answered(self, start: Start) -> None:
+        pool = await start()
+        for query in ("", "do=refuse&status=403", "do=error"):
+            with suppress(SoftJobError):
+                await ask(pool, query)
+        (state,) = pool.states()
+        assert (state.execs, state.status_text) == (3, "ready")
+
+    async def test_a_working_worker_says_so(self, start: Start) -> None:
+        pool = await start()
+        asking = asyncio.ensure_future(ask(pool, "do=sleep&ms=50"))
+        await until(lambda: pool.states()[0].status_text == "working")
+        await asking
+        assert pool.states()[0].status_text == "ready"
+
+    async def test_the_first_question_gets_the_first_free_worker(self, start: Start) -> None:
+        pool = await start(workers=2)
+        order: list[int] = []
+
+        async def question(number: int) -> None:
+            await ask(pool, "do=sleep&ms=2")
+            order.append(number)
+
+        # Both workers are busy while the rest line up; with one worker left the order is exact.
+        async with asyncio.TaskGroup() as group:
+            group.create_task(ask(pool, "do=sleep&ms=300"))
+            for number in range(20):
+                group.create_task(question(number))
+        assert order == list(range(20))
+
+    async def test_a_soft_error_is_reported_and_keeps_the_worker(self, start: Start) -> None:
+        """RoadRunner 2.x kills the worker; since 2023.3 it is kept."""
+        pool = await start()
+        old = pids(pool)
+        error = await failure_of(pool, "do=error")
+        assert isinstance(error, SoftJobError)
+        assert str(error) == "RuntimeException: no #0 worker.php(1)"
+        assert (await ask(pool)).allowed
+        assert pids(pool) == old
+
+    @pytest.mark.parametrize(
+        ("query", "words"),
+        [
+            ("do=die", "closed its relay (exit code 3, its last words: 'PHP Fatal error: it broke')"),
+            ("do=half", "closed its relay: b'\\x14\\x00\\xff\\x00' (exit code 4)"),
+            ("do=noise", "Warning: Undefined variable $x in /app/index.php on line 7"),
+            ("do=no-option", "a frame with 0 options"),
+            ("do=big-option", "a context of 99 bytes in a payload of 14"),
+        ],
+    )
+    async def test_a_broken_answer_costs_one_question_and_one_worker(
+        self, start: Start, log: RecordedLog, query: str, words: str
+    ) -> None:
+        pool = await start(workers=2)
+        victim = await pid_of(pool)
+        (other,) = set(pids(pool)) - {victim}
+        await pid_of(pool)
+        error = await failure_of(pool, query)
+        assert isinstance(error, WorkerDied)
+        assert str(error).startswith(f"worker {victim}: ")
+        assert words in str(error)
+        await until(lambda: victim not in pids(pool) and len(pids(pool)) == 2)
+        assert other in pids(pool)
+        assert (await ask(pool)).allowed
+        await until(lambda: words in log.text())
+        assert log.events("warning") == ["worker is replaced"]
+
+    @pytest.mark.parametrize("query", ["do=noise-after", "do=twice"])
+    async def test_what_follows_an_answer_is_not_taken_for_the_next_one(
+        self, start: Start, log: RecordedLog, query: str
+    ) -> None:
+        """The answer counts; the worker is replaced, or the next client would get a stranger's verdict."""
+        pool = await start()
+        old = pids(pool)
+        assert (await ask(pool, query)).allowed
+        assert (await ask(pool, "do=refuse&status=403")).status == 403
+        assert set(pids(pool)).isdisjoint(old)
+
+    async def test_workers_that_end_in_order_after_an_answer_cost_no_question(
+        self, start: Start, log: RecordedLog
+    ) -> None:
+        """PHP applications do so to free memory; the next question may have been sent already."""
+        pool = await start(workers=2)
+        for _ in range(8):
+            assert (await ask(pool, "do=answer-and-exit")).allowed
+
+    async def test_a_question_that_makes_workers_end_is_given_up(self, start: Start) -> None:
+        """`exit` in a handler: the question cannot be told from one that came too late."""
+        pool = await start(workers=2)
+        error = await failure_of(pool, "do=exit")
+        assert "3 workers" in str(error)
+        assert (await ask(pool)).allowed
+
+    async def test_an_answer_may_come_byte_by_byte(self, start: Start) -> None:
+        pool = await start(misbehaving("byte-by-byte"))
+        assert (await ask(pool)).allowed
+
+    async def test_a_worker_that_takes_too_long_is_killed_and_replaced(
+        self, start: Start, log: RecordedLog
+    ) -> None:
+        pool = await start()
+        (old,) = pids(pool)
+        error = await failure_of(pool, "do=sleep&ms=600000", limit=0.1)
+        assert isinstance(error, ExecTimeout)
+        assert f"worker {old} took longer than 0.1 s" in str(error)
+        assert await pid_of(pool) != old
+        assert not alive(old)
+
+    async def test_exec_ttl_is_a_limit_too(self, start: Start) -> None:
+        pool = await start(supervisor={"exec_ttl": 0.1})
+        assert isinstance(await failure_of(pool, "do=sleep&ms=600000"), ExecTimeout)
+        assert isinstance(await failure_of(pool, "do=sleep&ms=600000", limit=60.0), ExecTimeout)
+
+    async def test_without_a_free_worker_the_wait_ends(self, start: Start) -> None:
+        pool = await start(allocate_timeout=1.5, destroy_timeout=0.1)
+        busy = asyncio.ensure_future(failure_of(pool, "do=sleep&ms=600000"))
+        await until(lambda: pool.states()[0].status_text == "working")
+        error = await failure_of(pool, "")
+        assert isinstance(error, NoFreeWorkers)
+        assert str(error) == "no worker became free within 1.5 s"
+        await pool.stop()
+        assert isinstance(await busy, WorkerDied)
+
+    async def test_max_jobs_replaces_the_worker(self, start: Start, log: RecordedLog) -> None:
+        pool = await start(max_jobs=3)
+        seen = [await pid_of(pool) for _ in range(9)]
+        assert [seen.count(pid) for pid in dict.fromkeys(seen)] == [3, 3, 3]
+        assert log.events("warning") == []
+
+    async def test_restart_me_is_answered_by_another_worker(self, start: Start, tmp_path: Path) -> None:
+        pool = await start(misbehaving(f"restart-once {tmp_path}/asked"), workers=2)
+        old = pids(pool)
+        assert (await ask(pool)).allowed
+        await until(lambda: len(set(old) & set(pids(pool))) == 1 and len(pids(pool)) == 2)
+
+    async def test_restart_me_is_not_repeated_for_ever(self, start: Start, log: RecordedLog) -> None:
+        """RoadRunner starts new workers without end."""
+        pool = await start(workers=2)
+        old = pids(pool)
+        error = await failure_of(pool, "do=restart")
+        assert "3 workers ended, or asked to be restarted" in str(error)
+        assert (await ask(pool)).allowed
+        await until(lambda: set(old).isdisjoint(pids(pool)) and len(pids(pool)) == 2)
+        assert log.events("warning") == []
+
+
+class TestCancellation:
+    async def test_a_question_in_the_queue_can_be_cancelled(self, start: Start) -> None:
+        pool = await start()
+        busy = asyncio.ensure_future(ask(pool, "do=sleep&ms=100"))
+        waiting = [asyncio.ensure_future(ask(pool)) for _ in range(3)]
+        await until(lambda: pool.waiting == 3)
+        waiting[0].cancel()
+        waiting[2].cancel()
+        assert (await busy).allowed
+        assert (await waiting[1]).allowed
+        assert (await ask(pool)).allowed
+
+    async def test_a_question_in_progress_is_finished_and_its_answer_dropped(self, start: Start) -> None:
+        """The worker is not killed, and the next question does not get the answer."""
+        pool = await start()
+        old = pids(pool)
+        asking = asyncio.ensure_future(ask(pool, "do=sleep&ms=100"))
+        await until(lambda: pool.states()[0].status_text == "working")
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        assert (await ask(pool, "do=refuse&status=403")).status == 403
+        assert pids(pool) == old
+        assert pool.states()[0].execs == 2
+
+    async def test_a_failure_that_nobody_waits_for_is_no_problem(
+        self, start: Start, log: RecordedLog
+    ) -> None:
+        pool = await start()
+        asking = asyncio.ensure_future(ask(pool, "do=sleep&ms=600000", limit=0.2))
+        await until(lambda: pool.states()[0].status_text == "working")
+        asking.cancel()
+        assert (await ask(pool)).allowed
+        assert log.events("error") == []
+
+    async def test_no_worker_is_lost_whenever_questions_are_cancelled(self, start: Start) -> None:
+        """Cancelled before, at and after the moment when a worker becomes free."""
+        pool = await start(workers=2)
+        questions = [asyncio.ensure_future(ask(pool, "do=sleep&ms=1")) for _ in range(60)]
+        for turn, question in enumerate(questions):
+            for _ in range(turn % 7):
+                await asyncio.sleep(0)
+            if turn % 3:
+                question.cancel()
+        done = await asyncio.gather(*questions, return_exceptions=True)
+        assert all(isinstance(result, asyncio.CancelledError) or result.allowed for result in done)
+        answered = await asyncio.gather(*(ask(pool, "do=sleep&ms=30") for _ in range(2)))
+        assert len({verdict.body for verdict in answered}) == 2
+
+
+class TestDeath:
+    async def test_an_idle_worker_that_is_killed_is_replaced(self, start: Start, log: RecordedLog) -> None:
+        pool = await start(workers=2)
+        victim, other = pids(pool)
+        os.kill(victim, signal.SIGKILL)
+        await until(lambda: victim not in pids(pool) and len(pids(pool)) == 2)
+        assert other in pids(pool)
+        await until(lambda: "ended by signal 9" in log.text())
+        for _ in range(4):
+            assert (await ask(pool)).allowed
+
+    async def test_all_workers_killed_at_once_are_replaced(self, start: Start) -> None:
+        """RoadRunner's pool may shrink for good, and panics when it is empty."""
+        pool = await start(workers=3)
+        old = pids(pool)
+        for pid in old:
+            os.kill(pid, signal.SIGKILL)
+        await until(lambda: set(old).isdisjoint(pids(pool)) and len(pids(pool)) == 3)
+        assert (await ask(pool)).allowed
+
+    async def test_a_worker_that_speaks_unasked_is_replaced(self, start: Start, log: RecordedLog) -> None:
+        await start(misbehaving("talks-idle"))
+        await until(lambda: "wrote without being asked" in log.text())
+
+    async def test_a_worker_that_reads_no_more_is_replaced(self, start: Start, log: RecordedLog) -> None:
+        await start(misbehaving("closes-stdin"))
+        await until(lambda: "worker is replaced" in log.events("warning"))
+
+    async def test_workers_that_die_unasked_are_replaced_with_growing_pauses(
+        self, start: Start, log: RecordedLog, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pauses: list[float] = []
+
+        def no_pause(failures: int) -> float:
+            pauses.append(pause(failures))
+            return 0.0
+
+        pause = module._pause
+        monkeypatch.setattr(module, "_pause", no_pause)
+        await start(misbehaving("dies-idle"))
+        await until(lambda: len(pauses) >= 9)
+        assert pauses[:9] == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 5.0]
+
+    async def test_the_pool_comes_back_when_workers_can_be_started_again(
+        self, start: Start, log: RecordedLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """For instance during a deployment."""
+        monkeypatch.setattr(module, "_pause", lambda failures: 0.0)
+        marker = tmp_path / "deployed"
+        marker.touch()
+        pool = await start(misbehaving(f"needs {marker}"))
+        marker.unlink()
+        os.kill(pids(pool)[0], signal.SIGKILL)
+        await until(lambda: log.events("error").count("cannot replace a worker, will try again") >= 3)
+        waiting = asyncio.ensure_future(ask(pool))
+        await until(lambda: pool.waiting == 1)
+        marker.touch()
+        assert (await waiting).allowed
+
+    def test_pauses_stay_bounded_for_ever(self) -> None:
+        assert module._pause(0) == 0
+        assert module._pause(100_000) == module.MAX_PAUSE
+
+
+class TestReset:
+    async def test_replaces_every_worker(self, start: Start) -> None:
+        pool = await start(workers=2)
+        old = pids(pool)
+        await pool.reset()
+        await until(lambda: set(old).isdisjoint(pids(pool)) and len(pids(pool)) == 2)
+        assert await pid_of(pool) not in old
+
+    async def test_under_load_refuses_nobody_and_loses_nothing(self, start: Start, log: RecordedLog) -> None:
+        """RoadRunner kills the workers, busy ones too."""
+        pool = await start(workers=2)
+        done = False
+
+        async def client() -> int:
+            count = 0
+            while not done:
+                assert (await ask(pool, "do=sleep&ms=1")).allowed
+                count += 1
+            return count
+
+        clients = [asyncio.ensure_future(client()) for _ in range(8)]
+        for _ in range(5):
+            await pool.reset()
+        done = True
+        assert all(count > 0 for count in await asyncio.gather(*clients))
+        await until(lambda: len(pids(pool)) == 2)
+        assert log.events("warning") == []
+
+    async def test_lets_a_busy_worker_finish(self, start: Start) -> None:
+        pool = await start()
+        (old,) = pids(pool)
+        asking = asyncio.ensure_future(ask(pool, "do=sleep&ms=300"))
+        await until(lambda: pool.states()[0].status_text == "working")
+        await pool.reset()
+        assert await pid_of(pool) != old
+        assert (await asking).body == b"%d" % old
+        await until(lambda: not alive(old))
+
+    async def test_that_fails_keeps_the_old_workers(self, start: Start, tmp_path: Path) -> None:
+        marker = tmp_path / "works"
+        marker.touch()
+        pool = await start(misbehaving(f"needs {marker}"), workers=2)
+        old = pids(pool)
+        marker.unlink()
+        with pytest.raises(WorkerStartError, match=r"server\.command"):
+            await pool.reset()
+        assert (await ask(pool)).allowed
+        assert pids(pool) == old
+        marker.touch()
+
+    async def test_d_31_two_at_once_among_questions_do_not_block_each_other(self, start: Start) -> None:
+        pool = await start(workers=2)
+        questions = [asyncio.ensure_future(ask(pool, "do=sleep&ms=5")) for _ in range(20)]
+        async with asyncio.timeout(20):
+            await asyncio.gather(pool.reset(), pool.reset(), *questions)
+        await until(lambda: len(pids(pool)) == 2)
+
+    async def test_while_a_worker_is_missing_fills_its_place(
+        self, start: Start, log: RecordedLog, tmp_path: Path
+    ) -> None:
+        marker = tmp_path / "works"
+        marker.touch()
+        pool = await start(misbehaving(f"needs {marker}"), workers=2)
+        marker.unlink()
+        os.kill(pids(pool)[0], signal.SIGKILL)
+        await until(lambda: log.events("error"))
+        marker.touch()
+        await pool.reset()
+        await until(lambda: len(pids(pool)) == 2)
+        assert len(children()) == 2
+
+
+class TestStop:
+    async def test_leaves_no_process_no_task_and_no_descriptor(self, relay_dsn: str) -> None:
+        warm = make_pool(server={"relay": relay_dsn})
+        await warm.start()
+        await warm.stop()
+        before, tasks = descriptors(), len(asyncio.all_tasks())
+        for _ in range(3):
+            pool = make_pool(workers=2, server={"relay": relay_dsn}, supervisor={"ttl": 60})
+            await pool.start()
+            await ask(pool)
+            await pool.reset()
+            await failure_of(pool, "do=die")
+            await pool.stop()
+            assert children() == []
+        await until(lambda: descriptors() <= before)
+        assert len(asyncio.all_tasks()) == tasks
+
+    async def test_lets_workers_end_by_themselves(self, start: Start, log: RecordedLog) -> None:
+        pool = await start(workers=2)
+        await pool.stop()
+        assert log.lines == []
+        assert pool.states() == []
+
+    async def test_d_33_a_worker_that_does_not_end_is_killed_in_time(
+        self, start: Start, log: RecordedLog
+    ) -> None:
+        pool = await start(misbehaving("ignores-stop"), workers=2, destroy_timeout=0.2)
+        await pool.stop()
+        assert log.events("warning") == ["worker does not end on the stop command, killing it"] * 2
+
+    async def test_takes_what_workers_started_with_it_when_it_must_kill(self, start: Start) -> None:
+        pool = await start(misbehaving("with-child"), destroy_timeout=0.1)
+        assert len(children()) == 2
+        await pool.stop()
+        await until(lambda: not children())
+
+    async def test_lets_a_question_in_progress_finish_and_refuses_the_others(self, start: Start) -> None:
+        pool = await start()
+        busy = asyncio.ensure_future(ask(pool, "do=sleep&ms=100"))
+        waiting = asyncio.ensure_future(failure_of(pool, ""))
+        await until(lambda: pool.waiting == 1)
+        await pool.stop()
+        assert (await busy).allowed
+        assert isinstance(await waiting, NoFreeWorkers)
+        assert isinstance(await failure_of(pool, ""), NoFreeWorkers)
+
+    async def test_fails_a_question_that_takes_too_long(self, start: Start) -> None:
+        pool = await start(destroy_timeout=0.1)
+        busy = asyncio.ensure_future(failure_of(pool, "do=sleep&ms=600000"))
+        await until(lambda: pool.states()[0].status_text == "working")
+        await pool.stop()
+        assert isinstance(await busy, WorkerDied)
+
+    async def test_that_is_cancelled_kills(self, start: Start) -> None:
+        pool = await start(misbehaving("ignores-stop"), workers=2)
+        stopping = asyncio.ensure_future(pool.stop())
+        await until(lambda: pool.states()[0].status_text == "stopping")
+        stopping.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await stopping
+        await until(lambda: not children())
+
+    async def test_ends_workers_that_are_being_started(
+        self, start: Start, log: RecordedLog, tmp_path: Path
+    ) -> None:
+        marker = tmp_path / "works"
+        marker.touch()
+        pool = await start(misbehaving(f"waits-for {marker}"))
+        (old,) = pids(pool)
+        marker.unlink()
+        os.kill(old, signal.SIGKILL)
+        await until(lambda: children() and old not in children())
+        await pool.stop()
+        assert children() == []
+
+    async def test_a_reset_in_the_middle_of_it_leaves_nothing(self, start: Start) -> None:
+        pool = await start(workers=2)
+        resetting = asyncio.ensure_future(pool.reset())
+        await until(lambda: len(children()) > 2)
+        await pool.stop()
+        with pytest.raises(WorkerStartError, match="stopping"):
+            await resetting
+        await until(lambda: not children())
+
+
+class TestDebug:
+    async def test_each_question_gets_a_fresh_worker(self, start: Start) -> None:
+        pool = await start(workers=2, debug=True)
+        assert pool.states() == []
+        seen = [await pid_of(pool) for _ in range(3)]
+        assert len(set(seen)) == 3
+        assert not any(alive(pid) for pid in seen)
+
+    async def test_no_more_workers_than_configured_run_at_a_time(self, start: Start) -> None:
+        pool = await start(workers=2, debug=True)
+        questions = [asyncio.ensure_future(ask(pool, "do=sleep&ms=200")) for _ in range(4)]
+        await until(lambda: len(pool.states()) == 2)
+        most = 0
+        while not all(question.done() for question in questions):
+            most = max(most, len(children()))
+            await asyncio.sleep(0.01)
+        assert most == 2
+
+    async def test_a_worker_that_cannot_be_started_fails_the_question_only(self, start: Start) -> None:
+        pool = await start("php nowhere.php", debug=True)
+        assert isinstance(await failure_of(pool, ""), WorkerStartError)
+        assert isinstance(await failure_of(pool, ""), WorkerStartError)
+
+    async def test_errors_leave_no_worker(self, start: Start) -> None:
+        pool = await start(debug=True)
+        for query, error in (("do=error", SoftJobError), ("do=die", WorkerDied), ("do=restart", WorkerError)):
+            assert isinstance(await failure_of(pool, query), error)
+        assert children() == []
+
+    async def test_the_wait_for_a_turn_ends(self, start: Start) -> None:
+        pool = await start(debug=True, allocate_timeout=1.5, destroy_timeout=0.1)
+        busy = asyncio.ensure_future(failure_of(pool, "do=sleep&ms=600000"))
+        await until(pool.states)
+        assert isinstance(await failure_of(pool, ""), NoFreeWorkers)
+        await pool.stop()
+        assert isinstance(await busy, WorkerDied)
+
+    async def test_a_cancelled_question_does_not_lose_its_turn(self, start: Start) -> None:
+        pool = await start(debug=True)
+        asking = asyncio.ensure_future(ask(pool, "do=sleep&ms=50"))
+        await until(pool.states)
+        asking.cancel()
+        assert (await ask(pool)).allowed
+
+    async def test_stop_ends_what_runs(self, start: Start) -> None:
+        pool = await start(debug=True, workers=2, destroy_timeout=0.1)
+        running = asyncio.ensure_future(failure_of(pool, "do=sleep&ms=600000"))
+        await until(pool.states)
+        await pool.stop()
+        assert isinstance(await running, WorkerDied)
+        assert isinstance(await failure_of(pool, ""), NoFreeWorkers)
+
+    async def test_reset_has_nothing_to_do(self, start: Start) -> None:
+        pool = await start(debug=True)
+        await pool.reset()
+        assert (await ask(pool)).allowed
+
+
+def test_the_states_have_roadrunners_numbers_and_words() -> None:
+    words = {state.value: state.text for state in State}
+    assert words == {
+        0: "inactive",
+        1: "ready",
+        2: "working",
+        3: "invalid",
+        4: "stopping",
+        5: "killing",
+        6: "destroyed",
+        7: "maxJobsReached",
+        8: "stopped",
+        9: "errored",
+    }
+
+
+async def test_a_question_with_a_body_reaches_the_worker_whole(start: Start) -> None:
+    pool = await start()
+    context = request("do=echo").context({})
+    answer = await pool.exec(Message(context, b"\x00body"))
+    assert answer.body == context

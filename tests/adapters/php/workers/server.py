@@ -1,0 +1,23 @@
+"""A server with an idle and a busy worker; prints their process ids and waits to be killed."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import uvloop
+
+from php_pool import ask, make_pool, pids, until
+
+
+async def main(relay: str) -> None:
+    pool = make_pool(workers=2, server={"relay": relay})
+    await pool.start()
+    busy = asyncio.ensure_future(ask(pool, "do=sleep&ms=600000"))
+    await until(lambda: any(state.status_text == "working" for state in pool.states()))
+    sys.stdout.write(" ".join(map(str, pids(pool))) + "\n")
+    sys.stdout.flush()
+    await busy
+
+
+uvloop.run(main(sys.argv[1]))
