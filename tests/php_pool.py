@@ -81,7 +81,7 @@ async def failure_of(pool: WorkerPool, query: str, limit: float = 0.0) -> Worker
 async def until(condition: Callable[[], object], timeout: float = 10.0) -> None:
     """Wait for a condition, with a deadline."""
     async with asyncio.timeout(timeout):
-        while not condition():  # noqa: ASYNC110: conditions outside of this process
+        while not condition():  # noqa: ASYNC110 conditions outside of this process
             await asyncio.sleep(0.005)
 
 
