@@ -1,26 +1,47 @@
-"""Real Redis servers for tests: one, with sentinels, a cluster. Nothing is kept on disk."""
+"""Real Redis servers for tests: alone, with replica and sentinels, a cluster; and what stands before them."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
+import random
+import re
 import signal
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-REDIS = shutil.which("redis-server") or "redis-server"
-SENTINEL = shutil.which("redis-sentinel") or "redis-sentinel"
-CLI = shutil.which("redis-cli") or "redis-cli"
+import hiredis
+
+from rr_py_ws.adapters.brokers.redis.shards import slot_of
+
+DEADLINE = 20.0
+"""Seconds after which a test that waits for something has failed."""
+
+
+async def until(condition: Callable[[], object], what: str = "") -> None:
+    """Wait until something is true that nobody tells us about."""
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline, f"waited in vain: {what}"
+        await asyncio.sleep(0.002)
+
+
+def wait(condition: Callable[[], object], what: str) -> None:
+    """The same, outside of any loop."""
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline, f"waited in vain: {what}"
+        time.sleep(0.005)
 
 
 def free_port() -> int:
-    """A port that nobody uses; below the range of outgoing connections, and its cluster bus port is free too."""
+    """A port that nobody uses, and neither does anybody the cluster bus port that belongs to it."""
     while True:
-        port = 10_000 + int.from_bytes(os.urandom(2), "big") % 12_000
+        port = random.randrange(10_000, 21_000)
         try:
             for used in (port, port + 10_000):
                 with socket.socket() as probe:
@@ -31,59 +52,87 @@ def free_port() -> int:
 
 
 class RedisServer:
-    """One process.
+    """One process. It keeps nothing on disk.
 
-    Attributes:
-        port: where it listens; 0 with a unix socket only.
+    Args:
+        directory: for its log and its socket.
+        arguments: more settings.
+        sentinel: lines of the configuration of a sentinel; without, it is a server.
     """
 
-    def __init__(
-        self, directory: Path, *arguments: str, port: int | None = None, program: str = REDIS
-    ) -> None:
-        self.port = free_port() if port is None else port
+    def __init__(self, directory: Path, *arguments: str, sentinel: Sequence[str] = ()) -> None:
+        self.port = free_port()
         self._directory = directory
-        self._arguments = arguments
-        self._program = program
         self._process: subprocess.Popen[bytes] | None = None
+        self._command = ["redis-server", "--save", "", "--appendonly", "no"]
+        if sentinel:
+            config = directory / f"{self.port}.conf"
+            config.write_text("\n".join(sentinel))
+            self._command = ["redis-sentinel", str(config)]
+        self._command += ["--port", str(self.port), "--bind", "127.0.0.1", *arguments]
 
     @property
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
 
-    async def start(self) -> None:
-        """Start, and wait until it answers."""
-        self._directory.mkdir(parents=True, exist_ok=True)
-        settings = () if self._program == SENTINEL else ("--save", "", "--appendonly", "no")
-        with (self._directory / f"{self.port}.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [self._program, *self._config(), "--port", str(self.port), *settings, *self._arguments],
-                cwd=self._directory,
-                stdout=log,
-                stderr=log,
-            )
-        while b"PONG" not in await self.ask("PING") and b"NOAUTH" not in await self.ask("PING"):
-            assert self._process.poll() is None, (self._directory / f"{self.port}.log").read_text()
-            await asyncio.sleep(0.01)
+    @property
+    def runs(self) -> bool:
+        return self._process is not None and self._process.poll() is None
 
-    def _config(self) -> Sequence[str]:
-        if self._program != SENTINEL:
-            return ()
-        path = self._directory / f"{self.port}.conf"  # a sentinel wants a file that it can write to
-        path.touch()
-        return (str(path),)
+    @property
+    def log(self) -> Path:
+        return self._directory / f"{self.port}.log"
 
-    async def ask(self, *command: str, cli: Sequence[str] = ()) -> bytes:
-        """Send a command by redis-cli; what it prints."""
-        process = await asyncio.create_subprocess_exec(
-            CLI,
-            *("-p", str(self.port)),
-            *cli,
-            *command,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        output, _ = await process.communicate()
-        return output.strip()
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def spawn(self) -> None:
+        """Start."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(self._command, cwd=self._directory, stdout=log, stderr=log)
+
+    def start(self) -> None:
+        """Start, and wait until it takes connections."""
+        self.spawn()
+        wait(self._answers, f"start of {self._command}")
+
+    def _answers(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, self.log.read_text()
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
+            return True
+        return False
+
+    def ask(self, *command: str | int) -> Any:
+        """Send a command over a connection of its own; return the reply, which may be an error."""
+        with self.session() as ask:
+            return ask(*command)
+
+    @contextmanager
+    def session(self) -> Iterator[Callable[..., Any]]:
+        """A connection for several commands."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=DEADLINE) as connection:
+            reader = hiredis.Reader(encoding="utf-8")
+
+            def ask(*command: str | int) -> Any:
+                connection.sendall(hiredis.pack_command(command))  # type: ignore[arg-type]
+                while (reply := reader.gets()) is False:
+                    data = connection.recv(65536)
+                    assert data, f"{command}: closed"
+                    reader.feed(data)
+                return reply
+
+            yield ask
+
+    def clients(self, kind: str) -> int:
+        """How many connections there are of a type: normal (without the one that asks), pubsub."""
+        return str(self.ask("CLIENT", "LIST", "TYPE", kind)).count("name=rr-py-ws")
+
+    def channels(self) -> list[str]:
+        """What anybody is subscribed to."""
+        return sorted(self.ask("PUBSUB", "CHANNELS"))
 
     def kill(self) -> None:
         """Kill -9."""
@@ -103,18 +152,200 @@ class RedisServer:
 
     def close(self) -> None:
         if self._process is not None and self._process.poll() is None:
-            self._process.kill()
-            self._process.wait()
+            self.kill()
 
 
-@asynccontextmanager
-async def redis_server(
-    directory: Path, *arguments: str, port: int | None = None
-) -> AsyncIterator[RedisServer]:
+@contextmanager
+def redis_server(directory: Path, *arguments: str) -> Iterator[RedisServer]:
     """A server that runs."""
-    server = RedisServer(directory, *arguments, port=port)
+    server = RedisServer(directory, *arguments)
     try:
-        await server.start()
+        server.start()
         yield server
     finally:
         server.close()
+
+
+_ARGUMENT = re.compile(r'"((?:[^"\\]|\\.)*)"')
+
+
+class Monitor:
+    """What clients ask a server, from now on."""
+
+    def __init__(self, server: RedisServer) -> None:
+        self._server = server
+        self._socket = socket.create_connection(("127.0.0.1", server.port), timeout=DEADLINE)
+        self._socket.sendall(b"MONITOR\r\n")
+        self._buffer = b""
+        while b"+OK\r\n" not in self._buffer:
+            self._buffer += self._socket.recv(65536)
+        self._buffer = b""
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def commands(self, *names: str) -> list[list[str]]:
+        """All commands so far; with names, only these."""
+        mark = f"mark {random.random()}"
+        self._server.ask("ECHO", mark)
+        while mark.encode() not in self._buffer:
+            data = self._socket.recv(1 << 20)
+            assert data
+            self._buffer += data
+        lines = self._buffer.decode().splitlines()
+        asked = [found for line in lines if (found := _ARGUMENT.findall(line)) and found[0] != "ECHO"]
+        return [command for command in asked if not names or command[0] in names]
+
+
+class Sentinels:
+    """A master called `main`, a replica, and sentinels that fail over within two seconds."""
+
+    def __init__(self, stack: ExitStack, directory: Path, *arguments: str, password: str = "") -> None:
+        self.servers = [
+            RedisServer(directory, "--repl-diskless-sync-delay", "0", *arguments) for _ in range(2)
+        ]
+        for server in self.servers:
+            stack.callback(server.close)
+            server.start()
+        self.servers[1].ask("REPLICAOF", "127.0.0.1", self.servers[0].port)
+        wait(lambda: "slave0:ip=127.0.0.1" in self.servers[0].ask("INFO", "replication"), "the replica")
+        self.sentinels = [
+            RedisServer(
+                directory,
+                sentinel=(
+                    f"sentinel monitor main 127.0.0.1 {self.servers[0].port} 2",
+                    "sentinel down-after-milliseconds main 500",
+                    "sentinel failover-timeout main 2000",
+                ),
+            )
+            for _ in range(3)
+        ]
+        for sentinel in self.sentinels:
+            stack.callback(sentinel.close)
+            sentinel.start()
+        wait(lambda: all(map(self._sees_all, self.sentinels)), "sentinels that see each other")
+
+    def _sees_all(self, sentinel: RedisServer) -> bool:
+        fields = sentinel.ask("SENTINEL", "MASTER", "main")
+        known = dict(zip(fields[::2], fields[1::2], strict=True))
+        return (known["num-slaves"], known["num-other-sentinels"]) == ("1", "2")
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        return tuple(sentinel.address for sentinel in self.sentinels)
+
+    @property
+    def master(self) -> RedisServer:
+        """The one that the sentinels name."""
+        port = int(self.sentinels[0].ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "main")[1])
+        return next(server for server in self.servers if server.port == port)
+
+
+class Cluster:
+    """Three masters, three replicas; a node is taken for dead after a second."""
+
+    def __init__(self, stack: ExitStack, directory: Path) -> None:
+        self.nodes: list[RedisServer] = []
+        for number in range(6):
+            place = directory / str(number)
+            place.mkdir()
+            node = RedisServer(
+                place,
+                *("--cluster-enabled", "yes", "--cluster-node-timeout", "1000"),
+                *("--cluster-allow-replica-migration", "no", "--repl-diskless-sync-delay", "0"),
+            )
+            self.nodes.append(node)
+            stack.callback(node.close)
+            node.start()
+        made = subprocess.run(
+            ["redis-cli", "--cluster", "create", *self.addresses, "--cluster-replicas", "1", "--cluster-yes"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert made.returncode == 0, made.stdout
+        wait(lambda: all(self._is_whole(node) for node in self.nodes), "a cluster that is whole")
+
+    def _is_whole(self, node: RedisServer) -> bool:
+        info = node.ask("CLUSTER", "INFO")
+        lines = node.ask("CLUSTER", "NODES").splitlines()
+        replicas = sum("slave" in line.split()[2] for line in lines)
+        return "cluster_state:ok" in info and (len(lines), replicas) == (6, 3)
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        return tuple(node.address for node in self.nodes)
+
+    @property
+    def alive(self) -> list[RedisServer]:
+        return [node for node in self.nodes if node.runs]
+
+    def owner(self, channel: str) -> RedisServer:
+        """The master of a channel's slot."""
+        slot = slot_of(channel.encode())
+        for first, last, (_, port, *_), *_ in self.alive[0].ask("CLUSTER", "SLOTS"):
+            if first <= slot <= last:
+                return next(node for node in self.nodes if node.port == port)
+        raise AssertionError(f"nobody has slot {slot}")
+
+
+class Proxy:
+    """Stands between a broker and its server, and can fail as networks do.
+
+    Attributes:
+        address: where to connect.
+        connections: how many were made so far.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._open = asyncio.Event()
+        self._open.set()
+        self.connections = 0
+
+    async def __aenter__(self) -> Proxy:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.address = f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._server is not None
+        self._server.close()
+        self._open.set()
+        self.cut()
+
+    def divide(self) -> None:
+        """Pass nothing on, as a network does in which a cable is pulled; nobody gets a reset."""
+        self._open.clear()
+
+    def heal(self) -> None:
+        """Go on; what was sent meanwhile is passed on."""
+        self._open.set()
+
+    def cut(self) -> None:
+        """Reset all connections."""
+        for writer in self._writers:
+            writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self._writers.add(writer)
+        try:
+            await self._open.wait()
+            to = await asyncio.open_connection("127.0.0.1", self._port)
+            self._writers.add(to[1])
+            with suppress(ConnectionError):
+                await asyncio.gather(self._pass(reader, to[1]), self._pass(to[0], writer))
+        except OSError:
+            writer.transport.abort()
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65536):
+                await self._open.wait()
+                writer.write(data)
+                await writer.drain()
+        finally:
+            writer.close()

@@ -7,107 +7,60 @@ now or later, and messages may come now or later, so nothing here counts on eith
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
-from redis_servers import redis_server
 
+from broker_node import Node, done, started
+from redis_servers import Cluster, RedisServer
 from rr_py_ws.adapters.brokers.memory import MemoryBroker
 from rr_py_ws.adapters.brokers.redis import RedisBroker
 from rr_py_ws.config import RedisOptions
 from rr_py_ws.domain.ports import Broker
 from rr_py_ws.errors import BrokerError
 
-
-@asynccontextmanager
-async def memory() -> AsyncIterator[Broker]:
-    yield MemoryBroker()
+Fixture = Callable[[str], object]
 
 
-@asynccontextmanager
-async def redis() -> AsyncIterator[Broker]:
-    with TemporaryDirectory() as directory:
-        async with redis_server(Path(directory)) as server:
-            yield RedisBroker("default", RedisOptions(addrs=(server.address,)))
+def memory(fixture: Fixture) -> Broker:
+    return MemoryBroker()
 
 
-BROKERS: dict[str, Callable[[], AbstractAsyncContextManager[Broker]]] = {
-    "memory": memory,
-    "redis": redis,
-}
-"""Name -> a broker that is not started, and around it whatever it needs to run."""
+def redis(fixture: Fixture) -> Broker:
+    server = fixture("redis")
+    assert isinstance(server, RedisServer)
+    return RedisBroker("default", RedisOptions(addrs=(server.address,), prefix="a prefix:"))
 
 
-@pytest.fixture(params=BROKERS)
-async def broker(request: pytest.FixtureRequest) -> AsyncIterator[Broker]:
+def redis_by_unix_socket(fixture: Fixture) -> Broker:
+    path = fixture("redis_socket")
+    assert isinstance(path, Path)
+    return RedisBroker("default", RedisOptions(addrs=(str(path),)))
+
+
+def redis_cluster(fixture: Fixture) -> Broker:
+    cluster = fixture("cluster")
+    assert isinstance(cluster, Cluster)
+    return RedisBroker("default", RedisOptions(addrs=cluster.addresses))
+
+
+BROKERS = [memory, redis, redis_by_unix_socket, redis_cluster]
+"""Each makes a broker that is not started; it may ask for a fixture."""
+
+
+@pytest.fixture(params=BROKERS, ids=lambda make: make.__name__)
+def broker(request: pytest.FixtureRequest) -> Broker:
     """A broker before `start`."""
-    async with BROKERS[request.param]() as made:
-        yield made
-
-
-class Node:
-    """A started broker and what came out of it, as far as anybody here wants it.
-
-    A broker may bring messages of topics that nobody asked for; the hub drops them, and so does this.
-    """
-
-    def __init__(self, broker: Broker) -> None:
-        self.broker = broker
-        self.topics: set[str] = set()
-        self.received: list[tuple[str, bytes]] = []
-        self._came = asyncio.Event()
-
-    def on_message(self, topic: str, payload: bytes) -> None:
-        assert isinstance(topic, str)
-        assert isinstance(payload, bytes)
-        if topic in self.topics:
-            self.received.append((topic, payload))
-            self._came.set()
-
-    def on_gap(self, topics: Sequence[str]) -> None:
-        raise AssertionError(f"nothing is missed here, but it says {topics}")
-
-    async def subscribe(self, *topics: str) -> None:
-        self.topics.update(topics)
-        await done(self.broker.subscribe(topics))
-
-    def unsubscribe(self, *topics: str) -> None:
-        self.topics.difference_update(topics)
-        self.broker.unsubscribe(topics)
-
-    async def publish(self, topic: str, payload: bytes) -> None:
-        await done(self.broker.publish(topic, payload))
-
-    async def wait_received(self, count: int) -> list[tuple[str, bytes]]:
-        while len(self.received) < count:
-            self._came.clear()
-            await self._came.wait()
-        return self.received
-
-    async def settle(self) -> list[tuple[str, bytes]]:
-        """Wait until everything published so far is here, by sending one more message after it."""
-        await self.subscribe("the end")
-        await self.publish("the end", b"")
-        while ("the end", b"") not in self.received:
-            await self.wait_received(len(self.received) + 1)
-        self.received.remove(("the end", b""))
-        return self.received
-
-
-async def done(answer: Awaitable[None] | None) -> None:
-    if answer is not None:
-        await answer
+    make: Callable[[Fixture], Broker] = request.param
+    return make(request.getfixturevalue)
 
 
 @pytest.fixture
 async def node(broker: Broker) -> AsyncIterator[Node]:
-    started = Node(broker)
-    await broker.start(started.on_message, started.on_gap)
-    yield started
-    await broker.close()
+    async with started(broker) as running:
+        yield running
+        assert running.missed == []
 
 
 async def test_a_broker_is_ready_from_its_start_to_its_end(broker: Broker) -> None:

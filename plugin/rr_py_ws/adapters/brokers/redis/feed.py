@@ -107,14 +107,15 @@ class Feed:
                 self._enqueue(channel)
         join.wait_for(channel)
 
-    def unsubscribe(self, name: bytes) -> None:
-        """A channel is not wanted any more; it stays for a moment."""
-        if name in self._channels:
-            deadline = self._loop.time() + self._linger
-            self._idle[name] = deadline
-            self._leaving.append((deadline, name))
-            if self._sweeper is None:
-                self._sweeper = self._loop.call_at(deadline, self._sweep)
+    def unsubscribe(self, names: Sequence[bytes]) -> None:
+        """These channels are not wanted any more; they stay for a moment."""
+        deadline = self._loop.time() + self._linger
+        for name in names:
+            if name in self._channels:
+                self._idle[name] = deadline
+                self._leaving.append((deadline, name))
+        if self._leaving and self._sweeper is None:
+            self._sweeper = self._loop.call_at(deadline, self._sweep)
 
     def adopt(self, channel: Channel) -> None:
         """Go on with a channel that was another server's; messages may have been missed in between."""

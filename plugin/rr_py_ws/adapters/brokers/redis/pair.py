@@ -118,8 +118,7 @@ class Pair:
 
     def unsubscribe(self, names: Sequence[bytes]) -> None:
         """These channels are not wanted any more."""
-        for name in names:
-            self.feed.unsubscribe(name)
+        self.feed.unsubscribe(names)
 
     async def close(self) -> None:
         """Close the connections; joins that wait fail."""

@@ -94,7 +94,7 @@ class Shards:
         for name in names:
             owner = self._owners[slot_of(name)]
             if self._homeless.pop(name, None) is None and owner is not None:
-                self._pairs[owner].feed.unsubscribe(name)
+                self._pairs[owner].feed.unsubscribe([name])
 
     async def close(self) -> None:
         """Close all connections; joins that wait fail."""

@@ -14,6 +14,8 @@ from rr_py_ws.adapters.brokers.redis.link import Link
 from rr_py_ws.adapters.brokers.redis.routes import Route
 from rr_py_ws.errors import BrokerError
 
+_MOST_PROBLEMS = 10
+
 log = logs.get_logger("broadcast")
 
 
@@ -105,7 +107,7 @@ class Uplink:
         self._link: Link | None = None
         self._endpoint: Endpoint | None = None
         self._required: Endpoint | None = None
-        self._problem = ""
+        self._problems: set[str] = set()
         self.attempted: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._task = asyncio.create_task(self._run())
 
@@ -157,7 +159,7 @@ class Uplink:
             raise
         self._link, self._endpoint = link, endpoint
         log.info("redis connected", **self._fields, address=str(endpoint))
-        self._problem = ""
+        self._problems.clear()
         self._attempted("")
         return endpoint, link
 
@@ -184,10 +186,10 @@ class Uplink:
         self._user.unavailable(reason)
 
     def _failed(self, problem: str) -> None:
-        """Log a problem once, not each time that it is met."""
-        if problem != self._problem:
+        """Log a problem once in an outage, not each time that it is met."""
+        if problem not in self._problems and len(self._problems) < _MOST_PROBLEMS:
             log.warning("redis not available, trying again", **self._fields, reason=problem)
-            self._problem = problem
+            self._problems.add(problem)
         self._user.unavailable(problem)
         self._attempted(problem)
 
