@@ -179,7 +179,9 @@ class WorkerPool:
                 raise answer
             if answer is not None:
                 return answer
-        raise WorkerError(f"{MAX_TRIES} workers ended, or asked to be restarted, instead of answering")
+        given_up = WorkerError(f"{MAX_TRIES} workers ended, or asked to be restarted, instead of answering")
+        self.stats.count_failure(given_up)
+        raise given_up
 
     async def _count(self, asking: Coroutine[Any, Any, _T]) -> _T:
         """Count a question and what came of it, also when nobody waits for the answer any more."""

@@ -21,6 +21,7 @@ _KINDS: dict[type[WorkerError], str] = {
     WorkerDied: "died",
     WorkerStartError: "start",
     NoFreeWorkers: "no_free_worker",
+    WorkerError: "given_up",
 }
 
 
@@ -41,10 +42,8 @@ class PoolStats:
     restarts: int = 0
 
     def count_failure(self, error: WorkerError) -> None:
-        """Count a failure by its kind; an error that is of none is made of others, which are counted."""
-        kind = _KINDS.get(type(error))
-        if kind is not None:
-            self.failures[kind] += 1
+        """Count a failure by its kind."""
+        self.failures[_KINDS[type(error)]] += 1
 
     def figures(self) -> Iterator[Figure]:
         """See `figures.Source`."""
