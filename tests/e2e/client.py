@@ -215,9 +215,10 @@ class Raw:
         return self._take(length)
 
     def read_rest(self) -> bytes:
-        """Read until the server closes, properly: a reset is an error."""
+        """Read until the server closes, properly: a reset is an error. Then close too."""
         while data := self.socket.recv(1 << 20):
             self._buffer += data
+        self.socket.close()
         return self._take(len(self._buffer))
 
     def reset(self) -> None:

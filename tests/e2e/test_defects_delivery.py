@@ -239,7 +239,7 @@ def test_d33_a_stuck_client_does_not_keep_the_server_from_stopping(
     servers: Servers, raw: OpenRaw, connect: Connect
 ) -> None:
     """The healthy ones are told why; the stuck one is cut within the grace period."""
-    server = servers.start("ok.php", endure={"grace_period": "4s"})
+    server = servers.start("ok.php", endure={"grace_period": "6s"})
     stuck = stuck_browser(server, raw, "flood")
     healthy = [connect(server) for _ in range(3)]
     for client in healthy:

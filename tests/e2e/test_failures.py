@@ -17,7 +17,7 @@ from e2e.server import Server, Servers
 
 @pytest.fixture(scope="module")
 def server(servers: Servers) -> Server:
-    return servers.start("obedient.php", websockets={"authorize_timeout": "500ms"})
+    return servers.start("obedient.php", websockets={"authorize_timeout": "2s"})
 
 
 def pid_of_sleeper(server: Server, since: int) -> int:
@@ -116,7 +116,7 @@ def test_a_deployment_that_breaks_php_and_repairs_it_takes_the_server_with_it_at
             "command": f"php {script}",
             "env": {"SCRIPT": str(Path(__file__).parent / "workers" / "ok.php")},
         },
-        websockets={"authorize": "php", "authorize_timeout": "300ms"},
+        websockets={"authorize": "php", "authorize_timeout": "1s"},
     )
     server.tolerated += ["cannot replace a worker"]
     browser = connect(server)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import socket
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,41 +17,17 @@ from e2e.server import Server, Servers, configuration, start_failure
     ("text", "told"),
     [
         ("websockets: {broker: [}", ".rr.yaml"),
-        ("just text", ".rr.yaml"),
         ("", "websockets: missing"),
-        ("rpc: [1]", "rpc: found"),
-        ("websockets: {broker: default, path: /ws}", "broadcast"),
-        (
-            "websockets: {}\nbroadcast: {default: {driver: memory}}\nhttp: {address: ':1'}",
-            "websockets.broker",
-        ),
         ("http: {address: nonsense}", 'http.address: found "nonsense"'),
-        ("version: '2.7'\nrpc: {listen: 'http://127.0.0.1:6001'}", "rpc.listen: found"),
+        (
+            "websockets: {broker: default, pnig: 1, ping: {interval: soon}}",
+            'websockets.ping.interval: found "soon"',
+        ),
+        ("websockets: {broker: default, limits: {mesage: 1}}", "websockets.limits.mesage: unknown key"),
     ],
 )
 def test_a_configuration_that_cannot_be_used_is_one_line(text: str, told: str, tmp_path: Path) -> None:
-    error = start_failure(tmp_path, text)
-    assert told in error
-
-
-@pytest.mark.parametrize(
-    ("sections", "told"),
-    [
-        (
-            {"websockets": {"limits": {"max_mesage_size": 1}}},
-            "websockets.limits.max_mesage_size: unknown key",
-        ),
-        ({"websockets": {"ping": {"interval": "soon"}}}, 'websockets.ping.interval: found "soon"'),
-        ({"websockets": {"authorize": "php"}}, "server.command: missing"),
-        ({"server": {"relay": "carrier pigeon"}}, "server.relay: found"),
-        (
-            {"http": {"ssl": {"cert": "missing.pem", "key": "missing.pem"}}},
-            'http.ssl.cert: found "missing.pem"',
-        ),
-    ],
-)
-def test_a_wrong_value_is_named_with_its_key(sections: dict[str, Any], told: str, tmp_path: Path) -> None:
-    assert start_failure(tmp_path, configuration(**sections)).startswith(told)
+    assert told in start_failure(tmp_path, text)
 
 
 @pytest.mark.parametrize(
