@@ -239,7 +239,7 @@ class Gate:
 
     def _answer(self, answer: Verdict | Exception | None) -> Verdict | Awaitable[Verdict]:
         if isinstance(answer, Exception):
-            raise answer
+            raise type(answer)(*answer.args)  # a fresh one: no cycle with this frame
         if answer is not None:
             return answer
         self.waiting.append(asyncio.get_running_loop().create_future())

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import ssl
+from collections import Counter
 from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any, Protocol
 
+from websockets.protocol import Protocol as Core
+
 from rr_py_ws.adapters.ws import WebSocketServer
+from rr_py_ws.adapters.ws.connection import Connection
+from rr_py_ws.adapters.ws.handshake import Handshake
 from rr_py_ws.broadcaster import Broadcaster
 from rr_py_ws.domain.hub import Hub
 from rr_py_ws.domain.ports import Authorizer
+from rr_py_ws.domain.session import Session
 from ws_peer import Client, request
 
 
@@ -25,6 +32,16 @@ def _is_socket(descriptor: Path) -> bool:
         return os.readlink(descriptor).startswith("socket:")
     except FileNotFoundError:  # the one that the directory was read with
         return False
+
+
+_KINDS = (Connection, Handshake, Session, Core)
+NOTHING = {kind.__name__: 0 for kind in _KINDS}
+
+
+def living() -> dict[str, int]:
+    """How many objects there are of the kinds that each client has."""
+    counts = Counter(type(item) for item in gc.get_objects())
+    return {kind.__name__: counts[kind] for kind in _KINDS}
 
 
 class Site:
@@ -47,6 +64,10 @@ class Site:
     @property
     def url(self) -> str:
         return f"ws://127.0.0.1:{self.address[1]}/ws"
+
+    def connections(self) -> list[Connection]:
+        """The server's side of the open WebSockets, for what no client can bring about."""
+        return [client for client in self.server._clients._open if isinstance(client, Connection)]
 
     def sockets(self) -> int:
         """Connections whose server side is there: sockets that are neither the clients' nor older."""

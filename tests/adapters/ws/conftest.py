@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import uvloop
 
+from rr_py_ws import logs
 from rr_py_ws.adapters.brokers.memory import MemoryBroker
-from rr_py_ws.adapters.ws import Settings, WebSocketServer
+from rr_py_ws.adapters.ws import Settings, WebSocketServer, connection, fail_closed
 from rr_py_ws.broadcaster import Broadcaster
 from rr_py_ws.domain.allow_all import AllowAll
 from rr_py_ws.domain.ports import Authorizer
@@ -62,6 +63,14 @@ async def start() -> AsyncIterator[Start]:
 async def site(start: Start) -> Site:
     """A server that lets everybody in."""
     return await start()
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
+    """What was logged so far; every line, whatever earlier tests had to say."""
+    for module in (connection, fail_closed):
+        monkeypatch.setattr(module, "log", logs.get_logger("websockets"))
+    return lambda: capsys.readouterr().err
 
 
 @pytest.fixture

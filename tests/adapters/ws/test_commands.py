@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
@@ -119,7 +120,7 @@ async def test_d23_an_empty_join_is_refused_when_php_refuses(start: Start) -> No
 
 
 async def test_an_authorizer_that_raises_refuses_the_join_and_the_connection_goes_on(
-    start: Start, capsys: pytest.CaptureFixture[str]
+    start: Start, log: Callable[[], str]
 ) -> None:
     gate = Gate(join=RuntimeError("a bug"))
     site = await start(gate)
@@ -132,8 +133,8 @@ async def test_an_authorizer_that_raises_refuses_the_join_and_the_connection_goe
     gate.waiting[0].set_exception(RuntimeError("a later bug"))
     assert await client.frame() == (TEXT, b'{"topic":"#join","payload":["b"]}')
     assert await client.silent()
-    log = capsys.readouterr().err
-    assert "RuntimeError: a bug" in log and "RuntimeError: a later bug" in log
+    lines = log()
+    assert "RuntimeError: a bug" in lines and "RuntimeError: a later bug" in lines
 
 
 # Pushes

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import tracemalloc
-from collections import Counter
 from collections.abc import Awaitable, Callable
 
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
-from websockets.protocol import Protocol as Core
 
-from rr_py_ws.adapters.ws.connection import Connection
-from rr_py_ws.adapters.ws.handshake import Handshake
-from rr_py_ws.domain.session import Session
 from rr_py_ws.wire.access import Verdict
 from ws_peer import CLOSE, PING, PONG, TEXT, Client, Gate, close, command, frame, request, until
-from ws_site import Site, Start
+from ws_site import NOTHING, Site, Start, living
 
 
 async def joined(site: Site) -> Client:
@@ -91,31 +85,18 @@ ENDINGS = [
 ]
 
 
-def living(*kinds: type) -> dict[str, int]:
-    """How many objects of these types there are."""
-    counts = Counter(type(item) for item in gc.get_objects())
-    return {kind.__name__: counts[kind] for kind in kinds}
-
-
-NOTHING = {"Connection": 0, "Handshake": 0, "Session": 0, "Protocol": 0}
-
-
-def left_behind() -> dict[str, int]:
-    return living(Connection, Handshake, Session, Core)
-
-
 @pytest.mark.parametrize("end", ENDINGS, ids=lambda end: end.__name__.strip("_"))
 async def test_d2_an_ended_connection_leaves_nothing_behind(
     site: Site, no_collector: None, end: Callable[[Client], Awaitable[None]]
 ) -> None:
     """Also its memory is free at once, not when a garbage collection comes by: that may take hours."""
     witness = await joined(site)
-    living_before = left_behind()
+    before = living()
     await end(await joined(site))
     await until(lambda: site.server.connections == 1)
     assert (site.hub.subscribers("a"), site.hub.subscribers("b"), "c" in site.hub) == (1, 1, False)
     await until(lambda: site.sockets() == 1)
-    await until(lambda: left_behind() == living_before)
+    await until(lambda: living() == before)
     site.publish("a", "x")
     assert await witness.json() == {"topic": "a", "payload": "x"}
 
@@ -132,7 +113,7 @@ async def test_d2_a_connection_that_ends_while_php_is_asked_leaves_nothing_behin
         await end(client)
         await until(gate.waiting.pop().cancelled)
     await until(lambda: site.server.connections == 0 == site.sockets())
-    await until(lambda: left_behind() == NOTHING)
+    await until(lambda: living() == NOTHING)
 
 
 async def test_d2_a_connection_that_was_too_slow_leaves_nothing_behind(
@@ -147,7 +128,7 @@ async def test_d2_a_connection_that_was_too_slow_leaves_nothing_behind(
         await asyncio.sleep(0)
     client.reset()
     await until(lambda: site.server.connections == 0 == site.sockets())
-    await until(lambda: left_behind() == NOTHING)
+    await until(lambda: living() == NOTHING)
 
 
 async def test_a_handshake_that_comes_to_nothing_leaves_nothing_behind(
@@ -170,7 +151,7 @@ async def test_a_handshake_that_comes_to_nothing_leaves_nothing_behind(
     await until(gate.waiting[0].cancelled)
     gate.waiting.clear()
     await until(lambda: site.sockets() == 0)
-    await until(lambda: left_behind() == NOTHING)
+    await until(lambda: living() == NOTHING)
 
 
 async def test_d29_d32_many_publishes_leave_no_growth(site: Site) -> None:
@@ -206,7 +187,7 @@ async def test_a_churn_of_connections_leaves_no_growth(site: Site, no_collector:
         for client in clients:
             client.close()
         await until(lambda: site.server.connections == 0)
-    await until(lambda: left_behind() == NOTHING)
+    await until(lambda: living() == NOTHING)
 
 
 # Peers that do not end

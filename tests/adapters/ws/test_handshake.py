@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from email import message_from_bytes
 from email.message import Message
 
@@ -273,7 +274,7 @@ async def test_the_answer_to_head_has_the_length_and_not_the_body(start: Start) 
 
 @pytest.mark.parametrize("later", [False, True])
 async def test_an_authorizer_that_raises_refuses_with_400(
-    start: Start, later: bool, capsys: pytest.CaptureFixture[str]
+    start: Start, later: bool, log: Callable[[], str]
 ) -> None:
     gate = Gate(connect=None if later else RuntimeError("a bug"))
     site = await start(gate)
@@ -284,7 +285,7 @@ async def test_an_authorizer_that_raises_refuses_with_400(
         gate.waiting[0].set_exception(RuntimeError("a bug"))
     status, _, body = parse(await client.rest())
     assert (status, body) == (400, b"")
-    assert "RuntimeError: a bug" in capsys.readouterr().err
+    assert "RuntimeError: a bug" in log()
 
 
 async def test_a_client_that_goes_away_while_php_is_asked_ends_the_question(start: Start) -> None:
@@ -296,6 +297,19 @@ async def test_a_client_that_goes_away_while_php_is_asked_ends_the_question(star
         await gate.asked(1)
         getattr(client, leave)()
         await until(gate.waiting.pop().cancelled)
+
+
+async def test_a_client_that_has_just_gone_away_is_refused_without_a_fuss(start: Start) -> None:
+    """The refusal is written to a socket that is closed on the other side, which answers with a reset."""
+    gate = Gate(connect=None)
+    site = await start(gate)
+    for leave in ("close", "reset"):
+        client = await site.connect()
+        await client.send(request())
+        await gate.asked(1)
+        getattr(client, leave)()
+        gate.waiting.pop().set_result(Verdict(403))
+        await until(lambda: site.sockets() == 0)
 
 
 # Requests that are none

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import gc
+from collections.abc import Callable
 
 import pytest
 
-from rr_py_ws.adapters.ws.connection import Connection
 from ws_peer import CLOSE, PING, PONG, TEXT, Client, close, command, frame, until
 from ws_site import Site, Start
 
@@ -196,7 +195,7 @@ async def test_a_client_that_recovers_in_the_turn_of_its_overflow_is_closed_all_
     """
     site = await start(send_queue=100)
     client = await joined(site)
-    (connection,) = (item for item in gc.get_objects() if isinstance(item, Connection))
+    (connection,) = site.connections()
     connection.pause_writing()
     for number in range(3):
         site.publish("t", numbered(number))
@@ -207,19 +206,20 @@ async def test_a_client_that_recovers_in_the_turn_of_its_overflow_is_closed_all_
 
 
 async def test_a_connection_whose_write_raises_is_cut_and_the_others_are_served(
-    start: Start, capsys: pytest.CaptureFixture[str]
+    start: Start, log: Callable[[], str]
 ) -> None:
     site = await start()
-    before, broken, after = [await joined(site) for _ in range(3)]
-    connection = [item for item in gc.get_objects() if isinstance(item, Connection)][1]
+    broken = await joined(site)
+    (connection,) = site.connections()
+    others = [await joined(site) for _ in range(3)]
 
     def fail(frames: bytes) -> None:
         raise RuntimeError("no such socket")
 
     connection.send = connection.write = fail
     site.publish("t", "x")
-    for client in (before, after):
+    for client in others:
         assert await client.json() == {"topic": "t", "payload": "x"}
     assert await broken.rest() == b""
-    assert "no such socket" in capsys.readouterr().err
-    assert site.hub.subscribers("t") == 2
+    assert "no such socket" in log()
+    assert site.hub.subscribers("t") == 3

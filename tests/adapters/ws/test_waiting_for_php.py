@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
-from rr_py_ws.wire.access import ALLOWED, Verdict
+from rr_py_ws.wire.access import ALLOWED, AccessRequest, Verdict
 from ws_peer import CLOSE, PING, PONG, TEXT, Client, Gate, close, command, frame, request, until
 from ws_site import Site, Start
 
@@ -88,7 +89,7 @@ async def test_too_many_waiting_commands_stop_the_reading_until_they_are_fewer(
     site = await start(gate, max_commands_waiting=4)
     joins = [command("join", [f"{number:03}" + "x" * 60_000]) for number in range(50)]
     client = await site.connect(small_buffers=True)
-    await client.send(request() + (joins[0] * 6 if early else b""))
+    await client.send(request() + (command("join", ["early"]) * 6 if early else b""))
     await client.head()
     if early:
         await gate.asked(1)
@@ -120,6 +121,22 @@ async def test_a_client_that_closes_ends_its_question(site: Site, gate: Gate) ->
     await client.send(frame(CLOSE, close(1000)))
     assert await client.rest() == frame(CLOSE, close(1000), mask=False)
     assert gate.waiting[0].cancelled()
+
+
+async def test_a_question_of_a_connection_that_fails_in_the_same_packet_is_no_warning(start: Start) -> None:
+    """The join is begun and withdrawn in one turn: what was to be awaited is awaited."""
+
+    class Asynchronous(Gate):
+        async def join(self, request: AccessRequest, topics: Sequence[str]) -> Verdict:  # type: ignore[override]
+            self.topics.append(topics)
+            return await asyncio.get_running_loop().create_future()
+
+    gate = Asynchronous()
+    site = await start(gate)
+    client = await site.open()
+    await client.send(command("join", ["a"]) + frame(TEXT, b"\xff"))
+    assert (await client.rest()).startswith(b"\x88")
+    assert gate.topics == [["a"]]
 
 
 async def test_an_answer_in_the_turn_in_which_the_client_goes_away_joins_nothing(

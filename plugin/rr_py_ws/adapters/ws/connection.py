@@ -10,6 +10,7 @@ transport holds nothing meanwhile: as soon as it does, `pause_writing` redirects
 from __future__ import annotations
 
 import asyncio
+import codecs
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Sequence
@@ -27,6 +28,8 @@ from rr_py_ws.wire.push import Encoding, server_frame
 from rr_py_ws.wire.push import Opcode as PushOpcode
 
 _PING = server_frame(PushOpcode.PING, b"")
+
+_utf8_decoder = codecs.getincrementaldecoder("utf-8")
 
 _silent = logging.Logger("rr_py_ws.websockets", logging.CRITICAL)
 """The core logs each connection's end at info; our own log lines say it better."""
@@ -73,7 +76,7 @@ class Connection(asyncio.Protocol):
             self, request, clients.authorizer, clients.subscriptions, clients.stats.commands
         )
         self._open = True
-        self._assembly: tuple[Opcode, bytearray] | None = None
+        self._assembly: tuple[bytearray, codecs.IncrementalDecoder | None] | None = None
         self._outbox: Outbox | None = None
         self._reading_paused = False
         self._task: asyncio.Task[None] | None = None
@@ -92,9 +95,12 @@ class Connection(asyncio.Protocol):
         self._clients.stats.received += len(data)
         core = self._core
         core.receive_data(data)
-        for frame in core.events_received():
-            if core.state is State.OPEN:
-                self._receive_frame(cast(Frame, frame))
+        try:
+            for frame in core.events_received():  # what came before a close or an error in these bytes
+                if self._open:
+                    self._receive_frame(cast(Frame, frame))
+        except UnicodeDecodeError:
+            core.fail(CloseCode.INVALID_DATA, "text is not UTF-8")
         self._send_core()
         if self._session.backlog >= self._clients.settings.max_commands_waiting and not self._reading_paused:
             self._reading_paused = True
@@ -122,31 +128,33 @@ class Connection(asyncio.Protocol):
         del self._session
 
     def _receive_frame(self, frame: Frame) -> None:
-        """Assemble messages; control frames are done with when the core has seen them."""
+        """Handle messages; control frames are done with when the core has seen them.
+
+        Raises:
+            UnicodeDecodeError: it is bad text, and nothing after it may be looked at (RFC 6455 section 8.1).
+        """
         if frame.opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
             return
-        if frame.opcode is Opcode.CONT:
-            assert self._assembly is not None  # the core refuses a continuation of nothing
-            opcode, message = self._assembly
-            message += frame.data
-        elif not frame.fin:
-            self._assembly = (frame.opcode, bytearray(frame.data))
+        data = cast(bytearray, frame.data)
+        if frame.opcode is Opcode.CONT or not frame.fin:
+            self._receive_fragment(frame.opcode, data, frame.fin)
             return
-        else:
-            opcode, message = frame.opcode, cast(bytearray, frame.data)
-        if frame.fin:
-            self._assembly = None
-            self._receive_message(opcode, bytes(message))
+        if frame.opcode is Opcode.TEXT:
+            data.decode()
+        self._session.receive_message(bytes(data))
 
-    def _receive_message(self, opcode: Opcode, message: bytes) -> None:
-        self._clients.stats.messages += 1
-        if opcode is Opcode.TEXT:
-            try:
-                message.decode()
-            except UnicodeDecodeError:
-                self._core.fail(CloseCode.INVALID_DATA, "text is not UTF-8")
-                return
-        self._session.receive_message(message)
+    def _receive_fragment(self, opcode: Opcode, fragment: bytearray, fin: bool) -> None:
+        """Assemble a message; text is checked as it comes, not when it is complete."""
+        if opcode is not Opcode.CONT:
+            self._assembly = bytearray(), _utf8_decoder() if opcode is Opcode.TEXT else None
+        assert self._assembly is not None  # the core refuses a continuation of nothing
+        message, decoder = self._assembly
+        if decoder is not None:
+            decoder.decode(fragment, fin)
+        message += fragment
+        if fin:
+            self._assembly = None
+            self._session.receive_message(bytes(message))
 
     # What leaves
 
@@ -183,9 +191,10 @@ class Connection(asyncio.Protocol):
         """Leave all topics and take no more writes: nothing may follow a close frame."""
         self._open = False
         self.write, self.send = _discard, len
+        self._assembly = None
         self._session.close()
         if self._task is not None:
-            self._task.cancel()
+            cancel_soon(self._task)
             self._task = None  # it keeps the traceback of its end, which leads back here
         self._resume_reading()
 
@@ -291,16 +300,24 @@ class Connection(asyncio.Protocol):
         log.warning("command ignored", reason=reason)
 
 
+def cancel_soon(task: asyncio.Task[None]) -> None:
+    """Cancel a task that may not have begun yet: then it begins first, so that what it awaits is awaited."""
+    asyncio.get_running_loop().call_soon(task.cancel)
+
+
 def end_writing(transport: asyncio.Transport) -> None:
     """Send FIN after what was written, and go on reading until the peer's FIN (RFC 6455 section 7.1.1).
 
     Closing at once would answer what the peer still sends with a reset, and a reset makes the peer drop what
     we have written. TLS has no half-closed state; its own closing handshake comes to the same.
     """
-    if transport.can_write_eof():
-        transport.write_eof()
-    else:
+    if not transport.can_write_eof():
         transport.close()
+        return
+    try:
+        transport.write_eof()
+    except OSError:  # asyncio's own loop lets it out when the peer has gone away in this moment
+        transport.abort()
 
 
 def _bare_socket(transport: asyncio.Transport) -> socket.socket | None:

@@ -11,7 +11,7 @@ from typing import cast
 
 from rr_py_ws import logs
 from rr_py_ws.adapters.ws.clients import Clients
-from rr_py_ws.adapters.ws.connection import Connection, end_writing
+from rr_py_ws.adapters.ws.connection import Connection, cancel_soon, end_writing
 from rr_py_ws.errors import HandshakeError
 from rr_py_ws.wire.access import FAILED, NO_REQUEST, AccessRequest, Verdict
 from rr_py_ws.wire.push import BY_SUBPROTOCOL, STRING
@@ -135,7 +135,7 @@ class Handshake(asyncio.Protocol):
     async def _wait(self, verdict: Awaitable[Verdict], head: RequestHead, request: AccessRequest) -> None:
         answer = await verdict
         self._task = None
-        if not self._transport.is_closing():
+        if not self._refused and not self._transport.is_closing():
             self._answer(answer, head, request)
 
     def _answer(self, verdict: Verdict, head: RequestHead, request: AccessRequest) -> None:
@@ -182,5 +182,5 @@ class Handshake(asyncio.Protocol):
 
     def _cancel_question(self) -> None:
         if self._task is not None:
-            self._task.cancel()
+            cancel_soon(self._task)
             self._task = None  # it keeps the traceback of its end, which leads back here
