@@ -9,6 +9,7 @@
                                          <-   context, body  one option: the answer
                                          <-   text           flag ERROR: it failed, and goes on
                                          <-   {"stop":true}  as context, no body: "restart me, ask another"
+    {"pid":N}      control frame         ->   may be repeated between questions
     {"stop":true}  control frame         ->   ends
 
 The option is the length of the context; the body is what follows it. One question at a time
@@ -85,7 +86,7 @@ def decode_control(frame: Frame) -> Pid | Stop:
         WorkerDied: it is none; the stream is of no use any more.
     """
     if not frame.flags & Flag.CONTROL:
-        raise WorkerDied("a frame came where a control frame was due")
+        raise WorkerDied(f"a frame came where a control frame was due: {frame.payload[:100]!r}")
     fields = _decode_object(frame.payload)
     if fields.get("stop") is True:
         return Stop()

@@ -9,7 +9,17 @@ import pytest
 import uvloop
 
 from php_pool import RecordedLog, Start, children, make_pool
-from rr_py_ws.adapters.php import WorkerPool, authorizer, on_init, pool, process, relay, supervisor, worker
+from rr_py_ws.adapters.php import (
+    WorkerPool,
+    authorizer,
+    background,
+    on_init,
+    place,
+    process,
+    relay,
+    supervisor,
+    worker,
+)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -22,7 +32,7 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEv
 def log(monkeypatch: pytest.MonkeyPatch) -> RecordedLog:
     """What the whole adapter logs."""
     recorded = RecordedLog()
-    for module in (authorizer, on_init, pool, process, relay, supervisor, worker):
+    for module in (authorizer, background, on_init, place, process, relay, supervisor, worker):
         monkeypatch.setattr(module, "log", recorded)
     return recorded
 

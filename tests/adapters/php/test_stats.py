@@ -51,9 +51,9 @@ async def test_a_question_without_a_worker_is_a_failure_that_no_worker_was_asked
     assert (sample(pool, "worker_failures", "no_free_worker"), sample(pool, "worker_execs")) == (1, 1)
 
 
-async def test_a_question_that_makes_workers_end_is_one_failure(start: Start) -> None:
+async def test_a_question_that_no_worker_answers_is_one_failure(start: Start) -> None:
     pool = await start(workers=2)
-    await failure_of(pool, "do=exit")
+    await failure_of(pool, "do=restart")
     assert {key: count for key, count in pool.stats.failures.items() if count} == {"given_up": 1}
     assert sample(pool, "worker_execs") == 3
 

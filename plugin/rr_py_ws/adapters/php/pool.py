@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Coroutine, Iterator
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from functools import partial
 
+from rr_py_ws.adapters.php.background import Background
 from rr_py_ws.adapters.php.factory import WorkerFactory
 from rr_py_ws.adapters.php.free import FreeWorkers
+from rr_py_ws.adapters.php.place import Place
 from rr_py_ws.adapters.php.stats import PoolStats
 from rr_py_ws.adapters.php.supervisor import supervise
 from rr_py_ws.adapters.php.worker import STOP_GRACE, State, Worker
@@ -21,29 +23,13 @@ from rr_py_ws.config import Pool
 from rr_py_ws.domain.figures import Figure, gauge
 from rr_py_ws.domain.ports import WorkerState
 from rr_py_ws.errors import NoFreeWorkers, WorkerError, WorkerStartError
-from rr_py_ws.logs import get_limited
 from rr_py_ws.wire.worker import Message
 
-log = get_limited("server")
-
 MAX_TRIES = 3
-"""How many workers are asked one question when they end, or answer "restart me"; RoadRunner has no bound."""
-MAX_PAUSE = 5.0
-"""Seconds between two attempts to start a worker, at most."""
+"""How many workers are asked one question when they answer "restart me"; RoadRunner has no bound."""
 _STOPPING = "the server is stopping"
-_T = TypeVar("_T")
-_Outcome = Message | WorkerError | None
-"""An answer; an error, which is returned because nobody may be listening; or None: ask another worker."""
-
-
-class _Place:
-    """One of the pool's places: it holds a worker, or its keeper is starting one."""
-
-    __slots__ = ("keeper", "worker")
-
-    def __init__(self, worker: Worker) -> None:
-        self.worker: Worker | None = worker
-        self.keeper: asyncio.Task[None] | None = None
+_Answered = asyncio.Future[Message | WorkerError]
+"""What a question came to; cancelled when nobody wants to know any more."""
 
 
 class WorkerPool:
@@ -62,10 +48,9 @@ class WorkerPool:
         self._exec_ttl = config.supervisor.exec_ttl if config.supervisor else 0.0
         self._free = FreeWorkers(self._dismiss)
         self._fresh = asyncio.Semaphore(config.num_workers)
-        self._places: list[_Place] = []
+        self._places: list[Place] = []
         self._workers: dict[Worker, None] = {}
-        self._questions: set[asyncio.Task[Any]] = set()
-        self._chores: set[asyncio.Task[Any]] = set()
+        self._background = Background()
         self._resetting = asyncio.Lock()
         self._supervision: asyncio.Task[None] | None = None
         self._stopping = False
@@ -95,11 +80,11 @@ class WorkerPool:
             await self._factory.close()
             raise
         for worker in workers:
-            self._places.append(place := _Place(worker))
-            self._fill(place, worker)
+            self._places.append(Place(self._launch, self._free, self._background, self.stats))
+            self._places[-1].fill(worker)
         if self._config.supervisor is not None:
             supervision = supervise(self._config.supervisor, lambda: list(self._workers), self._retire)
-            self._supervision = _start(supervision, self._chores)
+            self._supervision = self._background.start(supervision)
 
     async def stop(self) -> None:
         """Refuse who waits, and end all workers; those that do not end in time are killed.
@@ -108,13 +93,14 @@ class WorkerPool:
         """
         self._stopping = True
         self._free.close(_STOPPING)
-        for task in (self._supervision, *(place.keeper for place in self._places)):
-            if task is not None:
-                task.cancel()
+        for place in self._places:
+            place.close()
+        if self._supervision is not None:
+            self._supervision.cancel()
         await self._factory.close()
         grace = min(STOP_GRACE, self._config.destroy_timeout)
         await asyncio.gather(*(worker.stop(grace) for worker in list(self._workers)))
-        await asyncio.gather(*self._questions, *self._chores, return_exceptions=True)
+        await self._background.finish()
 
     async def reset(self) -> None:
         """Replace every worker. The old ones finish what they work on; nobody is refused.
@@ -127,8 +113,7 @@ class WorkerPool:
         async with self._resetting:
             workers = await self._launch_all()
             for place, worker in zip(self._places, workers, strict=True):
-                old = place.worker
-                self._fill(place, worker)
+                old = place.fill(worker)
                 if old is not None:
                     self._retire(old, State.STOPPING)
 
@@ -169,29 +154,21 @@ class WorkerPool:
     async def _exec(self, question: Message, limit: float) -> Message:
         limit = min(filter(None, (limit, self._exec_ttl)), default=0.0)
         for _ in range(MAX_TRIES):
+            answered: _Answered = asyncio.get_running_loop().create_future()
             if self._config.debug:
                 await self._take_permit()
-                asking = self._ask_fresh(question, limit)
+                asking = self._ask_fresh(question, limit, answered)
             else:
-                asking = self._ask(await self._take(), question, limit)
-            answer = await asyncio.shield(_start(self._count(asking), self._questions))
+                asking = self._ask(await self._take(), question, limit, answered)
+            self._background.start(asking).add_done_callback(partial(_give_up, answered))
+            answer = await answered
             if isinstance(answer, WorkerError):
                 raise answer
-            if answer is not None:
+            if not answer.asks_for_restart:
                 return answer
-        given_up = WorkerError(f"{MAX_TRIES} workers ended, or asked to be restarted, instead of answering")
+        given_up = WorkerError(f"{MAX_TRIES} workers asked to be restarted instead of answering")
         self.stats.count_failure(given_up)
         raise given_up
-
-    async def _count(self, asking: Coroutine[Any, Any, _T]) -> _T:
-        """Count a question and what came of it, also when nobody waits for the answer any more."""
-        started = time.monotonic()
-        outcome = await asking
-        self.stats.execs += 1
-        self.stats.exec_seconds += time.monotonic() - started
-        if isinstance(outcome, WorkerError):
-            self.stats.count_failure(outcome)
-        return outcome
 
     async def _take(self) -> Worker:
         while True:
@@ -210,32 +187,50 @@ class WorkerPool:
         except TimeoutError:
             raise NoFreeWorkers(f"no worker could be started within {timeout:g} s") from None
 
-    async def _ask(self, worker: Worker, question: Message, limit: float) -> _Outcome:
-        """Ask a worker of the pool, and give it back, whatever happens."""
+    async def _ask(self, worker: Worker, question: Message, limit: float, answered: _Answered) -> None:
+        """Ask a worker, and give it back when it waits for questions again, whatever happens."""
         try:
-            return await _ask(worker, question, limit)
-        finally:
+            await self._exec_on(worker, question, limit, answered)
             if 0 < self._config.max_jobs <= worker.execs:
                 worker.retire(State.MAX_JOBS_REACHED)
+            await worker.settle(limit)
+        finally:
             self._free.put(worker)
 
-    async def _ask_fresh(self, question: Message, limit: float) -> _Outcome:
+    async def _ask_fresh(self, question: Message, limit: float, answered: _Answered) -> None:
         """Start a worker, ask it, end it. The permit is there already."""
         try:
             worker = await self._launch()
             try:
-                return await _ask(worker, question, limit)
+                await self._exec_on(worker, question, limit, answered)
             finally:
                 await worker.stop()
         except WorkerStartError as error:
-            return error
+            self.stats.count_failure(error)
+            _answer(answered, error)
         finally:
             self._fresh.release()
+
+    async def _exec_on(self, worker: Worker, question: Message, limit: float, answered: _Answered) -> None:
+        """Ask, count, answer; all the same when nobody waits for the answer any more."""
+        started = time.monotonic()
+        answer: Message | WorkerError
+        try:
+            answer = await worker.exec(question, limit)
+        except WorkerError as error:
+            answer = error
+            self.stats.count_failure(error)
+        else:
+            if answer.asks_for_restart:
+                worker.retire(State.STOPPING)
+        self.stats.execs += 1
+        self.stats.exec_seconds += time.monotonic() - started
+        _answer(answered, answer)
 
     async def _launch(self) -> Worker:
         worker = await self._factory.start(self._config.allocate_timeout)
         self._workers[worker] = None
-        _start(self._bury(worker), self._chores)
+        self._background.start(self._bury(worker))
         if self._stopping:
             worker.kill("came too late")
             raise WorkerStartError(_STOPPING)
@@ -259,42 +254,6 @@ class WorkerPool:
         await worker.buried()
         del self._workers[worker]
 
-    def _fill(self, place: _Place, worker: Worker) -> None:
-        """Put a new worker into a place."""
-        if place.keeper is not None:
-            place.keeper.cancel()
-        place.worker = worker
-        self._free.put(worker)
-        place.keeper = _start(self._keep(place), self._chores)
-
-    async def _keep(self, place: _Place) -> None:
-        """Start another worker in this place whenever the last one is gone."""
-        failures = 0
-        while True:
-            if place.worker is None:
-                await asyncio.sleep(_pause(failures))
-                try:
-                    place.worker = await self._launch()
-                except WorkerStartError as error:
-                    failures += 1
-                    self.stats.count_failure(error)
-                    log.error("cannot replace a worker, will try again", reason=error)
-                    continue
-                self._free.put(place.worker)
-            worker = place.worker
-            await asyncio.wait([worker.gone])
-            place.worker = None
-            self.stats.restarts += 1
-            self._free.remove(worker)
-            if worker.state is State.ERRORED:
-                _start(self._mourn(worker), self._chores)
-            # One that dies without having been asked anything would be replaced in a fast endless loop.
-            useful = worker.asked is not None or time.monotonic() - worker.started > MAX_PAUSE
-            failures = 0 if useful else failures + 1
-
-    async def _mourn(self, worker: Worker) -> None:
-        log.warning("worker is replaced", pid=worker.pid, reason=await worker.obituary())
-
     def _retire(self, worker: Worker, state: State) -> None:
         """Replace a worker; it finishes what it works on."""
         worker.retire(state)
@@ -302,34 +261,14 @@ class WorkerPool:
             self._dismiss(worker)
 
     def _dismiss(self, worker: Worker) -> None:
-        _start(worker.stop(), self._chores)
+        self._background.start(worker.stop())
 
 
-async def _ask(worker: Worker, question: Message, limit: float) -> _Outcome:
-    try:
-        answer = await worker.exec(question, limit)
-    except WorkerError as error:
-        return None if worker.ended_in_order else error
-    if answer.asks_for_restart:
-        worker.retire(State.STOPPING)
-        return None
-    return answer
+def _answer(answered: _Answered, answer: Message | WorkerError) -> None:
+    if not answered.done():
+        answered.set_result(answer)
 
 
-def _start(work: Coroutine[Any, Any, _T], tasks: set[asyncio.Task[Any]]) -> asyncio.Task[_T]:
-    """Run something in the background; a failure, which would be a mistake in this program, is logged."""
-    task = asyncio.get_running_loop().create_task(work)
-    tasks.add(task)
-    task.add_done_callback(tasks.discard)
-    task.add_done_callback(_report)
-    return task
-
-
-def _report(task: asyncio.Task[Any]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("a background task of the worker pool failed", exc_info=error)
-
-
-def _pause(failures: int) -> float:
-    """Seconds before the next attempt to start a worker: none, then 0.1, doubling to `MAX_PAUSE`."""
-    return min(MAX_PAUSE, 0.1 * 2 ** min(failures - 1, 10)) if failures else 0.0
+def _give_up(answered: _Answered, _: asyncio.Task[None]) -> None:
+    """The asking has ended; an answer that is still missing will never come."""
+    _answer(answered, WorkerError("the question got lost"))

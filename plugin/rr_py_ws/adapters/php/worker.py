@@ -81,12 +81,12 @@ class Worker:
 
     @property
     def ended_in_order(self) -> bool:
-        """It ended by itself and had nothing to say; it may not have seen its last question."""
+        """It ended by itself, with nothing to complain of."""
         exited = self.process.exited
         return exited.done() and exited.result() == 0 and self._link.problem == CLOSED
 
     async def exec(self, question: Message, limit: float) -> Message:
-        """Ask one question.
+        """Ask one question; `settle` before the next one.
 
         Cancelling this kills the worker, because its answer would be taken for that to the next question.
 
@@ -95,7 +95,7 @@ class Worker:
             limit: seconds; then the worker is killed. 0 is no limit.
 
         Raises:
-            SoftJobError: the worker answered with an error, and can be asked again.
+            SoftJobError: the worker answered with an error.
             ExecTimeout: it took too long.
             WorkerDied: it went away, or what it wrote is no answer.
         """
@@ -107,7 +107,7 @@ class Worker:
                 self._link.send(encode_message(question))
                 answer = decode_message(await self._link.receive())
         except SoftJobError:
-            self._answered()
+            self.execs += 1
             raise
         except TimeoutError:
             self.kill(f"took longer than {limit:g} s to answer")
@@ -118,13 +118,32 @@ class Worker:
         except BaseException:
             self.kill("was killed, its question was cancelled")
             raise
-        self._answered()
+        self.execs += 1
         return answer
 
-    def _answered(self) -> None:
-        self.execs += 1
-        if self.state is State.WORKING:
-            self.state = State.READY
+    async def settle(self, limit: float) -> None:
+        """Wait until the worker is ready for the next question; it is killed when it is not.
+
+        The handshake is done again for this, because PHP answers it only when it reads, and after all else
+        that it wrote. An application that answers twice (RoadRunner's documentation shows one that sends an
+        error behind its answer) would otherwise decide about each client with what it said about the one
+        before.
+
+        Args:
+            limit: seconds; 0 is no limit.
+        """
+        if self.gone.done():
+            return
+        try:
+            async with asyncio.timeout(limit or None):
+                await self._link.introduce()
+        except TimeoutError:
+            self.kill(f"took longer than {limit:g} s to be ready again after its answer")
+        except WorkerDied as problem:
+            self.kill(str(problem))
+        else:
+            if self.state is State.WORKING:
+                self.state = State.READY
 
     def retire(self, state: State) -> None:
         """Take no more questions; whoever keeps workers gets a new one."""

@@ -34,6 +34,8 @@ def answer_for_ever(stops: bool = True) -> NoReturn:
         frame = receive()
         if not frame.flags & Flag.CONTROL:
             os.write(1, ALLOW)
+        elif b"pid" in frame.payload:
+            os.write(1, encode_pid_reply(os.getpid()))
         elif stops:
             sys.exit()
 

@@ -110,8 +110,6 @@ function handle(Wire $wire, array $request, string $context): void
         case 'die':
             fwrite(STDERR, "PHP Fatal error: it broke\n");
             exit(3);
-        case 'exit':
-            exit(0);
         case 'half':
             $wire->raw("\x14\x00\xff\x00");
             exit(4);
@@ -124,6 +122,15 @@ function handle(Wire $wire, array $request, string $context): void
             break;
         case 'twice':
             $wire->raw(Wire::encode(0, [14], '{"status":200}') . Wire::encode(0x40, [], 'and an error'));
+            break;
+        case 'twice-slowly':
+            $answer(200);
+            usleep(50000);
+            $answer(200);
+            break;
+        case 'answer-then-sleep':
+            $answer(403, (string) getmypid());
+            usleep(1000 * (int) $query['ms']);
             break;
         case 'answer-and-exit':
             $answer(200);
