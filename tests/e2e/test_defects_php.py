@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -110,6 +111,7 @@ def test_d30_connections_that_arrive_while_the_pool_starts_are_served_or_not_acc
                 browser: Raw = raw(server)
             except ConnectionRefusedError:
                 arriving.set()
+                time.sleep(0.005)  # leave the processor to what we wait for
                 continue
             browser.upgrade()
             browser.join("news")
