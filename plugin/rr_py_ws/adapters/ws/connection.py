@@ -5,6 +5,9 @@ are the socket, the assembly of fragments, what happens to a slow receiver, and 
 Pushes do not pass through the core: the hub calls `send` with finished frames, which for a healthy connection
 is that of the socket itself. That saves a quarter of the CPU time of a push. It is safe because the
 transport holds nothing meanwhile: as soon as it does, `pause_writing` redirects `send` behind it.
+
+Most clients send nothing but small commands and pongs. The core costs more than all the rest of a connection,
+so it is made only when a client sends something else, or is told to go.
 """
 
 from __future__ import annotations
@@ -12,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import codecs
 import logging
-import socket
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
@@ -21,6 +23,8 @@ from websockets.protocol import SERVER, Protocol, State
 
 from rr_py_ws import logs
 from rr_py_ws.adapters.ws.clients import Clients
+from rr_py_ws.adapters.ws.small_frames import read_small_frame
+from rr_py_ws.adapters.ws.transports import bare_socket, cancel_soon, end_writing
 from rr_py_ws.domain.outbox import Outbox
 from rr_py_ws.domain.session import Session
 from rr_py_ws.wire.access import AccessRequest
@@ -69,9 +73,7 @@ class Connection(asyncio.Protocol):
     ) -> None:
         self._clients = clients
         self._transport = transport
-        self._core = Protocol(
-            SERVER, state=State.OPEN, max_size=clients.settings.max_message_size, logger=_silent
-        )
+        self._core: Protocol | None = None
         self._session = Session(
             self, request, clients.authorizer, clients.subscriptions, clients.stats.commands
         )
@@ -84,7 +86,7 @@ class Connection(asyncio.Protocol):
         self.encoding = encoding
         self.heard = True
         self.write: Callable[[bytes], None] = transport.write
-        self._socket = _bare_socket(transport)
+        self._socket = bare_socket(transport)
         self.send: Callable[[bytes], int] = self._fast_send()
 
     # What arrives
@@ -93,15 +95,11 @@ class Connection(asyncio.Protocol):
         """Take bytes of the peer."""
         self.heard = True
         self._clients.stats.received += len(data)
-        core = self._core
-        core.receive_data(data)
-        try:
-            for frame in core.events_received():  # what came before a close or an error in these bytes
-                if self._open:
-                    self._receive_frame(cast(Frame, frame))
-        except UnicodeDecodeError:
-            core.fail(CloseCode.INVALID_DATA, "text is not UTF-8")
-        self._send_core()
+        message = read_small_frame(data) if self._core is None else None
+        if message is None or len(message) > self._clients.settings.max_message_size:
+            self._receive_by_core(data)
+        elif message:
+            self._session.receive_message(message)
         if self._session.backlog >= self._clients.settings.max_commands_waiting and not self._reading_paused:
             self._reading_paused = True
             self._transport.pause_reading()
@@ -120,12 +118,31 @@ class Connection(asyncio.Protocol):
         self._outbox = None
         if self._timer is not None:
             self._timer.cancel()
-        farewell = self._core.close_sent
+        farewell = self._core.close_sent if self._core is not None else None
         self._clients.connection_ended(self, farewell.code if farewell else None)
         # These two refer to themselves and to us. Without them the memory is free now, not at the next full
         # garbage collection, which a server with many connections wants to be rare.
-        vars(self._core).clear()
+        if self._core is not None:
+            vars(self._core).clear()
         del self._session
+
+    def _receive_by_core(self, data: bytes) -> None:
+        core = self._make_core()
+        core.receive_data(data)
+        try:
+            for frame in core.events_received():  # what came before a close or an error in these bytes
+                if self._open:
+                    self._receive_frame(cast(Frame, frame))
+        except UnicodeDecodeError:
+            core.fail(CloseCode.INVALID_DATA, "text is not UTF-8")
+        self._send_core(core)
+
+    def _make_core(self) -> Protocol:
+        """Return the core; from the first time on, it reads everything."""
+        if self._core is None:
+            size = self._clients.settings.max_message_size
+            self._core = Protocol(SERVER, state=State.OPEN, max_size=size, logger=_silent)
+        return self._core
 
     def _receive_frame(self, frame: Frame) -> None:
         """Handle messages; control frames are done with when the core has seen them.
@@ -165,20 +182,21 @@ class Connection(asyncio.Protocol):
         self.write(frames)
         return len(frames)
 
-    def _send_core(self) -> None:
+    def _send_core(self, core: Protocol) -> None:
         """Write what the core wants to say: pongs, close frames, the end."""
-        data = b"".join(self._core.data_to_send())
+        data = b"".join(core.data_to_send())
         if data:
             self.write(data)
-        if self._core.state is not State.OPEN:
+        if core.state is not State.OPEN:
             self._begin_end()
-        if self._core.eof_sent and self._outbox is None:
+        if core.eof_sent and self._outbox is None:
             end_writing(self._transport)
 
     def _close(self, code: int, reason: str) -> None:
         """Start the close handshake."""
-        self._core.send_close(code, reason)
-        self._send_core()
+        core = self._make_core()
+        core.send_close(code, reason)
+        self._send_core(core)
 
     def _begin_end(self) -> None:
         """What is to be written is written; the peer has a while to take it and to end its side."""
@@ -233,7 +251,7 @@ class Connection(asyncio.Protocol):
         if self.write == self._queue:  # else it is closing, or about to
             self.write = self._transport.write
             self.send = self._fast_send()
-        elif self._core.eof_sent:
+        elif self._core is not None and self._core.eof_sent:
             end_writing(self._transport)
 
     def _queue(self, frames: bytes) -> None:
@@ -298,38 +316,6 @@ class Connection(asyncio.Protocol):
     def command_ignored(self, reason: str) -> None:
         """See `session.Shell.command_ignored`."""
         log.warning("command ignored", reason=reason)
-
-
-def cancel_soon(task: asyncio.Task[None]) -> None:
-    """Cancel a task that may not have begun yet: then it begins first, so that what it awaits is awaited."""
-    asyncio.get_running_loop().call_soon(task.cancel)
-
-
-def end_writing(transport: asyncio.Transport) -> None:
-    """Send FIN after what was written, and go on reading until the peer's FIN (RFC 6455 section 7.1.1).
-
-    Closing at once would answer what the peer still sends with a reset, and a reset makes the peer drop what
-    we have written. TLS has no half-closed state; its own closing handshake comes to the same.
-    """
-    if not transport.can_write_eof():
-        transport.close()
-        return
-    try:
-        transport.write_eof()
-    except OSError:  # asyncio's own loop lets it out when the peer has gone away in this moment
-        transport.abort()
-
-
-def _bare_socket(transport: asyncio.Transport) -> socket.socket | None:
-    """The socket below a transport, for writing past it; None with TLS.
-
-    The transport has to report at once that it holds anything.
-    """
-    if transport.get_extra_info("sslcontext") is not None:
-        return None
-    transport.set_write_buffer_limits(0)
-    below = transport.get_extra_info("socket")
-    return socket.socket(below.family, below.type, below.proto, below.fileno())
 
 
 def _discard(frames: bytes) -> None:

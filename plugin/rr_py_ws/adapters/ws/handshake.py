@@ -11,7 +11,8 @@ from typing import cast
 
 from rr_py_ws import logs
 from rr_py_ws.adapters.ws.clients import Clients
-from rr_py_ws.adapters.ws.connection import Connection, cancel_soon, end_writing
+from rr_py_ws.adapters.ws.connection import Connection
+from rr_py_ws.adapters.ws.transports import cancel_soon, end_writing
 from rr_py_ws.errors import HandshakeError
 from rr_py_ws.wire.access import FAILED, NO_REQUEST, AccessRequest, Verdict
 from rr_py_ws.wire.push import BY_SUBPROTOCOL, STRING

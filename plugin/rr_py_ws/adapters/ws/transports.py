@@ -1,0 +1,38 @@
+"""What asyncio's transports and tasks do not offer as we need it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+
+def bare_socket(transport: asyncio.Transport) -> socket.socket | None:
+    """The socket below a transport, for writing past it; None with TLS.
+
+    The transport has to report at once that it holds anything.
+    """
+    if transport.get_extra_info("sslcontext") is not None:
+        return None
+    transport.set_write_buffer_limits(0)
+    descriptor = transport.get_extra_info("socket").fileno()
+    return socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, descriptor)  # IPv6 is sent to in the same way
+
+
+def end_writing(transport: asyncio.Transport) -> None:
+    """Send FIN after what was written, and go on reading until the peer's FIN (RFC 6455 section 7.1.1).
+
+    Closing at once would answer what the peer still sends with a reset, and a reset makes the peer drop what
+    we have written. TLS has no half-closed state; its own closing handshake comes to the same.
+    """
+    if not transport.can_write_eof():
+        transport.close()
+        return
+    try:
+        transport.write_eof()
+    except OSError:  # asyncio's own loop lets it out when the peer has gone away in this moment
+        transport.abort()
+
+
+def cancel_soon(task: asyncio.Task[None]) -> None:
+    """Cancel a task that may not have begun yet: then it begins first, so that what it awaits is awaited."""
+    asyncio.get_running_loop().call_soon(task.cancel)

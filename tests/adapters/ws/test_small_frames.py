@@ -1,0 +1,85 @@
+"""What is read without the protocol core is read as the core would read it."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from websockets.frames import Frame
+from websockets.protocol import SERVER, Protocol, State
+
+from rr_py_ws.adapters.ws.small_frames import read_small_frame
+from ws_peer import BINARY, CLOSE, PING, PONG, TEXT, frame
+
+
+def read_by_core(data: bytes) -> tuple[list[tuple[int, bool, bytes]], bool, bytes]:
+    """The frames in these bytes, whether more are expected, and what the core answers."""
+    core = Protocol(SERVER, state=State.OPEN, max_size=1000, logger=logging.Logger("quiet", logging.CRITICAL))
+    core.receive_data(data)
+    frames = [event for event in core.events_received() if isinstance(event, Frame)]
+    seen = [(int(event.opcode), event.fin, bytes(event.data)) for event in frames]
+    return seen, core.state is State.OPEN, b"".join(core.data_to_send())
+
+
+frames = st.builds(
+    frame,
+    st.one_of(st.sampled_from([TEXT, PONG]), st.integers(0, 15)),
+    st.one_of(st.binary(max_size=130), st.text(max_size=40)),
+    fin=st.sampled_from([True, True, True, False]),
+    rsv=st.sampled_from([0, 0, 0, 1, 4]),
+    mask=st.sampled_from([True, True, True, False]),
+)
+
+
+@given(
+    st.one_of(frames, st.binary(max_size=20), st.lists(frames, max_size=3).map(b"".join)), st.integers(0, 20)
+)
+@example(b"", 0)
+@example(frame(TEXT, b"x" * 125), 0)
+def test_whatever_arrives_the_core_agrees(data: bytes, missing: int) -> None:
+    data = data[: len(data) - missing]
+    message = read_small_frame(data)
+    if message is not None:
+        opcode = TEXT if message else PONG
+        [(seen_opcode, fin, payload)], is_open, answer = read_by_core(data)
+        assert (seen_opcode, fin, is_open, answer) == (opcode, True, True, b"")
+        assert opcode == PONG or payload == message
+        message.decode()
+
+
+@given(st.text(min_size=1, max_size=31))
+@example("x" * 125)
+def test_every_small_text_is_read(text: str) -> None:
+    assert read_small_frame(frame(TEXT, text)) == text.encode()
+
+
+@given(st.binary(max_size=125))
+def test_every_pong_is_read(data: bytes) -> None:
+    assert read_small_frame(frame(PONG, data)) == b""
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        frame(TEXT),
+        frame(TEXT, b"x" * 126),
+        frame(TEXT, b"x" * 70_000),
+        frame(TEXT, b"\xed\xa0\x80"),
+        frame(TEXT, "text", fin=False),
+        frame(TEXT, "text", rsv=4),
+        frame(TEXT, "text", mask=False),
+        frame(TEXT, "text")[:-1],
+        frame(TEXT, "text") + b"\x81",
+        frame(TEXT, "text") * 2,
+        frame(BINARY, "text"),
+        frame(0, "text"),
+        frame(PING, "data"),
+        frame(PONG, "data", fin=False),
+        frame(CLOSE),
+    ],
+)
+def test_everything_else_is_left_to_the_core(data: bytes) -> None:
+    assert read_small_frame(data) is None
