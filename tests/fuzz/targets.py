@@ -1,0 +1,296 @@
+"""What is fuzzed: one function for each decoder.
+
+A target takes any bytes and returns. The decoder under it may give a value or raise the exception that its
+docstring names; everything else, and a value that breaks what is said of it, is a finding and gets out.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from struct import pack, unpack_from
+from zlib import crc32
+
+import httptools
+
+from go_json import go_encode
+from rr_py_ws.adapters.ws.proxy import TrustedProxies
+from rr_py_ws.config import check, load_config, masked_json, validate_for_serve
+from rr_py_ws.domain.origin import OriginRule
+from rr_py_ws.errors import (
+    CommandError,
+    ConfigError,
+    FrameError,
+    HandshakeError,
+    PayloadTooBig,
+    RPCError,
+    SoftJobError,
+    WorkerDied,
+    WorkerError,
+)
+from rr_py_ws.wire import command, publish, push, rpc, upgrade, values, worker
+from rr_py_ws.wire.access import AccessRequest, Verdict, decode_answer
+from rr_py_ws.wire.goridge import Flag, Frame, FrameDecoder, encode_frame
+from rr_py_ws.wire.jsontext import encode_string
+
+Target = Callable[[bytes], None]
+
+TARGETS: dict[str, Target] = {}
+"""By name, which is also that of the folder in the corpus."""
+
+_MAX_PAYLOAD = 8192
+_CODECS = (Flag.PROTO, Flag.JSON, Flag.MSGPACK, Flag.RAW, Flag.GOB, rpc.NO_CODEC)
+_ORIGINS = OriginRule(("https://*.example.com", "http://localhost"))
+_PROXIES = TrustedProxies(("127.0.0.0/8",))
+_FIELD = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+: [^\x00-\x08\x0a-\x1f\x7f]*")
+
+
+def target(function: Target) -> Target:
+    """Enter a target into the list."""
+    TARGETS[function.__name__] = function
+    return function
+
+
+@target
+def goridge(data: bytes) -> None:
+    """A stream of frames, in any chunks. The first byte says which, and whether checksums are mended."""
+    how, stream = data[:1] or b"\0", data[1:]
+    if how[0] & 1:
+        stream = _with_checksums(stream)
+    whole = _decode_stream([stream])
+    step = (how[0] >> 1) + 1
+    assert _decode_stream([stream[at : at + step] for at in range(0, len(stream), step)]) == whole
+    frames, _ = whole
+    encoded = b"".join(encode_frame(*frame) for frame in frames)
+    assert _decode_stream([encoded]) == (frames, None)
+
+
+def _decode_stream(chunks: list[bytes]) -> tuple[list[Frame], type[Exception] | None]:
+    decoder, frames = FrameDecoder(_MAX_PAYLOAD), []
+    try:
+        for chunk in chunks:
+            decoder.receive_data(chunk)
+            while (frame := decoder.next_frame()) is not None:
+                assert len(frame.payload) <= _MAX_PAYLOAD
+                frames.append(frame)
+        decoder.receive_eof()
+    except (FrameError, PayloadTooBig) as error:
+        return frames, type(error)
+    return frames, None
+
+
+def _with_checksums(stream: bytes) -> bytes:
+    """Put the right checksum into each header: no fuzzer finds one by chance."""
+    mended, at = bytearray(stream), 0
+    while at + 12 <= len(mended):
+        mended[at + 6 : at + 10] = pack("<I", crc32(mended[at : at + 6]))
+        at += 4 * (mended[at] & 0x0F) + unpack_from("<I", mended, at + 2)[0] or 12
+    return bytes(mended)
+
+
+def _frame(data: bytes) -> Frame:
+    """Make any frame of any bytes: flags, stream bits, number of options, options of a byte, payload."""
+    flags, stream, count = data[:3].ljust(3, b"\0")
+    count %= 11
+    return Frame(flags, tuple(data[3 : 3 + count].ljust(count, b"\0")), data[3 + count :], stream)
+
+
+@target
+def rpc_request(data: bytes) -> None:
+    frame = _frame(data)
+    with suppress(FrameError):
+        rpc.parse_reply(frame)
+    try:
+        request = rpc.parse_request(frame)
+    except FrameError:
+        return
+    assert request.method + request.body == frame.payload
+    for encoded, result in (
+        (rpc.encode_reply(request, b"result"), (request.sequence, b"result", False)),
+        (rpc.encode_error(request, "text"), (request.sequence, b"text", True)),
+    ):
+        (reply,), _ = _decode_stream([encoded])
+        assert rpc.parse_reply(reply) == result
+
+
+@target
+def rpc_publish(data: bytes) -> None:
+    """The argument of both `Publish` methods; the first byte chooses codec and schema."""
+    choice, body = (data[:1] or b"\0")[0], data[1:]
+    codec = _CODECS[choice % len(_CODECS)]
+    has_broker = bool(choice & 0x80)
+    decode = publish.decode_websockets if has_broker else publish.decode_broadcast
+    try:
+        messages = decode(codec, body)
+    except RPCError as error:
+        _one_line(str(error))
+        return
+    for broker, topics, payload in messages:
+        assert type(broker) is str and (has_broker or not broker)
+        assert type(payload) is bytes
+        for topic in topics:
+            assert type(topic) is str
+            for encoding in (push.STRING, push.JSON, push.BINARY):
+                assert encoding.push(topic, payload)
+    if codec is Flag.PROTO and not has_broker:
+        assert publish.decode_broadcast(codec, publish.encode_broadcast(messages)) == messages
+
+
+@target
+def rpc_argument(data: bytes) -> None:
+    """The argument of the other methods: a bool or a string. The first byte chooses the codec."""
+    codec, body = _CODECS[(data[:1] or b"\0")[0] % len(_CODECS)], data[1:]
+    for kind in (bool, str):
+        with suppress(RPCError):
+            assert type(values.decode_argument(codec, body, kind)) is kind
+    with suppress(RPCError):
+        publish.decode_ok(body)
+
+
+@target
+def worker_answer(data: bytes) -> None:
+    """A frame of a PHP worker, as an answer and as a control frame."""
+    frame = _frame(data)
+    try:
+        message = worker.decode_message(frame)
+        assert message.context + message.body == frame.payload
+    except SoftJobError as error:
+        assert str(error)
+        _one_line(str(error))
+    except WorkerDied as error:
+        _one_line(str(error))
+    try:
+        control = worker.decode_control(frame)
+        assert isinstance(control, worker.Stop) or control.pid > 0
+    except WorkerDied:
+        pass
+
+
+@target
+def access_answer(data: bytes) -> None:
+    """PHP's verdict, context and body with a NUL between; a refusal must be one sound HTTP response."""
+    context, _, body = data.partition(b"\0")
+    try:
+        verdict = decode_answer(context, body)
+    except WorkerError:
+        return
+    assert 100 <= verdict.status <= 599
+    _check_response(verdict)
+
+
+def _check_response(verdict: Verdict) -> None:
+    data = upgrade.refusal_response(verdict)
+    head, _, body = data.partition(b"\r\n\r\n")
+    status, *fields = head.decode("utf-8", "surrogateescape").split("\r\n")
+    assert re.fullmatch(r"HTTP/1\.1 [2-5][0-9][0-9] [A-Za-z0-9' -]+", status), status
+    assert all(_FIELD.fullmatch(field) for field in fields), fields
+    names = [field.partition(":")[0].lower() for field in fields]
+    assert fields[-1] == "Connection: close" and names.count("connection") == 1
+    if verdict.status in (204, 304):
+        assert not body and "content-length" not in names
+    else:
+        assert body == verdict.body and fields[-2] == f"Content-Length: {len(body)}"
+    assert "transfer-encoding" not in names and names.count("content-length") <= 1
+    httptools.HttpResponseParser(object()).feed_data(data)
+
+
+@target
+def browser_command(data: bytes) -> None:
+    """A browser's command: the same by the fast way and the slow one, and every reply to it is JSON."""
+    decoded = _decode_command(data)
+    slow = _made_slow(data)
+    if slow is not None:
+        assert _decode_command(slow) == decoded, (decoded, _decode_command(slow))
+    if decoded is None:
+        return
+    assert type(decoded.name) is str and type(decoded.broker) is str
+    for kind in ("@join", "#join"):
+        reply = json.loads(_content(push.encode_reply(kind, decoded.topics, id=decoded.id, reason="no")))
+        assert reply["topic"] == kind
+        assert len(reply["payload"] or ()) == len(decoded.topics or ())
+
+
+def _decode_command(data: bytes) -> command.Command | None:
+    try:
+        return command.decode_command(data)
+    except CommandError as error:
+        _one_line(str(error))
+        return None
+
+
+def _content(frame: bytes) -> bytes:
+    """Take a server's frame apart."""
+    return frame[{126: 4, 127: 10}.get(frame[1], 2) :]
+
+
+def _made_slow(data: bytes) -> bytes | None:
+    """Give an object a key that orjson refuses; None where the two ways may differ: nested deeply."""
+    start = data.lstrip(b" \t\r\n")
+    if not start.startswith(b"{") or data.count(b"[") + data.count(b"{") > 100:
+        return None
+    rest = start[1:].lstrip(b" \t\r\n")
+    return b'{"x":"\xff"' + (b"" if rest.startswith(b"}") else b",") + rest
+
+
+@target
+def request_head(data: bytes) -> None:
+    """A client's handshake, through every step that reads it."""
+    head, _, _ = data.partition(b"\r\n\r\n")
+    try:
+        request = upgrade.parse_request_head(head + b"\r\n\r\n")
+    except HandshakeError as error:
+        _check_response(Verdict(400, (), str(error).encode("utf-8", "replace")))
+        return
+    assert type(request.path) is str
+    _ORIGINS.allows(request.header(b"origin"))
+    context = AccessRequest.encode(
+        remote_addr=_PROXIES.client_address("127.0.0.1", request),
+        protocol=f"HTTP/{request.version}",
+        method=request.method,
+        uri=f"http://{request.header(b'host')}{request.target}",
+        headers=request.headers,
+        raw_query=request.query,
+    ).context({"ws:joinTopics": "a"})
+    question = json.loads(context)
+    assert question["attributes"] == {"ws:joinTopics": "a"}
+    assert all(len(value) >= 1 for value in question["headers"].values())
+    refusal = upgrade.check_upgrade(request)
+    if refusal is not None:
+        _check_response(refusal)
+        return
+    offers = upgrade.requested_subprotocols(request)
+    chosen = next((offer for offer in offers if offer in push.BY_SUBPROTOCOL), "")
+    response = upgrade.accept_response(request, chosen)
+    assert response.count(b"\r\n") == (6 if chosen else 5)
+
+
+@target
+def json_string(data: bytes) -> None:
+    assert encode_string(data) == go_encode(data)
+    assert encode_string(data.decode("utf-8", "surrogateescape")) == go_encode(data)
+
+
+@target
+def config_file(data: bytes) -> None:
+    """A configuration: YAML, and what begins like JSON as JSON too. Writes to the current directory."""
+    names = ("fuzzed.yaml", "fuzzed.json") if data.startswith(b"{") else ("fuzzed.yaml",)
+    for name in names:
+        path = Path(name)
+        path.write_bytes(data)
+        try:
+            config = load_config(path, environ={"SET": "value", "RR_LOGS_LEVEL": "info"})
+        except ConfigError as error:
+            _one_line(str(error))
+            continue
+        for finding in check(config).findings:
+            _one_line(finding.text)
+        json.loads(masked_json(config))
+        with suppress(ConfigError):
+            validate_for_serve(config)
+
+
+def _one_line(text: str) -> None:
+    assert text and "\n" not in text and "\r" not in text, text
