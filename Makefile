@@ -1,10 +1,13 @@
 # Two commands do everything: `make run` and `make test`.
 PYTHON ?= python3
+FUZZ_SECONDS ?= 60
+CHAOS_SECONDS ?= 60
+SOAK_SECONDS ?= 600
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml README.md $(shell find plugin -name '*.py' -o -name '*.pyi' -o -name 'py.typed')
 
-.PHONY: run test check unit lint proto bench clean help
+.PHONY: run test check unit lint proto bench fuzz chaos soak clean help
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,8 +43,17 @@ proto: $(VENV)/.dev ## regenerate plugin/rr_py_ws/wire/pb from proto/
 bench: $(VENV)/.dev ## measure speed and memory, against Bun where npm is there
 	$(BIN)/python -m bench
 
+fuzz: $(VENV)/.dev ## look for inputs that break a decoder (FUZZ_SECONDS=60 for each)
+	PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(FUZZ_SECONDS)
+
+chaos: $(VENV)/.dev ## kill workers, clients and publishers at random (CHAOS_SECONDS=60)
+	PYTHONPATH=tests $(BIN)/python -m chaos --seconds $(CHAOS_SECONDS)
+
+soak: $(VENV)/.dev ## 2,000 clients that come and go; nothing may grow (SOAK_SECONDS=600)
+	PYTHONPATH=tests $(BIN)/python -m chaos.soak --seconds $(SOAK_SECONDS)
+
 clean: ## remove the environment and caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .fuzz .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(VENV)/bin/python:
 	@./.ci/system-packages python:ensurepip=python3-venv
