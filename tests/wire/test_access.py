@@ -214,7 +214,7 @@ class TestTheAnswer:
             decode_answer(b'{"status":%s,"headers":{}}' % status, b"")
 
     @pytest.mark.parametrize("status", [None, 0, 99, 600, -200])
-    def test_d_11_an_answer_without_a_legal_status_is_an_error_and_no_crash(self, status: int | None) -> None:
+    def test_d11_an_answer_without_a_legal_status_is_an_error_and_no_crash(self, status: int | None) -> None:
         with pytest.raises(WorkerError, match="status"):
             decode_answer(answer(status=status), b"")
         with pytest.raises(WorkerError, match="status"):

@@ -55,7 +55,7 @@ async def test_a_failure_refuses_and_says_why(start: Start, log: RecordedLog, qu
     assert (await authorizer.connect(request())).allowed
 
 
-async def test_d_11_an_answer_without_a_status_refuses_and_keeps_the_worker(
+async def test_d11_an_answer_without_a_status_refuses_and_keeps_the_worker(
     start: Start, log: RecordedLog
 ) -> None:
     pool = await start()
@@ -113,7 +113,7 @@ async def test_a_join_waits_for_a_free_worker(start: Start) -> None:
     assert all(verdict.allowed for verdict in await asyncio.gather(*joins))
 
 
-async def test_d_16_clients_keep_their_authorizer_over_a_reset(start: Start) -> None:
+async def test_d16_clients_keep_their_authorizer_over_a_reset(start: Start) -> None:
     pool = await start()
     authorizer, client = PHPAuthorizer(pool, 8.0), request("do=topics")
     assert (await authorizer.connect(client)).allowed
@@ -121,7 +121,7 @@ async def test_d_16_clients_keep_their_authorizer_over_a_reset(start: Start) -> 
     assert (await authorizer.join(client, ["open"])).allowed
 
 
-async def test_d_24_a_topic_with_a_comma_is_refused_without_asking(start: Start, log: RecordedLog) -> None:
+async def test_d24_a_topic_with_a_comma_is_refused_without_asking(start: Start, log: RecordedLog) -> None:
     """PHP would be asked about `a` and `b`, and the client would join `a,b`."""
     pool = await start()
     authorizer = PHPAuthorizer(pool, 8.0)

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -66,7 +68,7 @@ class TestStart:
             await starting
         assert children() == []
 
-    async def test_d_30_a_question_before_the_start_waits_for_it(self, start: Start) -> None:
+    async def test_d30_a_question_before_the_start_waits_for_it(self, start: Start) -> None:
         pool = make_pool()
         early = asyncio.ensure_future(ask(pool))
         await asyncio.sleep(0)
@@ -279,6 +281,23 @@ class TestCancellation:
         assert len({verdict.body for verdict in answered}) == 2
 
 
+@contextmanager
+def few_descriptors(spare: int) -> Iterator[None]:
+    """Let this process open only so many files more."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(map(int, os.listdir("/proc/self/fd")))
+    opened = [os.dup(0)]
+    while opened[-1] < highest:
+        opened.append(os.dup(0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (opened[-1] + 1 + spare, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for fd in opened:
+            os.close(fd)
+
+
 class TestDeath:
     async def test_an_idle_worker_that_is_killed_is_replaced(self, start: Start, log: RecordedLog) -> None:
         pool = await start(workers=2)
@@ -306,6 +325,23 @@ class TestDeath:
     async def test_a_worker_that_reads_no_more_is_replaced(self, start: Start, log: RecordedLog) -> None:
         await start(misbehaving("closes-stdin"))
         await until(lambda: "worker is replaced" in log.events("warning"))
+
+    async def test_the_pool_comes_back_after_it_ran_out_of_file_descriptors(
+        self, start: Start, log: RecordedLog, monkeypatch: pytest.MonkeyPatch, relay_dsn: str
+    ) -> None:
+        """Clients can take them all. Whatever fails for want of one is tried again, and leaves none open."""
+        monkeypatch.setattr(place, "pause", lambda failures: 0.01)
+        pool = await start(server={"relay": relay_dsn})
+        before = descriptors()
+        for spare in range(6):
+            old, failures = pids(pool), len(log.events("error"))
+            with few_descriptors(spare):
+                os.kill(old[0], signal.SIGKILL)
+                await until(lambda: len(log.events("error")) > failures or set(pids(pool)) - set(old))  # noqa: B023
+            await until(lambda: set(pids(pool)) - set(old))  # noqa: B023
+            assert (await ask(pool)).allowed
+        assert log.events("error")
+        await until(lambda: descriptors() <= before)
 
     async def test_workers_that_die_unasked_are_replaced_with_growing_pauses(
         self, start: Start, log: RecordedLog, monkeypatch: pytest.MonkeyPatch
@@ -393,7 +429,7 @@ class TestReset:
         assert pids(pool) == old
         marker.touch()
 
-    async def test_d_31_two_at_once_among_questions_do_not_block_each_other(self, start: Start) -> None:
+    async def test_d31_two_at_once_among_questions_do_not_block_each_other(self, start: Start) -> None:
         pool = await start(workers=2)
         questions = [asyncio.ensure_future(ask(pool, "do=sleep&ms=5")) for _ in range(20)]
         async with asyncio.timeout(20):
@@ -438,7 +474,7 @@ class TestStop:
         assert log.lines == []
         assert pool.states() == []
 
-    async def test_d_33_a_worker_that_does_not_end_is_killed_in_time(
+    async def test_d33_a_worker_that_does_not_end_is_killed_in_time(
         self, start: Start, log: RecordedLog
     ) -> None:
         pool = await start(misbehaving("ignores-stop"), workers=2, destroy_timeout=0.2)

@@ -9,6 +9,8 @@ threads may hang. `UID:GID` is empty for the server's own account. The process i
 server sees the worker's.
 """
 
+from __future__ import annotations
+
 import ctypes
 import os
 import signal

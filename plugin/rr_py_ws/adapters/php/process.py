@@ -76,14 +76,14 @@ class Process:
         output: what it writes to stderr.
     """
 
-    def __init__(self, child: subprocess.Popen[bytes], output: OutputLines) -> None:
+    def __init__(self, child: subprocess.Popen[bytes], pidfd: int, output: OutputLines) -> None:
         loop = asyncio.get_running_loop()
         self.pid = child.pid
         self.created = time.time_ns()
         self.exited: asyncio.Future[int] = loop.create_future()
         self.output = output
         self._child = child
-        self._pidfd = os.pidfd_open(child.pid)
+        self._pidfd = pidfd
         loop.add_reader(self._pidfd, self._reap)
 
     @classmethod
@@ -99,7 +99,10 @@ class Process:
             WorkerStartError: the program cannot be run; the text is the reason only.
         """
         argv = [sys.executable, "-I", "-S", _LAUNCH, str(os.getpid()), *command.argv()]
-        stderr, their_stderr = os.pipe()
+        try:
+            stderr, their_stderr = os.pipe()
+        except OSError as error:
+            raise WorkerStartError(f"cannot start a process: {error.strerror}") from error
         try:
             child = subprocess.Popen(
                 argv,
@@ -114,7 +117,14 @@ class Process:
             raise WorkerStartError(f"cannot start a process: {error}") from error
         finally:
             os.close(their_stderr)
-        return cls(child, OutputLines(child.pid, stderr))
+        try:
+            pidfd = os.pidfd_open(child.pid)
+        except OSError as error:
+            child.kill()
+            child.wait()
+            os.close(stderr)
+            raise WorkerStartError(f"cannot watch a process (pidfd_open): {error.strerror}") from error
+        return cls(child, pidfd, OutputLines(child.pid, stderr))
 
     async def wait(self, timeout: float | None = None) -> int | None:
         """Wait until it has ended, and its last output is here.

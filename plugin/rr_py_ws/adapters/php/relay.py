@@ -13,7 +13,7 @@ import pwd
 import socket
 import subprocess
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -62,17 +62,18 @@ class Pipes:
 
     def start(self, command: Command) -> tuple[Process, Link]:
         """Start a worker with pipes for stdin and stdout."""
-        their_stdin, our_write_end = os.pipe()
-        our_read_end, their_stdout = os.pipe()
-        try:
+        with ExitStack() as theirs, ExitStack() as ours:
+            try:
+                their_stdin, our_write_end = os.pipe()
+                theirs.callback(os.close, their_stdin)
+                ours.callback(os.close, our_write_end)
+                our_read_end, their_stdout = os.pipe()
+                theirs.callback(os.close, their_stdout)
+                ours.callback(os.close, our_read_end)
+            except OSError as error:
+                raise WorkerStartError(f"cannot make a pipe: {error.strerror}") from error
             process = Process.start(command, stdin=their_stdin, stdout=their_stdout)
-        except BaseException:
-            os.close(our_write_end)
-            os.close(our_read_end)
-            raise
-        finally:
-            os.close(their_stdin)
-            os.close(their_stdout)
+            ours.pop_all()  # they belong to what follows
         link = Link()
         writer = PipeWriter(our_write_end, link.expect_eof)
 

@@ -194,7 +194,7 @@ class Worker:
             with process.oneshot():
                 memory = process.memory_info().rss
                 times = process.cpu_times()
-        except psutil.Error:
+        except (psutil.Error, OSError):  # OSError: out of file descriptors
             return None
         age = max(time.time() - self.process.created / 1e9, 1e-3)
         return WorkerState(
@@ -212,5 +212,5 @@ class Worker:
         """Resident set size in bytes; 0 when the process is gone."""
         try:
             return psutil.Process(self.pid).memory_info().rss
-        except psutil.Error:
+        except (psutil.Error, OSError):
             return 0
