@@ -11,6 +11,7 @@ import pytest
 
 from php_pool import PHP, RecordedLog, Start, ask, descriptors, make_pool, pid_of, pids, until
 from rr_py_ws.errors import WorkerStartError
+from rr_py_ws.wire.goridge import encode_frame
 from rr_py_ws.wire.worker import encode_pid_reply
 
 DROPPED = "a connection to server.relay is no worker of ours"
@@ -58,6 +59,9 @@ async def test_strangers_hold_up_nobody(
     answers, noisy = await asyncio.open_unix_connection(path)
     noisy.write(b"GET / HTTP/1.1\r\n\r\n")
     await answers.read()
+    answers, greedy = await asyncio.open_unix_connection(path)
+    greedy.write(encode_frame(0x01, (), b"x" * 2000)[:100])
+    await answers.read()
     _, gone = await asyncio.open_unix_connection(path)
     gone.close()
     answers, unknown = await asyncio.open_unix_connection(path)
@@ -66,10 +70,10 @@ async def test_strangers_hold_up_nobody(
     old = await pid_of(pool)
     await pool.reset()
     assert await pid_of(pool) != old
-    await until(lambda: log.events("warning") == [DROPPED] * 3)
+    await until(lambda: log.events("warning") == [DROPPED] * 4)
     assert "GET / HTTP/1.1" in log.text()
     assert "no worker with the process id 1 is expected" in log.text()
-    for writer in (silent, noisy, unknown):
+    for writer in (silent, noisy, greedy, unknown):
         writer.close()
 
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 
 from rr_py_ws.errors import ProtocolError, WorkerDied
-from rr_py_ws.wire.goridge import Frame, FrameDecoder
+from rr_py_ws.wire.goridge import DEFAULT_MAX_PAYLOAD, Frame, FrameDecoder
 from rr_py_ws.wire.worker import Pid, decode_control, encode_pid
 
 CLOSED = "closed its relay"
@@ -22,16 +22,19 @@ _LAST_WORDS = 0.5
 class Link:
     """The server's end. A worker speaks when it is asked; anything else makes the link useless.
 
+    Args:
+        max_payload: bytes that a frame may have.
+
     Attributes:
         lost: done when nothing can be asked any more; `problem` says why.
         closed: done when all that the worker wrote has been read, and nothing is open any more.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, max_payload: int = DEFAULT_MAX_PAYLOAD) -> None:
         loop = asyncio.get_running_loop()
         self.lost: asyncio.Future[None] = loop.create_future()
         self.closed: asyncio.Future[None] = loop.create_future()
-        self._decoder = FrameDecoder()
+        self._decoder = FrameDecoder(max_payload)
         self._frame: asyncio.Future[Frame] | None = None
         self._write: Callable[[bytes], None] | None = None
         self._close: Callable[[], None] | None = None

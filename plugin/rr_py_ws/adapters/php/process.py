@@ -123,7 +123,7 @@ class Process:
             child.kill()
             child.wait()
             os.close(stderr)
-            raise WorkerStartError(f"cannot watch a process (pidfd_open): {error.strerror}") from error
+            raise WorkerStartError(f"cannot watch a process (takes Linux 5.3): {error.strerror}") from error
         return cls(child, pidfd, OutputLines(child.pid, stderr))
 
     async def wait(self, timeout: float | None = None) -> int | None:

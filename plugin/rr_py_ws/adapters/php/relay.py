@@ -25,6 +25,9 @@ from rr_py_ws.logs import get_limited
 
 log = get_limited("server")
 
+_MAX_INTRODUCTION = 1024
+"""Bytes that a stranger may send before it is known."""
+
 
 class Relay(Protocol):
     """Starts processes and gives links to them."""
@@ -186,7 +189,7 @@ class _Peer(asyncio.Protocol):
 
     def __init__(self, on_connect: Callable[[_Peer], None]) -> None:
         self._on_connect = on_connect
-        self.link = Link()
+        self.link = Link(_MAX_INTRODUCTION)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
