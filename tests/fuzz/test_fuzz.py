@@ -9,7 +9,7 @@ import pytest
 from fuzz.fuzzing import CORPUS, fuzz
 from fuzz.targets import TARGETS
 
-RUNS = 1000
+RUNS = 500
 SAMPLES = [
     pytest.param(name, path, id=f"{name}/{path.name}")
     for name in TARGETS
