@@ -58,18 +58,21 @@ class RedisServer:
         directory: for its log and its socket.
         arguments: more settings.
         sentinel: lines of the configuration of a sentinel; without, it is a server.
+
+    Attributes:
+        command: what is started.
     """
 
     def __init__(self, directory: Path, *arguments: str, sentinel: Sequence[str] = ()) -> None:
         self.port = free_port()
         self._directory = directory
         self._process: subprocess.Popen[bytes] | None = None
-        self._command = ["redis-server", "--save", "", "--appendonly", "no"]
+        program = ["redis-server", "--save", "", "--appendonly", "no"]
         if sentinel:
             config = directory / f"{self.port}.conf"
             config.write_text("\n".join(sentinel))
-            self._command = ["redis-sentinel", str(config)]
-        self._command += ["--port", str(self.port), "--bind", "127.0.0.1", *arguments]
+            program = ["redis-sentinel", str(config)]
+        self.command = [*program, "--port", str(self.port), "--bind", "127.0.0.1", *arguments]
 
     @property
     def address(self) -> str:
@@ -88,15 +91,11 @@ class RedisServer:
         assert self._process is not None
         return self._process.pid
 
-    def spawn(self) -> None:
-        """Start."""
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(self._command, cwd=self._directory, stdout=log, stderr=log)
-
     def start(self) -> None:
         """Start, and wait until it takes connections."""
-        self.spawn()
-        wait(self._answers, f"start of {self._command}")
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(self.command, cwd=self._directory, stdout=log, stderr=log)
+        wait(self._answers, f"start of {self.command}")
 
     def _answers(self) -> bool:
         assert self._process is not None
@@ -131,8 +130,8 @@ class RedisServer:
         return str(self.ask("CLIENT", "LIST", "TYPE", kind)).count("name=rr-py-ws")
 
     def channels(self) -> list[str]:
-        """What anybody is subscribed to."""
-        return sorted(self.ask("PUBSUB", "CHANNELS"))
+        """What anybody is subscribed to, but for sentinels."""
+        return sorted(name for name in self.ask("PUBSUB", "CHANNELS") if not name.startswith("__sentinel__"))
 
     def kill(self) -> None:
         """Kill -9."""
@@ -214,11 +213,11 @@ class Sentinels:
                 directory,
                 sentinel=(
                     f"sentinel monitor main 127.0.0.1 {self.servers[0].port} 2",
-                    "sentinel down-after-milliseconds main 500",
+                    f"sentinel down-after-milliseconds main {patience}",
                     "sentinel failover-timeout main 2000",
                 ),
             )
-            for _ in range(3)
+            for patience in (500, 800, 800)  # alike, they may all want to lead, and wait for long
         ]
         for sentinel in self.sentinels:
             stack.callback(sentinel.close)
@@ -280,10 +279,20 @@ class Cluster:
     def alive(self) -> list[RedisServer]:
         return [node for node in self.nodes if node.runs]
 
-    def owner(self, channel: str) -> RedisServer:
-        """The master of a channel's slot."""
+    def move(self, channel: str, to: RedisServer) -> None:
+        """Give a channel's slot to another master."""
+        identity = to.ask("CLUSTER", "MYID")
+        for node in (to, *self.masters):
+            assert node.ask("CLUSTER", "SETSLOT", slot_of(channel.encode()), "NODE", identity) == "OK"
+
+    @property
+    def masters(self) -> list[RedisServer]:
+        return [node for node in self.alive if "role:master" in node.ask("INFO", "replication")]
+
+    def owner(self, channel: str, asked: RedisServer | None = None) -> RedisServer:
+        """The master of a channel's slot, as one of the nodes says."""
         slot = slot_of(channel.encode())
-        for first, last, (_, port, *_), *_ in self.alive[0].ask("CLUSTER", "SLOTS"):
+        for first, last, (_, port, *_), *_ in (asked or self.alive[0]).ask("CLUSTER", "SLOTS"):
             if first <= slot <= last:
                 return next(node for node in self.nodes if node.port == port)
         raise AssertionError(f"nobody has slot {slot}")

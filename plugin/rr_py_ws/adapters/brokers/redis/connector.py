@@ -60,8 +60,9 @@ class Connector:
             async with asyncio.timeout(self._options.dial_timeout):
                 link = await self._dial(endpoint, timeout)
         except TimeoutError:
+            connection = "connection" if self._tls is None else "connection with TLS"
             raise BrokerError(
-                f"redis at {endpoint}: no connection within {self._options.dial_timeout:g} s"
+                f"redis at {endpoint}: no {connection} within {self._options.dial_timeout:g} s"
             ) from None
         except (OSError, UnicodeError) as error:  # a host name can be none
             raise BrokerError(f"redis at {endpoint}: {describe(error)}") from error

@@ -52,7 +52,8 @@ class Feed:
         name: of the section, for the log.
         verbs: classic or sharded pub/sub.
         on_message: gets topic and payload.
-        on_moved: gets a channel that is another server's now, and that is not this feed's any more.
+        on_moved: gets a channel that is another server's now and not this feed's any more; and Redis' words
+            for where it is, if it has said that.
         gap: is told what may have been missed.
         counters: counted into.
         linger: seconds that a channel stays which nobody is in any more.
@@ -67,7 +68,7 @@ class Feed:
         name: str,
         verbs: Verbs,
         on_message: Callable[[str, bytes], None],
-        on_moved: Callable[[Channel], None],
+        on_moved: Callable[[Channel, ErrorReply | None], None],
         gap: Gap,
         counters: Counters,
         linger: float,
@@ -264,7 +265,7 @@ class Feed:
         if kind != self._verbs.unsubscribed:
             raise BrokerError("it confirmed what was not asked for")
         if channel := self._channels.get(name):
-            self._move(channel)
+            self._move(channel, None)
 
     def _receive_answer(self, reply: Any) -> None:
         command = self._waiting.popleft() if self._waiting else None
@@ -284,7 +285,7 @@ class Feed:
 
     def _refuse(self, channel: Channel, error: ErrorReply) -> None:
         if error.code == "MOVED":
-            self._move(channel)
+            self._move(channel, error)
         elif error.code == "NOPERM":
             channel.state = State.REFUSED
             self._counters.subscriptions_refused += 1
@@ -293,11 +294,11 @@ class Feed:
         else:
             raise error
 
-    def _move(self, channel: Channel) -> None:
+    def _move(self, channel: Channel, where: ErrorReply | None) -> None:
         if self._channels.get(channel.name) is channel:
             del self._channels[channel.name]
             if self._idle.pop(channel.name, None) is None:
-                self._on_moved(channel)
+                self._on_moved(channel, where)
 
     def _note_progress(self) -> None:
         """Go on with what is queued, or note that nothing is left."""

@@ -123,8 +123,8 @@ class Link(asyncio.Protocol):
             self._reader.feed(data)
             while (reply := gets()) is not _MORE and not self._reason:
                 on_reply(reply)
-        except hiredis.ProtocolError as error:
-            self.close(f"what it sent is not Redis' protocol: {error}")
+        except (hiredis.ProtocolError, MemoryError) as error:  # a length that cannot be
+            self.close(f"what it sent is not Redis' protocol: {error or 'too long'}")
         except BrokerError as error:
             self.close(str(error))
 
@@ -134,7 +134,8 @@ class Link(asyncio.Protocol):
             self._watcher.cancel()
         reason = self._reason or describe(error) or "closed by the server"
         self._reason = reason
-        self.lost.set_result(reason)
+        if not self.lost.done():  # it may be cancelled by who waited for it
+            self.lost.set_result(reason)
         for future in self.waiting:
             if isinstance(future, asyncio.Future) and not future.done():
                 future.set_exception(BrokerError(f"redis connection lost before the answer: {reason}"))

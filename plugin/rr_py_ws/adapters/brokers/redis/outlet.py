@@ -93,5 +93,5 @@ class Outlet:
         if self._link is not None:
             self._link = None
             self._counters.connections_lost += 1
-            self._moved(None)
         self._problem = reason
+        self._moved(None)

@@ -13,7 +13,7 @@ from rr_py_ws.adapters.brokers.redis.counters import Counters
 from rr_py_ws.adapters.brokers.redis.endpoint import Endpoint
 from rr_py_ws.adapters.brokers.redis.feed import Feed
 from rr_py_ws.adapters.brokers.redis.gap import Gap
-from rr_py_ws.adapters.brokers.redis.link import Link
+from rr_py_ws.adapters.brokers.redis.link import ErrorReply, Link
 from rr_py_ws.adapters.brokers.redis.outlet import Outlet
 from rr_py_ws.adapters.brokers.redis.routes import Route
 from rr_py_ws.adapters.brokers.redis.uplink import Pace, Uplink
@@ -63,7 +63,7 @@ class Pair:
         setup: what all connections share.
         route: where to connect.
         on_unavailable: called when messages cannot be published, and each time that connecting fails.
-        on_moved: gets a channel that is another server's now.
+        on_moved: see `Feed`.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Pair:
         setup: Setup,
         route: Route,
         on_unavailable: Callable[[], None],
-        on_moved: Callable[[Channel], None],
+        on_moved: Callable[[Channel, ErrorReply | None], None],
     ) -> None:
         self._setup = setup
         self._route = route

@@ -88,7 +88,10 @@ class SentinelRoute:
                     return await self._ask(sentinel)
                 except BrokerError as error:
                     problems.append(str(error))
-                self._sentinels.append(self._sentinels.pop(0))
+                    self._try_next()
+                except asyncio.CancelledError:  # it takes too long
+                    self._try_next()
+                    raise
         raise BrokerError("no sentinel names a master: " + "; ".join(problems))
 
     async def examine(self, link: Link, endpoint: Endpoint) -> None:
@@ -109,21 +112,19 @@ class SentinelRoute:
         if self._link is not None:
             self._link.close("not needed any more")
 
+    def _try_next(self) -> None:
+        self.close()
+        self._link = None
+        self._sentinels.append(self._sentinels.pop(0))
+
     async def _ask(self, sentinel: Endpoint) -> Endpoint:
         """Ask over the connection that is kept to the first sentinel of the list."""
         if self._link is None or self._link.lost.done():
             self._link = await self._connector.connect_sentinel(sentinel)
-        try:
-            reply = await self._link.request("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._master)
-        except BrokerError:
-            self.close()
-            self._link = None
-            raise
+        reply = await self._link.request("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._master)
         match reply:
             case [bytes(host), bytes(port)] if port.isdigit():
                 return Endpoint(host.decode(errors="replace"), int(port))
-        self.close()
-        self._link = None
         raise BrokerError(f"the sentinel at {sentinel} knows no master {self._master!r}")
 
 

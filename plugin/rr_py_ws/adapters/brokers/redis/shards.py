@@ -49,6 +49,7 @@ class Shards:
         self._owners: list[Endpoint | None] = [None] * _SLOTS
         self._pairs: dict[Endpoint, Pair] = {}
         self._homeless: dict[bytes, Channel] = {}
+        self._knowing: Endpoint | None = None
         self._stale = asyncio.Event()
         self._stale.set()
         self._problem = "the slots of the cluster are not known yet"
@@ -135,7 +136,7 @@ class Shards:
     ) -> None:
         self._stale.set()
         try:
-            target = _target(moved)
+            self._knowing = target = _target(moved)
             if target not in self._pairs:
                 raise moved
             self._owners[slot_of(channel)] = target
@@ -170,10 +171,14 @@ class Shards:
             await asyncio.sleep(backoff.pause())
 
     async def _ask(self) -> list[tuple[int, int, Endpoint]]:
-        """Ask the nodes one after another until one knows."""
+        """Ask the nodes one after another until one knows; first the one that has told of a change.
+
+        The others may not have heard of it yet, replicas last of all.
+        """
         problem: BrokerError | None = None
-        known = [*self._pairs, *(seed for seed in self._seeds if seed not in self._pairs)]
-        for endpoint in random.sample(known, len(known)):
+        knowing, self._knowing = self._knowing, None
+        masters = random.sample(list(self._pairs), len(self._pairs))
+        for endpoint in dict.fromkeys((*([knowing] if knowing else []), *masters, *self._seeds)):
             try:
                 link = await self._setup.connect(endpoint)
                 try:
@@ -196,7 +201,8 @@ class Shards:
         self._owners = owners
         masters = {master for _, _, master in slots}
         for master in masters - self._pairs.keys():
-            self._pairs[master] = Pair(self._setup, FixedRoute(master), self._stale.set, self._move)
+            moved = partial(self._move, master)
+            self._pairs[master] = Pair(self._setup, FixedRoute(master), self._stale.set, moved)
         for endpoint, pair in list(self._pairs.items()):
             for channel in pair.feed.release(partial(_is_elsewhere, owners, endpoint)):
                 self._homeless[channel.name] = channel
@@ -213,7 +219,8 @@ class Shards:
         self._retired.add(task)
         task.add_done_callback(self._retired.discard)
 
-    def _move(self, channel: Channel) -> None:
+    def _move(self, here: Endpoint, channel: Channel, where: ErrorReply | None) -> None:
+        self._knowing = here if where is None else _target(where)
         channel.interrupt()
         self._homeless[channel.name] = channel
         self._stale.set()

@@ -15,6 +15,8 @@ from rr_py_ws.adapters.brokers.redis.routes import Route
 from rr_py_ws.errors import BrokerError
 
 _MOST_PROBLEMS = 10
+_CHECK = 3.0
+"""Seconds after which a look at a connection is begun anew, because something may have changed meanwhile."""
 
 log = logs.get_logger("broadcast")
 
@@ -172,7 +174,7 @@ class Uplink:
             check = asyncio.ensure_future(self._user.check(link, endpoint))
             try:
                 either: tuple[asyncio.Future[Any], ...] = (link.lost, check)
-                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(either, timeout=_CHECK, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 check.cancel()
             if check.done() and (error := check.exception()):
