@@ -29,7 +29,7 @@ _MOST_GROWTH = 48 << 20
 Job = Callable[[str, str, Ledger, random.Random], Awaitable[None]]
 
 
-def start_server(directory: Path, *, patience: str = "1s") -> Server:
+def start_server(directory: Path, *, patience: str = "2s") -> Server:
     """Start `rr-py-ws serve` with PHP workers, and wait for it.
 
     Args:
@@ -169,7 +169,7 @@ class Storm:
                 if browser.code != expected:
                     self.wrong.append(f"close code {browser.code} instead of {expected}")
             case "stall":
-                await browser.stall(dice.uniform(0, 4))
+                await browser.stall(dice.uniform(0, 6))
             case _:
                 getattr(browser, ending)()
 
