@@ -98,8 +98,15 @@ def alive(pid: int) -> bool:
 
 
 def children() -> list[int]:
-    """Child processes of the test, also those that wait to be reaped."""
-    return [child.pid for child in psutil.Process().children(recursive=True)]
+    """Child processes of the test, also those that wait to be reaped; not the servers of other tests."""
+    return [child.pid for child in psutil.Process().children(recursive=True) if not _is_redis(child)]
+
+
+def _is_redis(process: psutil.Process) -> bool:
+    try:
+        return process.name().startswith("redis-")
+    except psutil.NoSuchProcess:
+        return False
 
 
 def descriptors() -> int:

@@ -99,7 +99,7 @@ class Connection(asyncio.Protocol):
         if message is None or len(message) > self._clients.settings.max_message_size:
             self._receive_by_core(data)
         elif message:
-            self._session.receive_message(message)
+            self._receive_message(message)
         if self._session.backlog >= self._clients.settings.max_commands_waiting and not self._reading_paused:
             self._reading_paused = True
             self._transport.pause_reading()
@@ -158,7 +158,7 @@ class Connection(asyncio.Protocol):
             return
         if frame.opcode is Opcode.TEXT:
             data.decode()
-        self._session.receive_message(bytes(data))
+        self._receive_message(bytes(data))
 
     def _receive_fragment(self, opcode: Opcode, fragment: bytearray, fin: bool) -> None:
         """Assemble a message; text is checked as it comes, not when it is complete."""
@@ -171,7 +171,11 @@ class Connection(asyncio.Protocol):
         message += fragment
         if fin:
             self._assembly = None
-            self._session.receive_message(bytes(message))
+            self._receive_message(bytes(message))
+
+    def _receive_message(self, message: bytes) -> None:
+        self._clients.stats.messages += 1
+        self._session.receive_message(message)
 
     # What leaves
 
