@@ -7,6 +7,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml README.md $(shell find plugin -name '*.py' -o -name '*.pyi' -o -name 'py.typed')
 
+# command=Debian package
+TEST_PACKAGES := python:ensurepip=python3-venv php=php-cli phpunit=phpunit chromium=chromium openssl=openssl \
+	redis-server=redis-server redis-sentinel=redis-sentinel redis-cli=redis-tools
+
 .PHONY: run test check unit lint proto bench fuzz chaos soak clean help
 
 help: ## this list
@@ -22,7 +26,7 @@ run: $(VENV)/.installed ## start the server with .rr.yaml (memory broker)
 	@exec $(BIN)/rr-py-ws serve -c .rr.yaml
 
 test: ## install what the tests need, run every check and every test
-	@./.ci/system-packages python:ensurepip=python3-venv php=php-cli phpunit=phpunit chromium=chromium openssl=openssl
+	@./.ci/system-packages $(TEST_PACKAGES)
 	@$(MAKE) --no-print-directory lint unit
 
 check: test
