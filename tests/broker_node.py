@@ -72,9 +72,9 @@ class Node:
 
 
 async def done(answer: Awaitable[None] | None) -> None:
-    """Wait for an answer that may be there already."""
+    """Wait for an answer that may be there already, and that has nothing more to say."""
     if answer is not None:
-        await answer
+        assert await answer is None  # type: ignore[func-returns-value]
 
 
 @asynccontextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -42,7 +43,8 @@ def redis_by_unix_socket(fixture: Fixture) -> Broker:
 def redis_cluster(fixture: Fixture) -> Broker:
     cluster = fixture("cluster")
     assert isinstance(cluster, Cluster)
-    return RedisBroker("default", RedisOptions(addrs=cluster.addresses))
+    # Messages of the test before may still be on their way from server to server.
+    return RedisBroker("default", RedisOptions(addrs=cluster.addresses, prefix=f"{uuid4()}:"))
 
 
 BROKERS = [memory, redis, redis_by_unix_socket, redis_cluster]

@@ -52,6 +52,7 @@ class RPCConnection(asyncio.Protocol):
         self._decoder = FrameDecoder(max_payload)
         self._transport: asyncio.Transport
         self._running = 0
+        self._late: list[bytes] = []
         self._over_high_water = False
         self._blocked = False
         self._ending = False
@@ -100,6 +101,7 @@ class RPCConnection(asyncio.Protocol):
         """Take no further calls; close when those already begun are answered."""
         self._ending = True
         if not self._running:
+            self._write_late()
             self._transport.close()
 
     def abort(self) -> None:
@@ -162,11 +164,18 @@ class RPCConnection(asyncio.Protocol):
         if not done.cancelled():
             error = done.exception()
             reply = self._result(request, done.result()) if error is None else self._error(request, error)
-            if not self._transport.is_closing():
-                self._transport.write(reply)
+            if not self._late:
+                asyncio.get_running_loop().call_soon(self._write_late)
+            self._late.append(reply)
         self._update_blocked()
         if self._ending:
             self.end()
+
+    def _write_late(self) -> None:
+        """Write the replies to what finished together."""
+        late, self._late = self._late, []
+        if late and not self._transport.is_closing():
+            self._transport.write(b"".join(late))
 
     def _result(self, request: Request, result: bytes) -> bytes:
         self._services.stats.answered[request.method] += 1

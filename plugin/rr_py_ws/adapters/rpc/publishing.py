@@ -81,9 +81,33 @@ class Publishing:
         return encode_ok(codec)
 
 
-async def _answer_later(
+def _answer_later(
     codec: Flag, later: Sequence[Awaitable[None]], refusal: BrokerError | None = None
-) -> bytes:
+) -> Awaitable[bytes]:
+    if len(later) == 1 and isinstance(later[0], asyncio.Future) and refusal is None:
+        return _answer_one(codec, later[0])
+    return _answer_all(codec, later, refusal)
+
+
+def _answer_one(codec: Flag, accepted: asyncio.Future[None]) -> asyncio.Future[bytes]:
+    """Answer the usual call, one message to one topic; a task would cost more than the rest."""
+    answer: asyncio.Future[bytes] = accepted.get_loop().create_future()
+
+    def settle(accepted: asyncio.Future[None]) -> None:
+        if answer.done() or accepted.cancelled():
+            answer.cancel()
+            return
+        error = accepted.exception()
+        if error is None:
+            answer.set_result(encode_ok(codec))
+        else:
+            answer.set_exception(_refused(error) if isinstance(error, BrokerError) else error)
+
+    accepted.add_done_callback(settle)
+    return answer
+
+
+async def _answer_all(codec: Flag, later: Sequence[Awaitable[None]], refusal: BrokerError | None) -> bytes:
     for error in (*await asyncio.gather(*later, return_exceptions=True), refusal):
         if isinstance(error, BrokerError):
             raise _refused(error) from error

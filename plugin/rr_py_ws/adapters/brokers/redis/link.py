@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 import hiredis
@@ -41,7 +42,7 @@ class ErrorReply(BrokerError):
 class Link(asyncio.Protocol):
     """A connection, over any transport.
 
-    Whoever listens to pushes sets `on_reply` and then takes what it expects out of `waiting` itself.
+    Whoever listens to pushes sets `on_reply`, and from then on takes what it expects out of `waiting` itself.
 
     Args:
         timeout: seconds that an expected reply may take while nothing else comes. Then the server is taken
@@ -50,7 +51,8 @@ class Link(asyncio.Protocol):
     Attributes:
         lost: done when the connection is gone; its result says why.
         on_reply: gets each reply; may raise `BrokerError`, which ends the connection.
-        waiting: what is expected, in order: a future for each request.
+        waiting: what is expected, in order. What can be called is called with the reply, or with the
+            `BrokerError` when there will be none.
     """
 
     def __init__(self, timeout: float) -> None:
@@ -84,11 +86,11 @@ class Link(asyncio.Protocol):
             BrokerError: the connection is lost already.
         """
         future = self._loop.create_future()
-        self.send(arguments, future)
+        self.send(arguments, partial(_resolve, future))
         return future
 
     def send(self, arguments: tuple[bytes | str | int, ...], expected: Any) -> None:
-        """Send a command whose reply the listener will know by `expected`.
+        """Send a command, and put `expected` into `waiting`.
 
         Raises:
             BrokerError: the connection is lost already.
@@ -136,20 +138,14 @@ class Link(asyncio.Protocol):
         self._reason = reason
         if not self.lost.done():  # it may be cancelled by who waited for it
             self.lost.set_result(reason)
-        for future in self.waiting:
-            if isinstance(future, asyncio.Future) and not future.done():
-                future.set_exception(BrokerError(f"redis connection lost before the answer: {reason}"))
+        for expected in self.waiting:
+            if callable(expected):
+                expected(BrokerError(f"redis connection lost before the answer: {reason}"))
 
     def _answer(self, reply: Any) -> None:
         if not self.waiting:
             raise BrokerError("it sent a reply that nobody asked for")
-        future: asyncio.Future[Any] = self.waiting.popleft()
-        if future.done():
-            return
-        if isinstance(reply, ErrorReply):
-            future.set_exception(reply)
-        else:
-            future.set_result(reply)
+        self.waiting.popleft()(reply)
 
     def _flush(self) -> None:
         out, self._out = self._out, []
@@ -171,3 +167,12 @@ class Link(asyncio.Protocol):
                 self._suspected = True
                 delay = _SECOND_LOOK
         self._watcher = self._loop.call_later(min(delay, _LONGEST_WATCH), self._watch)
+
+
+def _resolve(future: asyncio.Future[Any], reply: Any) -> None:
+    if future.done():
+        return
+    if isinstance(reply, BrokerError):
+        future.set_exception(reply)
+    else:
+        future.set_result(reply)

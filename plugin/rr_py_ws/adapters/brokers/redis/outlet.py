@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from rr_py_ws.adapters.brokers.redis.counters import Counters
@@ -39,6 +40,7 @@ class Outlet:
         self._queue = queue
         self._counters = counters
         self._moved = moved
+        self._loop = asyncio.get_running_loop()
         self._link: Link | None = None
         self._problem = "not connected yet"
 
@@ -47,7 +49,7 @@ class Outlet:
         """Whether messages can be published."""
         return self._link is not None
 
-    def publish(self, channel: bytes, payload: bytes) -> asyncio.Future[Any]:
+    def publish(self, channel: bytes, payload: bytes) -> asyncio.Future[None]:
         """Send a message in the write that ends this turn.
 
         Returns:
@@ -63,18 +65,26 @@ class Outlet:
                 raise BrokerError(f"redis is not available: {self._problem}")
             if link.unsent > self._queue:
                 raise BrokerError(f"redis does not keep up: {link.unsent} bytes wait for it")
-            answer = link.request(self._command, channel, payload)
+            accepted: asyncio.Future[None] = self._loop.create_future()
+            link.send((self._command, channel, payload), partial(self._answered, accepted))
         except BrokerError:
             self._counters.publish_failures += 1
             raise
-        answer.add_done_callback(self._count)
-        return answer
+        return accepted
 
-    def _count(self, answer: asyncio.Future[Any]) -> None:
-        if answer.cancelled() or answer.exception() is None:
-            self._counters.published += 1
-        else:
+    def _answered(self, accepted: asyncio.Future[None], reply: Any) -> None:
+        """Take the number of receivers on that server, which says little, or an error."""
+        failed = isinstance(reply, BrokerError)
+        if failed:
             self._counters.publish_failures += 1
+        else:
+            self._counters.published += 1
+        if accepted.done():
+            return
+        if failed:
+            accepted.set_exception(reply)
+        else:
+            accepted.set_result(None)
 
     # uplink.User
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from rr_py_ws.adapters.brokers.redis.channels import CLASSIC, SHARDED, Channel, Join, Verbs
 from rr_py_ws.adapters.brokers.redis.connector import Connector
@@ -105,7 +104,7 @@ class Pair:
         problems = await asyncio.gather(self._up.attempted, self._down.attempted)
         return next(filter(None, problems), "")
 
-    def publish(self, channel: bytes, payload: bytes) -> asyncio.Future[Any]:
+    def publish(self, channel: bytes, payload: bytes) -> asyncio.Future[None]:
         """See `Outlet.publish`."""
         return self._outlet.publish(channel, payload)
 

@@ -11,7 +11,6 @@ import random
 from binascii import crc_hqx
 from collections.abc import Awaitable, Sequence
 from functools import partial
-from typing import Any
 
 from rr_py_ws import logs
 from rr_py_ws.adapters.brokers.redis.channels import Channel
@@ -72,9 +71,9 @@ class Shards:
         problems = await asyncio.gather(*(pair.attempt() for pair in self._pairs.values()))
         return next(filter(None, [problem, *problems]), "")
 
-    def publish(self, channel: bytes, payload: bytes) -> asyncio.Future[Any]:
+    def publish(self, channel: bytes, payload: bytes) -> asyncio.Future[None]:
         """See `Outlet.publish`. A message for a slot that has moved is sent once more, to where it is."""
-        final = asyncio.get_running_loop().create_future()
+        final: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         first = self._pair(channel).publish(channel, payload)
         first.add_done_callback(partial(self._published, final, channel, payload))
         return final
@@ -119,7 +118,7 @@ class Shards:
         return self._pairs[owner]
 
     def _published(
-        self, final: asyncio.Future[Any], channel: bytes, payload: bytes, first: asyncio.Future[Any]
+        self, final: asyncio.Future[None], channel: bytes, payload: bytes, first: asyncio.Future[None]
     ) -> None:
         if final.done():
             return
@@ -132,7 +131,7 @@ class Shards:
             self._publish_again(final, channel, payload, error)
 
     def _publish_again(
-        self, final: asyncio.Future[Any], channel: bytes, payload: bytes, moved: ErrorReply
+        self, final: asyncio.Future[None], channel: bytes, payload: bytes, moved: ErrorReply
     ) -> None:
         self._stale.set()
         try:
@@ -247,7 +246,7 @@ def _target(moved: ErrorReply) -> Endpoint:
     return Endpoint(host, int(port))
 
 
-def _settle(final: asyncio.Future[Any], second: asyncio.Future[Any]) -> None:
+def _settle(final: asyncio.Future[None], second: asyncio.Future[None]) -> None:
     if not final.done():
         error = second.exception()
         if error is None:
