@@ -52,10 +52,13 @@ class Browser(asyncio.Protocol):
         except OSError as error:
             raise Refused(str(error)) from error
         transport.write(request())
-        status = await browser._answered()
-        if " 101 " not in status:
+        try:
+            status = await browser._answered()
+            if " 101 " not in status:
+                raise Refused(status)
+        except BaseException:  # we may be cancelled, too
             browser.reset()
-            raise Refused(status)
+            raise
         return browser
 
     async def command(self, name: str, *topics: str) -> None:
@@ -84,7 +87,9 @@ class Browser(asyncio.Protocol):
             await self.closed
 
     def reset(self) -> None:
-        """Close with a TCP reset."""
+        """Close with a TCP reset; nothing happens to a connection that is gone."""
+        if self.closed.done():
+            return
         below = self._transport.get_extra_info("socket")
         below.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._transport.abort()
@@ -178,7 +183,7 @@ async def join(address: tuple[str, int], topics: Sequence[str], on_push: OnPush)
     browser = await Browser.connect(address, on_push)
     try:
         await browser.command("join", *topics)
-    except Refused:
+    except BaseException:
         browser.reset()
         raise
     return browser

@@ -51,13 +51,11 @@ async def publish_steadily(name: str, rpc: str, ledger: Ledger, dice: random.Ran
 
 async def publish_and_be_reset(name: str, rpc: str, ledger: Ledger, dice: random.Random) -> None:
     """Publish some messages, then reset the connection behind calls that are not answered, and half a one."""
-    async with asyncio.timeout(20):
-        client = await RPCClient.connect(rpc)
+    async with asyncio.timeout(20), await RPCClient.connect(rpc) as client:
         for _ in range(dice.randrange(20)):
             number = ledger.begin(name)
             await client.publish([message(name, number, dice)])
             ledger.accept(name, number)
-        await client.close()
 
     host, _, port = rpc.removeprefix("tcp://").rpartition(":")
     with socket.create_connection((host, int(port))) as victim:
@@ -75,7 +73,7 @@ async def publish_and_be_reset(name: str, rpc: str, ledger: Ledger, dice: random
 
 async def publish_from_php_and_be_killed(name: str, rpc: str, ledger: Ledger, dice: random.Random) -> None:
     """Publish from a PHP process that is killed a moment after it was told to publish once more."""
-    php = await asyncio.to_thread(PHP, _PHP, rpc)
+    php = PHP(_PHP, rpc)
 
     def tell() -> int:
         number = ledger.begin(name)

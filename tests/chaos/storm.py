@@ -157,8 +157,7 @@ class Storm:
             self.counts[f"ended by {ending}"] += 1
             await self._end(browser, ending, dice)
         finally:
-            if not browser.closed.done():
-                browser.reset()
+            browser.reset()
             self.wrong += receipts.wrong
 
     async def _end(self, browser: Browser, ending: str, dice: random.Random) -> None:
