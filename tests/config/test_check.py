@@ -336,3 +336,11 @@ def test_options_of_redis_in_a_global_section_are_judged_there(load: Load) -> No
 def test_what_keeps_roadrunner_nodes_apart_is_said(load: Load, options: str, difference: str) -> None:
     config = load(GOOD.replace("driver: memory, config: {}", f"driver: redis, config: {{{options}}}"))
     assert f"broadcast: main: {difference}" in found(config, Kind.DIFFERS)
+
+
+def test_no_value_splits_a_line_of_the_report_or_controls_the_terminal(load: Load) -> None:
+    r"""Found by the fuzzer: `mode: "a\nb"` was two lines."""
+    report = check(load(GOOD.replace("php worker.php", r'"php\e[2J"') + r'logs: {mode: "produc\ntion"}')).text
+    assert all(line.isprintable() for line in report.split("\n"))
+    assert r"`php\x1b[2J`" in report
+    assert r"logs.mode: produc\ntion is unknown" in report

@@ -58,7 +58,16 @@ class Report:
             if finding.section != section:
                 section = finding.section
                 yield f"\n{section}"
-            yield f"  {finding.kind:8} {finding.text}"
+            yield f"  {finding.kind:8} {_printable(finding.text)}"
         errors, warnings, differences = map(self._count, (Kind.ERROR, Kind.WARNING, Kind.DIFFERS))
         yield f"\n{'can be served' if self.ok else 'cannot be served'}"
         yield f"errors: {errors}, warnings: {warnings}, differences from RoadRunner: {differences}"
+
+
+def _printable(text: str) -> str:
+    """Values of the file are in some texts: they may neither split a line nor control the terminal."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text
+    )
