@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import repeat
 from typing import Protocol
 
 from rr_py_ws.domain.figures import Figure, counter, gauge
@@ -187,10 +186,10 @@ class Hub:
         runs = [(group, self._join(group, frames)) for group, frames in _runs(turn)]
         self.stats.flushes += 1
         if len(runs) == 1:
-            group, frames = runs[0]
-            _send_each(zip(group, repeat(frames)))
+            _send(*runs[0])
         else:
-            _send_each(_interleaved(runs))
+            for subscriber, frames in _interleaved(runs):
+                _send((subscriber,), frames)
 
     def _join(self, group: _Group, frames: Sequence[bytes]) -> bytes:
         """Join the frames of a run, and count their deliveries: once for a run, not for a connection."""
@@ -227,15 +226,16 @@ def _interleaved(runs: Iterable[tuple[_Group, bytes]]) -> Iterator[tuple[Subscri
         yield subscriber, parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def _send_each(sends: Iterable[tuple[Subscriber, bytes]]) -> None:
+def _send(subscribers: Iterable[Subscriber], frames: bytes) -> None:
     """Send; nearly all of the server's time is spent here."""
-    for subscriber, frames in sends:
+    size = len(frames)
+    for subscriber in subscribers:
         send = subscriber.send
         try:
             taken = send(frames)
         except Exception:
             taken = 0  # the socket is full, or gone: `write` queues, or finds out
-        if taken != len(frames):
+        if taken != size:
             try:
                 subscriber.write(frames[taken:])
             except Exception as error:
