@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import resource
+import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -15,10 +16,12 @@ import uvloop
 
 from bench import report
 from bench.load import LoadError
+from bench.redis import SCENARIOS as REDIS
 from bench.scenarios import QUICK, SCENARIOS, Effort, Line, Start
 from bench.servers import ServerError, find_bun, start_bun, start_ours
 
 _BUN_DIRECTORY = Path(".bench")
+_ALL = SCENARIOS | REDIS
 
 
 def main() -> int:
@@ -33,7 +36,7 @@ def main() -> int:
         elif not options.no_peer:
             _say("Neither bun nor npm is there: measuring ours only.")
         try:
-            lines = uvloop.run(_measure(options.only or list(SCENARIOS), starts, effort))
+            lines = uvloop.run(_measure(options.only or _usual(), starts, effort))
         except (LoadError, ServerError) as error:
             _say(f"error: {error}")
             return 1
@@ -48,15 +51,23 @@ async def _measure(names: Sequence[str], starts: Sequence[Start], effort: Effort
     _say(f"\n{report.heading()}")
     lines = []
     for name in names:
-        async for line in SCENARIOS[name](starts, effort):
+        async for line in _ALL[name](starts, effort):
             _say(report.row(line))
             lines.append(line)
     return lines
 
 
+def _usual() -> list[str]:
+    """What is measured when nothing is asked for."""
+    if shutil.which("redis-server"):
+        return list(_ALL)
+    _say("redis-server is not there: measuring without Redis.")
+    return list(SCENARIOS)
+
+
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--only", action="append", choices=SCENARIOS, help="measure this; repeatable")
+    parser.add_argument("--only", action="append", choices=_ALL, help="measure this; repeatable")
     parser.add_argument("--quick", action="store_true", help="less of everything, for a first look")
     parser.add_argument("--json", action="store_true", help="JSON on stdout; the table goes to stderr")
     parser.add_argument("--strict", action="store_true", help="exit code 1 when a target is missed")

@@ -19,7 +19,7 @@ NUMBER = b"%010d:"
 NUMBER_SIZE = 11
 _MASK = bytes(4)
 _RESET = struct.pack("ii", 1, 0)
-_REQUEST = (
+REQUEST = (
     b"GET /ws HTTP/1.1\r\nHost: bench\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nOrigin: http://bench\r\n\r\n"
 )
@@ -32,6 +32,12 @@ class LoadError(Exception):
 
 def topic_name(number: int) -> bytes:
     return b"topic-%04d" % number
+
+
+def join_frame(topic: int) -> bytes:
+    """The WebSocket frame that joins a topic."""
+    command = _JOIN % topic_name(topic)
+    return bytes((0x81, 0x80 | len(command))) + _MASK + command
 
 
 class Fleet:
@@ -137,7 +143,7 @@ class Client(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._transport.write(_REQUEST)
+        self._transport.write(REQUEST)
 
     def get_buffer(self, hint: int) -> memoryview:
         return self._fleet.buffer
@@ -173,8 +179,7 @@ class Client(asyncio.BufferedProtocol):
                 self.joined.set_exception(LoadError(f"handshake refused: {response[:60]!r}"))
                 self._transport.abort()
                 return
-            join = _JOIN % topic_name(self.topic)
-            self._transport.write(bytes((0x81, 0x80 | len(join))) + _MASK + join)
+            self._transport.write(join_frame(self.topic))
         if len(answer) >= 2 and len(answer) == 2 + answer[1]:
             self._head = None
             if b'"@join"' in answer:

@@ -93,9 +93,10 @@ class Publisher(asyncio.Protocol):
         if count:
             first = self._sent
             self._sent += count
-            self._transport.write(b"".join([self._call(first + index) for index in range(count)]))
+            self._transport.write(b"".join([self.call(first + index) for index in range(count)]))
 
-    def _call(self, number: int) -> bytes:
+    def call(self, number: int) -> bytes:
+        """Encode one call."""
         in_topic, topic = divmod(number, self._topics)
         return b"".join(
             (

@@ -89,7 +89,7 @@ async def deliver(starts: Sequence[Start], effort: Effort) -> AsyncIterator[Line
     """Everybody is in one topic."""
     with _running(starts) as servers:
         for window, most_ratio in ((1, 1.2), (4, 1.2), (64, 0.9)):
-            line = Line(f"delivery, 1 topic, {_calls(window)}", "us", most_ratio=most_ratio)
+            line = Line(f"delivery, 1 topic, {calls_in_flight(window)}", "us", most_ratio=most_ratio)
             for _ in range(effort.rounds):
                 line.add([await cost_of_delivery(server, effort, window) for server in servers])
             yield line
@@ -97,7 +97,7 @@ async def deliver(starts: Sequence[Start], effort: Effort) -> AsyncIterator[Line
 
 async def many_topics(starts: Sequence[Start], effort: Effort) -> AsyncIterator[Line]:
     """Everybody is in a topic of their own, so that a call is one delivery."""
-    line = Line(f"delivery, {effort.connections} topics, {_calls(64)}", "us")
+    line = Line(f"delivery, {effort.connections} topics, {calls_in_flight(64)}", "us")
     with _running(starts) as servers:
         for _ in range(effort.rounds):
             line.add([await cost_of_delivery(server, effort, 64, effort.connections) for server in servers])
@@ -108,7 +108,7 @@ async def publish_to_nobody(starts: Sequence[Start], effort: Effort) -> AsyncIte
     """Nobody is in the topic: what is left is the RPC call."""
     with _running(starts) as servers:
         for window in (1, 64):
-            line = Line(f"publish to nobody, {_calls(window)}", "us", most=15.0)
+            line = Line(f"publish to nobody, {calls_in_flight(window)}", "us", most=15.0)
             for _ in range(effort.rounds):
                 line.add([await cost_of_call(server, effort, window) for server in servers])
             yield line
@@ -198,5 +198,6 @@ def _running(starts: Sequence[Start]) -> Iterator[list[Server]]:
         yield [stack.enter_context(start()) for start in starts]
 
 
-def _calls(window: int) -> str:
+def calls_in_flight(window: int) -> str:
+    """What a number of calls is called in a report."""
     return f"{window} call{'s' * (window > 1)} in flight"

@@ -22,7 +22,7 @@ version: "2.7"
 rpc: {{listen: "tcp://{host}:{rpc_port}"}}
 http: {{address: "{host}:{ws_port}"}}
 websockets: {{broker: default, path: /ws, authorize: none}}
-broadcast: {{default: {{driver: memory, config: {{}}}}}}
+broadcast: {{default: {broker}}}
 logs: {{level: info}}
 """
 
@@ -51,6 +51,11 @@ class Server:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=_environment()
             )
+
+    @property
+    def address(self) -> str:
+        """Where it is called."""
+        return f"{HOST}:{self.rpc_port}"
 
     def __enter__(self) -> Self:
         try:
@@ -92,18 +97,25 @@ class Server:
                 time.sleep(0.02)
 
 
-def start_ours(directory: Path) -> Server:
+def start_ours(directory: Path, name: str = "ours", broker: str = "{driver: memory, config: {}}") -> Server:
     """Start `rr-py-ws serve`; not at their defaults are the log level, and that no worker is asked."""
-    ws_port, rpc_port = _free_port(), _free_port()
-    config = directory / "ours.yaml"
-    config.write_text(_CONFIG.format(host=HOST, ws_port=ws_port, rpc_port=rpc_port))
+    ws_port, rpc_port = free_port(), free_port()
+    config = directory / f"{name}.yaml"
+    config.write_text(_CONFIG.format(host=HOST, ws_port=ws_port, rpc_port=rpc_port, broker=broker))
     command: list[str | Path] = [sys.executable, "-m", "rr_py_ws", "serve", "-c", config]
-    return Server("ours", command, ws_port, rpc_port, directory / "ours.log")
+    return Server(name, command, ws_port, rpc_port, directory / f"{name}.log")
+
+
+def start_redis(directory: Path) -> Server:
+    """Start a Redis server that keeps nothing."""
+    port = free_port()
+    command = ["redis-server", "--port", str(port), "--bind", HOST, "--save", "", "--appendonly", "no"]
+    return Server("redis", command, port, port, directory / "redis.log")
 
 
 def start_bun(bun: Path, directory: Path) -> Server:
     """Start the peer."""
-    ws_port, rpc_port = _free_port(), _free_port()
+    ws_port, rpc_port = free_port(), free_port()
     command: list[str | Path] = [bun, _HERE / "peer.ts", str(ws_port), str(rpc_port)]
     return Server("bun", command, ws_port, rpc_port, directory / "bun.log")
 
@@ -126,7 +138,8 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("RR_")}
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listens on."""
     with socket.create_server((HOST, 0)) as listener:
         return int(listener.getsockname()[1])
 

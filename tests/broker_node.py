@@ -59,8 +59,10 @@ class Node:
 
     async def wait_for(self, *message: object) -> None:
         """Wait until this one has come."""
-        while message not in self.received:
-            await self.wait_received(len(self.received) + 1)
+        seen = 0
+        while message not in self.received[seen:]:
+            seen = len(self.received)
+            await self.wait_received(seen + 1)
 
     async def settle(self) -> list[tuple[str, bytes | None]]:
         """Wait until everything published so far is here, by sending one more message after it."""
