@@ -2,6 +2,7 @@
 PYTHON ?= python3
 FUZZ_SECONDS ?= 60
 CHAOS_SECONDS ?= 60
+CHAOS_ROUNDS ?= 300
 SOAK_SECONDS ?= 600
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,7 +12,7 @@ SOURCES := pyproject.toml README.md $(shell find plugin -name '*.py' -o -name '*
 TEST_PACKAGES := python:ensurepip=python3-venv php=php-cli phpunit=phpunit chromium=chromium openssl=openssl \
 	redis-server=redis-server redis-sentinel=redis-sentinel redis-cli=redis-tools
 
-.PHONY: run test check unit lint proto bench fuzz chaos soak clean help
+.PHONY: run test check unit lint proto bench fuzz chaos chaos-redis soak clean help
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -52,6 +53,9 @@ fuzz: $(VENV)/.dev ## look for inputs that break a decoder (FUZZ_SECONDS=60 for 
 
 chaos: $(VENV)/.dev ## kill workers, clients and publishers at random (CHAOS_SECONDS=60)
 	PYTHONPATH=tests $(BIN)/python -m chaos --seconds $(CHAOS_SECONDS)
+
+chaos-redis: $(VENV)/.dev ## break Redis, Sentinel and Cluster under nodes that publish (CHAOS_ROUNDS=300)
+	CHAOS_ROUNDS=$(CHAOS_ROUNDS) $(BIN)/pytest -q -n 2 tests/adapters/brokers/redis/test_chaos.py
 
 soak: $(VENV)/.dev ## 2,000 clients that come and go; nothing may grow (SOAK_SECONDS=600)
 	PYTHONPATH=tests $(BIN)/python -m chaos.soak --seconds $(SOAK_SECONDS)
