@@ -14,7 +14,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from e2e.client import Connect, push, reply
+from e2e.client import Client, Connect, push, reply
 from e2e.process import StartPHP, eventually
 from e2e.server import DEADLINE, Server, Servers, configuration, free_port, start_failure
 from redis_servers import RedisServer, redis_server
@@ -201,9 +201,15 @@ def test_redis_that_stands_still_is_left_behind(
     assert "redis has not confirmed within 0.2 s" in refused["reason"]
     server.log.wait_for("redis connection lost", count=2)
     redis.thaw()
-    browser.expect('{"topic":"#gap","payload":["news"],"id":""}')
+    assert _receive_but_lost(browser) == '{"topic":"#gap","payload":["news"],"id":""}'
     eventually(lambda: _publishes(server), "a publish that is answered")
-    browser.expect(push("news", "back"))
+    assert _receive_but_lost(browser) == push("news", "back")
+
+
+def _receive_but_lost(browser: Client) -> str:
+    """The next frame; a Redis that goes on may yet publish what it was given before it stood still."""
+    frame = browser.receive()
+    return browser.receive() if frame == push("news", "lost") else frame
 
 
 def _publishes(server: Server) -> bool:
