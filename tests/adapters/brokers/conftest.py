@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from redis_servers import Cluster, RedisServer, redis_server
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The contract holds on both loops; what takes longer is tested on the one that is used."""
+    loops = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
+    return loops if item.path.parent == Path(__file__).parent else {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture(scope="session")

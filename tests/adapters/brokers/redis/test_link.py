@@ -106,6 +106,18 @@ async def test_what_is_not_answered_fails_when_the_connection_ends() -> None:
             await unanswered
 
 
+async def test_a_request_in_the_turn_in_which_the_connection_ends_only_fails() -> None:
+    """uvloop does not take a write after that."""
+    failures: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
+    async with connected() as (link, _):
+        answer = link.request("PING")
+        link.close("this is the end")
+        with pytest.raises(BrokerError, match="this is the end"):
+            await answer
+    assert failures == []
+
+
 async def test_silence_ends_the_connection_only_when_something_is_expected() -> None:
     async with connected(timeout=0.05) as (link, server):
         answered = link.request("PING")

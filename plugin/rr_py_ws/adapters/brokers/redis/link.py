@@ -149,7 +149,7 @@ class Link(asyncio.Protocol):
 
     def _flush(self) -> None:
         out, self._out = self._out, []
-        if self._transport is not None:
+        if self._transport is not None and not self._transport.is_closing():  # uvloop's would raise
             self._transport.write(out[0] if len(out) == 1 else b"".join(out))
 
     def _watch(self) -> None:
