@@ -105,7 +105,7 @@ class App:
         )
         self._rpc: list[RPCServer] = []
         if loaded.rpc_listen is not None:
-            key = "websockets.rpc.listen" if section.rpc else "rpc.listen"
+            key = "websockets.rpc.listen" if section.rpc and section.rpc.listen else "rpc.listen"
             self._rpc.append(
                 RPCServer(services, loaded.rpc_listen, key=key, max_payload=section.limits.rpc_payload)
             )

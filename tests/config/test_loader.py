@@ -16,6 +16,7 @@ from rr_py_ws.config import (
     SSL,
     BrokerSection,
     Config,
+    Limits,
     Logs,
     OnInit,
     Ping,
@@ -153,22 +154,27 @@ def test_values_may_have_another_type(load: Load) -> None:
 
 def test_our_own_keys_are_read(load: Load) -> None:
     config = load(
-        "websockets:\n  address: 127.0.0.1:8081\n  authorize_timeout: 2s\n  rpc: {listen: 'unix://rr.sock'}\n"
+        "websockets:\n  address: 127.0.0.1:8081\n  authorize_timeout: 2s\n"
+        "  rpc: {listen: 'unix://rr.sock', mode: '0660'}\n"
         "  allowed_origin: ['https://a.com', 'https://b.com']\n"
         "  limits: {max_message_size: 1KiB, send_queue: 1MB, rpc_payload: 1048576, max_head_size: 4096,"
-        " max_commands_waiting: 5}\n  ping: {interval: 0, timeout: 5s}\n"
+        " max_commands_waiting: 5, send_queue_policy: drop}\n  ping: {interval: 0, timeout: 5s}\n"
+        "  drain: {time: 0}\n  allow_commas: true\n"
     )
     websockets = config.websockets
     assert websockets and websockets.address == "127.0.0.1:8081"
     assert websockets.authorize_timeout == 2.0
     assert websockets.allowed_origin == ("https://a.com", "https://b.com")
-    assert websockets.limits.model_dump() == {
-        "max_message_size": 1024,
-        "send_queue": 1_000_000,
-        "rpc_payload": 1_048_576,
-        "max_head_size": 4096,
-        "max_commands_waiting": 5,
-    }
+    assert websockets.limits == Limits(
+        max_message_size=1024,
+        send_queue=1_000_000,
+        rpc_payload=1_048_576,
+        max_head_size=4096,
+        max_commands_waiting=5,
+        send_queue_policy="drop",
+    )
+    assert websockets.rpc and websockets.rpc.mode == 0o660
+    assert (websockets.drain.time, websockets.allow_commas) == (0.0, True)
     assert websockets.ping == Ping(interval=0.0, timeout=5.0)
     assert config.rpc_listen == "unix://rr.sock"
 
@@ -298,8 +304,8 @@ ERRORS = [
         'websockets.pool.num_workers: found "two", accepted: a whole number, 0 or more',
     ),
     ("websockets: {pool: {debug: maybe}}", 'websockets.pool.debug: found "maybe", accepted: true or false'),
-    ("websockets: {rpc: {}}", "websockets.rpc.listen: missing, but required here"),
-    ("websockets: {rpc: {forward: x}}", "websockets.rpc.forward: unknown key, accepted: listen"),
+    ("websockets: {metrics: {}}", "websockets.metrics.address: missing, but required here"),
+    ("websockets: {rpc: {forward: x}}", "websockets.rpc.forward: unknown key, accepted: listen, mode"),
     ("websockets: {ping: {every: 1s}}", "websockets.ping.every: unknown key, accepted: interval, timeout"),
     (
         "websockets: {ping: {timeout: 0}}",
@@ -307,8 +313,11 @@ ERRORS = [
     ),
     (
         "websockets: {limits: {max_message: 1}}",
-        "websockets.limits.max_message: unknown key, accepted: max_message_size, send_queue, rpc_payload, "
-        "max_head_size, max_commands_waiting",
+        f"websockets.limits.max_message: unknown key, accepted: {', '.join(Limits.model_fields)}",
+    ),
+    (
+        "websockets: {rpc: {mode: 0660}}",
+        'websockets.rpc.mode: found 660, accepted: permissions in octal and in quotes, such as "0660"',
     ),
     (
         "websockets: {limits: {send_queue: 0}}",

@@ -18,7 +18,7 @@ from rr_py_ws.config import (
     Status,
     WebSockets,
 )
-from rr_py_ws.config.models import FROM_FILE
+from rr_py_ws.config.section import FROM_FILE
 
 
 def test_models_built_by_hand_take_typed_values_as_they_are() -> None:

@@ -15,19 +15,16 @@ from rr_py_ws.config.models import (
     Config,
     Endure,
     FileLoggerOptions,
-    Limits,
     Logs,
     Metrics,
     OnInit,
-    OwnAddress,
-    OwnRPC,
-    Ping,
     Pool,
     Server,
     Status,
     Supervisor,
     WebSockets,
 )
+from rr_py_ws.config.own import Drain, Limits, OwnAddress, OwnRPC, Ping
 from rr_py_ws.config.redis import RedisOptions, RedisTLS, redis_options
 from rr_py_ws.config.report import Finding, Kind, Report
 from rr_py_ws.config.validate import validate_for_serve
@@ -40,6 +37,7 @@ __all__ = [
     "BrokerSection",
     "Channel",
     "Config",
+    "Drain",
     "Endure",
     "FileLoggerOptions",
     "Finding",

@@ -7,7 +7,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from rr_py_ws.config.models import FROM_FILE
+from rr_py_ws.config.section import FROM_FILE
 from rr_py_ws.config.values import shown
 from rr_py_ws.errors import ConfigError
 

@@ -5,13 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
-from rr_py_ws.config.models import BrokerSection, Config, LogLevel, LogMode, OwnAddress, WebSockets
+from rr_py_ws.config.models import BrokerSection, Config, LogLevel, LogMode, WebSockets
+from rr_py_ws.config.own import OwnAddress
 from rr_py_ws.config.redis import redis_options
 from rr_py_ws.config.report import Finding, Kind
 from rr_py_ws.config.yaml_file import lookup
 from rr_py_ws.errors import ConfigError
 
-_OWN_KEYS = ("address", "authorize", "authorize_timeout", "rpc", "metrics", "status", "limits", "ping")
+_OWN_KEYS = (
+    "address",
+    "authorize",
+    "authorize_timeout",
+    "allow_commas",
+    "rpc",
+    "metrics",
+    "status",
+    "limits",
+    "ping",
+    "drain",
+)
 _OWN_REDIS_OPTIONS = ("tls", "prefix", "on_start", "sharded", "publish_queue")
 _MIDDLEWARE = ("websockets", "proxy_ip_parser")
 _CLIENT_PATIENCE = 10.0  # seconds after which Spiral's JavaScript client gives a handshake up for good
@@ -67,7 +79,7 @@ def _own_keys(config: Config, websockets: WebSockets) -> Iterator[Finding]:
     own = [key for key in _OWN_KEYS if lookup(config.tree, f"websockets.{key}") is not None]
     if own:
         yield _differs("websockets", f"RoadRunner ignores these keys: {', '.join(own)}")
-    if websockets.rpc and config.rpc:
+    if websockets.rpc and websockets.rpc.listen and config.rpc:
         yield Finding("rpc", Kind.IGNORED, "rpc.listen: websockets.rpc.listen is used instead")
     if websockets.metrics and config.metrics:
         yield _own_address("metrics", websockets.metrics)

@@ -1,56 +1,33 @@
 """The configuration as values: what the rest of the program is given.
 
-Every default, accepted type and unit is declared here and nowhere else. Built by hand (`Ping(interval=1.5)`)
-the models take typed values as they are; with the validation context `FROM_FILE` they first decode what a
-file holds (`"1.5s"`). Durations are seconds, sizes are bytes unless a field says otherwise.
+Every default, accepted type and unit is declared here, in `own` and in `redis`, and nowhere else.
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rr_py_ws.config import values
-
-FROM_FILE = "from file"
-
-
-def decoded(decode: Callable[[object], object]) -> BeforeValidator:
-    """Decode what a file holds before it is validated; see `values`."""
-
-    def validate(value: object, info: ValidationInfo) -> object:
-        return decode(value) if info.context == FROM_FILE else value
-
-    return BeforeValidator(validate)
-
-
-Text = Annotated[str, decoded(values.text)]
-Flag = Annotated[bool, decoded(values.boolean)]
-Count = Annotated[int, decoded(values.count)]
-PositiveCount = Annotated[int, decoded(values.positive_count)]
-Duration = Annotated[float, decoded(values.duration)]
-PositiveDuration = Annotated[float, decoded(values.positive_duration)]
-Size = Annotated[int, decoded(values.size)]
-TextList = Annotated[tuple[str, ...], decoded(values.text_list)]
-Environment = Annotated[dict[str, str], decoded(values.environment)]
-Address = Annotated[str, decoded(values.address)]
-DSN = Annotated[str, decoded(values.dsn)]
-Networks = Annotated[tuple[str, ...], decoded(values.networks)]
-ErrorStatus = Annotated[int, decoded(values.error_status)]
+from rr_py_ws.config.own import Drain, Limits, OwnAddress, OwnRPC, Ping
+from rr_py_ws.config.section import (
+    DSN,
+    Address,
+    Count,
+    Duration,
+    Environment,
+    ErrorStatus,
+    Flag,
+    Networks,
+    RRSection,
+    Text,
+    TextList,
+    decoded,
+)
 
 IMPLEMENTED_DRIVERS = ("memory", "redis")
 
@@ -76,46 +53,6 @@ def cpu_count() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, validate_by_name=True, validate_by_alias=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _drop_nulls(cls, found: Any, info: ValidationInfo) -> Any:
-        """A key without a value is an absent key."""
-        if info.context != FROM_FILE:
-            return found
-        if not isinstance(found, dict):
-            raise ValueError("accepted: a map of keys; check the indentation")
-        return {key: value for key, value in found.items() if value is not None}
-
-
-class RRSection(_Section):
-    """A section that RoadRunner reads too: unknown keys are ignored, and a zero value means the default."""
-
-    @field_validator("*", mode="after")
-    @classmethod
-    def _zero_is_default(cls, value: Any, info: ValidationInfo) -> Any:
-        assert info.field_name is not None
-        return value or cls.model_fields[info.field_name].get_default(call_default_factory=True)
-
-
-class OwnSection(_Section):
-    """A section that only this program reads: an unknown key is a mistake."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_unknown_keys(cls, found: Any) -> Any:
-        for key in found if isinstance(found, dict) else ():
-            if key not in cls.model_fields:
-                raise PydanticCustomError(
-                    "unknown_key",
-                    "unknown key, accepted: {accepted}",
-                    {"key": key, "accepted": ", ".join(cls.model_fields)},
-                )
-        return found
-
-
 class RPC(RRSection):
     """`rpc`: where PHP publishes."""
 
@@ -127,7 +64,7 @@ class OnInit(RRSection):
 
     command: Text = ""
     exec_timeout: Duration = 60.0
-    env: Environment = {}
+    env: Environment = Field(default_factory=dict)
     user: Text = ""
 
 
@@ -137,7 +74,7 @@ class Server(RRSection):
     command: Text = ""
     user: Text = ""
     group: Text = ""
-    env: Environment = {}
+    env: Environment = Field(default_factory=dict)
     relay: Annotated[str, decoded(values.relay)] = "pipes"
     relay_timeout: Duration = 60.0
     on_init: OnInit | None = None
@@ -187,35 +124,6 @@ class Pool(RRSection):
     supervisor: Supervisor | None = None
 
 
-class OwnRPC(OwnSection):
-    """`websockets.rpc`: this program's own RPC listener, beside a RoadRunner that owns `rpc.listen`."""
-
-    listen: Annotated[str, decoded(values.listen_dsn)]
-
-
-class Limits(OwnSection):
-    """`websockets.limits`: what a peer may make this program hold."""
-
-    max_message_size: Size = 64 * 1024
-    send_queue: Size = 1024 * 1024
-    rpc_payload: Size = 64 * 1024 * 1024
-    max_head_size: Size = 16 * 1024
-    max_commands_waiting: PositiveCount = 64
-
-
-class Ping(OwnSection):
-    """`websockets.ping`: how a dead connection is found; interval 0 is off."""
-
-    interval: Duration = 25.0
-    timeout: PositiveDuration = 20.0
-
-
-class OwnAddress(OwnSection):
-    """`websockets.metrics`, `websockets.status`: an address that is not RoadRunner's; empty is off."""
-
-    address: Address
-
-
 class WebSockets(RRSection):
     """`websockets`: RoadRunner's keys, and those that only this program reads (from `address` on)."""
 
@@ -231,6 +139,8 @@ class WebSockets(RRSection):
     status: OwnAddress | None = None
     limits: Limits = Limits()
     ping: Ping = Ping()
+    drain: Drain = Drain()
+    allow_commas: Flag = False
 
 
 class BrokerSection(BaseModel):
@@ -295,7 +205,7 @@ class Channel(RRSection):
 class Logs(Channel):
     """`logs`: how and where this program writes its log."""
 
-    channels: Annotated[dict[str, Channel], decoded(values.sections)] = {}
+    channels: Annotated[dict[str, Channel], decoded(values.sections)] = Field(default_factory=dict)
 
     @classmethod
     def _default_level(cls, mode: str) -> str:
@@ -357,8 +267,9 @@ class Config(BaseModel):
     def rpc_listen(self) -> str | None:
         """The DSN of this program's RPC listener: `websockets.rpc.listen`, else `rpc.listen`, else none."""
         own = self.websockets.rpc if self.websockets else None
-        chosen = own or self.rpc
-        return chosen.listen if chosen else None
+        if own is not None and own.listen is not None:
+            return own.listen
+        return self.rpc.listen if self.rpc else None
 
     @property
     def metrics_address(self) -> str:

@@ -9,8 +9,8 @@ from pydantic_core import PydanticCustomError
 
 from rr_py_ws.config import values
 from rr_py_ws.config.decoding import decode_section
-from rr_py_ws.config.models import (
-    BrokerSection,
+from rr_py_ws.config.models import BrokerSection
+from rr_py_ws.config.section import (
     Count,
     Duration,
     Flag,

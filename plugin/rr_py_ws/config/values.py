@@ -102,6 +102,13 @@ def count(value: object) -> int:
     return number
 
 
+def file_mode(value: object) -> int:
+    """Permissions in octal, as text: what a bare 0660 means depends on the version of YAML."""
+    if isinstance(value, str) and re.fullmatch("0?[0-7]{3}", value):
+        return int(value, 8)
+    raise ValueError('accepted: permissions in octal and in quotes, such as "0660"')
+
+
 def mebibytes(value: object) -> int:
     """A whole number of MiB, as bytes."""
     return count(value) * 1024 * 1024
