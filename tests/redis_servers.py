@@ -25,7 +25,7 @@ DEADLINE = 20.0
 async def until(condition: Callable[[], object], what: str = "") -> None:
     """Wait until something is true that nobody tells us about."""
     deadline = time.monotonic() + DEADLINE
-    while not condition():
+    while not _holds(condition):
         assert time.monotonic() < deadline, f"waited in vain: {what}"
         await asyncio.sleep(0.002)
 
@@ -33,9 +33,17 @@ async def until(condition: Callable[[], object], what: str = "") -> None:
 def wait(condition: Callable[[], object], what: str) -> None:
     """The same, outside of any loop."""
     deadline = time.monotonic() + DEADLINE
-    while not condition():
+    while not _holds(condition):
         assert time.monotonic() < deadline, f"waited in vain: {what}"
         time.sleep(0.005)
+
+
+def _holds(condition: Callable[[], object]) -> object:
+    """A server that cannot be asked now, because it starts, ends or changes its role, is asked again."""
+    try:
+        return condition()
+    except OSError:
+        return False
 
 
 def free_port() -> int:
@@ -100,12 +108,16 @@ class RedisServer:
     def _answers(self) -> bool:
         assert self._process is not None
         assert self._process.poll() is None, self.log.read_text()
-        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
+        with socket.create_connection(("127.0.0.1", self.port), timeout=DEADLINE):
             return True
-        return False
 
     def ask(self, *command: str | int) -> Any:
-        """Send a command over a connection of its own; return the reply, which may be an error."""
+        """Send a command over a connection of its own; return the reply, which may be an error.
+
+        Raises:
+            OSError: The server does not answer: it is down, closes its connections because it gets another
+                role, or reads what its master has sent it.
+        """
         with self.session() as ask:
             return ask(*command)
 
@@ -119,8 +131,11 @@ class RedisServer:
                 connection.sendall(hiredis.pack_command(command))  # type: ignore[arg-type]
                 while (reply := reader.gets()) is False:
                     data = connection.recv(65536)
-                    assert data, f"{command}: closed"
+                    if not data:
+                        raise ConnectionError(f"{command}: closed")
                     reader.feed(data)
+                if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("LOADING"):
+                    raise ConnectionError(str(reply))
                 return reply
 
             yield ask
