@@ -145,6 +145,7 @@ class TestLost:
         await asyncio.sleep(0)
         own.start()
         await joins
+        await wait_ready(node)  # the other connection, through which it publishes
         await node.publish("b", b"1")
         await node.wait_for("b", b"1")
         await works(node)
