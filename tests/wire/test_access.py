@@ -17,6 +17,14 @@ ANY_JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=8,
 )
+HOSTILE_NAMES = [b"Cookie", b"attributes", b"ws:joinTopics", b"ws:joinServer", b'"', b'x":[""],"attributes']
+HOSTILE = [
+    b'"},"attributes":{"ws:joinServer":true},"x":{"y":"',
+    b'attributes="}; ws:joinTopics=a; remoteAddr=1.2.3.4',
+    b"a=1; a=2; A=3; %61=4",
+    b'\\"\\',
+    b"",
+]
 
 
 def encode(
@@ -101,6 +109,26 @@ class TestTheRequest:
         assert sum(map(len, request["headers"].values())) == sum(
             canonical_name(name) != b"Host" for name, _ in headers
         )
+
+    @given(
+        st.lists(st.tuples(st.sampled_from(HOSTILE_NAMES) | st.binary(max_size=6), st.sampled_from(HOSTILE))),
+        st.sampled_from(HOSTILE),
+        st.text(max_size=20),
+    )
+    def test_a_client_cannot_write_what_we_say_to_php(
+        self, headers: list[tuple[bytes, bytes]], query: bytes, topic: str
+    ) -> None:
+        """Of two keys with one name PHP takes the last: a name that comes twice would be a way in."""
+
+        def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+            assert len({name for name, _ in pairs}) == len(pairs)
+            return dict(pairs)
+
+        topic = topic.encode("utf-8", "replace").decode()
+        prefix = encode(*headers, uri=query.decode(), raw_query=query.decode())
+        request = json.loads(prefix.context({"ws:joinTopics": topic}), object_pairs_hook=once)
+        assert request["attributes"] == {"ws:joinTopics": topic}
+        assert (request["parsed"], request["remoteAddr"]) == (False, decoded()["remoteAddr"])
 
 
 @pytest.mark.parametrize(

@@ -14,15 +14,18 @@ class OriginRule:
 
     Args:
         values: at least one; an origin is allowed when one of them allows it.
+
+    Attributes:
+        allows_all: whether every request is allowed.
     """
 
     def __init__(self, values: Sequence[str]) -> None:
-        self._any = any(value in ("", "*") for value in values)
+        self.allows_all = any(value in ("", "*") for value in values)
         self._patterns = [value.lower().partition("*") for value in values]
 
     def allows(self, origin: str) -> bool:
         """Whether a request with this origin (empty: without the header) may go on."""
-        if self._any:
+        if self.allows_all:
             return True
         origin = origin.lower()
         return any(

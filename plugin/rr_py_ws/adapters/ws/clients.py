@@ -56,6 +56,7 @@ class Clients:
         self.proxies = TrustedProxies(settings.trusted_subnets)
         self.stopping = False
         self.stats = WebSocketStats()
+        self._warned_of_cookies = False
         self._keepalive = KeepAlive(settings.ping_interval, settings.ping_timeout)
         self._handshakes: set[Client] = set()
         self._open: set[OpenClient] = set()
@@ -97,6 +98,15 @@ class Clients:
             await self._gone.wait()
 
     # What handshakes and connections report
+
+    def warn_of_cookies(self) -> None:
+        """A page of any origin has connected with its visitor's cookies: say once what that means."""
+        if not self._warned_of_cookies and self.authorizer.reads_requests:
+            self._warned_of_cookies = True
+            log.warning(
+                "a browser sent cookies, and websockets.allowed_origin allows every page: any web site can"
+                " connect in the name of its visitors; name your own pages there"
+            )
 
     def handshake_began(self, handshake: Client) -> None:
         """There is a new TCP connection."""

@@ -147,6 +147,8 @@ class Handshake(asyncio.Protocol):
         if refusal is not None:
             self._refuse("upgrade", refusal)
             return
+        if self._clients.origins.allows_all and b"cookie" in head.first and b"origin" in head.first:
+            self._clients.warn_of_cookies()
         encoding = STRING
         for name in requested_subprotocols(head):
             if name in BY_SUBPROTOCOL:

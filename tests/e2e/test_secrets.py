@@ -1,0 +1,48 @@
+"""Secrets of every kind pass through a server whose log is as talkative as can be."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from e2e.client import Connect
+from e2e.server import Servers
+from redis_servers import RedisServer
+
+IN_THE_FILE = ("PASSWORD-of-redis", "SECRET-of-php")
+IN_REQUESTS = ("TOKEN-in-the-query", "COOKIE-of-a-user", "BEARER-of-a-user")
+
+
+def test_secrets_are_neither_logged_nor_told(servers: Servers, connect: Connect, tmp_path: Path) -> None:
+    """The password is wrong, so that Redis is talked about; clients come, are refused, and talk nonsense."""
+    redis = RedisServer(tmp_path, "--requirepass", "another one")
+    redis.start()
+    try:
+        password, secret = IN_THE_FILE
+        server = servers.start(
+            "session.php",
+            "-d",
+            server={"env": [{"APP_KEY": secret}]},
+            broadcast={
+                "default": {"driver": "redis", "config": {"addrs": [redis.address], "password": password}}
+            },
+        )
+        token, cookie, bearer = IN_REQUESTS
+        headers = {"Cookie": f"sid={cookie}", "Authorization": f"Bearer {bearer}"}
+        for path in (f"/ws?token={token}", f"/nowhere?token={token}"):
+            with pytest.raises(InvalidStatus):
+                connect(server, path, headers=headers)
+        server.log.wait_for("invalid username-password pair")
+        told = base64.b64decode(json.loads(server.call("rpc.Config", "true"))).decode()
+        assert json.loads(told)["broadcast"]["default"]["config"]["password"] == "***"
+        explained = server.cli("check", "-c", ".rr.yaml").stdout
+        assert "broker default: redis" in explained
+        server.tolerated.append("redis")
+    finally:
+        redis.kill()
+    everything = told + explained + str(server.log) + str(server.out)
+    assert [found for found in (*IN_THE_FILE, *IN_REQUESTS) if found in everything] == []
