@@ -168,6 +168,14 @@ class TestFromPublishToSubscriber:
         assert "a" not in memory.hub()
         assert "a" in memory.hub("other")
 
+    async def test_the_topics_of_a_connection_are_counted_over_sections(self, memory: Broadcaster) -> None:
+        subscriber = Recorder()
+        memory.join(subscriber, "default", ["a", "b"])
+        memory.join(subscriber, "other", ["a"])
+        assert memory.count_with(subscriber, "default", ["b", "c"]) == 4
+        assert memory.count_with(subscriber, "OTHER", ["b", "c"]) == 5
+        assert memory.count_with(Recorder(), "other", ["b", "b"]) == 1
+
     async def test_d2_a_connection_that_is_gone_is_in_no_section_any_more(self, memory: Broadcaster) -> None:
         gone, stays = Recorder(), Recorder()
         for section in ("default", "other"):

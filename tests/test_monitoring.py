@@ -214,7 +214,8 @@ async def test_what_workers_do_is_counted(with_worker: Node) -> None:
             await websocket.send(f'{{"command":"join","topics":["{topic}"]}}')
             await websocket.recv()
     samples = await node.scrape()
-    assert samples["joins_refused_total"] == 1
+    assert samples["joins_refused_total{reason=authorization}"] == 1
+    assert samples["joins_waiting"] == samples["joins_refused_total{reason=unanswered}"] == 0
     assert samples["worker_execs_total"] == 3
     assert 0 < samples["worker_exec_seconds_total"] < 60
     assert samples["workers{state=ready}"] == 1

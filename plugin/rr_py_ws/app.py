@@ -24,7 +24,8 @@ from rr_py_ws.adapters.ws.tls import server_context
 from rr_py_ws.broadcaster import Broadcaster
 from rr_py_ws.domain.allow_all import AllowAll
 from rr_py_ws.domain.figures import Source
-from rr_py_ws.domain.ports import Broker, Probe
+from rr_py_ws.domain.limits import CommandLimits
+from rr_py_ws.domain.ports import Authorizer, Broker, Probe
 from rr_py_ws.errors import RRWSError
 
 _CLOSE_TIMEOUT = 5.0
@@ -91,7 +92,7 @@ class App:
         self._pool = self._make_pool()
         self._websockets = WebSocketServer(
             _settings(loaded),
-            AllowAll() if self._pool is None else PHPAuthorizer(self._pool, section.authorize_timeout),
+            self._make_authorizer(),
             self._broadcaster,
         )
         self._serving = False
@@ -136,6 +137,8 @@ class App:
             if self._config.server is not None and self._config.server.on_init is not None:
                 await run_on_init(self._config.server.on_init)
             await self._pool.start()
+            if self._section.allow_commas:
+                log.warning("allow_commas is on: who may join a and b may also join the topic a,b")
         await self._listen()
         self._serving = True
 
@@ -199,6 +202,12 @@ class App:
         factory = WorkerFactory(self._config.server, rpc_listen=rpc, broadcast_path=self._section.path)
         return WorkerPool(factory, self._section.pool)
 
+    def _make_authorizer(self) -> Authorizer:
+        if self._pool is None:
+            return AllowAll()
+        timeout, allow_commas = self._section.authorize_timeout, self._section.allow_commas
+        return PHPAuthorizer(self._pool, timeout, allow_commas=allow_commas)
+
 
 def _broker(name: str, section: config.BrokerSection) -> Broker:
     match section.driver:
@@ -222,6 +231,12 @@ def _settings(loaded: config.Config) -> Settings:
         max_head_size=section.limits.max_head_size,
         send_queue=section.limits.send_queue,
         max_commands_waiting=section.limits.max_commands_waiting,
+        commands=CommandLimits(
+            max_topics=section.limits.max_topics,
+            max_topics_per_command=section.limits.max_topics_per_command,
+            max_topic_length=section.limits.max_topic_length,
+            max_joins_waiting=section.limits.max_joins_waiting,
+        ),
         ping_interval=section.ping.interval,
         ping_timeout=section.ping.timeout,
     )

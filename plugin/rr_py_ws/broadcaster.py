@@ -92,6 +92,11 @@ class Broadcaster:
             return _all(later, error)
         return _all(later) if later else None
 
+    def count_with(self, subscriber: Subscriber, broker: str, topics: Sequence[str]) -> int:
+        """See `Subscriptions.count_with`."""
+        chosen = self.hub(broker)
+        return sum(hub.count_with(subscriber, topics if hub is chosen else ()) for hub in self._hubs.values())
+
     def join(self, subscriber: Subscriber, broker: str, topics: Sequence[str]) -> Awaitable[None] | None:
         """See `Subscriptions.join`."""
         name = self._name(broker)

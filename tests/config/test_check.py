@@ -119,6 +119,10 @@ def test_a_section_that_is_not_in_the_file_can_have_an_error(load: Load) -> None
             "websockets.authorize_timeout: 10s",
             "websockets: authorize_timeout: clients may give up after 10 s without an answer",
         ),
+        (
+            "websockets.allow_commas: true",
+            "websockets: allow_commas: who may join a and b may also join the topic a,b",
+        ),
     ],
 )
 def test_a_likely_mistake_is_a_warning(load: Load, more: str, warning: str) -> None:

@@ -91,6 +91,14 @@ class TestSubscriptions:
         assert hub.subscribe(subscriber, []) == []
         assert hub.subscribe(Recorder(), ["a"]) == ["a"]
 
+    def test_what_a_subscriber_would_be_in_is_counted_once(self, hub: Hub) -> None:
+        subscriber = Recorder()
+        assert hub.count_with(subscriber, []) == 0
+        assert hub.count_with(subscriber, ["a", "a"]) == 1
+        hub.subscribe(subscriber, ["a", "b"])
+        assert hub.count_with(subscriber, ["b", "c", "c", "d"]) == 4
+        assert hub.subscribers("c") == 0
+
     def test_unsubscribe_tells_what_nobody_is_in_any_more(self, hub: Hub) -> None:
         one, two = Recorder(), Recorder(JSON)
         hub.subscribe(one, ["a", "b", "c"])

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from rr_py_ws.domain.allow_all import AllowAll
 from rr_py_ws.domain.hub import Hub, Subscriber
-from rr_py_ws.domain.session import CommandStats, Session
+from rr_py_ws.domain.limits import CommandLimits
+from rr_py_ws.domain.session import CommandStats, Session, Setup
 from rr_py_ws.errors import BrokerError
-from rr_py_ws.wire.access import ALLOWED, NO_REQUEST, AccessRequest, Verdict
+from rr_py_ws.wire.access import ALLOWED, FAILED, NO_REQUEST, AccessRequest, Verdict
 from rr_py_ws.wire.push import STRING, Opcode, server_frame
 
 REQUEST = AccessRequest(b"the upgrade request")
@@ -36,14 +37,16 @@ class World:
     reads_requests = True
     encoding = STRING
 
-    def __init__(self) -> None:
+    def __init__(self, stats: CommandStats | None = None, **limits: int) -> None:
         self.events: list[object] = []
+        self.joined: set[str] = set()
         self.verdicts: deque[Verdict | Later] = deque()
         self.outcomes: deque[BrokerError | Later | None] = deque()
         self.leave_error: BrokerError | None = None
         self.waiting: deque[Callable[[Any, Exception | None], None]] = deque()
-        self.stats = CommandStats()
-        self.session = Session(self, REQUEST, self, Memberships(self), self.stats)
+        self.stats = stats or CommandStats()
+        setup = Setup(self, Memberships(self), CommandLimits(**limits), self.stats)
+        self.session = Session(self, REQUEST, setup)
         self.write: Callable[[bytes], None] = self.sent
 
     # Shell
@@ -70,6 +73,9 @@ class World:
 
     def command_ignored(self, reason: str) -> None:
         self.events.append(("ignored", reason))
+
+    def command_over_limit(self, reason: str) -> None:
+        self.events.append(("over limit", reason))
 
     # Authorizer
 
@@ -103,6 +109,11 @@ class Memberships:
 
     def __init__(self, world: World) -> None:
         self.world = world
+
+    def count_with(self, subscriber: Subscriber, broker: str, topics: Sequence[str]) -> int:
+        """A test says what was joined before."""
+        assert subscriber is self.world
+        return len(self.world.joined.union(topics))
 
     def join(self, subscriber: Subscriber, broker: str, topics: Sequence[str]) -> Awaitable[None] | None:
         assert subscriber is self.world
@@ -163,7 +174,8 @@ class TestJoin:
             def join(self, subscriber: Subscriber, broker: str, topics: Sequence[str]) -> None:
                 hub.subscribe(subscriber, topics)
 
-        session = Session(world, NO_REQUEST, AllowAll(), HubOnly(world), CommandStats())
+        setup = Setup(AllowAll(), HubOnly(world), CommandLimits(), CommandStats())
+        session = Session(world, NO_REQUEST, setup)
         hub.publish("foo", b"before")
         session.receive_message(json.dumps(JOIN).encode())
         hub.publish("foo", b"after")
@@ -402,6 +414,128 @@ class TestOrder:
         assert [(reply["topic"], reply["id"]) for reply in world.replies] == expected
         assert world.session.backlog == 0
         assert not pending
+
+
+class TestLimits:
+    """What a limit refuses is answered as any refusal, and neither PHP nor the broker hears of it."""
+
+    def test_too_many_topics_in_a_join(self) -> None:
+        world = World(max_topics_per_command=2)
+        world.receive(JOIN, {"command": "join", "topics": ["a", "a", "b"]})
+        assert world.events[3:] == [
+            ("over limit", "more than 2 topics in a command"),
+            '{"topic":"#join","payload":["a","a","b"]}',
+        ]
+
+    def test_too_many_topics_in_a_leave(self) -> None:
+        world = World(max_topics_per_command=2)
+        world.receive({"command": "leave", "topics": ["a", "b"]}, {"command": "leave", "topics": ["a"] * 3})
+        assert world.events[2:] == [
+            ("over limit", "more than 2 topics in a command"),
+            '{"topic":"#leave","payload":["a","a","a"]}',
+        ]
+
+    @pytest.mark.parametrize("topic", ["12345", "éé1", "\udcff\udcff345", "1€€", "12😀"])
+    def test_a_topic_is_measured_in_the_bytes_that_were_sent(self, topic: str) -> None:
+        sent = topic.encode("utf-8", "surrogateescape")
+        for limit, answer in ((len(sent), "@join"), (len(sent) - 1, "#join")):
+            world = World(max_topic_length=limit)
+            world.receive(b'{"command":"join","topics":["","%b"]}' % sent)
+            assert [reply["topic"] for reply in world.replies] == [answer]
+
+    def test_a_topic_that_is_too_long_may_be_left(self) -> None:
+        """It could not be joined, so nothing is lost by a look."""
+        world = World(max_topic_length=1)
+        world.receive({"command": "leave", "topics": ["long"]})
+        assert world.replies == [{"topic": "@leave", "payload": ["long"]}]
+
+    def test_too_many_topics_of_a_client(self) -> None:
+        """Topics that it is in, and repeated ones, count once."""
+        world = World(max_topics=3)
+        world.joined = {"a", "b"}
+        world.receive({"command": "join", "topics": ["a", "b", "c", "c"]})
+        world.receive({"command": "join", "topics": ["c", "d"]})
+        assert world.events[3:] == [
+            ("over limit", "more than 3 topics"),
+            '{"topic":"#join","payload":["c","d"]}',
+        ]
+
+    def test_too_many_joins_of_all_clients_wait(self) -> None:
+        stats = CommandStats()
+        worlds = [World(stats, max_joins_waiting=2) for _ in range(4)]
+        for world in worlds:
+            world.verdicts.append(Later())
+            world.receive(JOIN)
+        assert [len(world.waiting) for world in worlds] == [1, 1, 0, 0]
+        assert stats.joins_waiting == 2
+        assert worlds[2].replies == worlds[3].replies == [{"topic": "#join", "payload": ["foo", "foo2"]}]
+        worlds[0].answer(ALLOWED)
+        assert stats.joins_waiting == 1
+        worlds[2].receive(JOIN)
+        assert len(worlds[2].waiting) == 1
+
+    @pytest.mark.parametrize("verdict", [ALLOWED, NO, None], ids=["yes", "no", "failure"])
+    def test_a_join_waits_until_it_is_answered(self, verdict: Verdict | None) -> None:
+        world = World(max_joins_waiting=1)
+        world.verdicts.append(Later())
+        world.receive(JOIN)
+        world.answer(verdict, None if verdict else OSError("gone"))
+        assert world.stats.joins_waiting == 0
+
+    def test_a_join_that_waits_for_the_broker_does_not_wait_for_php(self) -> None:
+        world = World(max_joins_waiting=1)
+        world.outcomes.append(Later())
+        world.receive(JOIN)
+        assert (len(world.waiting), world.stats.joins_waiting) == (1, 0)
+
+    def test_a_join_of_a_client_that_is_gone_does_not_wait(self) -> None:
+        world = World(max_joins_waiting=1)
+        world.verdicts.append(Later())
+        world.receive(JOIN)
+        world.session.close()
+        assert world.stats.joins_waiting == 0
+
+    def test_the_reason_is_told_to_clients_that_send_an_id(self) -> None:
+        world = World(max_topics=2, max_topics_per_command=3, max_topic_length=4, max_joins_waiting=0)
+        commands = [["a", "b", "c"], ["a", "b", "c", "d"], ["12345"], ["a"]]
+        world.receive(*({"command": "join", "topics": topics, "id": 1} for topics in commands))
+        world.receive({"command": "leave", "topics": ["a"] * 4, "id": 1})
+        assert [reply["reason"] for reply in world.replies] == [
+            "more than 2 topics",
+            "more than 3 topics in a command",
+            "a topic of more than 4 bytes",
+            "too many joins wait for an answer, try again later",
+            "more than 3 topics in a command",
+        ]
+
+
+class TestStats:
+    def test_refusals_are_counted_by_their_reason(self) -> None:
+        world = World(max_topics=2, max_topics_per_command=3, max_topic_length=4)
+        world.verdicts.extend([ALLOWED, NO, FAILED])
+        world.outcomes.append(BrokerError("no connection"))
+        world.receive(JOIN, JOIN, JOIN)
+        for topics in (["a", "b", "c"], ["a", "b", "c", "d"], ["12345"]):
+            world.receive({"command": "join", "topics": topics})
+        world.receive({"command": "leave", "topics": ["a"] * 4})
+        world.leave_error = BrokerError("no connection")
+        world.receive(LEAVE)
+        assert world.stats.joins_refused == {
+            "authorization": 1,
+            "unanswered": 1,
+            "broker": 1,
+            "topics": 1,
+            "topics_per_command": 1,
+            "topic_length": 1,
+            "joins_waiting": 0,
+        }
+        assert world.stats.leaves_refused == {"broker": 1, "topics_per_command": 1}
+
+    def test_the_reason_of_a_verdict_is_told(self, world: World) -> None:
+        world.verdicts.append(Verdict(400, reason="a topic has a comma"))
+        world.receive(JOIN | {"id": 1})
+        assert world.replies[0]["reason"] == "a topic has a comma"
+        assert world.stats.joins_refused["authorization"] == 1
 
 
 class TestClose:

@@ -87,6 +87,19 @@ def test_d24_a_topic_with_a_comma_is_refused_and_php_is_not_asked(servers: Serve
     browser.expect(push("a", "hello"))
 
 
+def test_d24_with_the_key_php_is_asked_about_a_topic_with_a_comma_as_roadrunner_asks(
+    servers: Servers, raw: OpenRaw
+) -> None:
+    server = servers.start("mirror.php", websockets={"allow_commas": True})
+    assert '"level":"warn"' in server.log.wait_for("allow_commas is on: who may join")
+    browser = raw(server)
+    browser.upgrade("/ws?let-in")
+    browser.join("a,b", "c")
+    assert r"ws:joinTopics\":\"a,b,c\"" in server.log.wait_for("ws:joinTopics")
+    server.php("$broadcast->publish(['a', 'b', 'a,b'], 'hello');")
+    browser.expect(push("a,b", "hello"))
+
+
 def test_d25_a_refusal_carries_its_reason_for_a_command_with_an_id(
     servers: Servers, connect: Connect
 ) -> None:

@@ -93,6 +93,8 @@ def _own_keys(config: Config, websockets: WebSockets) -> Iterator[Finding]:
             yield Finding("server", Kind.IGNORED, "authorize is none, so no workers are started")
     elif websockets.authorize_timeout >= _CLIENT_PATIENCE:
         yield _warning("websockets", "authorize_timeout: clients may give up after 10 s without an answer")
+    if websockets.allow_commas and websockets.authorize == "php":
+        yield _warning("websockets", "allow_commas: who may join a and b may also join the topic a,b")
 
 
 def _own_address(section: str, own: OwnAddress) -> Finding:

@@ -102,6 +102,11 @@ class Hub:
         """Return how many connections are in the topic."""
         return sum(map(len, self._topics.get(topic, {}).values()))
 
+    def count_with(self, subscriber: Subscriber, topics: Iterable[str]) -> int:
+        """Return in how many topics a subscriber would be if it were in these, too."""
+        joined = self._joined.get(subscriber, set())
+        return len(joined) + len(set(topics) - joined)
+
     def subscribe(self, subscriber: Subscriber, topics: Iterable[str]) -> list[str]:
         """Add a subscriber to topics and return those it was not in before.
 

@@ -86,6 +86,9 @@ class Subscriptions(Protocol):
     `broker` is the name of a `broadcast` section; any other text means the default broker.
     """
 
+    def count_with(self, subscriber: Subscriber, broker: str, topics: Sequence[str]) -> int:
+        """Return in how many topics, over all brokers, a subscriber would be if it joined these, too."""
+
     def join(self, subscriber: Subscriber, broker: str, topics: Sequence[str]) -> Awaitable[None] | None:
         """Subscribe; None when the topics' messages reach the subscriber from now on.
 

@@ -9,16 +9,30 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
 from rr_py_ws.domain.hub import Subscriber
+from rr_py_ws.domain.limits import CommandLimits
 from rr_py_ws.domain.ports import Authorizer, Subscriptions
 from rr_py_ws.errors import BrokerError, CommandError
-from rr_py_ws.wire.access import AccessRequest, Verdict
+from rr_py_ws.wire.access import FAILED, AccessRequest, Verdict
 from rr_py_ws.wire.command import Command, decode_command
 from rr_py_ws.wire.push import encode_reply
+
+JOIN_REFUSALS = (
+    "authorization",
+    "unanswered",
+    "broker",
+    "topics",
+    "topics_per_command",
+    "topic_length",
+    "joins_waiting",
+)
+"""Why a join was answered with `#join`; `unanswered` is for a PHP that failed to decide."""
+LEAVE_REFUSALS = ("broker", "topics_per_command")
+"""Why a leave was answered with `#leave`."""
 
 
 class Shell(Subscriber, Protocol):
@@ -30,6 +44,9 @@ class Shell(Subscriber, Protocol):
     def command_ignored(self, reason: str) -> None:
         """A command was dropped, as RoadRunner drops it; worth a log line."""
 
+    def command_over_limit(self, reason: str) -> None:
+        """A command was refused, because it would break a limit; worth a log line."""
+
 
 @dataclass(slots=True)
 class CommandStats:
@@ -37,17 +54,38 @@ class CommandStats:
 
     Attributes:
         joins: join commands.
-        refused: those that were answered with `#join`.
+        joins_refused: reason -> those that were answered with `#join`.
+        joins_waiting: those that wait for the authorizer now.
         leaves: leave commands.
+        leaves_refused: reason -> those that were answered with `#leave`.
         headers: headers commands.
         ignored: messages that are no command.
     """
 
     joins: int = 0
-    refused: int = 0
+    joins_refused: dict[str, int] = field(default_factory=lambda: dict.fromkeys(JOIN_REFUSALS, 0))
+    joins_waiting: int = 0
     leaves: int = 0
+    leaves_refused: dict[str, int] = field(default_factory=lambda: dict.fromkeys(LEAVE_REFUSALS, 0))
     headers: int = 0
     ignored: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What all sessions of a server share.
+
+    Attributes:
+        authorizer: decides about joins.
+        subscriptions: where topics are joined and left.
+        limits: what is refused without asking anybody.
+        stats: what is asked for is counted there.
+    """
+
+    authorizer: Authorizer
+    subscriptions: Subscriptions
+    limits: CommandLimits
+    stats: CommandStats
 
 
 class Session:
@@ -56,37 +94,18 @@ class Session:
     Args:
         shell: replies are written to it, and it is the subscriber.
         request: the upgrade request, which PHP sees again with every join.
-        authorizer: decides about joins.
-        subscriptions: where topics are joined and left.
-        stats: what is asked for is counted there.
+        setup: what it shares with others.
     """
 
-    __slots__ = (
-        "_answer_all",
-        "_authorizer",
-        "_busy",
-        "_queue",
-        "_request",
-        "_shell",
-        "_stats",
-        "_subscriptions",
-    )
+    __slots__ = ("_answer_all", "_asking", "_busy", "_queue", "_request", "_setup", "_shell")
 
-    def __init__(
-        self,
-        shell: Shell,
-        request: AccessRequest,
-        authorizer: Authorizer,
-        subscriptions: Subscriptions,
-        stats: CommandStats,
-    ) -> None:
+    def __init__(self, shell: Shell, request: AccessRequest, setup: Setup) -> None:
         self._shell = shell
         self._request = request
-        self._authorizer = authorizer
-        self._subscriptions = subscriptions
-        self._stats = stats
+        self._setup = setup
         self._queue: deque[tuple[Command, str]] | None = None
         self._busy = False
+        self._asking = False
         self._answer_all = False
 
     @property
@@ -117,7 +136,8 @@ class Session:
     def close(self) -> None:
         """The connection is gone: leave everything, drop what waits."""
         self._queue = None
-        self._subscriptions.leave_all(self._shell)
+        self._stop_asking()
+        self._setup.subscriptions.leave_all(self._shell)
 
     def _handle(self, command: Command, problem: str) -> None:
         if problem:
@@ -125,40 +145,74 @@ class Session:
             return
         match command.name:
             case "join":
-                self._stats.joins += 1
+                self._setup.stats.joins += 1
                 self._ask(command)
             case "leave":
-                self._stats.leaves += 1
+                self._setup.stats.leaves += 1
                 self._leave(command)
             case "headers":
-                self._stats.headers += 1
+                self._setup.stats.headers += 1
             case unknown:
                 self._ignore(command, f"unknown command {unknown!r}")
 
     def _ignore(self, command: Command, reason: str) -> None:
         """Drop a command; a client that has ever used an id is told, if need be with an empty one."""
-        self._stats.ignored += 1
+        self._setup.stats.ignored += 1
         self._shell.command_ignored(reason)
         if self._answer_all:
             id = "" if command.id is None else command.id
             self._shell.write(encode_reply("#error", command.topics, id=id, reason=reason))
 
     def _ask(self, command: Command) -> None:
+        if breach := self._breach(command):
+            kind, reason = breach
+            self._shell.command_over_limit(reason)
+            self._refuse(command, kind, reason)
+            return
+        authorizer = self._setup.authorizer
         if command.topics:
-            verdict = self._authorizer.join(self._request, command.topics)
+            verdict = authorizer.join(self._request, command.topics)
         else:
-            verdict = self._authorizer.connect(self._request)
+            verdict = authorizer.connect(self._request)
         if isinstance(verdict, Verdict):
             self._join(command, verdict, None)
         else:
-            self._wait(verdict, partial(self._join, command))
+            self._asking = True
+            self._setup.stats.joins_waiting += 1
+            self._wait(verdict, partial(self._answered, command))
+
+    def _breach(self, command: Command) -> tuple[str, str] | None:
+        """Which limit a join would break, as one of `JOIN_REFUSALS` and in words."""
+        setup, limits, topics = self._setup, self._setup.limits, command.topics or ()
+        if reason := limits.too_many_in_command(topics):
+            return "topics_per_command", reason
+        if reason := limits.too_long(topics):
+            return "topic_length", reason
+        if setup.subscriptions.count_with(self._shell, command.broker, topics) > limits.max_topics:
+            return "topics", f"more than {limits.max_topics} topics"
+        if setup.stats.joins_waiting >= limits.max_joins_waiting:
+            return "joins_waiting", "too many joins wait for an answer, try again later"
+        return None
+
+    def _answered(self, command: Command, verdict: Verdict, error: Exception | None) -> None:
+        self._stop_asking()
+        self._join(command, verdict, error)
+
+    def _stop_asking(self) -> None:
+        if self._asking:
+            self._asking = False
+            self._setup.stats.joins_waiting -= 1
 
     def _join(self, command: Command, verdict: Verdict, error: Exception | None) -> None:
-        if error is not None or not verdict.allowed:
-            self._refuse(command, str(error) if error else f"refused with status {verdict.status}")
+        if error is not None:
+            self._refuse(command, "unanswered", str(error))
+            return
+        if not verdict.allowed:
+            kind = "unanswered" if verdict is FAILED else "authorization"
+            self._refuse(command, kind, verdict.reason or f"refused with status {verdict.status}")
             return
         try:
-            waiting = self._subscriptions.join(self._shell, command.broker, command.topics or ())
+            waiting = self._setup.subscriptions.join(self._shell, command.broker, command.topics or ())
         except BrokerError as failure:
             self._joined(command, None, failure)
             return
@@ -171,19 +225,30 @@ class Session:
         if error is None:
             self._reply("@join", command)
         else:
-            self._refuse(command, str(error))
+            self._refuse(command, "broker", str(error))
 
-    def _refuse(self, command: Command, reason: str) -> None:
-        self._stats.refused += 1
+    def _refuse(self, command: Command, kind: str, reason: str) -> None:
+        """Answer a join with `#join`; `kind` is one of `JOIN_REFUSALS`."""
+        self._setup.stats.joins_refused[kind] += 1
         self._reply("#join", command, reason)
 
     def _leave(self, command: Command) -> None:
+        topics = command.topics or ()
+        if reason := self._setup.limits.too_many_in_command(topics):
+            self._shell.command_over_limit(reason)
+            self._refuse_leave(command, "topics_per_command", reason)
+            return
         try:
-            self._subscriptions.leave(self._shell, command.broker, command.topics or ())
+            self._setup.subscriptions.leave(self._shell, command.broker, topics)
         except BrokerError as error:
-            self._reply("#leave", command, str(error))
+            self._refuse_leave(command, "broker", str(error))
         else:
             self._reply("@leave", command)
+
+    def _refuse_leave(self, command: Command, kind: str, reason: str) -> None:
+        """Answer a leave with `#leave`; `kind` is one of `LEAVE_REFUSALS`."""
+        self._setup.stats.leaves_refused[kind] += 1
+        self._reply("#leave", command, reason)
 
     def _reply(self, kind: str, command: Command, reason: str = "") -> None:
         self._shell.write(encode_reply(kind, command.topics, id=command.id, reason=reason))

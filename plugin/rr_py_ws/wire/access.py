@@ -31,11 +31,13 @@ class Verdict:
         headers: name and value pairs, in order, to pass on with a refusal. Names are tokens, values have no
             control characters but TAB.
         body: bytes to pass on with a refusal.
+        reason: why, when it was not PHP that refused; for clients that ask for reasons.
     """
 
     status: int
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
+    reason: str = ""
 
     @property
     def allowed(self) -> bool:

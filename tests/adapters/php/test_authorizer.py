@@ -125,9 +125,16 @@ async def test_d24_a_topic_with_a_comma_is_refused_without_asking(start: Start, 
     """PHP would be asked about `a` and `b`, and the client would join `a,b`."""
     pool = await start()
     authorizer = PHPAuthorizer(pool, 8.0)
-    assert not (await authorizer.join(request(), ["chat", "a,b"])).allowed
+    verdict = await authorizer.join(request(), ["chat", "a,b"])
+    assert (verdict.status, verdict.reason) == (400, "a topic has a comma")
     assert pool.states()[0].execs == 0
     assert "comma" in log.text()
+
+
+async def test_d24_an_application_that_knows_may_be_asked_all_the_same(start: Start) -> None:
+    authorizer = PHPAuthorizer(await start(), 8.0, allow_commas=True)
+    seen = json.loads((await authorizer.join(request("do=echo"), ["chat", "a,b"])).body)
+    assert seen["attributes"] == {"ws:joinTopics": "chat,a,b"}
 
 
 async def test_without_any_worker_everything_is_refused_in_time(start: Start, log: RecordedLog) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from rr_py_ws.domain.limits import CommandLimits
 from rr_py_ws.wire.access import ALLOWED, AccessRequest, Verdict
 from ws_peer import CLOSE, PING, PONG, TEXT, Client, Gate, close, command, frame, request, until
 from ws_site import Site, Start
@@ -86,7 +87,7 @@ async def test_too_many_waiting_commands_stop_the_reading_until_they_are_fewer(
     start: Start, gate: Gate, early: bool
 ) -> None:
     """3 MB of joins: the server takes a few and leaves the rest to the kernels, and none is lost."""
-    site = await start(gate, max_commands_waiting=4)
+    site = await start(gate, max_commands_waiting=4, commands=CommandLimits(max_topic_length=100_000))
     joins = [command("join", [f"{number:03}" + "x" * 60_000]) for number in range(50)]
     client = await site.connect(small_buffers=True)
     await client.send(request() + (command("join", ["early"]) * 6 if early else b""))

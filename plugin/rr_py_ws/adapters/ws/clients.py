@@ -15,6 +15,7 @@ from rr_py_ws.adapters.ws.stats import WebSocketStats
 from rr_py_ws.domain.figures import Figure, counter, gauge
 from rr_py_ws.domain.origin import OriginRule
 from rr_py_ws.domain.ports import Authorizer, Subscriptions
+from rr_py_ws.domain.session import Setup
 
 _BATCH = 200
 
@@ -44,6 +45,7 @@ class Clients:
         subscriptions: where clients join topics.
 
     Attributes:
+        sessions: what the sessions of all clients share.
         stopping: whether newcomers are turned away.
         stats: what they have done so far.
     """
@@ -51,11 +53,11 @@ class Clients:
     def __init__(self, settings: Settings, authorizer: Authorizer, subscriptions: Subscriptions) -> None:
         self.settings = settings
         self.authorizer = FailClosed(authorizer)
-        self.subscriptions = subscriptions
         self.origins = OriginRule(settings.allowed_origin)
         self.proxies = TrustedProxies(settings.trusted_subnets)
         self.stopping = False
         self.stats = WebSocketStats()
+        self.sessions = Setup(self.authorizer, subscriptions, settings.commands, self.stats.commands)
         self._warned_of_cookies = False
         self._keepalive = KeepAlive(settings.ping_interval, settings.ping_timeout)
         self._handshakes: set[Client] = set()

@@ -74,9 +74,7 @@ class Connection(asyncio.Protocol):
         self._clients = clients
         self._transport = transport
         self._core: Protocol | None = None
-        self._session = Session(
-            self, request, clients.authorizer, clients.subscriptions, clients.stats.commands
-        )
+        self._session = Session(self, request, clients.sessions)
         self._open = True
         self._assembly: tuple[bytearray, codecs.IncrementalDecoder | None] | None = None
         self._outbox: Outbox | None = None
@@ -320,6 +318,11 @@ class Connection(asyncio.Protocol):
     def command_ignored(self, reason: str) -> None:
         """See `session.Shell.command_ignored`."""
         log.warning("command ignored", reason=reason)
+
+    def command_over_limit(self, reason: str) -> None:
+        """See `session.Shell.command_over_limit`."""
+        remote = str(self._transport.get_extra_info("peername"))
+        log.warning("command refused, it is over a limit", reason=reason, remote=remote)
 
 
 def _discard(frames: bytes) -> None:

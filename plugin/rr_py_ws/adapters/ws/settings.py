@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from rr_py_ws.domain.limits import CommandLimits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +23,7 @@ class Settings:
             the connection is cut.
         send_queue: what may wait for one slow receiver; over it the connection is closed with 1013.
         max_commands_waiting: commands of one client that may wait; then its socket is not read.
+        commands: what the commands of clients may ask for.
         ping_interval: between server pings; 0 for none.
         ping_timeout: how long a peer may be silent after a ping.
     """
@@ -34,5 +37,6 @@ class Settings:
     close_timeout: float = 10.0
     send_queue: int = 1024 * 1024
     max_commands_waiting: int = 64
+    commands: CommandLimits = field(default_factory=CommandLimits)
     ping_interval: float = 25.0
     ping_timeout: float = 20.0

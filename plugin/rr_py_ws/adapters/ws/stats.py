@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from websockets.frames import CloseCode
 
-from rr_py_ws.domain.figures import Figure, counter
+from rr_py_ws.domain.figures import Figure, counter, gauge
 from rr_py_ws.domain.session import CommandStats
 
 REFUSALS = ("path", "origin", "authorization", "unanswered", "upgrade", "head", "stopping")
@@ -61,7 +61,13 @@ class WebSocketStats:
             "command",
         )
         yield counter("commands_ignored", "Messages of clients that are no command.", commands.ignored)
-        yield counter("joins_refused", "Joins that were answered with #join.", commands.refused)
+        yield gauge("joins_waiting", "Joins that wait for PHP.", commands.joins_waiting)
+        yield counter(
+            "joins_refused", "Joins that were answered with #join.", commands.joins_refused, "reason"
+        )
+        yield counter(
+            "leaves_refused", "Leaves that were answered with #leave.", commands.leaves_refused, "reason"
+        )
 
 
 def _label(code: int | None) -> str:
