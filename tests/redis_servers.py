@@ -16,6 +16,7 @@ from typing import Any
 
 import hiredis
 
+from ports import free_port
 from rr_py_ws.adapters.brokers.redis.shards import slot_of
 
 DEADLINE = 20.0
@@ -44,19 +45,6 @@ def _holds(condition: Callable[[], object]) -> object:
         return condition()
     except OSError:
         return False
-
-
-def free_port() -> int:
-    """A port that nobody uses, and neither does anybody the cluster bus port that belongs to it."""
-    while True:
-        port = random.randrange(10_000, 21_000)
-        try:
-            for used in (port, port + 10_000):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", used))
-        except OSError:
-            continue
-        return port
 
 
 class RedisServer:

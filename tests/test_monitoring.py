@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from websockets.asyncio.client import connect
 
 from http_peer import DEADLINE, Answer, exchange, get
+from ports import free_port
 from rr_py_ws.adapters.rpc import RPCClient
 from rr_py_ws.app import App
 from rr_py_ws.config import load_config
@@ -74,15 +75,13 @@ Make = Callable[..., Node]
 
 
 @pytest.fixture
-async def make(
-    tmp_path: Path, unused_tcp_port_factory: Callable[[], int], monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Make]:
+async def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Make]:
     """Make servers that are not started; they are stopped in the end."""
     monkeypatch.chdir(tmp_path)
     apps: list[App] = []
 
     def make(*overrides: str, **ports: int) -> Node:
-        ports = {name: unused_tcp_port_factory() for name in ("rpc", "http", "metrics", "status")} | ports
+        ports = {name: free_port() for name in ("rpc", "http", "metrics", "status")} | ports
         (tmp_path / ".rr.yaml").write_text(FILE.format(**ports))
         apps.append(App(load_config(".rr.yaml", overrides=overrides, environ={})))
         return Node(apps[-1], ports)

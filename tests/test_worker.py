@@ -10,6 +10,7 @@ import pytest
 
 from goridge_frames import FRAMES
 from php_pool import children, make_pool, request
+from ports import free_port
 from rr_py_ws.adapters.php import PHPAuthorizer
 from rr_py_ws.errors import WorkerError
 from rr_py_ws.wire.goridge import Flag, FrameDecoder
@@ -82,8 +83,8 @@ def test_a_wrong_frame_ends_it() -> None:
         conversation(FRAMES["pong"][0])
 
 
-async def test_serves_a_pool_over_each_relay(tmp_path: Path, unused_tcp_port: int) -> None:
-    for relay in ("pipes", f"unix://{tmp_path}/relay.sock", f"tcp://127.0.0.1:{unused_tcp_port}"):
+async def test_serves_a_pool_over_each_relay(tmp_path: Path) -> None:
+    for relay in ("pipes", f"unix://{tmp_path}/relay.sock", f"tcp://127.0.0.1:{free_port()}"):
         pool = make_pool(f"{COMMAND} --deny-topics private-*", workers=2, server={"relay": relay})
         await pool.start()
         authorizer = PHPAuthorizer(pool, 8.0)

@@ -17,8 +17,8 @@ import psutil
 from chaos import publishers
 from chaos.browser import PATIENCE, Browser, Refused, join
 from chaos.ledger import TOPICS, Ledger, Receipts
-from e2e.process import free_port
 from e2e.server import Server, configuration
+from ports import free_port
 
 _HEALTHY = 10
 _VISITORS = 20

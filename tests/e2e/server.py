@@ -14,7 +14,8 @@ from typing import Any, ClassVar
 
 import psutil
 
-from e2e.process import DEADLINE, PHP, REPOSITORY, Lines, free_port
+from e2e.process import DEADLINE, PHP, REPOSITORY, Lines
+from ports import free_port
 from program import environment
 
 PROGRAM = Path(sys.executable).with_name("rr-py-ws")

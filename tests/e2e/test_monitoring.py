@@ -7,7 +7,8 @@ from pathlib import Path
 from urllib.request import urlopen
 
 from e2e.client import Connect, push
-from e2e.server import DEADLINE, Servers, configuration, free_port, start_failure
+from e2e.server import DEADLINE, Servers, configuration, start_failure
+from ports import free_port
 
 
 def get(port: int, path: str) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from e2e.client import KEY, Connect, OpenRaw, frame, push, reply
-from e2e.process import free_port
 from e2e.server import Server, Servers
+from ports import free_port
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from e2e.client import Connect, OpenRaw, frame, push
-from e2e.process import free_port
 from e2e.server import Server, Servers, configuration, start_failure
+from ports import free_port
 
 
 @pytest.mark.parametrize(

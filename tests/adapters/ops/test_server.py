@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import socket
 from contextlib import suppress
 
 import pytest
@@ -12,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from adapters.ops.conftest import Serve
 from http_peer import exchange, get
+from ports import needs_ipv6
 from rr_py_ws.adapters.ops import OpsServer, server
 from rr_py_ws.errors import ConfigError
 
@@ -33,7 +33,7 @@ async def test_an_empty_host_is_every_ipv4_address(serve: Serve) -> None:
     assert b"hello" in await exchange(f"127.0.0.1:{port}", b"GET / HTTP/1.0\r\n\r\n")
 
 
-@pytest.mark.skipif(not socket.has_ipv6, reason="needs IPv6")
+@needs_ipv6
 async def test_an_ipv6_address_is_written_in_brackets(serve: Serve) -> None:
     server = await serve(hello, "[::1]:0")
     assert server.address.startswith("[::1]:")

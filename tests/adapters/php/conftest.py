@@ -9,6 +9,7 @@ import pytest
 import uvloop
 
 from php_pool import RecordedLog, Start, children, make_pool
+from ports import free_port
 from rr_py_ws.adapters.php import (
     WorkerPool,
     authorizer,
@@ -54,11 +55,11 @@ async def start(log: RecordedLog) -> AsyncIterator[Start]:
 
 
 @pytest.fixture(params=["pipes", "tcp", "unix"])
-def relay_dsn(request: pytest.FixtureRequest, tmp_path: Path, unused_tcp_port: int) -> str:
+def relay_dsn(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Each kind of `server.relay`."""
     match request.param:
         case "tcp":
-            return f"tcp://127.0.0.1:{unused_tcp_port}"
+            return f"tcp://127.0.0.1:{free_port()}"
         case "unix":
             return f"unix://{tmp_path}/relay.sock"
         case pipes:

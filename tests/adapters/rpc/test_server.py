@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ports import needs_ipv6
 from rpc_peer import IdlePool, Peer, RecordingPublisher
 from rr_py_ws.adapters.rpc import RPCServer, Services
 from rr_py_ws.errors import ConfigError
@@ -17,7 +18,10 @@ from rr_py_ws.errors import ConfigError
 TO_A = b'{"messages":[{"topics":["a"]}]}'
 
 
-@pytest.mark.parametrize("dsn", ["tcp://127.0.0.1:0", "tcp://:0", "tcp://[::1]:0", "tcp://localhost:0"])
+@pytest.mark.parametrize(
+    "dsn",
+    ["tcp://127.0.0.1:0", "tcp://:0", pytest.param("tcp://[::1]:0", marks=needs_ipv6), "tcp://localhost:0"],
+)
 async def test_tcp_addresses_are_served(services: Services, dsn: str) -> None:
     server = RPCServer(services, dsn)
     await server.start()

@@ -12,6 +12,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
+from ports import needs_ipv6
 from rr_py_ws.errors import ConfigError
 from ws_peer import CLOSE, TEXT, Client, Gate, close, command, frame, request, until
 from ws_site import Site, Start
@@ -55,6 +56,7 @@ async def test_an_address_in_use_is_said_to_be(site: Site) -> None:
         await site.server.listen(f"127.0.0.1:{site.address[1]}")
 
 
+@needs_ipv6
 async def test_several_addresses_serve_the_same_topics(site: Site) -> None:
     await site.server.listen("[::1]:0")
     await site.server.listen(":0")

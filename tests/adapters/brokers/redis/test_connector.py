@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from broker_node import Node
+from ports import free_port
 from redis_nodes import Start, make_broker
-from redis_servers import RedisServer, free_port
+from redis_servers import RedisServer
 from rr_py_ws.config import RedisTLS
 from rr_py_ws.errors import BrokerError, ConfigError
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from broker_node import Node
+from ports import free_port
 from redis_nodes import Start, redis_broker
-from redis_servers import RedisServer, Sentinels, free_port, until
+from redis_servers import RedisServer, Sentinels, until
 from rr_py_ws.errors import BrokerError
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from broker_node import Node
+from ports import free_port
 from redis_nodes import Start, redis_broker
-from redis_servers import Cluster, RedisServer, free_port, until
+from redis_servers import Cluster, RedisServer, until
 from rr_py_ws.adapters.brokers.redis.shards import slot_of
 from rr_py_ws.errors import BrokerError
 
