@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import ssl
 import struct
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -90,12 +91,15 @@ class Client:
         self._buffer = b""
 
     @classmethod
-    async def connect(cls, address: tuple[str, int], *, small_buffers: bool = False) -> Client:
+    async def connect(
+        cls, address: tuple[str, int], *, small_buffers: bool = False, tls: ssl.SSLContext | None = None
+    ) -> Client:
         """Connect.
 
         Args:
             address: of the server.
             small_buffers: the client's kernel holds little, so that a side that does not read is soon felt.
+            tls: speak TLS.
         """
         sock = socket.socket()
         sock.setblocking(False)
@@ -109,7 +113,11 @@ class Client:
         except BaseException:
             sock.close()
             raise
-        return cls(sock)
+        if tls is None:
+            return cls(sock)
+        client = SecureClient(sock, tls)
+        await client.handshake()
+        return client
 
     async def send(self, data: bytes) -> None:
         async with asyncio.timeout(DEADLINE):
@@ -210,6 +218,41 @@ class Client:
     @property
     def closed(self) -> bool:
         return self._socket.fileno() < 0
+
+
+class SecureClient(Client):
+    """The same with TLS; what is not asked for stays unread in the kernel, as without."""
+
+    def __init__(self, sock: socket.socket, context: ssl.SSLContext) -> None:
+        super().__init__(sock)
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname="localhost")
+
+    async def handshake(self) -> None:
+        await self._again_and_again(self._tls.do_handshake)
+        await super().send(self._outgoing.read())
+
+    async def send(self, data: bytes) -> None:
+        self._tls.write(data)
+        await super().send(self._outgoing.read())
+
+    async def receive(self) -> bytes:
+        if self._buffer:
+            return await super().receive()
+        return bytes(await self._again_and_again(lambda: self._tls.read(1 << 18)))
+
+    async def _again_and_again(self, step: Callable[[], Any]) -> Any:
+        """Try, and try again with more of what the server sends."""
+        while True:
+            try:
+                return step()
+            except ssl.SSLWantReadError:
+                await super().send(self._outgoing.read())
+                data = await super().receive()
+                if data:
+                    self._incoming.write(data)
+                else:
+                    self._incoming.write_eof()
 
 
 class Gate:

@@ -65,6 +65,11 @@ class Site:
     def url(self) -> str:
         return f"ws://127.0.0.1:{self.address[1]}/ws"
 
+    def figure(self, name: str, *labels: str) -> float:
+        """The value of one of the server's figures."""
+        [figure] = [figure for figure in self.server.figures() if figure.name == name]
+        return figure.values.get(labels, 0)
+
     def connections(self) -> list[Connection]:
         """The server's side of the open WebSockets, for what no client can bring about."""
         return [client for client in self.server._clients._open if isinstance(client, Connection)]

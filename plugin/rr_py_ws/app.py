@@ -230,6 +230,7 @@ def _settings(loaded: config.Config) -> Settings:
         max_message_size=section.limits.max_message_size,
         max_head_size=section.limits.max_head_size,
         send_queue=section.limits.send_queue,
+        send_queue_policy=section.limits.send_queue_policy,
         max_commands_waiting=section.limits.max_commands_waiting,
         commands=CommandLimits(
             max_topics=section.limits.max_topics,

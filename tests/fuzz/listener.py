@@ -34,6 +34,9 @@ class _Wire(asyncio.Transport):
         assert not self._ended, "a write after the end of writing"
         self.written += data
 
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """It holds nothing."""
+
     def write_eof(self) -> None:
         self._ended = True
 

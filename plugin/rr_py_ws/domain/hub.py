@@ -30,7 +30,7 @@ class Subscriber(Protocol):
 
     encoding: Encoding
     send: Callable[[bytes], int]
-    write: Callable[[bytes], None]
+    write: Callable[[bytes | memoryview], None]
 
     def missed(self, topics: Sequence[str]) -> None:
         """Messages of these topics may have been lost on their way to this node. Does not fail."""
@@ -242,6 +242,6 @@ def _send(subscribers: Iterable[Subscriber], frames: bytes) -> None:
             taken = 0  # the socket is full, or gone: `write` queues, or finds out
         if taken != size:
             try:
-                subscriber.write(frames[taken:])
+                subscriber.write(memoryview(frames)[taken:] if taken else frames)  # copy nothing
             except Exception as error:
                 subscriber.write_failed(error)

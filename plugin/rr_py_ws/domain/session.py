@@ -113,6 +113,11 @@ class Session:
         """How many commands wait behind the one that is being handled."""
         return len(self._queue) if self._queue is not None else 0
 
+    @property
+    def opted_in(self) -> bool:
+        """Whether the client has ever used an id, and so is told more than by RoadRunner."""
+        return self._answer_all
+
     def receive_message(self, message: bytes) -> None:
         """Handle one message of the client, or queue it behind the one that is being handled."""
         try:

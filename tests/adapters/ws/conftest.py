@@ -3,7 +3,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import ssl
+import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ import uvloop
 
 from rr_py_ws import logs
 from rr_py_ws.adapters.brokers.memory import MemoryBroker
-from rr_py_ws.adapters.ws import Settings, WebSocketServer, connection, fail_closed
+from rr_py_ws.adapters.ws import Settings, WebSocketServer, backlog, connection, fail_closed
 from rr_py_ws.broadcaster import Broadcaster
 from rr_py_ws.domain.allow_all import AllowAll
 from rr_py_ws.domain.ports import Authorizer
@@ -68,7 +70,7 @@ async def site(start: Start) -> Site:
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
     """What was logged so far; every line, whatever earlier tests had to say."""
-    for module in (connection, fail_closed):
+    for module in (backlog, connection, fail_closed):
         monkeypatch.setattr(module, "log", logs.get_logger("websockets"))
     return lambda: capsys.readouterr().err
 
@@ -80,3 +82,32 @@ def no_collector() -> Iterator[None]:
     gc.disable()
     yield
     gc.enable()
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Certificate and key of localhost, in one file."""
+    path = tmp_path_factory.mktemp("tls") / "localhost.pem"
+    command = (
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 "
+        "-subj /CN=localhost -addext subjectAltName=DNS:localhost"
+    )
+    subprocess.run(
+        [*command.split(), "-keyout", str(path), "-out", str(path.with_suffix(".crt"))],
+        check=True,
+        capture_output=True,
+    )
+    path.write_bytes(path.read_bytes() + path.with_suffix(".crt").read_bytes())
+    return path
+
+
+@pytest.fixture
+def server_tls(certificate: Path) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    return context
+
+
+@pytest.fixture
+def client_tls(certificate: Path) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=str(certificate))

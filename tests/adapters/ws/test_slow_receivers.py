@@ -205,6 +205,24 @@ async def test_a_client_that_recovers_in_the_turn_of_its_overflow_is_closed_all_
     assert await numbers_until_close(client) == ([0], close(1013, "send queue full"))
 
 
+async def test_d18_a_client_that_takes_what_waits_is_alive_though_its_pongs_wait_behind_it(
+    start: Start,
+) -> None:
+    """One that reads slowly but steadily must not be cut as silent."""
+    site = await start(send_queue=100_000_000, ping_interval=0)
+    client = await joined(site, small_buffers=True)
+    (connection,) = site.connections()
+    for number in range(200):
+        site.publish("t", numbered(number))
+        await asyncio.sleep(0)
+    connection.ping()
+    connection.heard = False
+    for number in range(200):
+        assert number_of(await client.json()) == number
+    assert await client.frame() == (PING, b"")
+    assert connection.heard
+
+
 async def test_a_connection_whose_write_raises_is_cut_and_the_others_are_served(
     start: Start, log: Callable[[], str]
 ) -> None:

@@ -1,7 +1,7 @@
 """One WebSocket after its handshake.
 
 The protocol itself (frames, masking, control frames, close handshake) is `websockets`' sans-I/O core. Here
-are the socket, the assembly of fragments, what happens to a slow receiver, and the ends of a connection.
+are the socket, the assembly of fragments, and the ends of a connection; a slow receiver has a `Backlog`.
 Pushes do not pass through the core: the hub calls `send` with finished frames, which for a healthy connection
 is that of the socket itself. That saves a quarter of the CPU time of a push. It is safe because the
 transport holds nothing meanwhile: as soon as it does, `pause_writing` redirects `send` behind it.
@@ -22,10 +22,10 @@ from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import SERVER, Protocol, State
 
 from rr_py_ws import logs
+from rr_py_ws.adapters.ws.backlog import Backlog
 from rr_py_ws.adapters.ws.clients import Clients
 from rr_py_ws.adapters.ws.small_frames import read_small_frame
 from rr_py_ws.adapters.ws.transports import bare_socket, cancel_soon, end_writing
-from rr_py_ws.domain.outbox import Outbox
 from rr_py_ws.domain.session import Session
 from rr_py_ws.wire.access import AccessRequest
 from rr_py_ws.wire.push import Encoding, server_frame
@@ -52,10 +52,10 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_assembly",
+        "_backlog",
         "_clients",
         "_core",
         "_open",
-        "_outbox",
         "_reading_paused",
         "_session",
         "_socket",
@@ -77,13 +77,13 @@ class Connection(asyncio.Protocol):
         self._session = Session(self, request, clients.sessions)
         self._open = True
         self._assembly: tuple[bytearray, codecs.IncrementalDecoder | None] | None = None
-        self._outbox: Outbox | None = None
+        self._backlog: Backlog | None = None
         self._reading_paused = False
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.encoding = encoding
         self.heard = True
-        self.write: Callable[[bytes], None] = transport.write
+        self.write: Callable[[bytes | memoryview], None] = transport.write
         self._socket = bare_socket(transport)
         self.send: Callable[[bytes], int] = self._fast_send()
 
@@ -113,7 +113,7 @@ class Connection(asyncio.Protocol):
             self._retire()
         if self._socket is not None:
             self._socket.detach()  # the transport closes it
-        self._outbox = None
+        self._backlog = None
         if self._timer is not None:
             self._timer.cancel()
         farewell = self._core.close_sent if self._core is not None else None
@@ -191,7 +191,7 @@ class Connection(asyncio.Protocol):
             self.write(data)
         if core.state is not State.OPEN:
             self._begin_end()
-        if core.eof_sent and self._outbox is None:
+        if core.eof_sent and self._backlog is None:
             end_writing(self._transport)
 
     def _close(self, code: int, reason: str) -> None:
@@ -236,38 +236,41 @@ class Connection(asyncio.Protocol):
     # A slow receiver
 
     def pause_writing(self) -> None:
-        """The transport holds enough: queue what follows."""
-        self._outbox = Outbox(self._clients.settings.send_queue)
+        """The transport holds enough: what follows waits."""
+        if self._backlog is not None:  # it is being handed over
+            self._backlog.paused = True
+            return
+        clients = self._clients
+        self._backlog = backlog = Backlog(
+            self._transport, clients.settings, self._session, clients.stats, self._overflow
+        )
         if self._open:
-            self.write = self._queue
-            self.send = self._send_by_write
+            self.write, self.send = backlog.write, backlog.send
 
     def resume_writing(self) -> None:
-        """The transport has room: hand over what waited, then write directly again."""
-        outbox, self._outbox = self._outbox, None
-        while outbox:
-            self._transport.write(outbox.get())
-            if self._outbox is not None:  # full again
-                self._outbox = outbox
-                return
-        if self.write == self._queue:  # else it is closing, or about to
+        """The transport has room: hand over what waits, then write directly again."""
+        self.heard = True  # it has taken something: one that reads slowly is alive, wherever its pongs are
+        backlog = self._backlog
+        assert backlog is not None
+        if not backlog.hand_over():
+            return
+        self._backlog = None
+        if self.write == backlog.write:  # else it is closing, or about to
             self.write = self._transport.write
             self.send = self._fast_send()
         elif self._core is not None and self._core.eof_sent:
             end_writing(self._transport)
 
-    def _queue(self, frames: bytes) -> None:
-        assert self._outbox is not None
-        if not self._outbox.put(frames):
-            # Not now: the hub may be in the middle of its subscribers.
-            self.write = _discard
-            asyncio.get_running_loop().call_soon(self._overflow)
-
     def _overflow(self) -> None:
-        """Give up a receiver that is too slow: what waits is dropped, and the close code says so."""
+        """Give up a receiver that is too slow; not now, the hub may be in the middle of its subscribers."""
+        self.write, self.send = _discard, len
+        asyncio.get_running_loop().call_soon(self._close_slow)
+
+    def _close_slow(self) -> None:
+        """What waits is dropped, and the close code says so."""
         if self._open:
-            if self._outbox is not None:
-                self._outbox.clear()
+            if self._backlog is not None:
+                self._backlog.clear()
             self.write = self._transport.write
             self._clients.stats.slow += 1
             log.warning(
@@ -325,5 +328,5 @@ class Connection(asyncio.Protocol):
         log.warning("command refused, it is over a limit", reason=reason, remote=remote)
 
 
-def _discard(frames: bytes) -> None:
+def _discard(frames: bytes | memoryview) -> None:
     """Where writes go when the connection is going away; what is sent then goes to `len`."""

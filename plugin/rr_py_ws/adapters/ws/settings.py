@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from rr_py_ws.domain.limits import CommandLimits
 
@@ -21,7 +22,9 @@ class Settings:
         head_timeout: how long a request head may take.
         close_timeout: how long a peer may take to read the last of what we sent and to close its side; then
             the connection is cut.
-        send_queue: what may wait for one slow receiver; over it the connection is closed with 1013.
+        send_queue: what may wait for one slow receiver.
+        send_queue_policy: what happens over it: the connection is closed with 1013, or the oldest messages
+            are dropped.
         max_commands_waiting: commands of one client that may wait; then its socket is not read.
         commands: what the commands of clients may ask for.
         ping_interval: between server pings; 0 for none.
@@ -36,6 +39,7 @@ class Settings:
     head_timeout: float = 10.0
     close_timeout: float = 10.0
     send_queue: int = 1024 * 1024
+    send_queue_policy: Literal["close", "drop"] = "close"
     max_commands_waiting: int = 64
     commands: CommandLimits = field(default_factory=CommandLimits)
     ping_interval: float = 25.0

@@ -24,6 +24,8 @@ class WebSocketStats:
         refused: reason -> handshakes that did not.
         closed: close code -> connections that ended with it.
         slow: connections closed because their send queue was full.
+        dropped: messages that were dropped instead, times connections.
+        dropped_bytes: the same in bytes of frames.
         messages: messages of clients, whole ones.
         received: bytes from clients, after the handshake.
         commands: see `CommandStats`.
@@ -33,6 +35,8 @@ class WebSocketStats:
     refused: dict[str, int] = field(default_factory=lambda: dict.fromkeys(REFUSALS, 0))
     closed: Counter[str] = field(default_factory=Counter)
     slow: int = 0
+    dropped: int = 0
+    dropped_bytes: int = 0
     messages: int = 0
     received: int = 0
     commands: CommandStats = field(default_factory=CommandStats)
@@ -52,6 +56,8 @@ class WebSocketStats:
         yield counter("handshakes_refused", "Requests that were refused.", self.refused, "reason")
         yield counter("connections_closed", "WebSockets that ended, by close code.", self.closed, "code")
         yield counter("slow_clients", "WebSockets closed because their send queue was full.", self.slow)
+        yield counter("dropped_messages", "Messages dropped because a send queue was full.", self.dropped)
+        yield counter("dropped_bytes", "The same in bytes of frames.", self.dropped_bytes)
         yield counter("received_messages", "Messages from clients.", self.messages)
         yield counter("received_bytes", "Bytes from clients, after the handshake.", self.received)
         yield counter(

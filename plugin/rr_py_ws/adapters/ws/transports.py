@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import socket
 
+_TLS_HOLDS = 32 * 1024
+"""Bytes that a TLS transport may hold before it says so. They are encrypted: no two connections share them,
+so the usual 512 KiB would be what each stalled client costs."""
+
 
 def bare_socket(transport: asyncio.Transport) -> socket.socket | None:
     """The socket below a transport, for writing past it; None with TLS.
 
-    The transport has to report at once that it holds anything.
+    The transport has to report at once that it holds anything; with TLS, that it holds more than a little.
     """
     if transport.get_extra_info("sslcontext") is not None:
+        transport.set_write_buffer_limits(_TLS_HOLDS)
         return None
     transport.set_write_buffer_limits(0)
     descriptor = transport.get_extra_info("socket").fileno()

@@ -1,0 +1,90 @@
+"""A slow receiver: what waits for it, and what happens when that becomes too much."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from rr_py_ws import logs
+from rr_py_ws.adapters.ws.settings import Settings
+from rr_py_ws.adapters.ws.stats import WebSocketStats
+from rr_py_ws.domain.outbox import Outbox
+from rr_py_ws.domain.session import Session
+from rr_py_ws.wire.pushed import pushed_topics
+
+_PORTION = 64 * 1024
+"""Bytes that are handed to the transport at a time: few system calls, and little that cannot be dropped."""
+
+log = logs.get_limited("websockets")
+
+
+class Backlog:
+    """What waits behind a transport that holds enough. There is one only while something waits.
+
+    `send` and `write` stand in for those of the connection meanwhile. Pushes come by `send`, replies and
+    control frames by `write`; only pushes may be dropped.
+
+    Args:
+        transport: where it goes when there is room.
+        settings: `send_queue` and its policy.
+        session: of the client; tells whether it is to be told of gaps.
+        stats: what is dropped is counted there.
+        overflow: called when something could neither be queued nor dropped; the connection has to end.
+
+    Attributes:
+        paused: whether the transport still holds enough; set when it says so.
+    """
+
+    __slots__ = ("_outbox", "_overflow", "_session", "_stats", "_transport", "paused")
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        settings: Settings,
+        session: Session,
+        stats: WebSocketStats,
+        overflow: Callable[[], None],
+    ) -> None:
+        self._transport = transport
+        self._session = session
+        self._stats = stats
+        self._overflow = overflow
+        self._outbox = Outbox(
+            settings.send_queue, self._lose if settings.send_queue_policy == "drop" else None
+        )
+        self.paused = True
+
+    def send(self, pushes: bytes) -> int:
+        """See `Subscriber.send`."""
+        if not self._outbox.put_pushes(pushes):
+            self._overflow()
+        return len(pushes)
+
+    def write(self, frames: bytes | memoryview) -> None:
+        """See `Subscriber.write`."""
+        if not self._outbox.put(frames):
+            self._overflow()
+
+    def hand_over(self) -> bool:
+        """Give the transport what waits; False when it holds enough again before the end."""
+        self.paused = False
+        while self._outbox:
+            self._transport.writelines(self._outbox.get(_PORTION))
+            if self.paused:
+                return False
+        return True
+
+    def clear(self) -> None:
+        """Throw away what waits."""
+        self._outbox.clear()
+
+    def _lose(self, pushes: bytes) -> Sequence[str]:
+        """Count what is dropped; return the topics of it that the client wants to be told of."""
+        topics = pushed_topics(pushes)
+        self._stats.dropped += len(topics)
+        self._stats.dropped_bytes += len(pushes)
+        log.warning(
+            "slow client misses messages, its send queue is full",
+            remote=str(self._transport.get_extra_info("peername")),
+        )
+        return topics if self._session.opted_in else ()
