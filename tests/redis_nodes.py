@@ -1,4 +1,4 @@
-"""Brokers on Redis that notice soon what they are told, and are patient with who says nothing."""
+"""Brokers on Redis that notice everything soon."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from rr_py_ws.config import RedisOptions
 Start = Callable[..., Awaitable[Node]]
 
 PACE = Pace(check=0.05, shortest=0.005, longest=0.05, linger=0.1)
-OPTIONS: dict[str, Any] = {"dial_timeout": 5.0, "read_timeout": 5.0, "pool_timeout": 20.0}
-"""Patient, for a loaded machine; who tests a time-out gives a short one."""
+OPTIONS: dict[str, Any] = {"dial_timeout": 1.0, "read_timeout": 0.4, "pool_timeout": 5.0}
 
 
 def make_broker(*addresses: str, **options: Any) -> RedisBroker:

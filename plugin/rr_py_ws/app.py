@@ -18,7 +18,7 @@ from rr_py_ws.adapters.brokers.memory import MemoryBroker
 from rr_py_ws.adapters.brokers.redis import RedisBroker
 from rr_py_ws.adapters.ops import build_servers
 from rr_py_ws.adapters.php import PHPAuthorizer, WorkerFactory, WorkerPool, run_on_init
-from rr_py_ws.adapters.rpc import RPCServer, build_services
+from rr_py_ws.adapters.rpc import RPCLimits, RPCServer, Services, build_services
 from rr_py_ws.adapters.ws import Settings, WebSocketServer
 from rr_py_ws.adapters.ws.tls import server_context
 from rr_py_ws.broadcaster import Broadcaster
@@ -106,10 +106,7 @@ class App:
         )
         self._rpc: list[RPCServer] = []
         if loaded.rpc_listen is not None:
-            key = "websockets.rpc.listen" if section.rpc and section.rpc.listen else "rpc.listen"
-            self._rpc.append(
-                RPCServer(services, loaded.rpc_listen, key=key, max_payload=section.limits.rpc_payload)
-            )
+            self._rpc.append(_rpc_server(loaded, services, loaded.rpc_listen))
         sources: list[Source] = [self._websockets, self._broadcaster, services]
         if self._pool is not None:
             sources.append(self._pool)
@@ -131,6 +128,11 @@ class App:
             log.warning("broker left out, this version has no such driver", section=name, driver=driver)
         if not self._rpc:
             log.warning("no rpc section in the configuration: nobody can publish")
+        elif self._config.rpc_is_open:
+            log.warning(
+                "RPC has no password: whoever reaches its address can publish to every topic",
+                address=self._config.rpc_listen,
+            )
         if self._pool is None:
             log.warning("authorize is none: everybody may connect and join every topic")
         else:
@@ -217,6 +219,24 @@ def _broker(name: str, section: config.BrokerSection) -> Broker:
             return RedisBroker(name, config.redis_options(name, section), section.key)
         case driver:
             raise AssertionError(f"validate_for_serve let driver {driver} through")
+
+
+def _rpc_server(loaded: config.Config, services: Services, dsn: str) -> RPCServer:
+    assert loaded.websockets is not None
+    own, limits = loaded.websockets.rpc, loaded.websockets.limits
+    return RPCServer(
+        services,
+        dsn,
+        key="websockets.rpc.listen" if own and own.listen else "rpc.listen",
+        limits=RPCLimits(
+            connections=limits.max_rpc_connections,
+            calls=limits.max_rpc_calls,
+            payload=limits.rpc_payload,
+            frame_timeout=limits.rpc_frame_timeout,
+            unfinished=limits.rpc_memory,
+        ),
+        mode=own.mode if own else None,
+    )
 
 
 def _settings(loaded: config.Config) -> Settings:

@@ -10,7 +10,7 @@ Load = Callable[..., Config]
 
 GOOD = """\
 version: "2.7"
-rpc: {listen: "tcp://:6001"}
+rpc: {listen: "tcp://127.0.0.1:6001"}
 server: {command: php worker.php}
 http: {address: ":80", middleware: [websockets]}
 websockets: {broker: main}
@@ -27,7 +27,7 @@ def test_a_good_file_is_explained_section_by_section(load: Load) -> None:
     assert check(config).text == (
         f"{config.path}\n"
         "\nrpc\n"
-        "  used     listens on tcp://:6001\n"
+        "  used     listens on tcp://127.0.0.1:6001\n"
         "\nserver\n"
         "  used     workers run `php worker.php`, relay pipes\n"
         "\nhttp\n"
@@ -129,6 +129,24 @@ def test_a_likely_mistake_is_a_warning(load: Load, more: str, warning: str) -> N
     report = load(f"{GOOD}{more}\n")
     assert found(report, Kind.WARNING) == [warning]
     assert check(report).ok
+
+
+@pytest.mark.parametrize("host", ["", "0.0.0.0", "[::]", "10.0.0.1", "[2001:db8::1]", "db.internal"])
+def test_rpc_that_others_may_reach_is_warned_of(load: Load, host: str) -> None:
+    config = load(GOOD.replace("tcp://127.0.0.1:6001", f"tcp://{host}:6001"))
+    assert config.rpc_is_open
+    assert found(config, Kind.WARNING) == [
+        f"rpc: RPC has no password: whoever reaches tcp://{host}:6001 can publish to every topic"
+    ]
+
+
+@pytest.mark.parametrize(
+    "listen", ["tcp://127.0.0.1:1", "tcp://127.8.0.1:1", "tcp://[::1]:1", "tcp://localhost:1", "unix:///rpc"]
+)
+def test_rpc_on_this_machine_only_is_not(load: Load, listen: str) -> None:
+    config = load(GOOD.replace("tcp://127.0.0.1:6001", listen))
+    assert not config.rpc_is_open
+    assert found(config, Kind.WARNING) == []
 
 
 def test_without_an_rpc_section_nobody_can_publish(load: Load) -> None:

@@ -43,6 +43,7 @@ TARGETS: dict[str, Target] = {}
 """By name, which is also that of the folder in the corpus."""
 
 _MAX_PAYLOAD = 8192
+_SMALL, _KEEP = 100, 16
 _CODECS = (Flag.PROTO, Flag.JSON, Flag.MSGPACK, Flag.RAW, Flag.GOB, rpc.NO_CODEC)
 _ORIGINS = OriginRule(("https://*.example.com", "http://localhost"))
 _PROXIES = TrustedProxies(("127.0.0.0/8",))
@@ -63,7 +64,15 @@ def goridge(data: bytes) -> None:
         stream = _with_checksums(stream)
     whole = _decode_stream([stream])
     assert _decode_stream(_cut(stream, (how[0] >> 1) + 1)) == whole
-    frames, _ = whole
+    passing = _pass_over_stream([stream])
+    assert _pass_over_stream(_cut(stream, (how[0] >> 1) + 1)) == passing
+    frames, end = whole
+    beginnings = [
+        frame if len(frame.payload) <= _SMALL else frame._replace(payload=frame.payload[:_KEEP])
+        for frame in frames
+    ]
+    assert passing[: len(frames)] == beginnings
+    assert end is not None or passing == [*beginnings, None]
     encoded = b"".join(encode_frame(*frame) for frame in frames)
     assert _decode_stream([encoded]) == (frames, None)
 
@@ -84,6 +93,29 @@ def _decode_stream(chunks: list[bytes]) -> tuple[list[Frame], type[Exception] | 
     except (FrameError, PayloadTooBig) as error:
         return frames, type(error)
     return frames, None
+
+
+def _pass_over_stream(chunks: list[bytes]) -> list[Frame | type[Exception] | None]:
+    """The same for a decoder that goes on behind a frame that is too big; the last item says how it ends."""
+    decoder = FrameDecoder(_SMALL, keep=_KEEP)
+    found: list[Frame | type[Exception] | None] = []
+    try:
+        for chunk in chunks:
+            decoder.receive_data(chunk)
+            while True:
+                try:
+                    frame = decoder.next_frame()
+                except PayloadTooBig:
+                    frame = decoder.oversized
+                    assert frame is not None
+                    assert len(frame.payload) <= _KEEP
+                if frame is None:
+                    break
+                found.append(frame)
+        decoder.receive_eof()
+    except FrameError as error:
+        return [*found, type(error)]
+    return [*found, None]
 
 
 def _with_checksums(stream: bytes) -> bytes:

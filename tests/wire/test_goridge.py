@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sys
 from struct import pack
+from typing import ClassVar
 from zlib import crc32
 
 import pytest
@@ -154,6 +155,109 @@ def test_a_payload_over_the_limit_is_refused_after_whole_frames_in_one_chunk() -
     assert decoder.next_frame() == Frame(0, (), b"")
     with pytest.raises(PayloadTooBig):
         decoder.next_frame()
+
+
+class TestPassingOver:
+    """A decoder that is told to keep something of a payload over the limit goes on behind it."""
+
+    LARGE = encode_frame(Flag.PROTO, (7, 4), b"name" + bytes(1000))
+    NEXT = encode_frame(Flag.JSON, (8, 4), b"name")
+
+    def decode(self, *chunks: bytes, limit: int = 100, keep: int = 4) -> list[Frame | str]:
+        """Collect frames, and before each that is too big, what is said of it."""
+        decoder = FrameDecoder(limit, keep)
+        found: list[Frame | str] = []
+        for chunk in chunks:
+            decoder.receive_data(chunk)
+            while True:
+                try:
+                    frame = decoder.next_frame()
+                except PayloadTooBig as error:
+                    found.append(str(error))
+                    frame = decoder.oversized
+                if frame is None:
+                    break
+                found.append(frame)
+            assert decoder.kept < limit + 100
+        assert not decoder.inside
+        decoder.receive_eof()
+        return found
+
+    EXPECTED: ClassVar = [
+        "payload of 1004 bytes, the limit is 100",
+        Frame(Flag.PROTO, (7, 4), b"name"),
+        Frame(Flag.JSON, (8, 4), b"name"),
+    ]
+
+    def test_whole(self) -> None:
+        assert self.decode(self.LARGE + self.NEXT) == self.EXPECTED
+
+    def test_byte_by_byte(self) -> None:
+        stream = self.LARGE + self.NEXT
+        assert self.decode(*(stream[at : at + 1] for at in range(len(stream)))) == self.EXPECTED
+
+    def test_every_split_in_two(self) -> None:
+        stream = self.NEXT + self.LARGE + self.NEXT
+        for cut in range(len(stream) + 1):
+            assert self.decode(stream[:cut], stream[cut:]) == [self.EXPECTED[2], *self.EXPECTED]
+
+    def test_one_after_another(self) -> None:
+        assert self.decode(self.LARGE * 3 + self.NEXT) == self.EXPECTED[:2] * 3 + self.EXPECTED[2:]
+
+    def test_a_payload_of_the_limit_is_kept(self) -> None:
+        assert self.decode(self.LARGE, limit=1004) == [Frame(Flag.PROTO, (7, 4), b"name" + bytes(1000))]
+
+    def test_one_byte_over_a_limit_below_what_is_kept_is_over_it(self) -> None:
+        frame = encode_frame(0, (), bytes(11))
+        assert self.decode(frame, limit=10, keep=50) == [
+            "payload of 11 bytes, the limit is 10",
+            Frame(0, (), bytes(11)),
+        ]
+
+    def test_it_is_said_before_the_rest_has_come(self) -> None:
+        decoder = FrameDecoder(100, 4)
+        decoder.receive_data(header(0x15, Flag.PROTO, 2**32 - 1) + pack("<II", 7, 4) + b"name")
+        with pytest.raises(PayloadTooBig):
+            decoder.next_frame()
+        decoder.receive_data(bytes(1 << 20))
+        assert decoder.next_frame() is None
+        assert decoder.inside
+        assert decoder.kept == 0
+        with pytest.raises(FrameError, match="closed inside a frame, 4293918715 bytes before its end"):
+            decoder.receive_eof()
+
+    def test_bytes_that_are_no_header_are_never_passed_over(self) -> None:
+        data = bytearray(self.LARGE)
+        data[7] ^= 1
+        with pytest.raises(FrameError, match="checksum"):
+            self.decode(bytes(data))
+
+    @given(st.lists(ANY_FRAME, max_size=6), st.lists(st.integers(1, 80), max_size=60), st.integers(0, 300))
+    def test_any_frames_in_any_chunking(self, frames: list[Frame], sizes: list[int], keep: int) -> None:
+        stream = b"".join(encode_frame(*frame) for frame in frames)
+        chunks = []
+        for size in sizes:
+            chunks.append(stream[:size])
+            stream = stream[size:]
+        expected: list[Frame | str] = []
+        for frame in frames:
+            if len(frame.payload) <= 100:
+                expected.append(frame)
+            else:
+                expected.append(f"payload of {len(frame.payload)} bytes, the limit is 100")
+                expected.append(frame._replace(payload=frame.payload[:keep]))
+        assert self.decode(*chunks, stream, keep=keep) == expected
+
+
+def test_the_end_of_a_large_chunk_does_not_keep_all_of_it() -> None:
+    data = encode_frame(Flag.RAW, (), bytes(1000)) + header()[:5]
+    unknown = sys.getrefcount(data)
+    decoder = FrameDecoder()
+    decoder.receive_data(data)
+    assert decoder.next_frame() is not None
+    assert decoder.next_frame() is None
+    assert sys.getrefcount(data) == unknown
+    assert decoder.pending == header()[:5]
 
 
 def test_eof_between_frames_is_fine() -> None:

@@ -36,6 +36,10 @@ def differences(config: Config) -> Iterator[Finding]:
         yield _differs("version", "RoadRunner 2.7 and later want it in quotes")
     if config.rpc_listen is None:
         yield _warning("rpc", "missing: nobody can publish")
+    elif config.rpc_is_open:
+        yield _warning(
+            "rpc", f"RPC has no password: whoever reaches {config.rpc_listen} can publish to every topic"
+        )
     yield from _nanoseconds(config.tree)
     yield from _log_words("logs", config.tree.get("logs"))
     if config.status and not config.status_address:

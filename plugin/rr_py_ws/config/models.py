@@ -272,6 +272,11 @@ class Config(BaseModel):
         return self.rpc.listen if self.rpc else None
 
     @property
+    def rpc_is_open(self) -> bool:
+        """Whether others than this machine may reach the RPC listener."""
+        return self.rpc_listen is not None and not values.is_local(self.rpc_listen)
+
+    @property
     def metrics_address(self) -> str:
         """`websockets.metrics.address`, else `metrics.address`; empty for none."""
         own = self.websockets.metrics if self.websockets else None

@@ -51,6 +51,7 @@ class Limits(OwnSection):
     max_rpc_connections: PositiveCount = 1024
     rpc_payload: Size = 64 * 1024 * 1024
     rpc_frame_timeout: PositiveDuration = 30.0
+    rpc_memory: Size = 256 * 1024 * 1024
     max_rpc_calls: PositiveCount = 1024
 
 

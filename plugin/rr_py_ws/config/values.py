@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 from decimal import Decimal
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 
 _INT64 = 2**63 - 1
 _LONGEST = 100  # characters of a number, a duration or a size; what is longer is none
@@ -271,6 +271,18 @@ def listen_dsn(value: object) -> str:
     if valid and "://" not in rest and "\0" not in rest:
         return found
     raise ValueError("accepted: tcp://host:port or unix://path")
+
+
+def is_local(dsn: str) -> bool:
+    """Whether only this machine can reach what listens there; a host name is looked up by nobody here."""
+    scheme, _, address = dsn.partition("://")
+    host = address.rpartition(":")[0].strip("[]")
+    if scheme == "unix" or host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def dsn(value: object) -> str:

@@ -10,8 +10,8 @@ bytes 0 to 5. The version is written as 1 and never checked, as in goridge itsel
 (roadrunner-server/goridge pkg/frame/frame.go, internal/receive.go).
 
 The decoder takes any chunking and refuses an oversized frame when its header arrives, before any of its
-payload is kept. Whole frames, the usual case, are cut out of the chunk they came in; only the bytes of an
-unfinished one are copied and kept.
+payload is kept; when told so, it passes over the rest of it. Whole frames, the usual case, are cut out of
+the chunk they came in; only the bytes of an unfinished one are copied and kept.
 """
 
 from __future__ import annotations
@@ -88,24 +88,50 @@ class FrameDecoder:
     """Turns a byte stream into frames.
 
     Call `receive_data` with what arrived, then `next_frame` until it returns None. After an exception the
-    stream has no next frame boundary; the decoder must not be used again.
+    stream has no next frame boundary and the decoder must not be used again, unless it passes over a payload
+    that is too big.
+
+    Args:
+        max_payload: bytes in the payload of one frame.
+        keep: None: a payload over the limit is the end. Otherwise the decoder can be used further after
+            `PayloadTooBig`, and throws the payload away as it comes, but for so many bytes at its beginning.
+
+    Attributes:
+        oversized: after `PayloadTooBig`: the frame, with what is kept of its payload.
     """
 
-    __slots__ = ("_buffer", "_max_payload", "_needed", "_offset")
+    __slots__ = ("_buffer", "_keep", "_max_payload", "_needed", "_offset", "_passing", "oversized")
 
-    def __init__(self, max_payload: int = DEFAULT_MAX_PAYLOAD) -> None:
+    def __init__(self, max_payload: int = DEFAULT_MAX_PAYLOAD, keep: int | None = None) -> None:
         self._buffer: bytes | bytearray = b""
         self._offset = 0
         self._needed = HEADER_SIZE
         self._max_payload = max_payload
+        self._keep = keep
+        self._passing = 0
+        self.oversized: Frame | None = None
 
     @property
     def pending(self) -> bytes:
         """What arrived and is not part of a frame yet (for the log line about noise)."""
         return bytes(self._buffer[self._offset :])
 
+    @property
+    def kept(self) -> int:
+        """How many bytes arrived that are not part of a frame yet."""
+        return len(self._buffer) - self._offset
+
+    @property
+    def inside(self) -> bool:
+        """Whether a frame has begun and is not finished, also one that is passed over."""
+        return self._passing > 0 or len(self._buffer) > self._offset
+
     def receive_data(self, data: bytes) -> None:
         """Take bytes as they arrived from the peer."""
+        if self._passing:
+            passing = self._passing
+            self._passing = max(0, passing - len(data))
+            data = data[passing:]
         buffer = self._buffer
         if not buffer:
             self._buffer = data
@@ -123,41 +149,69 @@ class FrameDecoder:
         Raises:
             FrameError: the stream ended inside a frame.
         """
-        kept = len(self._buffer) - self._offset
-        if kept:
-            raise FrameError(f"the peer closed inside a frame, after {kept} bytes of it")
+        if self._passing:
+            raise FrameError(f"the peer closed inside a frame, {self._passing} bytes before its end")
+        if self.kept:
+            raise FrameError(f"the peer closed inside a frame, after {self.kept} bytes of it")
 
     def next_frame(self) -> Frame | None:
         """Return the next whole frame, or None when more bytes are needed.
 
         Raises:
             FrameError: the header length is below 3 or above 13 words, or the checksum is wrong.
-            PayloadTooBig: the announced payload is over the limit.
+            PayloadTooBig: the announced payload is over the limit; with `keep`, raised when so much of it is
+                there.
         """
         buffer, start = self._buffer, self._offset
         available = len(buffer) - start
+        if not available:
+            return None
         if available < self._needed:
-            if available:
-                _option_count(buffer[start])  # noise is often shorter than a header
+            _option_count(buffer[start])  # noise is often shorter than a header
+            self._wait_for(self._needed)
             return None
         first, flags, length, checksum, stream, _ = _HEADER.unpack_from(buffer, start)
         count = _option_count(first)
         if checksum != crc32(buffer[start : start + 6]):
             raise FrameError("checksum of the header is wrong")
-        if length > self._max_payload:
-            raise PayloadTooBig(f"payload of {length} bytes, the limit is {self._max_payload}")
         body = start + HEADER_SIZE + 4 * count
-        end = body + length
+        wanted = length if length <= self._max_payload else self._wanted_of(length)
+        end = body + wanted
         if end > len(buffer):
-            self._needed = end - start
+            self._wait_for(end - start)
             return None
         options = _OPTIONS[count].unpack_from(buffer, start + HEADER_SIZE)
         payload = buffer[body:end] if isinstance(buffer, bytes) else bytes(memoryview(buffer)[body:end])
-        if end == len(buffer):
+        end += length - wanted
+        if end >= len(buffer):
+            self._passing = end - len(buffer)
             self._buffer, end = b"", 0
         self._offset = end
         self._needed = HEADER_SIZE
-        return Frame(flags, options, payload, stream)
+        frame = Frame(flags, options, payload, stream)
+        if length > self._max_payload:
+            self.oversized = frame
+            raise self._too_big(length)
+        return frame
+
+    def _wait_for(self, needed: int) -> None:
+        """Do nothing until so many bytes are there; a large chunk is not kept for its last bytes."""
+        self._needed = needed
+        if self._offset > self.kept:
+            self._buffer, self._offset = self._buffer[self._offset :], 0
+
+    def _wanted_of(self, length: int) -> int:
+        """How much to keep of a payload over the limit.
+
+        Raises:
+            PayloadTooBig: there is no way past it.
+        """
+        if self._keep is None:
+            raise self._too_big(length)
+        return min(length, self._keep)
+
+    def _too_big(self, length: int) -> PayloadTooBig:
+        return PayloadTooBig(f"payload of {length} bytes, the limit is {self._max_payload}")
 
 
 def _option_count(first: int) -> int:

@@ -7,7 +7,7 @@ import pytest
 import uvloop
 
 from rpc_peer import IdlePool, Peer, RecordingPublisher
-from rr_py_ws.adapters.rpc import RPCServer, Services, build_services
+from rr_py_ws.adapters.rpc import RPCLimits, RPCServer, Services, build_services
 from rr_py_ws.domain.ports import Probe
 
 
@@ -44,7 +44,7 @@ async def services(publisher: RecordingPublisher, pool: IdlePool) -> Services:
 @pytest.fixture
 async def server(services: Services) -> AsyncIterator[RPCServer]:
     """A server on a free TCP port, with a limit of 1 MiB."""
-    server = RPCServer(services, "tcp://127.0.0.1:0", max_payload=1 << 20)
+    server = RPCServer(services, "tcp://127.0.0.1:0", limits=RPCLimits(payload=1 << 20))
     await server.start()
     yield server
     await server.stop(grace=1.0)

@@ -11,8 +11,9 @@ import pytest
 
 from goridge_frames import FRAMES
 from rpc_peer import Peer, RecordingPublisher
-from rr_py_ws.adapters.rpc import RPCServer, Services
-from rr_py_ws.adapters.rpc.connection import MAX_RUNNING, RPCConnection
+from rr_py_ws.adapters.rpc import RPCLimits, RPCServer, Services
+from rr_py_ws.adapters.rpc.connection import RPCConnection
+from rr_py_ws.adapters.rpc.unfinished import Unfinished
 from rr_py_ws.errors import BrokerError
 from rr_py_ws.wire.goridge import Flag, Frame, encode_frame
 
@@ -105,8 +106,36 @@ class TestBadInput:
         body = b'"' + b"x" * ((1 << 20) - len(name) - 2) + b'"'
         assert await peer.call(name.decode(), body) == (Flag.JSON, b"null")
 
-    async def test_a_payload_of_one_byte_more_closes_when_its_header_arrives(self, peer: Peer) -> None:
-        peer.send(header(0x15, Flag.JSON, (1 << 20) + 1))
+    async def test_a_payload_of_one_byte_more_is_an_error_reply_and_the_next_call_is_served(
+        self, peer: Peer, publisher: RecordingPublisher
+    ) -> None:
+        size = (1 << 20) + 1
+        body = bytes(size - len("broadcast.Publish"))
+        assert await peer.call("broadcast.Publish", body, Flag.PROTO) == (
+            Flag.PROTO | Flag.ERROR,
+            b"payload of 1048577 bytes, the limit is 1048576 (websockets.limits.rpc_payload)",
+        )
+        assert publisher.messages == []
+        assert await peer.is_served()
+
+    async def test_the_error_comes_before_the_rest_of_what_is_too_large(self, peer: Peer) -> None:
+        """So that a publisher which looks can stop; the rest is thrown away in whatever pieces it comes."""
+        name = b"broadcast.Publish"
+        peer.send(header(0x15, Flag.PROTO, 2 << 20) + pack("<II", 3, len(name)) + name + bytes(300))
+        frame = await peer.frame()
+        assert (frame.flags, frame.options) == (Flag.PROTO | Flag.ERROR, (3, len(name)))
+        peer.send(bytes((2 << 20) - len(name) - 300))
+        assert await peer.is_served()
+
+    async def test_calls_around_one_that_is_too_large_keep_their_places(self, peer: Peer) -> None:
+        large = encode_frame(Flag.JSON, (2, 11), b"rpc.Version" + bytes(1 << 20))
+        peer.send(PUBLISH + large + PUBLISH + large)
+        assert [(await peer.frame()).options[0] for _ in range(4)] == [1, 2, 1, 2]
+        assert await peer.is_served()
+
+    @pytest.mark.parametrize("options", [(), (1,), (1, 0, 0), (1, 257), (1, 2**32 - 1)])
+    async def test_too_large_and_no_call_closes(self, peer: Peer, options: tuple[int, ...]) -> None:
+        peer.send(encode_frame(Flag.JSON, options, bytes((1 << 20) + 1)))
         assert await peer.rest() == b""
 
     async def test_others_do_not_notice(self, peer: Peer, connect: Connect) -> None:
@@ -186,19 +215,20 @@ class TestBackPressure:
     async def test_a_peer_with_many_unfinished_calls_is_not_read(
         self, publisher: RecordingPublisher, connect: Connect
     ) -> None:
+        most = RPCLimits().calls
         busy, other = await connect(), await connect()
-        futures = publisher.wait(MAX_RUNNING + 10)
-        for sequence in range(MAX_RUNNING + 10):
+        futures = publisher.wait(most + 10)
+        for sequence in range(most + 10):
             busy.request(sequence, "broadcast.Publish", TO_A)
         busy.half_close()
-        while len(publisher.messages) < MAX_RUNNING:
+        while len(publisher.messages) < most:
             assert await other.is_served()
         for _ in range(20):
             assert await other.is_served()
-        assert len(publisher.messages) == MAX_RUNNING
+        assert len(publisher.messages) == most
         for future in futures:
             future.set_result(None)
-        assert {(await busy.frame()).options[0] for _ in futures} == set(range(MAX_RUNNING + 10))
+        assert {(await busy.frame()).options[0] for _ in futures} == set(range(most + 10))
         assert await busy.rest() == b""
 
 
@@ -286,7 +316,8 @@ class RecordingTransport(asyncio.Transport):
 
 
 async def test_replies_to_what_arrives_together_are_one_write_in_the_same_turn(services: Services) -> None:
-    connection, transport = RPCConnection(services, 1 << 20, id, id), RecordingTransport()
+    connection = RPCConnection(services, RPCLimits(), Unfinished(1, 1.0, services.stats), id, id)
+    transport = RecordingTransport()
     connection.connection_made(transport)
     connection.data_received(PUBLISH * 3)
     assert transport.writes == [FRAMES["publish_ok"][0] * 3]

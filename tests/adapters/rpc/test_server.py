@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import socket
+import stat
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 
 from ports import needs_ipv6
 from rpc_peer import IdlePool, Peer, RecordingPublisher
-from rr_py_ws.adapters.rpc import RPCServer, Services
+from rr_py_ws.adapters.rpc import RPCLimits, RPCServer, Services
 from rr_py_ws.errors import ConfigError
 
 TO_A = b'{"messages":[{"topics":["a"]}]}'
@@ -63,6 +65,53 @@ async def test_a_stale_socket_file_is_replaced(services: Services, tmp_path: Pat
     peer = await Peer.connect(server.address)
     assert await peer.is_served()
     await peer.close()
+    await server.stop(grace=1)
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o660, 0o666])
+async def test_the_socket_file_has_its_permissions_before_anybody_can_connect(
+    services: Services, tmp_path: Path, mode: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "rpc.sock"
+    monkeypatch.setattr(os, "chmod", chmod := Recorder(os.chmod))
+    server = RPCServer(services, f"unix://{path}", mode=mode)
+    await server.start()
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+    assert chmod.outcomes == [ConnectionRefusedError]
+    peer = await Peer.connect(server.address)
+    assert await peer.is_served()
+    await peer.close()
+    await server.stop(grace=1)
+    assert not path.exists()
+
+
+class Recorder:
+    """In place of `chmod`: notes what happens to one who connects just before."""
+
+    def __init__(self, chmod: Callable[[str, int], None]) -> None:
+        self._chmod = chmod
+        self.outcomes: list[type[OSError] | None] = []
+
+    def __call__(self, path: str, mode: int) -> None:
+        with socket.socket(socket.AF_UNIX) as early:
+            try:
+                early.connect(path)
+            except OSError as error:
+                self.outcomes.append(type(error))
+            else:
+                self.outcomes.append(None)
+        self._chmod(path, mode)
+
+
+async def test_without_a_mode_the_umask_decides(services: Services, tmp_path: Path) -> None:
+    path = tmp_path / "rpc.sock"
+    before = os.umask(0o027)
+    try:
+        server = RPCServer(services, f"unix://{path}")
+        await server.start()
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o750
     await server.stop(grace=1)
 
 
@@ -140,6 +189,27 @@ async def test_many_connections_are_served_at_once(connect: Callable[[], Awaitab
     peers = [await connect() for _ in range(200)]
     for _ in range(2):
         assert all(await asyncio.gather(*(peer.is_served() for peer in peers)))
+
+
+class TestTooManyConnections:
+    async def test_one_more_is_closed_at_once_and_its_place_can_be_taken_again(
+        self, services: Services
+    ) -> None:
+        server = RPCServer(services, "tcp://127.0.0.1:0", limits=RPCLimits(connections=2))
+        await server.start()
+        first, second, third = [await Peer.connect(server.address) for _ in range(3)]
+        assert await first.is_served()
+        assert await second.is_served()
+        assert await third.rest() == b""
+        assert services.stats.refused == 1
+        await first.close()
+        while services.stats.connections == 2:
+            assert await second.is_served()
+        fourth = await Peer.connect(server.address)
+        assert await fourth.is_served()
+        for peer in (second, third, fourth):
+            await peer.close()
+        await server.stop(grace=1)
 
 
 class TestStop:

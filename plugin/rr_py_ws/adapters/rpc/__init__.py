@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from rr_py_ws.adapters.rpc.about import About
 from rr_py_ws.adapters.rpc.client import RPCClient
+from rr_py_ws.adapters.rpc.limits import RPCLimits
 from rr_py_ws.adapters.rpc.publishing import Publishing
 from rr_py_ws.adapters.rpc.server import RPCServer
 from rr_py_ws.adapters.rpc.services import Services
@@ -14,7 +15,7 @@ from rr_py_ws.adapters.rpc.workers import Informer, Pools, Resetter
 from rr_py_ws.domain.ports import Probe, Publisher
 from rr_py_ws.wire.publish import decode_broadcast, decode_websockets
 
-__all__ = ["Pools", "RPCClient", "RPCServer", "Services", "build_services"]
+__all__ = ["Pools", "RPCClient", "RPCLimits", "RPCServer", "Services", "build_services"]
 
 
 def build_services(

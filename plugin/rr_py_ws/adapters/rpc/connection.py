@@ -8,13 +8,17 @@ from functools import partial
 from typing import cast
 
 from rr_py_ws import logs
+from rr_py_ws.adapters.rpc.limits import RPCLimits
 from rr_py_ws.adapters.rpc.services import Services
-from rr_py_ws.errors import ProtocolError, RPCError
+from rr_py_ws.adapters.rpc.unfinished import Unfinished
+from rr_py_ws.errors import PayloadTooBig, ProtocolError, RPCError
 from rr_py_ws.wire.goridge import FrameDecoder
 from rr_py_ws.wire.rpc import Request, encode_error, encode_reply, parse_request
 
-MAX_RUNNING = 1024
-"""Unfinished calls of one connection, above which it is not read."""
+_KEEP = 256
+"""Bytes kept of a payload over the limit, to find the name of the method in: none of ours is that long."""
+_REPLIES, _CALLS, _MEMORY = 1, 2, 4
+"""Reasons not to read a peer: it does not take its replies, has too many unfinished calls, is parked."""
 _REPLY_BATCH = 64 * 1024
 """Bytes of replies that are written at the latest when they have gathered."""
 
@@ -25,13 +29,15 @@ class RPCConnection(asyncio.Protocol):
     """Serves one peer.
 
     A call that is answered at once costs no task; the replies to what arrived together are written together.
-    The peer is not read while it does not read its replies, or while too many of its calls are unfinished. A
-    peer that sends anything but RPC frames, or its last byte, gets the replies to the calls already begun and
-    is then disconnected. A call goes on when the peer leaves.
+    The peer is not read while it does not read its replies, while too many of its calls are unfinished, or
+    while memory is short. A call that is larger than the limit is answered with an error, and the next one is
+    served. A peer that sends anything but RPC frames, or its last byte, gets the replies to the calls already
+    begun and is then disconnected. A call goes on when the peer leaves.
 
     Args:
         services: the methods.
-        max_payload: bytes in one frame.
+        limits: of this connection.
+        unfinished: where frames that have arrived in part are looked after.
         made: told when the connection is ready.
         lost: told when it is gone.
 
@@ -42,19 +48,22 @@ class RPCConnection(asyncio.Protocol):
     def __init__(
         self,
         services: Services,
-        max_payload: int,
+        limits: RPCLimits,
+        unfinished: Unfinished,
         made: Callable[[RPCConnection], object],
         lost: Callable[[RPCConnection], object],
     ) -> None:
         self._services = services
+        self._max_calls = limits.calls
+        self._unfinished = unfinished
         self._made = made
         self._lost = lost
-        self._decoder = FrameDecoder(max_payload)
+        self._decoder = FrameDecoder(limits.payload, keep=_KEEP)
         self._transport: asyncio.Transport
         self._running = 0
         self._late: list[bytes] = []
-        self._over_high_water = False
-        self._blocked = False
+        self._reasons = 0
+        self._inside = False
         self._ending = False
         self.closed = asyncio.get_running_loop().create_future()
 
@@ -68,6 +77,7 @@ class RPCConnection(asyncio.Protocol):
         """Forget the peer; its unfinished calls go on."""
         self._ending = True
         self._services.stats.connections -= 1
+        self._unfinished.finished(self)
         self._lost(self)
         self.closed.set_result(None)
 
@@ -75,7 +85,7 @@ class RPCConnection(asyncio.Protocol):
         """Serve what has arrived."""
         if not self._ending:
             self._decoder.receive_data(data)
-            self._serve()
+            self._serve(len(data))
 
     def eof_received(self) -> bool:
         """Take the peer's last byte; a half-closed peer still gets its replies."""
@@ -89,13 +99,11 @@ class RPCConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Stop reading: the peer does not take its replies."""
-        self._over_high_water = True
-        self._update_blocked()
+        self._block(_REPLIES, True)
 
     def resume_writing(self) -> None:
         """Go on with what has arrived, then with reading."""
-        self._over_high_water = False
-        self._update_blocked()
+        self._block(_REPLIES, False)
 
     def end(self) -> None:
         """Take no further calls; close when those already begun are answered."""
@@ -109,14 +117,44 @@ class RPCConnection(asyncio.Protocol):
         self._ending = True
         self._transport.abort()
 
-    def _serve(self) -> None:
-        """Answer the frames that are there, as long as the peer takes replies."""
+    # unfinished.Peer
+
+    @property
+    def busy(self) -> bool:
+        """See `Peer.busy`."""
+        return bool(self._reasons & (_REPLIES | _CALLS))
+
+    @property
+    def blocked(self) -> bool:
+        """See `Peer.blocked`."""
+        return self._reasons != 0
+
+    def park(self, parked: bool) -> None:
+        """See `Peer.park`."""
+        self._block(_MEMORY, parked)
+
+    def give_up(self) -> None:
+        """See `Peer.give_up`."""
+        self._services.stats.slow_frames += 1
+        _limited.warning("rpc connection closed: a frame did not arrive within limits.rpc_frame_timeout")
+        self.abort()
+
+    def _serve(self, arrived: int = 0) -> None:
+        """Answer the frames that are there, as long as nothing stands against it."""
         replies: list[bytes] = []
         size = 0
+        another = False
         next_frame = self._decoder.next_frame
         try:
-            while not self._blocked and (frame := next_frame()) is not None:
-                reply = self._call(parse_request(frame))
+            while not self._reasons:
+                try:
+                    frame = next_frame()
+                    if frame is None:
+                        break
+                    reply = self._call(parse_request(frame))
+                except PayloadTooBig as error:
+                    reply = self._refuse(error)
+                another = True
                 if reply is not None:
                     replies.append(reply)
                     size += len(reply)
@@ -132,19 +170,40 @@ class RPCConnection(asyncio.Protocol):
             self._transport.write(b"".join(replies))
         if self._ending:
             self.end()
+        elif self._decoder.inside:
+            self._inside = True
+            self._unfinished.update(self, arrived, self._decoder.kept, another=another)
+        elif self._inside:
+            self._inside = False
+            self._unfinished.finished(self)
 
-    def _update_blocked(self) -> None:
+    def _block(self, reason: int, blocked: bool) -> None:
         """Read from the peer, or do not, as things are now."""
-        blocked = self._over_high_water or self._running >= MAX_RUNNING
-        if blocked is self._blocked or self._transport.is_closing():
+        before = self._reasons
+        self._reasons = now = before | reason if blocked else before & ~reason
+        if bool(now) is bool(before) or self._transport.is_closing():
             return
-        self._blocked = blocked
-        if blocked:
+        if now:
             self._transport.pause_reading()
         else:
             self._transport.resume_reading()
             if not self._ending:
                 self._serve()
+
+    def _refuse(self, error: PayloadTooBig) -> bytes:
+        """Answer a call that is too large; what is not there of it is passed over as it comes.
+
+        Raises:
+            FrameError: it is no call.
+        """
+        assert self._decoder.oversized is not None
+        request = parse_request(self._decoder.oversized)
+        method = request.method.decode(errors="replace")
+        _limited.warning(
+            "rpc call refused, see websockets.limits.rpc_payload", method=method, error=str(error)
+        )
+        self._services.stats.oversized += 1
+        return self._error(request, RPCError(f"{error} (websockets.limits.rpc_payload)"))
 
     def _call(self, request: Request) -> bytes | None:
         """Make a call and return the reply frame; None when it comes later."""
@@ -156,7 +215,8 @@ class RPCConnection(asyncio.Protocol):
             return self._result(request, result)
         self._services.run(result, partial(self._finished, request))
         self._running += 1
-        self._update_blocked()
+        if self._running >= self._max_calls:
+            self._block(_CALLS, True)
         return None
 
     def _finished(self, request: Request, done: asyncio.Future[bytes]) -> None:
@@ -167,7 +227,8 @@ class RPCConnection(asyncio.Protocol):
             if not self._late:
                 asyncio.get_running_loop().call_soon(self._write_late)
             self._late.append(reply)
-        self._update_blocked()
+        if self._reasons & _CALLS:
+            self._block(_CALLS, False)
         if self._ending:
             self.end()
 

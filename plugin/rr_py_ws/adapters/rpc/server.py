@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from contextlib import suppress
 from pathlib import Path
 
 from rr_py_ws import logs
 from rr_py_ws.adapters.rpc.address import TCPAddress, UnixAddress, describe, parse_address
 from rr_py_ws.adapters.rpc.connection import RPCConnection
+from rr_py_ws.adapters.rpc.limits import RPCLimits
 from rr_py_ws.adapters.rpc.services import Services
+from rr_py_ws.adapters.rpc.unfinished import Unfinished
 from rr_py_ws.errors import ConfigError
-from rr_py_ws.wire.goridge import DEFAULT_MAX_PAYLOAD
 
 _BACKLOG = 1024
 
 _log = logs.get_logger("rpc")
+_limited = logs.get_limited("rpc")
 
 
 class RPCServer:
@@ -26,14 +29,21 @@ class RPCServer:
         services: the methods; several servers may share them.
         dsn: `tcp://host:port` (port 0: any free one) or `unix://path`. A stale socket file is replaced.
         key: the configuration key that the address comes from, for error texts.
-        max_payload: bytes in one frame; a peer that announces more is disconnected.
+        limits: of what its peers may do.
+        mode: permissions of the socket file; None leaves them to the umask.
 
     Raises:
         ConfigError: the DSN is no address.
     """
 
     def __init__(
-        self, services: Services, dsn: str, *, key: str = "rpc.listen", max_payload: int = DEFAULT_MAX_PAYLOAD
+        self,
+        services: Services,
+        dsn: str,
+        *,
+        key: str = "rpc.listen",
+        limits: RPCLimits | None = None,
+        mode: int | None = None,
     ) -> None:
         try:
             self._address = parse_address(dsn)
@@ -41,7 +51,9 @@ class RPCServer:
             raise ConfigError(key, str(error)) from None
         self._services = services
         self._key = key
-        self._max_payload = max_payload
+        self._limits = limits or RPCLimits()
+        self._mode = mode
+        self._unfinished = Unfinished(self._limits.unfinished, self._limits.frame_timeout, services.stats)
         self._connections: set[RPCConnection] = set()
         self._server: asyncio.Server | None = None
         self._stopping = False
@@ -90,17 +102,27 @@ class RPCServer:
             for connection in tuple(self._connections):
                 connection.abort()
             await asyncio.wait(closing)
+        self._unfinished.close()
         if self._server is not None:
             await self._server.wait_closed()
             self._server = None
 
     def _connection(self) -> RPCConnection:
-        return RPCConnection(self._services, self._max_payload, self._made, self._connections.discard)
+        return RPCConnection(
+            self._services, self._limits, self._unfinished, self._made, self._connections.discard
+        )
 
     def _made(self, connection: RPCConnection) -> None:
         self._connections.add(connection)
         if self._stopping:  # it was accepted just before
             connection.end()
+        elif len(self._connections) > self._limits.connections:
+            self._services.stats.refused += 1
+            _limited.warning(
+                "rpc connection refused, see websockets.limits.max_rpc_connections",
+                connections=self._limits.connections,
+            )
+            connection.abort()
 
     async def _listen_tcp(self, address: TCPAddress) -> None:
         loop = asyncio.get_running_loop()
@@ -112,10 +134,18 @@ class RPCServer:
 
     async def _listen_unix(self, path: str) -> None:
         _remove_stale(Path(path))
-        self._server = await asyncio.get_running_loop().create_unix_server(
-            self._connection, path, backlog=_BACKLOG
-        )
-        self._socket_file = os.stat(path)  # noqa: PTH116
+        listener = socket.socket(socket.AF_UNIX)
+        try:
+            listener.bind(path)
+            self._socket_file = os.stat(path)  # noqa: PTH116
+            if self._mode is not None:
+                os.chmod(path, self._mode)  # noqa: PTH101  # nobody can connect before `listen`
+            self._server = await asyncio.get_running_loop().create_unix_server(
+                self._connection, sock=listener, backlog=_BACKLOG
+            )
+        except BaseException:
+            listener.close()
+            raise
 
     def _remove_socket_file(self) -> None:
         """Remove the socket file, unless another server has put its own there meanwhile."""

@@ -182,9 +182,7 @@ async def test_nothing_is_lost_in_silence_doubled_or_out_of_order(tmp_path: Path
         server = stack.enter_context(redis_server(tmp_path))
         proxies = [await stack.enter_async_context(Proxy(server.port)) for _ in range(3)]
         nodes = [
-            await stack.enter_async_context(
-                started(make_broker(proxy.address, dial_timeout=1.0, read_timeout=1.0))
-            )
+            await stack.enter_async_context(started(make_broker(proxy.address, pool_timeout=20.0)))
             for proxy in proxies
         ]
         world = World(server, proxies, nodes)

@@ -99,7 +99,7 @@ class TestLost:
         own.kill()
         with pytest.raises(BrokerError, match="connection lost before the answer"):
             await done(unanswered)
-        await until(lambda: redis_broker(node).counters.connections_lost == 2)
+        await wait_not_ready(node)
         with pytest.raises(BrokerError, match="redis is not available"):
             node.broker.publish("a", b"refused at once")
         own.start()
@@ -220,9 +220,8 @@ class TestLost:
 
 
 class TestSilent:
-    async def test_stopped_and_continued(self, own: RedisServer, start: Start) -> None:
+    async def test_stopped_and_continued(self, own: RedisServer, node: Node) -> None:
         """SIGSTOP. The kernel takes the bytes, nobody answers."""
-        node = await start(own.address, read_timeout=0.4)
         await node.subscribe("a")
         own.freeze()
         with pytest.raises(BrokerError, match=r"no answer for 0.4 s"):
@@ -236,7 +235,7 @@ class TestSilent:
     async def test_a_half_open_connection_is_found_without_any_traffic(
         self, proxy: Proxy, start: Start
     ) -> None:
-        node = await start(proxy.address, dial_timeout=1.0, read_timeout=0.4)
+        node = await start(proxy.address)
         await node.subscribe("a")
         proxy.divide()
         await wait_not_ready(node)
@@ -265,9 +264,8 @@ class TestSilent:
         await node.publish("a", b"1")
 
     async def test_a_node_that_stood_still_itself_does_not_blame_redis(
-        self, own: RedisServer, start: Start
+        self, own: RedisServer, node: Node
     ) -> None:
-        node = await start(own.address, read_timeout=0.4)
         await node.subscribe("a")
         answer = node.broker.publish("a", b"1")
         await asyncio.sleep(0)

@@ -205,8 +205,7 @@ async def test_no_answer_of_a_server_breaks_a_node(data: bytes) -> None:
     """It is connected again and again, joins fail, publishes fail, and it can be closed."""
     failures: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
-    patience = {"read_timeout": 0.1, "pool_timeout": 0.02}
-    async with hostile(data) as address, started(make_broker(address, **patience)) as node:
+    async with hostile(data) as address, started(make_broker(address, pool_timeout=0.02)) as node:
         try:
             await node.subscribe("a")
             await node.publish("a", b"1")
