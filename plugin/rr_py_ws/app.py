@@ -182,7 +182,10 @@ class App:
         """Say how each plugin is: `websockets`, `broadcast`, and `broadcast.<name>` for each broker."""
         brokers = {name: self._broker_probe([name]) for name in self._config.served_brokers}
         return {
-            "websockets": Probe(self._has_workers, lambda: self._serving and self._has_workers()),
+            "websockets": Probe(
+                healthy=lambda: self._pool is None or self._pool.alive,
+                ready=lambda: self._serving and (self._pool is None or self._pool.ready),
+            ),
             "broadcast": self._broker_probe(list(brokers)),
             **{f"broadcast.{name}": probe for name, probe in brokers.items()},
         }
@@ -192,9 +195,6 @@ class App:
             return self._serving and all(map(self._broadcaster.ready, names))
 
         return Probe(healthy=lambda: True, ready=ready)
-
-    def _has_workers(self) -> bool:
-        return self._pool is None or self._pool.ready
 
     def _make_pool(self) -> WorkerPool | None:
         if self._section.authorize == "none":

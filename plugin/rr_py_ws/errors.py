@@ -16,7 +16,8 @@
         ├── WorkerDied         it went away, or what it wrote is no frame
         ├── SoftJobError       it answered with an error frame
         ├── ExecTimeout        it took too long and was killed
-        └── NoFreeWorkers      none became free in time
+        ├── NoFreeWorkers      none became free in time
+        └── WorkersDown        none was asked, because none would have answered
 """
 
 from __future__ import annotations
@@ -96,3 +97,7 @@ class ExecTimeout(WorkerError):
 
 class NoFreeWorkers(WorkerError):
     """No worker became free in time."""
+
+
+class WorkersDown(WorkerError):
+    """No worker was asked, because none would have answered."""

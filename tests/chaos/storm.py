@@ -44,7 +44,7 @@ def start_server(directory: Path, *, patience: str = "2s") -> Server:
     )
     server = Server(directory, config)
     # We kill workers while they start, too.
-    server.tolerated.append("cannot replace a worker, will try again")
+    server.tolerated += ["cannot replace a worker, will try again", "PHP workers are down"]
     server.wait_until_ready()
     return server
 

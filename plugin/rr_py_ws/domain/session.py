@@ -17,7 +17,7 @@ from rr_py_ws.domain.hub import Subscriber
 from rr_py_ws.domain.limits import CommandLimits
 from rr_py_ws.domain.ports import Authorizer, Subscriptions
 from rr_py_ws.errors import BrokerError, CommandError
-from rr_py_ws.wire.access import FAILED, AccessRequest, Verdict
+from rr_py_ws.wire.access import AccessRequest, Verdict
 from rr_py_ws.wire.command import Command, decode_command
 from rr_py_ws.wire.push import encode_reply
 
@@ -213,7 +213,7 @@ class Session:
             self._refuse(command, "unanswered", str(error))
             return
         if not verdict.allowed:
-            kind = "unanswered" if verdict is FAILED else "authorization"
+            kind = "authorization" if verdict.answered else "unanswered"
             self._refuse(command, kind, verdict.reason or f"refused with status {verdict.status}")
             return
         try:

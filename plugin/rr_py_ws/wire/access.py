@@ -32,12 +32,14 @@ class Verdict:
             control characters but TAB.
         body: bytes to pass on with a refusal.
         reason: why, when it was not PHP that refused; for clients that ask for reasons.
+        answered: False when PHP should have decided and could not.
     """
 
     status: int
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
     reason: str = ""
+    answered: bool = True
 
     @property
     def allowed(self) -> bool:
@@ -45,9 +47,13 @@ class Verdict:
         return self.status == 200
 
 
+def unanswered(reason: str) -> Verdict:
+    """Return what somebody is refused with when nobody could decide."""
+    return Verdict(400, reason=reason, answered=False)
+
+
 ALLOWED = Verdict(200)
-FAILED = Verdict(400)
-"""What a handshake is refused with when nobody could decide."""
+FAILED = unanswered("PHP gave no answer")
 
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _COOKIE = re.compile(rb"(%s)[ \t]*(?:=(\"?)([ !#-:<-\[\]-~]*)\2)?" % _TOKEN.pattern)

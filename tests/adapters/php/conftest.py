@@ -14,6 +14,7 @@ from rr_py_ws.adapters.php import (
     WorkerPool,
     authorizer,
     background,
+    breaker,
     on_init,
     place,
     process,
@@ -33,7 +34,7 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEv
 def log(monkeypatch: pytest.MonkeyPatch) -> RecordedLog:
     """What the whole adapter logs."""
     recorded = RecordedLog()
-    for module in (authorizer, background, on_init, place, process, relay, supervisor, worker):
+    for module in (authorizer, background, breaker, on_init, place, process, relay, supervisor, worker):
         monkeypatch.setattr(module, "log", recorded)
     return recorded
 

@@ -84,7 +84,7 @@ async def test_a_handshake_does_not_wait_longer_for_a_free_worker(start: Start, 
     busy = asyncio.ensure_future(patient.join(request("do=sleep&ms=600000"), ["chat"]))
     await until(lambda: pool.states()[0].status_text == "working")
     assert await hasty.connect(request()) == FAILED
-    assert log.lines == [("warning", "handshake refused: PHP gave no answer in time", {"timeout": 0.1})]
+    assert log.text().startswith("warning: handshake refused: PHP gave no answer")
     assert pool.waiting == 0
     assert pids(pool) == [pid], "who came late does not cost the worker of another"
     await pool.stop()
@@ -97,10 +97,11 @@ async def test_a_short_rest_of_a_handshakes_time_does_not_cost_a_worker(
     """A worker has the whole time from its question on; the client that waited for it has not."""
     pool = await start()
     (old,) = pids(pool)
-    authorizer = PHPAuthorizer(pool, 0.4)
-    first = asyncio.ensure_future(authorizer.connect(request("do=sleep&ms=300")))
+    authorizer = PHPAuthorizer(pool, 0.8)
+    first = asyncio.ensure_future(authorizer.connect(request("do=sleep&ms=400")))
     await until(lambda: pool.states()[0].status_text == "working")
-    assert await authorizer.connect(request("do=sleep&ms=300")) == FAILED
+    assert await authorizer.connect(request("do=sleep&ms=600")) == FAILED
+    assert "gave no answer in time" in log.text()
     assert (await first).allowed
     await until(lambda: pool.states()[0].execs == 2)
     assert pids(pool) == [old]

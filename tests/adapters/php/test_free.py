@@ -7,9 +7,9 @@ from typing import Any, cast
 import pytest
 
 from php_pool import until
-from rr_py_ws.adapters.php.free import FreeWorkers
+from rr_py_ws.adapters.php.free import FreeWorkers, Lane
 from rr_py_ws.adapters.php.worker import Worker
-from rr_py_ws.errors import NoFreeWorkers
+from rr_py_ws.errors import NoFreeWorkers, WorkersDown
 
 
 class Idle:
@@ -34,10 +34,10 @@ async def free(dismissed: list[Worker]) -> FreeWorkers:
     return FreeWorkers(dismissed.append)
 
 
-async def take(free: FreeWorkers) -> asyncio.Task[Worker]:
+async def take(free: FreeWorkers, lane: Lane = Lane.JOINS) -> asyncio.Task[Worker]:
     """Begin to wait."""
     waiting = free.waiting
-    task = asyncio.ensure_future(free.take(60))
+    task = asyncio.ensure_future(free.take(lane, 60))
     await until(lambda: free.waiting > waiting)
     return task
 
@@ -46,7 +46,7 @@ async def test_workers_are_used_in_turn(free: FreeWorkers, make: Callable[[], Wo
     workers = [make() for _ in range(3)]
     for worker in workers:
         free.put(worker)
-    assert [await free.take(60) for _ in workers] == workers
+    assert [await free.take(Lane.JOINS, 60) for _ in workers] == workers
 
 
 async def test_who_waits_longest_is_first(free: FreeWorkers, make: Callable[[], Worker]) -> None:
@@ -60,10 +60,10 @@ async def test_who_waits_longest_is_first(free: FreeWorkers, make: Callable[[], 
 
 async def test_a_wait_ends_and_loses_no_worker(free: FreeWorkers, make: Callable[[], Worker]) -> None:
     with pytest.raises(NoFreeWorkers, match=r"^no worker became free within 0\.01 s$"):
-        await free.take(0.01)
+        await free.take(Lane.JOINS, 0.01)
     assert free.waiting == 0
     free.put(worker := make())
-    assert await free.take(60) is worker
+    assert await free.take(Lane.JOINS, 60) is worker
 
 
 async def test_a_worker_that_comes_with_the_cancellation_goes_to_the_next(
@@ -108,6 +108,43 @@ async def test_removing_says_whether_the_worker_was_free(
 async def test_closing_refuses_who_waits_and_who_comes(free: FreeWorkers) -> None:
     waiting: asyncio.Task[Any] = await take(free)
     free.close("no more")
-    for refused in (waiting, free.take(60)):
+    for refused in (waiting, free.take(Lane.JOINS, 60)):
         with pytest.raises(NoFreeWorkers, match="no more"):
             await refused
+
+
+async def test_handshakes_and_joins_get_workers_in_turn(
+    free: FreeWorkers, make: Callable[[], Worker]
+) -> None:
+    """However many joins came before them, handshakes get every other worker; and the other way round."""
+    served: list[str] = []
+    for kind, lane in [("join", Lane.JOINS)] * 6 + [("handshake", Lane.HANDSHAKES)] * 2:
+        (await take(free, lane)).add_done_callback(lambda _, kind=kind: served.append(kind))  # type: ignore
+    for _ in range(8):
+        free.put(make())
+    await until(lambda: len(served) == 8)
+    assert sorted(served[:2]) == sorted(served[2:4]) == ["handshake", "join"]
+    assert served[4:] == ["join"] * 4
+
+
+async def test_who_waits_can_be_refused_and_who_comes_later_waits(
+    free: FreeWorkers, make: Callable[[], Worker]
+) -> None:
+    refused = [await take(free, lane) for lane in (*Lane, *Lane)]
+    cancelled = await take(free)
+    cancelled.cancel()
+    free.refuse(WorkersDown, "no hope")
+    for waiting in refused:
+        with pytest.raises(WorkersDown, match="no hope"):
+            await waiting
+    later = await take(free)
+    free.put(worker := make())
+    assert await later is worker
+
+
+async def test_a_cancelled_wait_leaves_its_lane_at_once(free: FreeWorkers) -> None:
+    waiting = [await take(free, lane) for lane in (*Lane, *Lane)]
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    assert free.waiting == 0

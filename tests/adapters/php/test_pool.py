@@ -26,8 +26,8 @@ from php_pool import (
     request,
     until,
 )
-from rr_py_ws.adapters.php import place
-from rr_py_ws.adapters.php.worker import State
+from rr_py_ws.adapters.php import WorkerFactory, place
+from rr_py_ws.adapters.php.worker import State, Worker
 from rr_py_ws.errors import (
     ExecTimeout,
     NoFreeWorkers,
@@ -368,11 +368,10 @@ class TestDeath:
         pool = await start(misbehaving(f"needs {marker}"))
         marker.unlink()
         os.kill(pids(pool)[0], signal.SIGKILL)
-        await until(lambda: log.events("error").count("cannot replace a worker, will try again") >= 3)
-        waiting = asyncio.ensure_future(ask(pool))
-        await until(lambda: pool.waiting == 1)
+        await until(lambda: log.events("error").count("cannot replace a worker, will try again") >= 9)
         marker.touch()
-        assert (await waiting).allowed
+        await until(lambda: pool.ready)
+        assert (await ask(pool)).allowed
 
     def test_pauses_stay_bounded_for_ever(self) -> None:
         assert place.pause(0) == 0
@@ -435,6 +434,47 @@ class TestReset:
         async with asyncio.timeout(20):
             await asyncio.gather(pool.reset(), pool.reset(), *questions)
         await until(lambda: len(pids(pool)) == 2)
+
+    async def test_calls_that_come_during_one_share_the_next(
+        self, start: Start, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Not the one that runs: its workers may have been started before what the callers have changed."""
+        starts: list[float] = []
+        start_one = WorkerFactory.start
+
+        async def counting(factory: WorkerFactory, timeout: float) -> Worker:
+            starts.append(timeout)
+            return await start_one(factory, timeout)
+
+        monkeypatch.setattr(WorkerFactory, "start", counting)
+        pool = await start()
+        seen = set(pids(pool))
+        first = asyncio.ensure_future(pool.reset())
+        await until(lambda: len(children()) == 2)
+        others = [asyncio.ensure_future(pool.reset()) for _ in range(50)]
+        await first
+        after_first = await pid_of(pool)
+        await asyncio.gather(*others)
+        seen |= {after_first, await pid_of(pool)}
+        assert len(seen) == 3 == len(starts)
+
+    async def test_a_call_that_is_cancelled_or_fails_leaves_the_others_to_theirs(
+        self, start: Start, tmp_path: Path
+    ) -> None:
+        marker = tmp_path / "works"
+        marker.touch()
+        pool = await start(misbehaving(f"needs {marker}"))
+        marker.unlink()
+        calls = [asyncio.ensure_future(pool.reset()) for _ in range(4)]
+        await until(lambda: len(children()) == 2)
+        calls[1].cancel()
+        with pytest.raises(WorkerStartError):
+            await calls[0]
+        marker.touch()
+        done = await asyncio.gather(*calls, return_exceptions=True)
+        assert isinstance(done[1], asyncio.CancelledError)
+        assert done[3] is None
+        assert (await ask(pool)).allowed
 
     async def test_while_a_worker_is_missing_fills_its_place(
         self, start: Start, log: RecordedLog, tmp_path: Path

@@ -5,15 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from rr_py_ws.adapters.php.free import Lane
 from rr_py_ws.adapters.php.pool import WorkerPool
-from rr_py_ws.errors import WorkerError
+from rr_py_ws.errors import WorkerError, WorkersDown
 from rr_py_ws.logs import get_limited
-from rr_py_ws.wire.access import FAILED, AccessRequest, Verdict, decode_answer
+from rr_py_ws.wire.access import FAILED, AccessRequest, Verdict, decode_answer, unanswered
 from rr_py_ws.wire.worker import Message
 
 _COMMA = Verdict(400, reason="a topic has a comma")
 
 log = get_limited("websockets")
+
+_WAIT_OF_HANDSHAKES = 0.75
+"""The part of its time in which a handshake may wait for a free worker. The rest is for the answer: under
+overload everybody would otherwise get a worker when it is too late, and PHP would work for nobody."""
 
 
 class PHPAuthorizer:
@@ -23,7 +28,7 @@ class PHPAuthorizer:
         pool: the workers to ask.
         timeout: seconds that a worker has for its answer; then it is killed. A handshake is decided in this
             time altogether, with the wait for a free worker, because browsers' libraries do not wait much
-            longer.
+            longer. A join may wait for a worker for `allocate_timeout` before.
         allow_commas: ask about topics with a comma, too.
     """
 
@@ -36,17 +41,12 @@ class PHPAuthorizer:
 
     async def connect(self, request: AccessRequest) -> Verdict:
         """Decide about a handshake, in at most `timeout` seconds."""
-        try:
-            async with asyncio.timeout(self._timeout):
-                return await self._ask(request.context({"ws:joinServer": True}))
-        except TimeoutError:
-            log.warning("handshake refused: PHP gave no answer in time", timeout=self._timeout)
-        except WorkerError as error:
-            log.warning("handshake refused: PHP gave no answer", reason=error)
-        return FAILED
+        context = request.context({"ws:joinServer": True})
+        wait, limit = _WAIT_OF_HANDSHAKES * self._timeout, self._timeout
+        return await self._decide("handshake", context, Lane.HANDSHAKES, wait, limit)
 
     async def join(self, request: AccessRequest, topics: Sequence[str]) -> Verdict:
-        """Decide about a join, all topics or none.
+        """Decide about a join, all topics or none, in at most `allocate_timeout` and `timeout` seconds.
 
         PHP gets the topics as one text with commas (RoadRunner's form), so a topic with a comma is refused:
         PHP would allow two others, and the client would join a third. Unless the application knows.
@@ -54,12 +54,28 @@ class PHPAuthorizer:
         if not self._allow_commas and any("," in topic for topic in topics):
             log.info("join refused: a topic has a comma, which PHP could not tell from two topics")
             return _COMMA
-        try:
-            return await self._ask(request.context({"ws:joinTopics": ",".join(topics)}))
-        except WorkerError as error:
-            log.warning("join refused: PHP gave no answer", reason=error)
-            return FAILED
+        context = request.context({"ws:joinTopics": ",".join(topics)})
+        wait, limit = self._pool.allocate_timeout, self._pool.allocate_timeout + self._timeout
+        return await self._decide("join", context, Lane.JOINS, wait, limit)
 
-    async def _ask(self, context: bytes) -> Verdict:
-        answer = await self._pool.exec(Message(context), self._timeout)
-        return decode_answer(answer.context, answer.body)
+    async def _decide(self, what: str, context: bytes, lane: Lane, wait: float, limit: float) -> Verdict:
+        """Ask a worker.
+
+        Args:
+            what: for the log.
+            context: the question.
+            lane: where to wait for a worker.
+            wait: seconds to wait for one.
+            limit: seconds for everything.
+        """
+        try:
+            async with asyncio.timeout(limit):
+                answer = await self._pool.exec(Message(context), self._timeout, lane=lane, wait=wait)
+                return decode_answer(answer.context, answer.body)
+        except TimeoutError:
+            log.warning(f"{what} refused: PHP gave no answer in time", timeout=limit)
+        except WorkersDown as error:  # the log has told when that began
+            return unanswered(str(error))
+        except WorkerError as error:
+            log.warning(f"{what} refused: PHP gave no answer", reason=error)
+        return FAILED

@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from rr_py_ws.adapters.php.background import Background
+from rr_py_ws.adapters.php.breaker import Breaker
 from rr_py_ws.adapters.php.free import FreeWorkers
 from rr_py_ws.adapters.php.stats import PoolStats
 from rr_py_ws.adapters.php.worker import State, Worker
@@ -25,6 +26,7 @@ class Place:
     Args:
         launch: starts a worker.
         free: gets the new workers.
+        breaker: is told whether there is a worker.
         background: runs what waits here.
         stats: counts.
     """
@@ -33,11 +35,13 @@ class Place:
         self,
         launch: Callable[[], Awaitable[Worker]],
         free: FreeWorkers,
+        breaker: Breaker,
         background: Background,
         stats: PoolStats,
     ) -> None:
         self._launch = launch
         self._free = free
+        self._breaker = breaker
         self._background = background
         self._stats = stats
         self._worker: Worker | None = None
@@ -47,6 +51,7 @@ class Place:
         """Put a worker here; returns the one that was here, which is the caller's now."""
         self.close()
         old, self._worker = self._worker, worker
+        self._breaker.filled(self)
         self._free.put(worker)
         self._keeper = self._background.start(self._keep())
         return old
@@ -60,6 +65,7 @@ class Place:
         failures = 0
         while True:
             if self._worker is None:
+                self._breaker.emptied(self, failures)
                 await asyncio.sleep(pause(failures))
                 try:
                     self._worker = await self._launch()
@@ -68,6 +74,7 @@ class Place:
                     self._stats.count_failure(error)
                     log.error("cannot replace a worker, will try again", reason=error)
                     continue
+                self._breaker.filled(self)
                 self._free.put(self._worker)
             worker = self._worker
             await asyncio.wait([worker.gone])
@@ -78,7 +85,8 @@ class Place:
                 self._background.start(_mourn(worker))
             # One that dies without having been asked anything would be replaced in a fast endless loop.
             useful = worker.asked is not None or time.monotonic() - worker.started > MAX_PAUSE
-            failures = 0 if useful else failures + 1
+            failed = worker.state is State.ERRORED and not useful
+            failures = failures + 1 if failed else 0
 
 
 async def _mourn(worker: Worker) -> None:

@@ -1,20 +1,22 @@
 """A fixed number of workers, each replaced when it is gone.
 
 Nothing that a worker does ends the pool: another is started, at once the first time, then after growing
-pauses, for ever. Questions wait meanwhile, as long as `allocate_timeout` says.
+pauses, for ever. Questions wait meanwhile, as long as `allocate_timeout` says; when there is no hope, they
+are refused at once (see `breaker`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 
 from rr_py_ws.adapters.php.background import Background
+from rr_py_ws.adapters.php.breaker import Breaker
 from rr_py_ws.adapters.php.factory import WorkerFactory
-from rr_py_ws.adapters.php.free import FreeWorkers
+from rr_py_ws.adapters.php.free import FreeWorkers, Lane
+from rr_py_ws.adapters.php.launcher import STOPPING, Launcher
 from rr_py_ws.adapters.php.place import Place
 from rr_py_ws.adapters.php.stats import PoolStats
 from rr_py_ws.adapters.php.supervisor import supervise
@@ -22,18 +24,24 @@ from rr_py_ws.adapters.php.worker import STOP_GRACE, State, Worker
 from rr_py_ws.config import Pool
 from rr_py_ws.domain.figures import Figure, gauge
 from rr_py_ws.domain.ports import WorkerState
-from rr_py_ws.errors import NoFreeWorkers, WorkerError, WorkerStartError
+from rr_py_ws.errors import (
+    ExecTimeout,
+    NoFreeWorkers,
+    SoftJobError,
+    WorkerError,
+    WorkersDown,
+    WorkerStartError,
+)
 from rr_py_ws.wire.worker import Message
 
 MAX_TRIES = 3
 """How many workers are asked one question when they answer "restart me"; RoadRunner has no bound."""
-_STOPPING = "the server is stopping"
 _Answered = asyncio.Future[Message | WorkerError]
 """What a question came to; cancelled when nobody wants to know any more."""
 
 
 class WorkerPool:
-    """Asks free workers, in the order of arrival of the questions.
+    """Asks free workers, in the order of arrival of the questions in each lane.
 
     Args:
         factory: starts the workers; it is opened and closed with the pool.
@@ -47,13 +55,21 @@ class WorkerPool:
         self._config = config
         self._exec_ttl = config.supervisor.exec_ttl if config.supervisor else 0.0
         self._free = FreeWorkers(self._dismiss)
+        self._size = 0 if config.debug else config.num_workers
+        self._breaker = Breaker(self._size, config.num_workers, self._free.refuse)
         self._fresh = asyncio.Semaphore(config.num_workers)
         self._places: list[Place] = []
-        self._workers: dict[Worker, None] = {}
         self._background = Background()
+        self._launcher = Launcher(factory, config.allocate_timeout, self._background)
         self._resetting = asyncio.Lock()
+        self._resets = 0
+        self._last_reset = 0
         self._supervision: asyncio.Task[None] | None = None
-        self._stopping = False
+
+    @property
+    def allocate_timeout(self) -> float:
+        """Seconds, at most, that a question waits for a free worker."""
+        return self._config.allocate_timeout
 
     @property
     def waiting(self) -> int:
@@ -61,11 +77,16 @@ class WorkerPool:
         return self._free.waiting
 
     @property
+    def alive(self) -> bool:
+        """Whether there is a worker, or would be one for a question."""
+        if self._config.debug:
+            return not self._launcher.stopping
+        return self._launcher.alive
+
+    @property
     def ready(self) -> bool:
         """Whether a question would be put to a worker, now or when one is free."""
-        if self._config.debug:
-            return not self._stopping
-        return any(worker.state in (State.READY, State.WORKING) for worker in self._workers)
+        return self.alive and not self._breaker.refuses
 
     async def start(self) -> None:
         """Start all workers; with `debug` none.
@@ -75,15 +96,17 @@ class WorkerPool:
         """
         await self._factory.open()
         try:
-            workers = await self._launch_all()
+            workers = await self._launcher.launch_all(self._size)
         except BaseException:
             await self._factory.close()
             raise
         for worker in workers:
-            self._places.append(Place(self._launch, self._free, self._background, self.stats))
+            self._places.append(
+                Place(self._launcher.launch, self._free, self._breaker, self._background, self.stats)
+            )
             self._places[-1].fill(worker)
         if self._config.supervisor is not None:
-            supervision = supervise(self._config.supervisor, lambda: list(self._workers), self._retire)
+            supervision = supervise(self._config.supervisor, self._launcher.workers, self._retire)
             self._supervision = self._background.start(supervision)
 
     async def stop(self) -> None:
@@ -91,47 +114,58 @@ class WorkerPool:
 
         Takes little more than `destroy_timeout` (at most 10) seconds. Cancelling this kills them.
         """
-        self._stopping = True
-        self._free.close(_STOPPING)
+        self._launcher.stopping = True
+        self._free.close(STOPPING)
         for place in self._places:
             place.close()
         if self._supervision is not None:
             self._supervision.cancel()
         await self._factory.close()
         grace = min(STOP_GRACE, self._config.destroy_timeout)
-        await asyncio.gather(*(worker.stop(grace) for worker in list(self._workers)))
+        await asyncio.gather(*(worker.stop(grace) for worker in self._launcher.workers()))
         await self._background.finish()
 
     async def reset(self) -> None:
         """Replace every worker. The old ones finish what they work on; nobody is refused.
 
-        Returns when the new ones are ready; for a moment there are twice as many.
+        Returns when the new ones are ready; for a moment there are twice as many. All calls that come while
+        a reset is running share the next one.
 
         Raises:
             WorkerStartError: the new ones cannot be started; the old ones stay.
         """
+        begun = self._resets
         async with self._resetting:
-            workers = await self._launch_all()
+            if self._last_reset > begun:  # it began after this call, and all workers are newer than that
+                return
+            self._resets = number = self._resets + 1
+            workers = await self._launcher.launch_all(self._size)
             for place, worker in zip(self._places, workers, strict=True):
                 old = place.fill(worker)
                 if old is not None:
                     self._retire(old, State.STOPPING)
+            self._breaker.answered()
+            self._last_reset = number
 
     def states(self) -> list[WorkerState]:
         """Describe each process."""
-        return [state for worker in self._workers if (state := worker.describe()) is not None]
+        return self._launcher.states()
 
     def figures(self) -> Iterator[Figure]:
         """See `figures.Source`."""
-        states = Counter({State.READY.text: 0, State.WORKING.text: 0})
-        states.update(worker.state.text for worker in self._workers)
-        memory = sum(worker.memory() for worker in self._workers)
-        yield gauge("workers", "Worker processes, by state.", states, "state")
-        yield gauge("workers_memory_bytes", "Resident memory of all workers.", memory)
+        yield from self._launcher.figures()
         yield gauge("workers_waiting", "Questions that wait for a free worker.", self._free.waiting)
+        yield from self._breaker.figures()
         yield from self.stats.figures()
 
-    async def exec(self, question: Message, limit: float = 0.0) -> Message:
+    async def exec(
+        self,
+        question: Message,
+        limit: float = 0.0,
+        *,
+        lane: Lane = Lane.JOINS,
+        wait: float | None = None,
+    ) -> Message:
         """Ask one worker.
 
         Cancelling this does not disturb the worker: it answers to nobody, and is free again.
@@ -140,26 +174,31 @@ class WorkerPool:
             question: context and body.
             limit: seconds for the answer of a worker, not counting the wait for it; then it is killed. 0 is
                 no limit but `exec_ttl`.
+            lane: where to wait for a worker.
+            wait: seconds to wait for one; None is `allocate_timeout`.
 
         Raises:
-            NoFreeWorkers: none became free within `allocate_timeout`.
+            NoFreeWorkers: none became free in time.
+            WorkersDown: refused at once, or while it waited.
             WorkerError: the worker failed.
         """
+        limit = min(filter(None, (limit, self._exec_ttl)), default=0.0)
+        wait = self._config.allocate_timeout if wait is None else wait
         try:
-            return await self._exec(question, limit)
-        except NoFreeWorkers as error:
+            self._breaker.admit()
+            return await self._exec(question, limit, lane, wait)
+        except (NoFreeWorkers, WorkersDown) as error:
             self.stats.count_failure(error)
             raise
 
-    async def _exec(self, question: Message, limit: float) -> Message:
-        limit = min(filter(None, (limit, self._exec_ttl)), default=0.0)
+    async def _exec(self, question: Message, limit: float, lane: Lane, wait: float) -> Message:
         for _ in range(MAX_TRIES):
             answered: _Answered = asyncio.get_running_loop().create_future()
             if self._config.debug:
-                await self._take_permit()
+                await self._take_permit(wait)
                 asking = self._ask_fresh(question, limit, answered)
             else:
-                asking = self._ask(await self._take(), question, limit, answered)
+                asking = self._ask(await self._take(lane, wait), question, limit, answered)
             self._background.start(asking).add_done_callback(partial(_give_up, answered))
             answer = await answered
             if isinstance(answer, WorkerError):
@@ -170,22 +209,21 @@ class WorkerPool:
         self.stats.count_failure(given_up)
         raise given_up
 
-    async def _take(self) -> Worker:
+    async def _take(self, lane: Lane, wait: float) -> Worker:
         while True:
-            worker = await self._free.take(self._config.allocate_timeout)
+            worker = await self._free.take(lane, wait)
             if not worker.gone.done():
                 return worker
             self._free.put(worker)
 
-    async def _take_permit(self) -> None:
-        if self._stopping:
-            raise NoFreeWorkers(_STOPPING)
-        timeout = self._config.allocate_timeout
+    async def _take_permit(self, wait: float) -> None:
+        if self._launcher.stopping:
+            raise NoFreeWorkers(STOPPING)
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(wait):
                 await self._fresh.acquire()
         except TimeoutError:
-            raise NoFreeWorkers(f"no worker could be started within {timeout:g} s") from None
+            raise NoFreeWorkers(f"no worker could be started within {wait:g} s") from None
 
     async def _ask(self, worker: Worker, question: Message, limit: float, answered: _Answered) -> None:
         """Ask a worker, and give it back when it waits for questions again, whatever happens."""
@@ -200,7 +238,7 @@ class WorkerPool:
     async def _ask_fresh(self, question: Message, limit: float, answered: _Answered) -> None:
         """Start a worker, ask it, end it. The permit is there already."""
         try:
-            worker = await self._launch()
+            worker = await self._launcher.launch()
             try:
                 await self._exec_on(worker, question, limit, answered)
             finally:
@@ -220,39 +258,17 @@ class WorkerPool:
         except WorkerError as error:
             answer = error
             self.stats.count_failure(error)
+            if isinstance(error, ExecTimeout):
+                self._breaker.timed_out()
+            elif isinstance(error, SoftJobError):
+                self._breaker.answered()
         else:
+            self._breaker.answered()
             if answer.asks_for_restart:
                 worker.retire(State.STOPPING)
         self.stats.execs += 1
         self.stats.exec_seconds += time.monotonic() - started
         _answer(answered, answer)
-
-    async def _launch(self) -> Worker:
-        worker = await self._factory.start(self._config.allocate_timeout)
-        self._workers[worker] = None
-        self._background.start(self._bury(worker))
-        if self._stopping:
-            worker.kill("came too late")
-            raise WorkerStartError(_STOPPING)
-        return worker
-
-    async def _launch_all(self) -> list[Worker]:
-        count = 0 if self._config.debug else self._config.num_workers
-        launches: list[asyncio.Task[Worker]] = []
-        try:
-            async with asyncio.TaskGroup() as group:
-                launches += [group.create_task(self._launch()) for _ in range(count)]
-        except BaseException as error:
-            for launch in launches:
-                if not launch.cancelled() and launch.exception() is None:
-                    launch.result().kill("was not wanted any more")
-                    await launch.result().process.wait()
-            raise error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error from None
-        return [launch.result() for launch in launches]
-
-    async def _bury(self, worker: Worker) -> None:
-        await worker.buried()
-        del self._workers[worker]
 
     def _retire(self, worker: Worker, state: State) -> None:
         """Replace a worker; it finishes what it works on."""

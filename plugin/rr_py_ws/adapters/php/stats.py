@@ -12,6 +12,7 @@ from rr_py_ws.errors import (
     SoftJobError,
     WorkerDied,
     WorkerError,
+    WorkersDown,
     WorkerStartError,
 )
 
@@ -21,6 +22,7 @@ _KINDS: dict[type[WorkerError], str] = {
     WorkerDied: "died",
     WorkerStartError: "start",
     NoFreeWorkers: "no_free_worker",
+    WorkersDown: "breaker",
     WorkerError: "given_up",
 }
 

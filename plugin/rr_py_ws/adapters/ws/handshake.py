@@ -14,7 +14,7 @@ from rr_py_ws.adapters.ws.clients import Clients
 from rr_py_ws.adapters.ws.connection import Connection
 from rr_py_ws.adapters.ws.transports import cancel_soon, end_writing
 from rr_py_ws.errors import HandshakeError
-from rr_py_ws.wire.access import FAILED, NO_REQUEST, AccessRequest, Verdict
+from rr_py_ws.wire.access import NO_REQUEST, AccessRequest, Verdict
 from rr_py_ws.wire.push import BY_SUBPROTOCOL, STRING
 from rr_py_ws.wire.upgrade import (
     RequestHead,
@@ -141,7 +141,7 @@ class Handshake(asyncio.Protocol):
 
     def _answer(self, verdict: Verdict, head: RequestHead, request: AccessRequest) -> None:
         if not verdict.allowed:
-            self._refuse("unanswered" if verdict is FAILED else "authorization", verdict)
+            self._refuse("authorization" if verdict.answered else "unanswered", verdict)
             return
         refusal = check_upgrade(head)
         if refusal is not None:
