@@ -234,6 +234,27 @@ async def test_d9_order_is_kept_over_topics_and_turns(site: Site) -> None:
     assert [int((await clients[1].json())["payload"]) for _ in range(200)] == [n for n in range(300) if n % 3]
 
 
+@pytest.mark.parametrize("slow", [False, True], ids=["reads", "does not read"])
+async def test_a_gap_is_told_between_the_messages_before_and_after_it(start: Start, slow: bool) -> None:
+    """What the broker brings in one turn; also to a client for which messages are waiting."""
+    site = await start(send_queue=100_000_000)
+    client = await site.open(small_buffers=slow)
+    await client.send(command("join", ["a"], id=1))
+    await client.frame()
+    waiting = 400 if slow else 0  # 20 MB, more than the kernels take
+    for _ in range(waiting):
+        site.publish("a", "x" * 50_000)
+        await asyncio.sleep(0)
+    site.publish("a", "before")
+    site.hub.tell_missed(["a"])
+    site.publish("a", "after")
+    for _ in range(waiting):
+        await client.frame()
+    assert await client.json() == {"topic": "a", "payload": "before"}
+    assert await client.json() == {"topic": "#gap", "payload": ["a"], "id": ""}
+    assert await client.json() == {"topic": "a", "payload": "after"}
+
+
 async def test_d9_replies_keep_their_place_among_pushes(site: Site) -> None:
     client = await joined(site, "a")
     await client.send(command("join", ["b"]))
