@@ -64,6 +64,23 @@ async def ask(pool: WorkerPool, query: str = "", limit: float = 0.0) -> Verdict:
     return decode_answer(answer.context, answer.body)
 
 
+class Gate:
+    """Keeps PHP workers from answering, or from going on after an answer, until a test opens it.
+
+    Attributes:
+        wait: the query of a question that is answered when the gate is open.
+        answer_then_wait: the query of one that is answered at once; its worker is busy until then.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self.wait = f"do=wait&for={file}"
+        self.answer_then_wait = f"do=answer-then-wait&for={file}"
+
+    def open(self) -> None:
+        self._file.touch()
+
+
 async def pid_of(pool: WorkerPool) -> int:
     """Which process answers."""
     return int((await ask(pool, "do=pid")).body)
@@ -78,7 +95,7 @@ async def failure_of(pool: WorkerPool, query: str, limit: float = 0.0) -> Worker
     raise AssertionError(f"{query} did not fail")
 
 
-async def until(condition: Callable[[], object], timeout: float = 10.0) -> None:
+async def until(condition: Callable[[], object], timeout: float = 20.0) -> None:
     """Wait for a condition, with a deadline."""
     async with asyncio.timeout(timeout):
         while not condition():  # noqa: ASYNC110 conditions outside of this process

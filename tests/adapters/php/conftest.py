@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from php_pool import RecordedLog, Start, children, make_pool
+from php_pool import Gate, RecordedLog, Start, children, make_pool
 from ports import free_port
 from rr_py_ws.adapters.php import (
     WorkerPool,
@@ -53,6 +53,11 @@ async def start(log: RecordedLog) -> AsyncIterator[Start]:
     await asyncio.gather(*(pool.stop() for pool in pools))
     assert children() == []
     assert not any("failed" in event for event in log.events("error")), log.text()
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Gate:
+    return Gate(tmp_path / "open")
 
 
 @pytest.fixture(params=["pipes", "tcp", "unix"])

@@ -12,6 +12,7 @@ import pytest
 
 from php_pool import (
     PHP,
+    Gate,
     RecordedLog,
     Start,
     alive,
@@ -86,14 +87,15 @@ class TestExec:
         await until(lambda: pool.states()[0].status_text == "ready")
         assert pool.states()[0].execs == 3
 
-    async def test_a_working_worker_says_so(self, start: Start) -> None:
+    async def test_a_working_worker_says_so(self, start: Start, gate: Gate) -> None:
         pool = await start()
-        asking = asyncio.ensure_future(ask(pool, "do=sleep&ms=50"))
+        asking = asyncio.ensure_future(ask(pool, gate.wait))
         await until(lambda: pool.states()[0].status_text == "working")
+        gate.open()
         await asking
         await until(lambda: pool.states()[0].status_text == "ready")
 
-    async def test_the_first_question_gets_the_first_free_worker(self, start: Start) -> None:
+    async def test_the_first_question_gets_the_first_free_worker(self, start: Start, gate: Gate) -> None:
         pool = await start(workers=2)
         order: list[int] = []
 
@@ -103,9 +105,11 @@ class TestExec:
 
         # Both workers are busy while the rest line up; with one worker left the order is exact.
         async with asyncio.TaskGroup() as group:
-            group.create_task(ask(pool, "do=sleep&ms=300"))
+            group.create_task(ask(pool, gate.wait))
             for number in range(20):
                 group.create_task(question(number))
+            await until(lambda: len(order) == 20)
+            gate.open()
         assert order == list(range(20))
 
     async def test_a_soft_error_is_reported_and_keeps_the_worker(self, start: Start) -> None:
@@ -165,12 +169,13 @@ class TestExec:
         assert set(log.events("info")) == {"worker is replaced"}
         assert log.events("warning") == []
 
-    async def test_a_worker_is_free_again_when_it_waits_for_questions(self, start: Start) -> None:
+    async def test_a_worker_is_free_again_when_it_waits_for_questions(self, start: Start, gate: Gate) -> None:
         """What PHP does after its answer does not keep the next client waiting for that one worker."""
         pool = await start(workers=2)
-        first = await ask(pool, "do=answer-then-sleep&ms=300")
+        first = await ask(pool, gate.answer_then_wait)
         assert await pid_of(pool) != int(first.body)
         assert await pid_of(pool) != int(first.body)
+        gate.open()
 
     async def test_a_worker_that_does_not_come_back_is_killed(self, start: Start, log: RecordedLog) -> None:
         pool = await start()
@@ -232,26 +237,30 @@ class TestExec:
 
 
 class TestCancellation:
-    async def test_a_question_in_the_queue_can_be_cancelled(self, start: Start) -> None:
+    async def test_a_question_in_the_queue_can_be_cancelled(self, start: Start, gate: Gate) -> None:
         pool = await start()
-        busy = asyncio.ensure_future(ask(pool, "do=sleep&ms=100"))
+        busy = asyncio.ensure_future(ask(pool, gate.wait))
         waiting = [asyncio.ensure_future(ask(pool)) for _ in range(3)]
         await until(lambda: pool.waiting == 3)
         waiting[0].cancel()
         waiting[2].cancel()
+        gate.open()
         assert (await busy).allowed
         assert (await waiting[1]).allowed
         assert (await ask(pool)).allowed
 
-    async def test_a_question_in_progress_is_finished_and_its_answer_dropped(self, start: Start) -> None:
+    async def test_a_question_in_progress_is_finished_and_its_answer_dropped(
+        self, start: Start, gate: Gate
+    ) -> None:
         """The worker is not killed, and the next question does not get the answer."""
         pool = await start()
         old = pids(pool)
-        asking = asyncio.ensure_future(ask(pool, "do=sleep&ms=100"))
+        asking = asyncio.ensure_future(ask(pool, gate.wait))
         await until(lambda: pool.states()[0].status_text == "working")
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
+        gate.open()
         assert (await ask(pool, "do=refuse&status=403")).status == 403
         assert pids(pool) == old
         assert pool.states()[0].execs == 2
@@ -266,7 +275,7 @@ class TestCancellation:
         assert (await ask(pool)).allowed
         assert log.events("error") == []
 
-    async def test_no_worker_is_lost_whenever_questions_are_cancelled(self, start: Start) -> None:
+    async def test_no_worker_is_lost_whenever_questions_are_cancelled(self, start: Start, gate: Gate) -> None:
         """Cancelled before, at and after the moment when a worker becomes free."""
         pool = await start(workers=2)
         questions = [asyncio.ensure_future(ask(pool, "do=sleep&ms=1")) for _ in range(60)]
@@ -277,8 +286,11 @@ class TestCancellation:
                 question.cancel()
         done = await asyncio.gather(*questions, return_exceptions=True)
         assert all(isinstance(result, asyncio.CancelledError) or result.allowed for result in done)
-        answered = await asyncio.gather(*(ask(pool, "do=sleep&ms=30") for _ in range(2)))
-        assert len({verdict.body for verdict in answered}) == 2
+        await until(lambda: {state.status_text for state in pool.states()} == {"ready"})
+        both = asyncio.gather(*(ask(pool, gate.wait) for _ in range(2)))
+        await until(lambda: {state.status_text for state in pool.states()} == {"working"})
+        gate.open()
+        assert len({verdict.body for verdict in await both}) == 2
 
 
 @contextmanager
@@ -406,13 +418,14 @@ class TestReset:
         await until(lambda: len(pids(pool)) == 2)
         assert log.events("warning") == []
 
-    async def test_lets_a_busy_worker_finish(self, start: Start) -> None:
+    async def test_lets_a_busy_worker_finish(self, start: Start, gate: Gate) -> None:
         pool = await start()
         (old,) = pids(pool)
-        asking = asyncio.ensure_future(ask(pool, "do=sleep&ms=300"))
+        asking = asyncio.ensure_future(ask(pool, gate.wait))
         await until(lambda: pool.states()[0].status_text == "working")
         await pool.reset()
         assert await pid_of(pool) != old
+        gate.open()
         assert (await asking).body == b"%d" % old
         await until(lambda: not alive(old))
 
@@ -527,12 +540,17 @@ class TestStop:
         await pool.stop()
         await until(lambda: not children())
 
-    async def test_lets_a_question_in_progress_finish_and_refuses_the_others(self, start: Start) -> None:
+    async def test_lets_a_question_in_progress_finish_and_refuses_the_others(
+        self, start: Start, gate: Gate
+    ) -> None:
         pool = await start()
-        busy = asyncio.ensure_future(ask(pool, "do=sleep&ms=100"))
+        busy = asyncio.ensure_future(ask(pool, gate.wait))
         waiting = asyncio.ensure_future(failure_of(pool, ""))
         await until(lambda: pool.waiting == 1)
-        await pool.stop()
+        stopping = asyncio.ensure_future(pool.stop())
+        await until(waiting.done)
+        gate.open()
+        await stopping
         assert (await busy).allowed
         assert isinstance(await waiting, NoFreeWorkers)
         assert isinstance(await failure_of(pool, ""), NoFreeWorkers)
@@ -584,11 +602,12 @@ class TestDebug:
         assert len(set(seen)) == 3
         await until(lambda: not any(alive(pid) for pid in seen))
 
-    async def test_no_more_workers_than_configured_run_at_a_time(self, start: Start) -> None:
+    async def test_no_more_workers_than_configured_run_at_a_time(self, start: Start, gate: Gate) -> None:
         pool = await start(workers=2, debug=True)
-        questions = [asyncio.ensure_future(ask(pool, "do=sleep&ms=200")) for _ in range(4)]
+        questions = [asyncio.ensure_future(ask(pool, gate.wait)) for _ in range(4)]
         await until(lambda: len(pool.states()) == 2)
-        most = 0
+        most = len(children())
+        gate.open()
         while not all(question.done() for question in questions):
             most = max(most, len(children()))
             await asyncio.sleep(0.01)
@@ -613,11 +632,12 @@ class TestDebug:
         await pool.stop()
         assert isinstance(await busy, WorkerDied)
 
-    async def test_a_cancelled_question_does_not_lose_its_turn(self, start: Start) -> None:
+    async def test_a_cancelled_question_does_not_lose_its_turn(self, start: Start, gate: Gate) -> None:
         pool = await start(debug=True)
-        asking = asyncio.ensure_future(ask(pool, "do=sleep&ms=50"))
+        asking = asyncio.ensure_future(ask(pool, gate.wait))
         await until(pool.states)
         asking.cancel()
+        gate.open()
         assert (await ask(pool)).allowed
 
     async def test_stop_ends_what_runs(self, start: Start) -> None:

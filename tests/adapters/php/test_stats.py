@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from php_pool import RecordedLog, Start, ask, failure_of, misbehaving, until
+from php_pool import Gate, RecordedLog, Start, ask, failure_of, misbehaving, until
 from rr_py_ws.adapters.php import WorkerPool
 
 
@@ -40,14 +40,18 @@ async def test_failures_are_counted_by_kind(
     assert sample(pool, "worker_restarts") == (0 if kind == "error" else 1)
 
 
-async def test_a_question_without_a_worker_is_a_failure_that_no_worker_was_asked(start: Start) -> None:
+async def test_a_question_without_a_worker_is_a_failure_that_no_worker_was_asked(
+    start: Start, gate: Gate
+) -> None:
     pool = await start()
-    busy = asyncio.create_task(ask(pool, "do=sleep&ms=200"))
+    busy = asyncio.create_task(ask(pool, gate.wait))
     await until(lambda: sample(pool, "workers", "working") == 1)
     waiting = asyncio.create_task(failure_of(pool, ""))
     await until(lambda: sample(pool, "workers_waiting") == 1)
-    await pool.stop()
-    await asyncio.gather(waiting, busy)
+    stopping = asyncio.create_task(pool.stop())
+    await waiting
+    gate.open()
+    await asyncio.gather(stopping, busy)
     assert (sample(pool, "worker_failures", "no_free_worker"), sample(pool, "worker_execs")) == (1, 1)
 
 

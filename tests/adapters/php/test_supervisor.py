@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from php_pool import RecordedLog, Start, ask, pid_of, pids, until
+from php_pool import Gate, RecordedLog, Start, ask, pid_of, pids, until
 from rr_py_ws.adapters.php.supervisor import broken_rule
 from rr_py_ws.adapters.php.worker import State, Worker
 from rr_py_ws.config import Supervisor
@@ -80,12 +80,13 @@ async def test_an_old_worker_is_replaced_again_and_again(start: Start, log: Reco
     assert "reason=ttl" in log.text()
 
 
-async def test_an_old_worker_finishes_its_question(start: Start) -> None:
+async def test_an_old_worker_finishes_its_question(start: Start, gate: Gate) -> None:
     pool = await start(supervisor={"watch_tick": 0.01, "ttl": 0.1})
     (old,) = pids(pool)
-    asking = asyncio.ensure_future(ask(pool, "do=sleep&ms=500"))
+    asking = asyncio.ensure_future(ask(pool, gate.wait))
     await until(lambda: len(pids(pool)) == 2)
     assert {state.status_text for state in pool.states() if state.pid == old} <= {"invalid"}
+    gate.open()
     answered = (await asking).body
     assert int(answered) > 0
 

@@ -69,6 +69,14 @@ final class Wire
     }
 }
 
+/** Waits until the test goes on: until there is a file. */
+function wait_for(string $file): void
+{
+    while (!file_exists($file)) {
+        usleep(1000);
+    }
+}
+
 /** Answers one request as its query says, such as `?do=sleep&ms=100`. */
 function handle(Wire $wire, array $request, string $context): void
 {
@@ -95,6 +103,10 @@ function handle(Wire $wire, array $request, string $context): void
             break;
         case 'sleep':
             usleep(1000 * (int) $query['ms']);
+            $answer(200, (string) getmypid());
+            break;
+        case 'wait':
+            wait_for($query['for']);
             $answer(200, (string) getmypid());
             break;
         case 'topics':
@@ -127,6 +139,10 @@ function handle(Wire $wire, array $request, string $context): void
             $answer(200);
             usleep(50000);
             $answer(200);
+            break;
+        case 'answer-then-wait':
+            $answer(403, (string) getmypid());
+            wait_for($query['for']);
             break;
         case 'answer-then-sleep':
             $answer(403, (string) getmypid());
