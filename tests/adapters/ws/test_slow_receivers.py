@@ -241,3 +241,26 @@ async def test_a_connection_whose_write_raises_is_cut_and_the_others_are_served(
     assert await broken.rest() == b""
     assert "no such socket" in log()
     assert site.hub.subscribers("t") == 3
+
+
+@pytest.mark.parametrize("policy", ["close", "drop"])
+async def test_what_waits_for_many_clients_is_there_once(start: Start, policy: str) -> None:
+    """Also for clients in several topics, for each of which the hub joins the messages of a turn anew."""
+    site = await start(send_queue=100_000_000, send_queue_policy=policy)
+    for _ in range(3):
+        client = await joined(site)
+        await client.send(command("join", ["u"]))
+        await client.frame()
+    for connection in site.connections():
+        connection.pause_writing()
+    for turn in range(2):
+        for topic in ("t", "u", "t"):
+            site.publish(topic, numbered(turn))
+        site.broadcaster.flush()
+        await asyncio.sleep(0)
+    waiting = [connection._backlog for connection in site.connections()]
+    queues = [backlog._outbox.get(1 << 30) for backlog in waiting if backlog is not None]
+    assert [len(queue) for queue in queues] == [2, 2, 2]
+    assert len({id(pushes) for queue in queues for pushes in queue}) == 2
+    for connection in site.connections():
+        connection.resume_writing()

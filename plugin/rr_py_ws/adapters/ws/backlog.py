@@ -6,8 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from rr_py_ws import logs
-from rr_py_ws.adapters.ws.settings import Settings
-from rr_py_ws.adapters.ws.stats import WebSocketStats
+from rr_py_ws.adapters.ws.clients import Clients
 from rr_py_ws.domain.outbox import Outbox
 from rr_py_ws.domain.session import Session
 from rr_py_ws.wire.pushed import pushed_topics
@@ -25,38 +24,37 @@ class Backlog:
     control frames by `write`; only pushes may be dropped.
 
     Args:
+        clients: theirs are the settings, what is counted, and the pushes that wait for several.
         transport: where it goes when there is room.
-        settings: `send_queue` and its policy.
         session: of the client; tells whether it is to be told of gaps.
-        stats: what is dropped is counted there.
         overflow: called when something could neither be queued nor dropped; the connection has to end.
 
     Attributes:
         paused: whether the transport still holds enough; set when it says so.
     """
 
-    __slots__ = ("_outbox", "_overflow", "_session", "_stats", "_transport", "paused")
+    __slots__ = ("_logged", "_outbox", "_overflow", "_session", "_share", "_stats", "_transport", "paused")
 
     def __init__(
         self,
+        clients: Clients,
         transport: asyncio.Transport,
-        settings: Settings,
         session: Session,
-        stats: WebSocketStats,
         overflow: Callable[[], None],
     ) -> None:
         self._transport = transport
         self._session = session
-        self._stats = stats
+        self._stats = clients.stats
+        self._share = clients.waiting.share
         self._overflow = overflow
-        self._outbox = Outbox(
-            settings.send_queue, self._lose if settings.send_queue_policy == "drop" else None
-        )
+        self._logged = False
+        drops = clients.settings.send_queue_policy == "drop"
+        self._outbox = Outbox(clients.settings.send_queue, self._lose if drops else None)
         self.paused = True
 
     def send(self, pushes: bytes) -> int:
         """See `Subscriber.send`."""
-        if not self._outbox.put_pushes(pushes):
+        if not self._outbox.put_pushes(self._share(pushes)):
             self._overflow()
         return len(pushes)
 
@@ -83,8 +81,10 @@ class Backlog:
         topics = pushed_topics(pushes)
         self._stats.dropped += len(topics)
         self._stats.dropped_bytes += len(pushes)
-        log.warning(
-            "slow client misses messages, its send queue is full",
-            remote=str(self._transport.get_extra_info("peername")),
-        )
+        if not self._logged:
+            self._logged = True
+            log.warning(
+                "slow client misses messages, its send queue is full",
+                remote=str(self._transport.get_extra_info("peername")),
+            )
         return topics if self._session.opted_in else ()

@@ -11,6 +11,7 @@ from rr_py_ws.adapters.ws.fail_closed import FailClosed
 from rr_py_ws.adapters.ws.keepalive import KeepAlive, Peer
 from rr_py_ws.adapters.ws.proxy import TrustedProxies
 from rr_py_ws.adapters.ws.settings import Settings
+from rr_py_ws.adapters.ws.sharing import SharedPushes
 from rr_py_ws.adapters.ws.stats import WebSocketStats
 from rr_py_ws.domain.figures import Figure, counter, gauge
 from rr_py_ws.domain.origin import OriginRule
@@ -48,6 +49,7 @@ class Clients:
         sessions: what the sessions of all clients share.
         stopping: whether newcomers are turned away.
         stats: what they have done so far.
+        waiting: pushes that wait for slow ones.
     """
 
     def __init__(self, settings: Settings, authorizer: Authorizer, subscriptions: Subscriptions) -> None:
@@ -57,6 +59,7 @@ class Clients:
         self.proxies = TrustedProxies(settings.trusted_subnets)
         self.stopping = False
         self.stats = WebSocketStats()
+        self.waiting = SharedPushes()
         self.sessions = Setup(self.authorizer, subscriptions, settings.commands, self.stats.commands)
         self._warned_of_cookies = False
         self._keepalive = KeepAlive(settings.ping_interval, settings.ping_timeout)

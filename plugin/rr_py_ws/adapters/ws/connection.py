@@ -240,10 +240,7 @@ class Connection(asyncio.Protocol):
         if self._backlog is not None:  # it is being handed over
             self._backlog.paused = True
             return
-        clients = self._clients
-        self._backlog = backlog = Backlog(
-            self._transport, clients.settings, self._session, clients.stats, self._overflow
-        )
+        self._backlog = backlog = Backlog(self._clients, self._transport, self._session, self._overflow)
         if self._open:
             self.write, self.send = backlog.write, backlog.send
 
