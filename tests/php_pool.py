@@ -34,7 +34,7 @@ def misbehaving(mode: str) -> str:
 def make_factory(command: str = PHP, **server: Any) -> WorkerFactory:
     """Make a factory with keys of the `server` section."""
     return WorkerFactory(
-        Server(command=command, **server), rpc_listen="tcp://127.0.0.1:6001", broadcast_path="/ws"
+        Server(command=command, **server), rpc_address=lambda: "tcp://127.0.0.1:6001", broadcast_path="/ws"
     )
 
 

@@ -200,8 +200,11 @@ class App:
         if self._section.authorize == "none":
             return None
         assert self._config.server is not None  # validate_for_serve
-        rpc = self._config.rpc_listen or ""
-        factory = WorkerFactory(self._config.server, rpc_listen=rpc, broadcast_path=self._section.path)
+        factory = WorkerFactory(
+            self._config.server,
+            rpc_address=lambda: self._rpc[0].address if self._rpc else "",
+            broadcast_path=self._section.path,
+        )
         return WorkerPool(factory, self._section.pool)
 
     def _make_authorizer(self) -> Authorizer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 from pathlib import Path
@@ -84,6 +85,16 @@ def test_everything_works_on_sockets_of_all_kinds_at_once(servers: Servers, conn
     browser.join("news")
     server.php("$broadcast->publish('news', 'hello');")
     browser.expect(push("news", "hello"))
+
+
+def test_workers_are_told_the_ports_that_the_system_chose(servers: Servers, raw: OpenRaw) -> None:
+    server = servers.start(
+        "mirror.php", server={"relay": "tcp://127.0.0.1:0"}, rpc={"listen": "tcp://127.0.0.1:0"}
+    )
+    line = json.loads(server.log.wait_for("rpc server was started"))
+    seen = json.loads(raw(server).refused("/ws?env").body)
+    assert seen["RR_RPC"] == line["address"]
+    assert not line["address"].endswith(":0") and not seen["RR_RELAY"].endswith(":0")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

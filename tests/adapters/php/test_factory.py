@@ -16,9 +16,9 @@ class TestEnvironment:
 
     def test_has_what_php_packages_look_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("FROM_SERVER", "1")
-        server = Server(command="php", relay="tcp://127.0.0.1:7000", env={"app_key": "k"})
+        server = Server(command="php", env={"app_key": "k"})
         plugin = {"RR_MODE": "http", "RR_BROADCAST_PATH": "/ws"}
-        env = worker_environment(server, "tcp://127.0.0.1:6001", plugin)
+        env = worker_environment(server, "tcp://127.0.0.1:7000", "tcp://127.0.0.1:6001", plugin)
         expected = {
             "FROM_SERVER": "1",
             "RR_RELAY": "tcp://127.0.0.1:7000",
@@ -33,22 +33,29 @@ class TestEnvironment:
     def test_the_configuration_wins_over_the_servers_own(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("APP_KEY", "old")
         monkeypatch.setenv("RR_RELAY", "unix:///old")
-        env = worker_environment(Server(command="php", env={"APP_KEY": "new"}), "", {})
+        env = worker_environment(Server(command="php", env={"APP_KEY": "new"}), "pipes", "", {})
         assert (env["APP_KEY"], env["RR_RELAY"]) == ("new", "pipes")
 
     def test_the_configuration_may_replace_the_rpc_address_but_not_the_mode(self) -> None:
         server = Server(command="php", env={"RR_RPC": "tcp://other:1", "RR_MODE": "jobs"})
-        env = worker_environment(server, "tcp://127.0.0.1:6001", {"RR_MODE": "http"})
+        env = worker_environment(server, "pipes", "tcp://127.0.0.1:6001", {"RR_MODE": "http"})
         assert (env["RR_RPC"], env["RR_MODE"]) == ("tcp://other:1", "http")
 
     def test_without_an_rpc_server_none_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("RR_RPC", raising=False)
-        assert "RR_RPC" not in worker_environment(Server(command="php"), "", {})
+        assert "RR_RPC" not in worker_environment(Server(command="php"), "pipes", "", {})
 
     async def test_reaches_php(self, start: Start, relay_dsn: str) -> None:
         pool = await start(server={"relay": relay_dsn, "env": {"app_key": "ä b"}})
         env = json.loads((await ask(pool, "do=env")).body)
         assert (env["RR_RELAY"], env["APP_KEY"], env["RR_BROADCAST_PATH"]) == (relay_dsn, "ä b", "/ws")
+
+    @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+    async def test_names_the_real_port_of_a_relay_on_any_port(self, start: Start, host: str) -> None:
+        pool = await start(server={"relay": f"tcp://{host}:0"})
+        relay = json.loads((await ask(pool, "do=env")).body)["RR_RELAY"]
+        address, _, port = relay.rpartition(":")
+        assert address == f"tcp://{host}" and int(port) > 0
 
 
 async def start_failure(command: str, timeout: float = 20.0, **server: object) -> str:

@@ -4,7 +4,7 @@
 
     if server.on_init:
         await run_on_init(server.on_init)
-    factory = WorkerFactory(server, rpc_listen=rpc.listen, broadcast_path=websockets.path)
+    factory = WorkerFactory(server, rpc_address=lambda: rpc.address, broadcast_path=websockets.path)
     pool = WorkerPool(factory, websockets.pool)
     await pool.start()
     authorizer = PHPAuthorizer(pool, websockets.authorize_timeout)

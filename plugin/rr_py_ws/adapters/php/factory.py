@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from rr_py_ws.adapters.php.process import Command
 from rr_py_ws.adapters.php.relay import make_relay
@@ -16,18 +16,19 @@ RR_VERSION = "2.11.4"
 """The RoadRunner release whose workers these are."""
 
 
-def worker_environment(server: Server, rpc_listen: str, plugin: Mapping[str, str]) -> dict[str, str]:
+def worker_environment(server: Server, relay: str, rpc: str, plugin: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a worker; of two values the later counts.
 
     Args:
         server: the `server` section.
-        rpc_listen: address of the RPC server; without one PHP takes its own default.
+        relay: how the worker reaches the server: `pipes` or a DSN.
+        rpc: DSN of the RPC server; without one PHP takes its own default.
         plugin: what a plugin sets for its workers, such as RR_MODE.
     """
     return {
         **os.environ,
-        "RR_RELAY": server.relay,
-        **({"RR_RPC": rpc_listen} if rpc_listen else {}),
+        "RR_RELAY": relay,
+        **({"RR_RPC": rpc} if rpc else {}),
         **{name.upper(): value for name, value in server.env.items()},
         "RR_VERSION": RR_VERSION,
         **plugin,
@@ -39,13 +40,15 @@ class WorkerFactory:
 
     Args:
         server: the `server` section.
-        rpc_listen: address of the RPC server, as written in the configuration.
+        rpc_address: returns the DSN of the RPC server, or nothing; asked when the factory is opened, because
+            the port may be known only then.
         broadcast_path: path of the WebSocket listener.
     """
 
-    def __init__(self, server: Server, *, rpc_listen: str, broadcast_path: str) -> None:
-        plugin = {"RR_MODE": "http", "RR_BROADCAST_PATH": broadcast_path}
-        self._command = Command(server.command, worker_environment(server, rpc_listen, plugin), server.user)
+    def __init__(self, server: Server, *, rpc_address: Callable[[], str], broadcast_path: str) -> None:
+        self._server = server
+        self._rpc_address = rpc_address
+        self._plugin = {"RR_MODE": "http", "RR_BROADCAST_PATH": broadcast_path}
         self._relay = make_relay(server.relay, server.relay_timeout, server.user)
         self._starting: set[Worker] = set()
 
@@ -56,6 +59,9 @@ class WorkerFactory:
             WorkerStartError: the address of `server.relay` cannot be used.
         """
         await self._relay.open()
+        server = self._server
+        env = worker_environment(server, self._relay.address, self._rpc_address(), self._plugin)
+        self._command = Command(server.command, env, server.user)
 
     async def close(self) -> None:
         """Close the relay, and end the workers that are being started."""

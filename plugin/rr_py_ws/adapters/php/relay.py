@@ -30,7 +30,13 @@ _MAX_INTRODUCTION = 1024
 
 
 class Relay(Protocol):
-    """Starts processes and gives links to them."""
+    """Starts processes and gives links to them.
+
+    Attributes:
+        address: where workers find it, for `RR_RELAY`; after `open` with the real port.
+    """
+
+    address: str
 
     async def open(self) -> None:
         """Begin.
@@ -59,6 +65,8 @@ class Relay(Protocol):
 
 class Pipes:
     """A pipe to each worker, and one back."""
+
+    address = "pipes"
 
     async def open(self) -> None:
         """Nothing is shared."""
@@ -100,13 +108,13 @@ class Sockets:
     """One listener that all workers connect to.
 
     Args:
-        dsn: `tcp://host:port` or `unix://path`.
+        dsn: `tcp://host:port` (port 0: any free one) or `unix://path`.
         timeout: seconds that a new connection has to introduce itself.
         user: account of the workers, which gets the socket file.
     """
 
     def __init__(self, dsn: str, timeout: float, user: str) -> None:
-        self._dsn = dsn
+        self.address = dsn
         self._timeout = timeout
         self._user = user
         self._server: asyncio.Server | None = None
@@ -121,19 +129,21 @@ class Sockets:
             listener = self._listen()
         except (OSError, KeyError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-            raise WorkerStartError(f"server.relay: cannot listen on {self._dsn!r}: {reason}") from error
+            raise WorkerStartError(f"server.relay: cannot listen on {self.address!r}: {reason}") from error
         create = loop.create_unix_server if listener.family == socket.AF_UNIX else loop.create_server
         self._server = await create(lambda: _Peer(self._meet), sock=listener)
 
     def _listen(self) -> socket.socket:
-        scheme, _, address = self._dsn.partition("://")
+        scheme, _, address = self.address.partition("://")
         if scheme == "unix":
             self._socket_file = Path(address)
             return _listen_unix(self._socket_file, self._user)
         host, _, port = address.rpartition(":")
         host = host.strip("[]")
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, int(port)), family=family)
+        listener = socket.create_server((host, int(port)), family=family)
+        self.address = f"{self.address.removesuffix(port)}{listener.getsockname()[1]}"
+        return listener
 
     def start(self, command: Command) -> tuple[Process, Link]:
         """Start a worker without stdin and stdout, and expect it at the listener."""
