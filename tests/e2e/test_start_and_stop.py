@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 from pathlib import Path
@@ -110,6 +111,18 @@ def test_a_signal_ends_the_server_in_order(
     assert str(server.out).splitlines()[1:] == ["stop signal received, grace timeout is: 10 seconds"]
     assert server.family() == []
     assert not (server.directory / ".pid").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_before_the_start_ends_the_process_in_order(number: signal.Signals, tmp_path: Path) -> None:
+    """The file is a pipe, so the server waits for its configuration."""
+    file = tmp_path / ".rr.yaml"
+    os.mkfifo(file)
+    server = Server(tmp_path, {}, file=file)
+    with file.open("w"):  # as soon as the other side reads
+        server.signal(number)
+        assert server.wait() == 0
+    assert not str(server.out) and not str(server.log)
 
 
 def test_a_signal_during_the_start_ends_it(servers: Servers) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import click
@@ -30,6 +33,11 @@ def serve(flags: Flags) -> int:
     Clients are told to go (close code 1001), workers are stopped, and the exit code is 0 when that took no
     longer than `endure.grace_period`. A second signal exits at once, with 1.
     """
+    with _stoppable_before_the_start():
+        return _serve(flags)
+
+
+def _serve(flags: Flags) -> int:
     from rr_py_ws import app, config, logs
 
     loaded = flags.load_config()
@@ -42,6 +50,21 @@ def serve(flags: Flags) -> int:
             return app.run(loaded, silent=flags.silent, debug=flags.debug)
     finally:
         logs.shutdown()
+
+
+@contextmanager
+def _stoppable_before_the_start() -> Iterator[None]:
+    """Until the event loop listens to signals there is nothing to stop: one ends the process, in order."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(0)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
 
 
 def _at_debug(logs: Logs) -> Logs:
