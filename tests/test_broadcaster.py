@@ -72,6 +72,9 @@ class ScriptedBroker:
     def unsubscribe(self, topics: Sequence[str]) -> None:
         self.calls.append(("unsubscribe", *sorted(topics)))
 
+    async def settle(self) -> None:
+        self.calls.append(("settle",))
+
     async def close(self) -> None:
         self.calls.append(("close",))
 

@@ -27,11 +27,8 @@ from rr_py_ws.domain.figures import Source
 from rr_py_ws.domain.limits import CommandLimits
 from rr_py_ws.domain.ports import Authorizer, Broker, Probe
 from rr_py_ws.errors import RRWSError
-
-_CLOSE_TIMEOUT = 5.0
-"""Seconds, at most, that clients get to answer the close frame of a stopping server."""
-_OPS_TIMEOUT = 1.0
-"""Seconds, at most, that a scrape or a health check may still take when everything else has stopped."""
+from rr_py_ws.shutdown import shut_down
+from rr_py_ws.systemd import InheritedSockets, notify
 
 log = logs.get_logger("app")
 
@@ -55,15 +52,17 @@ def run(loaded: config.Config, *, silent: bool, debug: bool) -> int:
 async def _serve(loaded: config.Config, silent: bool) -> int:
     stopping = asyncio.Event()
     _handle_signals(stopping, silent, loaded.endure.grace_period)
-    app = App(loaded)
+    app = App(loaded, InheritedSockets.take_over())
     try:
         await _unless(stopping, app.start())
         if not stopping.is_set():
             _relax_garbage_collector()
+            notify("READY=1")
             if not silent:
                 _say(f"[INFO] rr-py-ws server started; version: {__version__}")
             await stopping.wait()
     finally:
+        notify("STOPPING=1")
         in_time = await app.stop(loaded.endure.grace_period)
     if not in_time:
         raise RRWSError("grace timeout exceeded, some parts were not stopped in order")
@@ -75,13 +74,15 @@ class App:
 
     Args:
         loaded: a configuration that `config.validate_for_serve` accepts.
+        sockets: used instead of binding the addresses that they listen on; there must be no others.
 
     Raises:
         ConfigError: an address cannot be parsed, or a certificate cannot be used.
     """
 
-    def __init__(self, loaded: config.Config) -> None:
+    def __init__(self, loaded: config.Config, sockets: InheritedSockets | None = None) -> None:
         assert loaded.websockets is not None
+        self._sockets = sockets or InheritedSockets([])
         self._config = loaded
         self._section = section = loaded.websockets
         self._broadcaster = Broadcaster(
@@ -119,10 +120,10 @@ class App:
             RRWSError: something cannot start. Call `stop` even so.
         """
         for ops in self._ops:
-            await ops.start()
+            await ops.start(self._sockets.take(ops.key.split(".")[-2], ops.address))
         await self._broadcaster.start()
         for server in self._rpc:
-            await server.start()
+            await server.start(self._sockets.take("rpc", server.address))
         for name in sorted(self._config.broadcast.keys() - self._config.served_brokers.keys()):
             driver = self._config.broadcast[name].driver
             log.warning("broker left out, this version has no such driver", section=name, driver=driver)
@@ -142,41 +143,44 @@ class App:
             if self._section.allow_commas:
                 log.warning("allow_commas is on: who may join a and b may also join the topic a,b")
         await self._listen()
+        self._sockets.expect_none_left()
         self._serving = True
 
     async def stop(self, grace: float) -> bool:
-        """Stop publishers, then clients (1001), then workers; whether that took no longer than `grace`.
+        """Stop publishers, then clients (1001), then workers; see `shut_down`.
 
-        What publishers were told is accepted is written to the clients before they are closed. From the
-        first moment `/ready` says no; it can be asked until the end.
+        From the first moment `/ready` says no; it can be asked until the end.
+
+        Returns:
+            Whether that took no longer than `grace`.
         """
         self._serving = False
-        try:
-            async with asyncio.timeout(grace):
-                for server in self._rpc:
-                    await server.stop(grace / 4)
-                self._broadcaster.flush()
-                await self._websockets.stop(min(grace / 4, _CLOSE_TIMEOUT))
-                if self._pool is not None:
-                    await self._pool.stop()
-                await self._broadcaster.close()
-        except TimeoutError:
-            return False
-        finally:
-            await asyncio.gather(*(ops.stop(_OPS_TIMEOUT) for ops in self._ops))
-        return True
+        self._sockets.close()
+        return await shut_down(
+            rpc=self._rpc,
+            websockets=self._websockets,
+            broadcaster=self._broadcaster,
+            pool=self._pool,
+            ops=self._ops,
+            grace=grace,
+            drain=self._section.drain.time,
+        )
 
     async def _listen(self) -> None:
         section, http = self._section, self._config.http
+        take = self._sockets.take
         if section.address:
-            await self._websockets.listen(section.address, key="websockets.address")
+            inherited = take("http", section.address)
+            await self._websockets.listen(section.address, key="websockets.address", inherited=inherited)
             return
         assert http is not None  # validate_for_serve
         if http.address:
-            await self._websockets.listen(http.address)
+            await self._websockets.listen(http.address, inherited=take("http", http.address))
         if http.ssl is not None and http.ssl.cert:
-            context = server_context(http.ssl)
-            await self._websockets.listen(http.ssl.address, context, key="http.ssl.address")
+            context, address = server_context(http.ssl), http.ssl.address
+            await self._websockets.listen(
+                address, context, key="http.ssl.address", inherited=take("https", address)
+            )
 
     def _make_probes(self) -> dict[str, Probe]:
         """Say how each plugin is: `websockets`, `broadcast`, and `broadcast.<name>` for each broker."""

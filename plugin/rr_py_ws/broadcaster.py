@@ -48,6 +48,11 @@ class Broadcaster:
             except BrokerError as error:
                 raise BrokerError(f"broadcast.{name}: {error}") from error
 
+    async def settle(self) -> None:
+        """Wait for all that the brokers have accepted from this node, and write it."""
+        await asyncio.gather(*(broker.settle() for broker in self._brokers.values()))
+        self.flush()
+
     async def close(self) -> None:
         """Write what is queued and close every broker."""
         self.flush()

@@ -57,6 +57,12 @@ class Broker(Protocol):
     def unsubscribe(self, topics: Sequence[str]) -> None:
         """Messages of these topics are no longer wanted. Does not fail and does not wait."""
 
+    async def settle(self) -> None:
+        """Wait until all that was accepted here and is subscribed has been handed to `on_message`.
+
+        Does not fail: what a broken connection has lost will not come. May take as long as a time-out.
+        """
+
     async def close(self) -> None:
         """Release everything; no `on_message` call follows."""
 

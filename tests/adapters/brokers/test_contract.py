@@ -97,6 +97,26 @@ async def test_messages_handed_over_without_waiting_keep_their_order(node: Node)
     assert await node.wait_received(200) == messages
 
 
+async def test_what_was_accepted_is_here_when_the_broker_has_settled(node: Node) -> None:
+    """The answer to a publisher may overtake the message; a server that stops must not lose it by that."""
+    topics = [f"topic {number}" for number in range(50)]
+    await node.subscribe(*topics)
+    for round in range(20):
+        for topic in topics:
+            answer = node.broker.publish(topic, b"%d" % round)
+        await done(answer)
+        await node.broker.settle()
+        assert len(node.received) == (round + 1) * len(topics)
+
+
+async def test_a_broker_settles_whether_it_runs_or_not(broker: Broker) -> None:
+    await broker.settle()
+    await broker.start(lambda topic, payload: None, lambda topics: None)
+    await broker.settle()
+    await broker.close()
+    await broker.settle()
+
+
 async def test_d5_a_message_published_after_subscribe_answered_arrives(node: Node) -> None:
     for number in range(50):
         await node.subscribe(f"topic {number}")

@@ -38,6 +38,9 @@ class MemoryBroker:
     def unsubscribe(self, topics: Sequence[str]) -> None:
         """See `Broker.unsubscribe`."""
 
+    async def settle(self) -> None:
+        """See `Broker.settle`: nothing is ever on its way."""
+
     async def close(self) -> None:
         """See `Broker.close`."""
         self._on_message = _not_running

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -34,11 +34,14 @@ class OpsServer:
         page: the ASGI application.
         address: `host:port`; an empty host means all IPv4 addresses, port 0 any free one.
         key: the configuration key that the address comes from, for error texts.
+
+    Attributes:
+        key: the same.
     """
 
     def __init__(self, page: ASGIApp, address: str, *, key: str) -> None:
         self._address = address
-        self._key = key
+        self.key = key
         self._uvicorn = _Uvicorn(
             uvicorn.Config(
                 page,
@@ -63,19 +66,22 @@ class OpsServer:
         """The address in use; after `start` with the real port."""
         return self._address
 
-    async def start(self) -> None:
+    async def start(self, inherited: Sequence[socket.socket] = ()) -> None:
         """Listen.
+
+        Args:
+            inherited: sockets that listen already; used instead of binding the address.
 
         Raises:
             ConfigError: the address cannot be listened on.
         """
-        listener = await self._listen()
-        host, port = listener.getsockname()[:2]
+        listeners = list(inherited) or [await self._listen()]
+        host, port = listeners[0].getsockname()[:2]
         self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self._serving = asyncio.create_task(self._uvicorn.serve([listener]))
+        self._serving = asyncio.create_task(self._uvicorn.serve(listeners))
         while not self._uvicorn.started and not self._serving.done():  # noqa: ASYNC110
             await asyncio.sleep(0)
-        _log.info("monitoring listener was started", key=self._key, address=self._address)
+        _log.info("monitoring listener was started", key=self.key, address=self._address)
 
     async def stop(self, timeout: float) -> None:
         """Stop listening, finish what is being answered. Safe without `start`.
@@ -103,7 +109,7 @@ class OpsServer:
         except (OSError, UnicodeError) as error:
             errno = getattr(error, "errno", None)
             problem = os.strerror(errno) if errno and errno > 0 else str(error)
-            raise ConfigError(self._key, f"cannot listen on {self._address}: {problem}") from error
+            raise ConfigError(self.key, f"cannot listen on {self._address}: {problem}") from error
 
 
 class _Uvicorn(uvicorn.Server):

@@ -17,7 +17,7 @@ class Background:
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def start(self, work: Coroutine[Any, Any, object]) -> asyncio.Task[Any]:
         """Run something."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)

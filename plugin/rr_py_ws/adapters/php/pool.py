@@ -109,10 +109,16 @@ class WorkerPool:
             supervision = supervise(self._config.supervisor, self._launcher.workers, self._retire)
             self._supervision = self._background.start(supervision)
 
-    async def stop(self) -> None:
+    async def stop(self, limit: float = STOP_GRACE) -> int:
         """Refuse who waits, and end all workers; those that do not end in time are killed.
 
         Takes little more than `destroy_timeout` (at most 10) seconds. Cancelling this kills them.
+
+        Args:
+            limit: seconds, if that is less.
+
+        Returns:
+            How many had to be killed.
         """
         self._launcher.stopping = True
         self._free.close(STOPPING)
@@ -121,9 +127,10 @@ class WorkerPool:
         if self._supervision is not None:
             self._supervision.cancel()
         await self._factory.close()
-        grace = min(STOP_GRACE, self._config.destroy_timeout)
-        await asyncio.gather(*(worker.stop(grace) for worker in self._launcher.workers()))
+        grace = min(STOP_GRACE, self._config.destroy_timeout, limit)
+        ended = await asyncio.gather(*(worker.stop(grace) for worker in self._launcher.workers()))
         await self._background.finish()
+        return ended.count(False)
 
     async def reset(self) -> None:
         """Replace every worker. The old ones finish what they work on; nobody is refused.

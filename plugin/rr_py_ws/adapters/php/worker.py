@@ -161,19 +161,21 @@ class Worker:
         self._link.lose(why)
         self.process.kill()
 
-    async def stop(self, grace: float = STOP_GRACE) -> None:
+    async def stop(self, grace: float = STOP_GRACE) -> bool:
         """Let the process end by itself, after the question it works on; kill it after `grace` seconds.
 
-        Returns when the process is gone. Cancelling this kills it.
+        Returns when the process is gone: whether it ended by itself. Cancelling this kills it.
         """
         self.retire(State.STOPPING)
         self._link.send(STOP)
         try:
-            if await self.process.wait(grace) is None:
+            in_time = await self.process.wait(grace) is not None
+            if not in_time:
                 log.warning("worker does not end on the stop command, killing it", pid=self.pid, after=grace)
         finally:
             self.kill("was stopped")
         await self.process.wait()
+        return in_time
 
     async def obituary(self) -> str:
         """Say why it is of no use any more, after `kill` or its own end."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -55,7 +56,7 @@ class RPCServer:
         self._mode = mode
         self._unfinished = Unfinished(self._limits.unfinished, self._limits.frame_timeout, services.stats)
         self._connections: set[RPCConnection] = set()
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
         self._stopping = False
         self._socket_file: os.stat_result | None = None
 
@@ -64,14 +65,20 @@ class RPCServer:
         """The address in use, as a DSN; after `start` with the real port."""
         return str(self._address)
 
-    async def start(self) -> None:
+    async def start(self, inherited: Sequence[socket.socket] = ()) -> None:
         """Listen.
+
+        Args:
+            inherited: sockets that listen already; used instead of binding the address. The file of a unix
+                socket among them stays where it is.
 
         Raises:
             ConfigError: the address cannot be listened on.
         """
         try:
-            if isinstance(self._address, UnixAddress):
+            if inherited:
+                self._servers = [await self._listen_on(sock) for sock in inherited]
+            elif isinstance(self._address, UnixAddress):
                 await self._listen_unix(self._address.path)
             else:
                 await self._listen_tcp(self._address)
@@ -79,33 +86,40 @@ class RPCServer:
             raise ConfigError(self._key, f"cannot listen on {self.address}: {describe(error)}") from error
         _log.info("rpc server was started", address=self.address)
 
-    async def stop(self, grace: float) -> None:
+    async def stop(self, grace: float) -> int:
         """Stop listening, let begun calls finish, close every connection. Safe without `start`.
 
         Args:
             grace: seconds that calls and unwritten replies get; what is left then is cancelled.
+
+        Returns:
+            How many calls, or else connections, did not end in time.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + grace
         self._stopping = True
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
         self._remove_socket_file()
         for connection in tuple(self._connections):
             connection.end()
+        late: set[asyncio.Future[object]] = set()
         if running := tuple(self._services.running):
             _, late = await asyncio.wait(running, timeout=grace)
             for future in late:
                 future.cancel()
+        stuck: tuple[RPCConnection, ...] = ()
         if closing := [connection.closed for connection in self._connections]:
             await asyncio.wait(closing, timeout=max(0.0, deadline - loop.time()))
-            for connection in tuple(self._connections):
+            stuck = tuple(self._connections)
+            for connection in stuck:
                 connection.abort()
             await asyncio.wait(closing)
         self._unfinished.close()
-        if self._server is not None:
-            await self._server.wait_closed()
-            self._server = None
+        for server in self._servers:
+            await server.wait_closed()
+        self._servers.clear()
+        return len(late) or len(stuck)
 
     def _connection(self) -> RPCConnection:
         return RPCConnection(
@@ -126,10 +140,11 @@ class RPCServer:
 
     async def _listen_tcp(self, address: TCPAddress) -> None:
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
+        server = await loop.create_server(
             self._connection, address.host or "0.0.0.0", address.port, backlog=_BACKLOG
         )
-        port = self._server.sockets[0].getsockname()[1]
+        self._servers.append(server)
+        port = server.sockets[0].getsockname()[1]
         self._address = TCPAddress(address.host, port)
 
     async def _listen_unix(self, path: str) -> None:
@@ -140,12 +155,18 @@ class RPCServer:
             self._socket_file = os.stat(path)  # noqa: PTH116
             if self._mode is not None:
                 os.chmod(path, self._mode)  # noqa: PTH101  # nobody can connect before `listen`
-            self._server = await asyncio.get_running_loop().create_unix_server(
-                self._connection, sock=listener, backlog=_BACKLOG
-            )
+            self._servers.append(await self._listen_on(listener))
         except BaseException:
             listener.close()
             raise
+
+    async def _listen_on(self, sock: socket.socket) -> asyncio.Server:
+        loop = asyncio.get_running_loop()
+        # asyncio's create_unix_server would remove the file in the end (from Python 3.13 on), and its
+        # create_server takes any stream socket. uvloop's leaves the file, but takes each kind in its place.
+        if sock.family is socket.AF_UNIX and not isinstance(loop, asyncio.BaseEventLoop):
+            return await loop.create_unix_server(self._connection, sock=sock, backlog=_BACKLOG)
+        return await loop.create_server(self._connection, sock=sock, backlog=_BACKLOG)
 
     def _remove_socket_file(self) -> None:
         """Remove the socket file, unless another server has put its own there meanwhile."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from rr_py_ws import logs
+from rr_py_ws.adapters.ws.drain import Client, dismiss_all
 from rr_py_ws.adapters.ws.fail_closed import FailClosed
 from rr_py_ws.adapters.ws.keepalive import KeepAlive, Peer
 from rr_py_ws.adapters.ws.proxy import TrustedProxies
@@ -18,19 +19,7 @@ from rr_py_ws.domain.origin import OriginRule
 from rr_py_ws.domain.ports import Authorizer, Subscriptions
 from rr_py_ws.domain.session import Setup
 
-_BATCH = 200
-
 log = logs.get_logger("websockets")
-
-
-class Client(Protocol):
-    """One TCP connection, as the end of the server sees it."""
-
-    def dismiss(self) -> None:
-        """The server is stopping: tell the client, and close."""
-
-    def give_up(self) -> None:
-        """Cut the connection."""
 
 
 class OpenClient(Client, Peer, Protocol):
@@ -84,23 +73,37 @@ class Clients:
         """Begin to ping."""
         self._keepalive.start()
 
-    async def stop(self, timeout: float) -> None:
-        """Dismiss everybody; who is still there after `timeout` seconds is cut. Cancelling it cuts nobody."""
+    def refuse(self) -> None:
+        """Turn away who is not a WebSocket yet, and newcomers from now on."""
         self.stopping = True
-        self._keepalive.stop()
         for handshake in tuple(self._handshakes):
             handshake.dismiss()
-        for number, connection in enumerate(tuple(self._open), start=1):
-            connection.dismiss()
-            if number % _BATCH == 0:
-                await asyncio.sleep(0)  # let the batch leave before the next one
+
+    async def stop(self, timeout: float, drain: float) -> int:
+        """Turn away newcomers, dismiss everybody, cut who does not go.
+
+        Until its turn comes a client is served as ever. Cancelling this cuts nobody.
+
+        Args:
+            timeout: seconds that the last ones get to go.
+            drain: seconds over which the dismissals are spread.
+
+        Returns:
+            How many had to be cut.
+        """
+        self.refuse()
+        await dismiss_all(tuple(self._open), drain)
+        self._keepalive.stop()
         try:
             async with asyncio.timeout(timeout):
                 await self._gone.wait()
         except TimeoutError:
-            for client in (*self._handshakes, *self._open):
+            left = (*self._handshakes, *self._open)
+            for client in left:
                 client.give_up()
             await self._gone.wait()
+            return len(left)
+        return 0
 
     # What handshakes and connections report
 

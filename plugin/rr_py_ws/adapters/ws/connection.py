@@ -218,10 +218,12 @@ class Connection(asyncio.Protocol):
             self._task = None  # it keeps the traceback of its end, which leads back here
         self._resume_reading()
 
-    def dismiss(self) -> None:
+    def dismiss(self) -> bool:
         """See `Client.dismiss`."""
-        if self._open:
-            self._close(CloseCode.GOING_AWAY, "server is stopping")
+        if not self._open or self._transport.is_closing():  # uvloop's may not be written to then
+            return False
+        self._close(CloseCode.GOING_AWAY, "server is stopping")
+        return True
 
     def give_up(self) -> None:
         """See `Client.give_up` and `Peer.give_up`."""

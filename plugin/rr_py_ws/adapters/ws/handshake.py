@@ -72,10 +72,12 @@ class Handshake(asyncio.Protocol):
         self._cancel_question()
         self._clients.handshake_ended(self)
 
-    def dismiss(self) -> None:
+    def dismiss(self) -> bool:
         """See `Client.dismiss`."""
-        if not self._refused:
-            self._refuse("stopping", Verdict(503, (("Retry-After", "1"),), b"server is stopping"))
+        if self._refused or self._transport.is_closing():
+            return False
+        self._refuse("stopping", Verdict(503, (("Retry-After", "1"),), b"server is stopping"))
+        return True
 
     def give_up(self) -> None:
         """See `Client.give_up`."""

@@ -7,7 +7,8 @@ import errno
 import os
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from rr_py_ws import logs
 from rr_py_ws.adapters.ws.clients import Clients
@@ -51,7 +52,12 @@ class WebSocketServer:
         return self._clients.figures()
 
     async def listen(
-        self, address: str, tls: ssl.SSLContext | None = None, *, key: str = "http.address"
+        self,
+        address: str,
+        tls: ssl.SSLContext | None = None,
+        *,
+        key: str = "http.address",
+        inherited: Sequence[socket.socket] = (),
     ) -> None:
         """Accept connections on `host:port`; an empty host means all IPv4 addresses, port 0 any free one.
 
@@ -59,24 +65,30 @@ class WebSocketServer:
             address: where.
             tls: how connections are secured; None for not at all.
             key: the configuration key that the address comes from, for error texts.
+            inherited: sockets that listen already; used instead of binding the address.
 
         Raises:
             ConfigError: the address cannot be parsed or bound.
         """
         host, port = _split_address(key, address)
-        loop = asyncio.get_running_loop()
-        try:
-            server = await loop.create_server(
-                lambda: Handshake(self._clients, tls=tls is not None),
-                host,
-                port,
-                ssl=tls,
-                ssl_handshake_timeout=self._settings.head_timeout if tls else None,
-                ssl_shutdown_timeout=self._settings.close_timeout if tls else None,
-                backlog=_BACKLOG,
-            )
-        except (OSError, UnicodeError) as error:  # UnicodeError: no host name, such as one of 70 letters
-            raise ConfigError(key, f"{address} {_bind_problem(error)}") from error
+        places: list[dict[str, Any]] = [{"sock": sock} for sock in inherited] or [
+            {"host": host, "port": port}
+        ]
+        for place in places:
+            try:
+                await self._listen(place, tls)
+            except (OSError, UnicodeError) as error:  # UnicodeError: no host name, such as one of 70 letters
+                raise ConfigError(key, f"{address} {_bind_problem(error)}") from error
+
+    async def _listen(self, place: Mapping[str, Any], tls: ssl.SSLContext | None) -> None:
+        server = await asyncio.get_running_loop().create_server(
+            lambda: Handshake(self._clients, tls=tls is not None),
+            **place,
+            ssl=tls,
+            ssl_handshake_timeout=self._settings.head_timeout if tls else None,
+            ssl_shutdown_timeout=self._settings.close_timeout if tls else None,
+            backlog=_BACKLOG,
+        )
         if not self._listeners:
             self._clients.start()
         self._listeners.append(server)
@@ -86,13 +98,27 @@ class WebSocketServer:
                 address=f"{host}:{port}",
                 path=self._settings.path,
                 tls=tls is not None,
+                inherited="sock" in place,
             )
 
-    async def stop(self, timeout: float) -> None:
-        """Refuse new connections, close the open ones with 1001, cut what is left after `timeout` seconds."""
+    def refuse(self) -> None:
+        """Listen no more, and answer handshakes that are not done with 503."""
         for listener in self._listeners:
             listener.close()
-        await self._clients.stop(timeout)
+        self._clients.refuse()
+
+    async def stop(self, timeout: float, drain: float = 0.0) -> int:
+        """Refuse new connections, close the open ones with 1001, cut what is left in the end.
+
+        Args:
+            timeout: seconds for the last of them, after it was told.
+            drain: seconds over which the closing is spread; those whose turn has not come go on as ever.
+
+        Returns:
+            How many connections had to be cut.
+        """
+        self.refuse()
+        return await self._clients.stop(timeout, drain)
 
 
 def _split_address(key: str, address: str) -> tuple[str, int]:

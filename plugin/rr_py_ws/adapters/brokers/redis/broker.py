@@ -26,6 +26,7 @@ class _Servers(Protocol):
     def publish(self, channel: bytes, payload: bytes) -> Awaitable[None]: ...
     def subscribe(self, wanted: Sequence[tuple[bytes, str]]) -> Awaitable[None] | None: ...
     def unsubscribe(self, names: Sequence[bytes]) -> None: ...
+    async def settle(self) -> None: ...
     async def close(self) -> None: ...
 
 
@@ -98,6 +99,11 @@ class RedisBroker:
         """See `Broker.unsubscribe`."""
         with suppress(BrokerError):  # what cannot be subscribed need not be unsubscribed
             self._running().unsubscribe([self._channel(topic) for topic in topics])
+
+    async def settle(self) -> None:
+        """See `Broker.settle`."""
+        if self._servers is not None:
+            await self._servers.settle()
 
     async def close(self) -> None:
         """See `Broker.close`."""

@@ -133,6 +133,16 @@ class Feed:
             del self._channels[channel.name]
         return [channel for channel in foreign if self._idle.pop(channel.name, None) is None]
 
+    async def settle(self) -> None:
+        """Wait for the messages that Redis has taken before, if there is a connection.
+
+        A server puts a message into the buffer of each subscriber before it answers the publisher, so the
+        answer to a PING that is sent after that comes behind the message.
+        """
+        if self._link is not None:
+            with suppress(BrokerError):  # lost now, or before the answer
+                await self._link.request(b"PING")
+
     def close(self) -> None:
         """Let go of everybody who waits."""
         if self._sweeper is not None:
@@ -270,6 +280,9 @@ class Feed:
     def _receive_answer(self, reply: Any) -> None:
         command = self._waiting.popleft() if self._waiting else None
         if command is _PING:  # also when an ACL forbids it: it answers
+            return
+        if callable(command):
+            command(reply)
             return
         if not isinstance(reply, ErrorReply):
             raise BrokerError("it sent what nobody asked for")

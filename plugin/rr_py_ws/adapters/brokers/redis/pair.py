@@ -119,6 +119,10 @@ class Pair:
         """These channels are not wanted any more."""
         self.feed.unsubscribe(names)
 
+    async def settle(self) -> None:
+        """Wait for what was published here and is on its way back; see `Feed.settle`."""
+        await self.feed.settle()
+
     async def close(self) -> None:
         """Close the connections; joins that wait fail."""
         await self._up.close()

@@ -96,6 +96,10 @@ class Shards:
             if self._homeless.pop(name, None) is None and owner is not None:
                 self._pairs[owner].feed.unsubscribe([name])
 
+    async def settle(self) -> None:
+        """Wait for what was published here and is on its way back; see `Feed.settle`."""
+        await asyncio.gather(*(pair.settle() for pair in self._pairs.values()))
+
     async def close(self) -> None:
         """Close all connections; joins that wait fail."""
         self._task.cancel()
