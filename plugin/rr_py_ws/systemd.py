@@ -109,6 +109,7 @@ def _adopt(descriptor: int) -> socket.socket:
         raise ConfigError("LISTEN_FDS", f"descriptor {descriptor} is no socket: {error.strerror}") from error
     listening = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
     if sock.type != socket.SOCK_STREAM or not listening:
+        sock.close()
         raise ConfigError(
             "LISTEN_FDS", f"descriptor {descriptor} is no listening socket (ListenStream=, Accept=no)"
         )

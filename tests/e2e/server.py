@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import uuid
@@ -24,6 +25,26 @@ _FOLDERS = {"workers": Path(__file__).parent / "workers", "examples": REPOSITORY
 """What is in the directory of every server."""
 _MARK = "E2E_SERVER"
 """An environment variable by which a server's processes are found again, whoever their parent is by then."""
+
+
+_INHERIT = """
+import fcntl, os, sys
+names, descriptors, *command = sys.argv[1:]
+copies = [fcntl.fcntl(int(one), fcntl.F_DUPFD_CLOEXEC, 64) for one in descriptors.split(",")]
+for at, copy in enumerate(copies):
+    os.dup2(copy, 3 + at)
+os.closerange(3 + len(copies), 64)
+own = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": str(len(copies)), "LISTEN_FDNAMES": names}
+os.execve(command[0], command, os.environ | own)
+"""
+"""Starts a program as systemd does: with sockets from descriptor 3 on (sd_listen_fds(3))."""
+
+
+def _with_sockets(sockets: Mapping[str, socket.socket]) -> list[str]:
+    if not sockets:
+        return []
+    descriptors = ",".join(str(sock.fileno()) for sock in sockets.values())
+    return [sys.executable, "-I", "-S", "-c", _INHERIT, ":".join(sockets), descriptors]
 
 
 def configuration(worker: str | None = None, **sections: Any) -> dict[str, Any]:
@@ -72,6 +93,7 @@ class Server:
         *args: str,
         env: Mapping[str, str] | None = None,
         file: Path | None = None,
+        sockets: Mapping[str, socket.socket] | None = None,
     ) -> None:
         """Start it, and return at once.
 
@@ -81,6 +103,7 @@ class Server:
             args: more flags.
             env: more environment.
             file: a configuration to use instead of writing one; `config` still says the addresses.
+            sockets: name -> listening socket, which it inherits as from systemd, and which stays ours.
         """
         self.directory = directory
         self.config: Mapping[str, Any] = {} if isinstance(config, str) else config
@@ -93,9 +116,10 @@ class Server:
                     (directory / name).symlink_to(target)
         self._mark = uuid.uuid4().hex
         self.process = subprocess.Popen(
-            [PROGRAM, "serve", "-c", str(file), *args],
+            [*_with_sockets(sockets or {}), PROGRAM, "serve", "-c", str(file), *args],
             cwd=directory,
             env=environment(**{_MARK: self._mark}, **(env or {})),
+            pass_fds=[sock.fileno() for sock in (sockets or {}).values()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
