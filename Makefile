@@ -3,6 +3,7 @@ PYTHON ?= python3
 FUZZ_SECONDS ?= 60
 CHAOS_SECONDS ?= 60
 CHAOS_ROUNDS ?= 300
+DRAIN_CONNECTIONS ?= 5000
 SOAK_SECONDS ?= 600
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,7 +13,7 @@ SOURCES := pyproject.toml README.md $(shell find plugin -name '*.py' -o -name '*
 TEST_PACKAGES := python:ensurepip=python3-venv php=php-cli phpunit=phpunit chromium=chromium openssl=openssl \
 	redis-server=redis-server redis-sentinel=redis-sentinel redis-cli=redis-tools
 
-.PHONY: run test check unit lint proto bench fuzz chaos chaos-redis soak clean help
+.PHONY: run test check unit lint proto bench fuzz chaos chaos-redis drain soak clean help
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -56,6 +57,9 @@ chaos: $(VENV)/.dev ## kill workers, clients and publishers at random (CHAOS_SEC
 
 chaos-redis: $(VENV)/.dev ## break Redis, Sentinel and Cluster under nodes that publish (CHAOS_ROUNDS=300)
 	CHAOS_ROUNDS=$(CHAOS_ROUNDS) $(BIN)/pytest -q -n 2 tests/adapters/brokers/redis/test_chaos.py
+
+drain: $(VENV)/.dev ## stop a server with 5,000 clients (DRAIN_CONNECTIONS=5000)
+	PYTHONPATH=tests $(BIN)/python -m chaos.drain --connections $(DRAIN_CONNECTIONS)
 
 soak: $(VENV)/.dev ## 2,000 clients that come and go; nothing may grow (SOAK_SECONDS=600)
 	PYTHONPATH=tests $(BIN)/python -m chaos.soak --seconds $(SOAK_SECONDS)

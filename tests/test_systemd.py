@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Callable, Iterator
+from configparser import ConfigParser
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from rr_py_ws import systemd
+from rr_py_ws.config import Endure, load_config
 from rr_py_ws.errors import ConfigError
-from rr_py_ws.systemd import InheritedSockets, notify
+from rr_py_ws.systemd import LISTENERS, InheritedSockets, notify
 
 Listen = Callable[..., socket.socket]
 
@@ -197,3 +200,46 @@ def test_who_started_us_is_told(place: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", ["", "/no/such/socket", "relative", "vsock:2:1"])
 def test_when_nobody_listens_that_is_no_matter(path: str) -> None:
     notify("READY=1", {"NOTIFY_SOCKET": path})
+
+
+# The documentation
+
+
+def units() -> dict[str, ConfigParser]:
+    """The unit files of `docs/operations.md`, by their names."""
+    found = {}
+    page = (Path(__file__).parents[1] / "docs" / "operations.md").read_text()
+    for name, text in re.findall(r"^```ini\n# (\S+)\n(.*?)^```", page, re.MULTILINE | re.DOTALL):
+        found[name] = ConfigParser(strict=False)
+        found[name].optionxform = str  # type: ignore[assignment,method-assign]
+        found[name].read_string(text)
+    return found
+
+
+def test_the_documented_service_is_waited_for_and_has_time_to_stop() -> None:
+    service = units()["rr-py-ws.service"]["Service"]
+    assert service["Type"] == "notify"
+    assert service["ExecStart"].split()[1:] == ["serve", "-c", ".rr.yaml"]
+    assert int(service["TimeoutStopSec"]) > Endure().grace_period
+
+
+def test_the_documented_sockets_are_those_of_the_documented_configuration(tmp_path: Path) -> None:
+    root = Path(__file__).parents[1]
+    page = (root / "docs" / "configuration.md").read_text()
+    file = tmp_path / ".rr.yaml"
+    file.write_text(re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)[0])
+    config = load_config(str(file), environ={})
+    assert config.http and config.rpc_listen
+    text = (root / "docs" / "operations.md").read_text()
+    streams = re.findall(r"^# (\S+)\nListenStream=(\S+)$", text, re.MULTILINE)
+    assert streams == [
+        ("http.address", config.http.address),
+        ("rpc.listen", config.rpc_listen.removeprefix("tcp://")),
+    ]
+    assert units()["rr-py-ws.socket"].sections() == ["Socket", "Install"]
+
+
+def test_the_documented_names_are_those_that_exist() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "operations.md").read_text()
+    [names] = re.findall(r"`FileDescriptorName=`: (.*?);", text, re.DOTALL)
+    assert re.findall(r"`(\w+)`", names) == list(LISTENERS)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from chaos.browser import Browser, join
+from chaos.drain import stop_with_clients
 from chaos.ledger import TOPICS, Ledger, Receipts, topic_of
 from e2e.client import OpenRaw, frame
 from e2e.process import eventually
@@ -126,17 +127,10 @@ async def test_while_a_server_drains_its_clients_receive_what_other_nodes_publis
     assert await asyncio.to_thread(server.wait) == 0
 
 
-async def test_a_thousand_clients_are_told_to_go(servers: Servers) -> None:
+async def test_a_thousand_clients_get_everything_and_are_told_to_go(servers: Servers) -> None:
     server = servers.start(None, websockets={"drain": {"time": "1s"}})
-    browsers = [await join(server.address, ["news"], lambda topic, payload: None) for _ in range(1000)]
-    server.signal(signal.SIGTERM)
-    await asyncio.wait([browser.closed for browser in browsers], return_when=asyncio.FIRST_COMPLETED)
-    with pytest.raises(ConnectionRefusedError):
-        await asyncio.open_connection(*server.address)
-    for browser in browsers:
-        await browser.closed
-        assert browser.code == 1001
-    assert await asyncio.to_thread(server.wait) == 0
+    farewell = await stop_with_clients(server, 1000)
+    assert (farewell.exit_code, farewell.codes, farewell.complete) == (0, {1001: 1000}, 1000)
     assert server.log.having('"msg":"stopping","connections":1000')
     assert server.log.having("stopped in time")
 

@@ -1,0 +1,101 @@
+"""SIGTERM with many clients: `python -m chaos.drain [--connections N] [--drain DURATION]`.
+
+Each must have got every message that was accepted before, and then the close code 1001; the server must exit
+with code 0. Exit code 1: it was not so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import resource
+import signal
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from chaos.browser import Browser, join
+from e2e.server import Server, configuration
+from rr_py_ws.adapters.rpc.client import RPCClient
+from rr_py_ws.wire.publish import Message
+
+MESSAGES = 20
+
+
+@dataclass
+class Farewell:
+    """How a server ended.
+
+    Attributes:
+        exit_code: of the process.
+        seconds: from the signal to the end of the process.
+        closed: for each client, seconds from the signal to its close frame, in order.
+        codes: close code -> clients that got it.
+        complete: clients that got all messages first.
+    """
+
+    exit_code: int = -1
+    seconds: float = 0.0
+    closed: list[float] = field(default_factory=list)
+    codes: Counter[int | None] = field(default_factory=Counter)
+    complete: int = 0
+
+
+async def stop_with_clients(server: Server, count: int) -> Farewell:
+    """Connect so many clients to one topic, publish, and send SIGTERM as soon as all of it is accepted."""
+    farewell = Farewell()
+    received = [0] * count
+    connecting = asyncio.Semaphore(100)
+
+    async def connect(number: int) -> Browser:
+        def on_push(topic: str, payload: str) -> None:
+            received[number] += payload == str(received[number])
+
+        async with connecting:
+            return await join(server.address, ["news"], on_push)
+
+    browsers = await asyncio.gather(*map(connect, range(count)))
+    for browser in browsers:
+        browser.closed.add_done_callback(lambda _: farewell.closed.append(time.monotonic() - told))
+    async with await RPCClient.connect(server.rpc) as rpc:
+        await rpc.publish(Message("", ["news"], b"%d" % number) for number in range(MESSAGES))
+    told = time.monotonic()
+    server.signal(signal.SIGTERM)
+    exit_code = asyncio.create_task(asyncio.to_thread(server.wait))
+    exit_code.add_done_callback(lambda _: setattr(farewell, "seconds", time.monotonic() - told))
+    for browser in browsers:
+        await browser.closed
+    farewell.exit_code = await exit_code
+    farewell.codes.update(browser.code for browser in browsers)
+    farewell.complete = received.count(MESSAGES)
+    return farewell
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m chaos.drain", description=__doc__)
+    parser.add_argument("--connections", type=int, default=5000)
+    parser.add_argument("--drain", default="3s", metavar="DURATION", help="websockets.drain.time")
+    options = parser.parse_args()
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with TemporaryDirectory() as directory:
+        config = configuration(websockets={"drain": {"time": options.drain}}, logs={"level": "info"})
+        server = Server(Path(directory), config)
+        try:
+            server.wait_until_ready()
+            farewell = asyncio.run(stop_with_clients(server, options.connections))
+        finally:
+            server.end()
+    print(f"exit code {farewell.exit_code} after {farewell.seconds:.2f} s")
+    print(f"closed from {farewell.closed[0]:.2f} to {farewell.closed[-1]:.2f} s after the signal")
+    print("close codes: " + ", ".join(f"{code}: {count:,}" for code, count in farewell.codes.items()))
+    print(f"all {MESSAGES} messages first: {farewell.complete:,} clients")
+    everybody = options.connections
+    return int((farewell.exit_code, farewell.codes[1001], farewell.complete) != (0, everybody, everybody))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
