@@ -83,7 +83,10 @@ class Authorizer(Protocol):
         """Decide about a handshake."""
 
     def join(self, request: AccessRequest, topics: Sequence[str]) -> Verdict | Awaitable[Verdict]:
-        """Decide about a join command of the connection that was made by `request`."""
+        """Decide about a join command of the connection that was made by `request`.
+
+        One without topics asks again whether this client may be connected.
+        """
 
 
 class Subscriptions(Protocol):

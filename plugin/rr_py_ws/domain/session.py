@@ -174,11 +174,7 @@ class Session:
             self._shell.command_over_limit(reason)
             self._refuse(command, kind, reason)
             return
-        authorizer = self._setup.authorizer
-        if command.topics:
-            verdict = authorizer.join(self._request, command.topics)
-        else:
-            verdict = authorizer.connect(self._request)
+        verdict = self._setup.authorizer.join(self._request, command.topics or ())
         if isinstance(verdict, Verdict):
             self._join(command, verdict, None)
         else:

@@ -31,6 +31,12 @@ async def test_php_sees_the_request_with_the_topics_of_a_join(start: Start) -> N
     assert seen["uri"] == "http://localhost/ws?do=echo"
 
 
+async def test_a_join_without_topics_asks_about_the_connection_again(start: Start) -> None:
+    authorizer = PHPAuthorizer(await start(), 8.0)
+    seen = json.loads((await authorizer.join(request("do=echo"), [])).body)
+    assert seen["attributes"] == {"ws:joinServer": True}
+
+
 async def test_php_decides(start: Start) -> None:
     authorizer = PHPAuthorizer(await start(), 8.0)
     assert await authorizer.connect(request()) == Verdict(200, (), b"")

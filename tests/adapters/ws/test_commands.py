@@ -111,10 +111,8 @@ async def test_a_refused_join_names_all_topics_and_joins_none(start: Start) -> N
 
 
 async def test_d23_an_empty_join_is_refused_when_php_refuses(start: Start) -> None:
-    gate = Gate()
-    site = await start(gate)
+    site = await start(Gate(join=Verdict(403)))
     client = await site.open()
-    gate.on_connect = Verdict(403)
     await client.send(command("join", []))
     assert await client.frame() == (TEXT, b'{"topic":"#join","payload":[]}')
 

@@ -54,7 +54,7 @@ class PHPAuthorizer:
         if not self._allow_commas and any("," in topic for topic in topics):
             log.info("join refused: a topic has a comma, which PHP could not tell from two topics")
             return _COMMA
-        context = request.context({"ws:joinTopics": ",".join(topics)})
+        context = request.context({"ws:joinTopics": ",".join(topics)} if topics else {"ws:joinServer": True})
         wait, limit = self._pool.allocate_timeout, self._pool.allocate_timeout + self._timeout
         return await self._decide("join", context, Lane.JOINS, wait, limit)
 
