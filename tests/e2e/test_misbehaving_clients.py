@@ -1,0 +1,109 @@
+"""900 clients that behave and 100 that do not: who behaves notices nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+from bench.load import topic_name
+from bench.misbehaving import WAYS, Mob
+
+from chaos.browser import Browser, join
+from chaos.storm import figure
+from e2e.server import Server, Servers
+from ports import free_port
+from rr_py_ws.adapters.rpc.client import RPCClient
+from rr_py_ws.wire.publish import Message
+from ws_peer import DEADLINE, until
+
+HEALTHY, MISBEHAVING = 900, 100
+OF_EACH_KIND = MISBEHAVING // len(WAYS)
+NEWS, FLOOD = (topic_name(number).decode() for number in (0, 1))
+ROUNDS = 40
+KIB = 1024
+MIB = 1024 * KIB
+SEND_QUEUE = 64 * KIB
+MOST_MEMORY = MISBEHAVING * (SEND_QUEUE + 64 * KIB) + 8 * MIB
+"""What may wait for each, what its transport may hold, and something for the connections themselves."""
+FLOODED = ROUNDS * MIB
+"""What waits for those who do not read, if nothing bounds it; one of them is enough."""
+
+
+class Reader:
+    """A healthy client: it wants each number once and in order."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.wrong: list[str] = []
+
+    def take(self, topic: str, payload: str) -> None:
+        if (topic, payload) != (NEWS, f"{self.count}"):
+            self.wrong.append(f"{topic}: {payload} instead of {self.count}")
+        self.count += 1
+
+
+async def connect_readers(server: Server) -> list[tuple[Browser, Reader]]:
+    readers: list[tuple[Browser, Reader]] = []
+    while len(readers) < HEALTHY:
+        some = [Reader() for _ in range(50)]
+        browsers = await asyncio.gather(*(join(server.address, [NEWS], reader.take) for reader in some))
+        readers += zip(browsers, some, strict=True)
+    return readers
+
+
+async def eventually(check: Callable[[], bool]) -> None:
+    async with asyncio.timeout(DEADLINE):
+        while not await asyncio.to_thread(check):  # noqa: ASYNC110 - nobody announces it
+            await asyncio.sleep(0.05)
+
+
+def are_found_out(server: Server, policy: str) -> bool:
+    """Whether the server has dealt by itself with all who need it to."""
+    slow = "rr_ws_slow_clients_total" if policy == "close" else "rr_ws_dropped_messages_total"
+    return (
+        figure(server, slow) >= 2 * OF_EACH_KIND  # stalled ones, with and without a window
+        and figure(server, "rr_ws_silent_clients_total") >= OF_EACH_KIND
+        and figure(server, "rr_ws_handshakes_refused_total") >= 2 * OF_EACH_KIND  # garbage, TLS
+    )
+
+
+def are_gone(server: Server, descriptors: int) -> bool:
+    """Whether the server has nothing left of those who misbehaved."""
+    names = ("connections", "subscriptions", "handshakes")
+    figures = [figure(server, f"rr_ws_{name}") for name in names]
+    return figures == [HEALTHY, HEALTHY, 0] and server.descriptors() <= descriptors
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("policy", ["close", "drop"])
+async def test_who_behaves_gets_every_message_in_order_whatever_a_hundred_others_do(
+    policy: str, servers: Servers
+) -> None:
+    """All get the news. Those who misbehave have asked for a flood, too, that nobody could keep for them."""
+    server = servers.start(
+        websockets={
+            "limits": {"send_queue": SEND_QUEUE, "send_queue_policy": policy},
+            "ping": {"interval": "1s", "timeout": "4s"},
+        },
+        metrics={"address": f"127.0.0.1:{free_port()}"},
+        logs={"level": "error"},
+    )
+    readers = await connect_readers(server)
+    mob = Mob(server.address[1], [0, 1])
+    async with await RPCClient.connect(server.rpc) as php:
+        descriptors, memory, peak = server.descriptors(), server.memory(), 0
+        await mob.gather(MISBEHAVING)
+        for number in range(ROUNDS):
+            await php.publish([Message("", [FLOOD], b"x" * (128 * KIB)) for _ in range(8)])
+            await php.publish([Message("", [NEWS], b"%d" % number)])
+            await until(lambda number=number: all(reader.count > number for _, reader in readers))
+            peak = max(peak, server.memory())
+        await eventually(lambda: are_found_out(server, policy))
+        await mob.disperse()
+        await eventually(lambda: are_gone(server, descriptors))
+    assert [wrong for _, reader in readers for wrong in reader.wrong] == []
+    assert not any(browser.closed.done() for browser, _ in readers)
+    assert peak - memory < MOST_MEMORY < FLOODED
+    for browser, _ in readers:
+        browser.reset()
