@@ -76,7 +76,7 @@ async def byte_by_byte(sock: socket.socket, joining: bytes, began: asyncio.Event
     """Read, but one byte at a time."""
     await _send(sock, joining)
     began.set()
-    while await asyncio.get_running_loop().sock_recv(sock, 1):
+    while await asyncio.get_running_loop().sock_recv(sock, 1):  # noqa: ASYNC110 - it waits for more
         await asyncio.sleep(0.005)
 
 
