@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import socket
 from contextlib import suppress
 
 import pytest
@@ -24,6 +25,16 @@ async def test_a_connection_carries_one_request(serve: Serve) -> None:
     answer = await get((await serve(hello)).address, "/")
     assert (answer.status, answer.text, answer.headers["connection"]) == (200, "hello", "close")
     assert "server" not in answer.headers
+
+
+async def test_an_inherited_socket_is_served_and_stays() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        for _ in range(2):
+            server = OpsServer(hello, "127.0.0.1:1", key="metrics.address")
+            await server.start([holder.dup()])
+            assert (await get(server.address, "/")).text == "hello"
+            await server.stop(1.0)
+        socket.create_connection(holder.getsockname()).close()  # it waits for who listens next
 
 
 async def test_an_empty_host_is_every_ipv4_address(serve: Serve) -> None:

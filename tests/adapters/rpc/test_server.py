@@ -212,6 +212,26 @@ class TestTooManyConnections:
         await server.stop(grace=1)
 
 
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_UNIX], ids=["tcp", "unix"])
+async def test_an_inherited_socket_is_served_and_stays(
+    services: Services, publisher: RecordingPublisher, tmp_path: Path, family: socket.AddressFamily
+) -> None:
+    """It is another process's too: connections that come after the stop wait for who listens next."""
+    with socket.socket(family) as holder:
+        holder.bind(("127.0.0.1", 0) if family is socket.AF_INET else f"{tmp_path}/rpc.sock")
+        holder.listen()
+        for number in range(2):
+            server = RPCServer(services, "tcp://127.0.0.1:1")
+            await server.start([holder.dup()])
+            peer = await Peer.connect(server.address)
+            assert (await peer.call("broadcast.Publish", TO_A))[1] == b'{"ok":true}'
+            await peer.close()
+            assert len(publisher.messages) == number + 1
+            await server.stop(grace=1)
+        waiting = await Peer.connect(server.address)
+        await waiting.close()
+
+
 class TestStop:
     async def test_idle_connections_are_closed_and_new_ones_refused(
         self, services: Services, tmp_path: Path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import ssl
 
 import pytest
@@ -65,6 +66,22 @@ async def test_several_addresses_serve_the_same_topics(site: Site) -> None:
         await second.recv()
         site.publish("a", "x")
         assert await first.json() == json.loads(await second.recv()) == {"topic": "a", "payload": "x"}
+
+
+async def test_inherited_sockets_are_served_and_stay(start: Start) -> None:
+    """They are another process's too: connections that come after the stop wait for who listens next."""
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        for _ in range(2):
+            site = await start()
+            await site.server.listen("127.0.0.1:1", inherited=[one.dup(), other.dup()])
+            for address in site.server.addresses[1:]:
+                client = await Client.connect(address)
+                site.clients.append(client)
+                await client.send(request())
+                assert (await client.head()).startswith(b"HTTP/1.1 101 ")
+                client.close()
+            await site.server.stop(5.0)
+        (await Client.connect(one.getsockname())).close()
 
 
 # TLS

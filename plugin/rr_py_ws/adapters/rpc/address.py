@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from dataclasses import dataclass
 
 
@@ -46,6 +47,12 @@ def parse_address(dsn: str) -> TCPAddress | UnixAddress:
         if colon and port.isascii() and port.isdigit() and int(port) < 65536:
             return TCPAddress(host, int(port))
     raise ValueError(f"{dsn!r} is no address; write tcp://host:port, tcp://[IPv6]:port or unix://path")
+
+
+def address_of(listener: socket.socket) -> TCPAddress | UnixAddress:
+    """Return where a socket listens."""
+    name = listener.getsockname()
+    return TCPAddress(*name[:2]) if isinstance(name, tuple) else UnixAddress(os.fsdecode(name))
 
 
 def describe(error: OSError) -> str:

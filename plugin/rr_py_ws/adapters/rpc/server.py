@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from rr_py_ws import logs
-from rr_py_ws.adapters.rpc.address import TCPAddress, UnixAddress, describe, parse_address
+from rr_py_ws.adapters.rpc.address import TCPAddress, UnixAddress, address_of, describe, parse_address
 from rr_py_ws.adapters.rpc.connection import RPCConnection
 from rr_py_ws.adapters.rpc.limits import RPCLimits
 from rr_py_ws.adapters.rpc.services import Services
@@ -78,6 +78,7 @@ class RPCServer:
         try:
             if inherited:
                 self._servers = [await self._listen_on(sock) for sock in inherited]
+                self._address = address_of(inherited[0])
             elif isinstance(self._address, UnixAddress):
                 await self._listen_unix(self._address.path)
             else:
