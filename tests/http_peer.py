@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import NamedTuple
 
-DEADLINE = 20.0
-"""Seconds after which a test that waits for a peer has failed."""
+from patience import DEADLINE
 
 
 class Answer(NamedTuple):

@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 
+from patience import DEADLINE
 from rr_py_ws.adapters.php import WorkerFactory, WorkerPool
 from rr_py_ws.config import Pool, Server
 from rr_py_ws.errors import WorkerError
@@ -95,7 +96,7 @@ async def failure_of(pool: WorkerPool, query: str, limit: float = 0.0) -> Worker
     raise AssertionError(f"{query} did not fail")
 
 
-async def until(condition: Callable[[], object], timeout: float = 20.0) -> None:
+async def until(condition: Callable[[], object], timeout: float = DEADLINE) -> None:
     """Wait for a condition, with a deadline."""
     async with asyncio.timeout(timeout):
         while not condition():  # noqa: ASYNC110 conditions outside of this process

@@ -16,11 +16,9 @@ from typing import Any
 
 import hiredis
 
+from patience import DEADLINE
 from ports import free_port
 from rr_py_ws.adapters.brokers.redis.shards import slot_of
-
-DEADLINE = 20.0
-"""Seconds after which a test that waits for something has failed."""
 
 
 async def until(condition: Callable[[], object], what: str = "") -> None:

@@ -8,13 +8,11 @@ import struct
 from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 
+from patience import DEADLINE
 from rr_py_ws.domain.ports import WorkerState
 from rr_py_ws.errors import BrokerError, WorkerStartError
 from rr_py_ws.wire.goridge import Flag, Frame, FrameDecoder
 from rr_py_ws.wire.rpc import encode_request
-
-DEADLINE = 20.0
-"""Seconds after which a test that waits for a peer has failed."""
 
 
 class Peer:

@@ -14,7 +14,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from websockets.asyncio.client import connect
 
-from http_peer import DEADLINE, Answer, exchange, get
+from http_peer import Answer, exchange, get
+from patience import DEADLINE
 from ports import free_port
 from rr_py_ws.adapters.rpc import RPCClient
 from rr_py_ws.app import App

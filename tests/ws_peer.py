@@ -11,10 +11,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
+from patience import DEADLINE
 from rr_py_ws.wire.access import ALLOWED, AccessRequest, Verdict
-
-DEADLINE = 20.0
-"""Seconds after which a test that waits for something has failed."""
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="  # RFC 6455 section 1.3

@@ -10,6 +10,7 @@ from contextlib import suppress
 
 from chaos.ledger import Ledger, topic_of
 from e2e.process import PHP
+from patience import DEADLINE
 from rr_py_ws.adapters.rpc.client import RPCClient
 from rr_py_ws.errors import RPCError
 from rr_py_ws.wire.goridge import Flag
@@ -51,7 +52,7 @@ async def publish_steadily(name: str, rpc: str, ledger: Ledger, dice: random.Ran
 
 async def publish_and_be_reset(name: str, rpc: str, ledger: Ledger, dice: random.Random) -> None:
     """Publish some messages, then reset the connection behind calls that are not answered, and half a one."""
-    async with asyncio.timeout(20), await RPCClient.connect(rpc) as client:
+    async with asyncio.timeout(DEADLINE), await RPCClient.connect(rpc) as client:
         for _ in range(dice.randrange(20)):
             number = ledger.begin(name)
             await client.publish([message(name, number, dice)])

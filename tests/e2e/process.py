@@ -9,11 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
+from patience import DEADLINE
 from program import environment
 
 REPOSITORY = Path(__file__).parents[2]
-DEADLINE = 20.0
-"""Seconds after which a test that waits for something has failed."""
 
 _PRELUDE = "require getenv('PHP_CLIENT') . '/autoload.php'; $broadcast = RRPyWs\\Broadcast::create();"
 

@@ -15,7 +15,8 @@ from typing import Any, ClassVar
 
 import psutil
 
-from e2e.process import DEADLINE, PHP, REPOSITORY, Lines
+from e2e.process import PHP, REPOSITORY, Lines
+from patience import DEADLINE
 from ports import free_port
 from program import environment
 

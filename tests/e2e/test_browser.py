@@ -14,8 +14,9 @@ from urllib.parse import urlencode
 
 import pytest
 
-from e2e.process import DEADLINE, REPOSITORY
+from e2e.process import REPOSITORY
 from e2e.server import Server, Servers
+from patience import DEADLINE
 
 OBSERVER = """
 <script>
@@ -71,7 +72,7 @@ class Page:
     def shows(self, text: str) -> None:
         """Wait until a person would see this."""
         with self._changed:
-            assert self._changed.wait_for(lambda: text in self.text, 2 * DEADLINE), self.text
+            assert self._changed.wait_for(lambda: text in self.text, DEADLINE), self.text
 
     def close(self) -> None:
         self._server.shutdown()

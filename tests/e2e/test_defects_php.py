@@ -15,6 +15,7 @@ import pytest
 from e2e.client import Connect, OpenRaw, Raw, frame, push, reply
 from e2e.process import eventually
 from e2e.server import Server, Servers
+from patience import DEADLINE
 
 
 @pytest.fixture(scope="module")
@@ -133,10 +134,10 @@ def test_d30_connections_that_arrive_while_the_pool_starts_are_served_or_not_acc
     with ThreadPoolExecutor(2) as threads:
         clients = [threads.submit(arrive) for _ in range(2)]
         server.log.wait_for("booting", count=2)
-        assert arriving.wait(10) and not accepted
+        assert arriving.wait(DEADLINE) and not accepted
         (server.directory / "open").touch()
         for client in clients:
-            client.result(20)
+            client.result(DEADLINE)
     server.wait_until_ready()
 
 
@@ -162,5 +163,5 @@ def test_d31_resets_under_a_load_of_joins_and_connections_refuse_nobody(
                 assert server.call("resetter.Reset", '"websockets"') == "true"
         finally:
             stopping.set()
-        assert all(client.result(20) for client in clients)
+        assert all(client.result(DEADLINE) for client in clients)
     eventually(lambda: len(server.family()) == 2, "the old workers are gone")

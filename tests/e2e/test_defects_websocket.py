@@ -14,6 +14,7 @@ import pytest
 from e2e.client import BINARY, CLOSE, PING, PONG, TEXT, Client, Connect, OpenRaw, Raw, frame, push, reply
 from e2e.process import eventually
 from e2e.server import Server, Servers
+from patience import DEADLINE
 
 CONTINUATION = 0
 JOIN = '{"command":"join","topics":["news"]}'
@@ -226,8 +227,8 @@ def test_d20_a_client_can_have_payloads_as_they_were_published(server: Server, c
         client.join("t")
     server.php('$broadcast->publish("t", implode(array_map("chr", range(0, 255))));')
     server.php("$broadcast->publish('t', '{\"id\": 1}');")
-    assert binary.websocket.recv(timeout=10) == b"\0\x01t" + bytes(range(256))
-    assert binary.websocket.recv(timeout=10) == b'\0\x01t{"id": 1}'
+    assert binary.websocket.recv(timeout=DEADLINE) == b"\0\x01t" + bytes(range(256))
+    assert binary.websocket.recv(timeout=DEADLINE) == b'\0\x01t{"id": 1}'
     assert json.loads(parsed.receive())["payload"][:128] == "".join(map(chr, range(128)))
     parsed.expect('{"topic":"t","payload":{"id": 1}}')
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from e2e.client import Connect, push
-from e2e.process import DEADLINE, REPOSITORY, Lines
+from e2e.process import REPOSITORY, Lines
 from e2e.server import PROGRAM, Server, Servers, configuration
+from patience import DEADLINE
 from program import environment
 
 

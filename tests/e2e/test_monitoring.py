@@ -7,7 +7,8 @@ from pathlib import Path
 from urllib.request import urlopen
 
 from e2e.client import Connect, push
-from e2e.server import DEADLINE, Servers, configuration, start_failure
+from e2e.server import Servers, configuration, start_failure
+from patience import DEADLINE
 from ports import free_port
 
 

@@ -16,7 +16,8 @@ import pytest
 
 from e2e.client import Client, Connect, push, reply
 from e2e.process import StartPHP, eventually
-from e2e.server import DEADLINE, Server, Servers, configuration, start_failure
+from e2e.server import Server, Servers, configuration, start_failure
+from patience import DEADLINE
 from ports import free_port
 from redis_servers import RedisServer, redis_server
 

@@ -6,13 +6,10 @@ import asyncio
 import os
 import signal
 import sys
-from pathlib import Path
 
 import pytest
 
 from php_pool import WORKERS, alive, until
-
-TESTS = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM, signal.SIGABRT])
@@ -23,7 +20,7 @@ async def test_busy_and_idle_workers_end_with_a_killed_server(relay_dsn: str, en
         str(WORKERS / "server.py"),
         relay_dsn,
         stdout=asyncio.subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(TESTS)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert server.stdout is not None
     pids = [int(pid) for pid in (await server.stdout.readline()).split()]

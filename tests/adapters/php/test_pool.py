@@ -367,8 +367,8 @@ class TestDeath:
         pause = place.pause
         monkeypatch.setattr(place, "pause", no_pause)
         await start(misbehaving("dies-idle"))
-        await until(lambda: len(pauses) >= 9)
-        assert pauses[:9] == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 5.0]
+        await until(lambda: len(pauses) >= 8)
+        assert pauses[:8] == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
 
     async def test_the_pool_comes_back_when_workers_can_be_started_again(
         self, start: Start, log: RecordedLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from patience import DEADLINE
 from php_pool import RecordedLog, alive, children, descriptors, until
 from rr_py_ws.adapters.php import process as module
 from rr_py_ws.adapters.php.process import Command, Process
@@ -32,7 +33,7 @@ def start(line: str, user: str = "", **env: str) -> Process:
 async def open_files() -> int:
     """How many descriptors are open, with those that the loop opens with its first process."""
     process = start("true")
-    await process.wait(timeout=20)
+    await process.wait(timeout=DEADLINE)
     process.output.close()
     await asyncio.sleep(0)
     return descriptors()
@@ -40,7 +41,7 @@ async def open_files() -> int:
 
 async def run(line: str, user: str = "", **env: str) -> int | None:
     process = start(line, user, **env)
-    return await process.wait(timeout=20)
+    return await process.wait(timeout=DEADLINE)
 
 
 def script(tmp_path: Path, text: str) -> str:
@@ -65,7 +66,7 @@ async def test_the_environment_is_the_given_one(log: RecordedLog) -> None:
 async def test_the_child_is_in_a_process_group_of_its_own_and_in_our_directory(log: RecordedLog) -> None:
     process = start("pwd")
     assert os.getpgid(process.pid) == process.pid
-    assert await process.wait(timeout=20) == 0
+    assert await process.wait(timeout=DEADLINE) == 0
     assert log.events("info") == [str(Path.cwd())]
 
 
@@ -121,7 +122,7 @@ async def test_a_program_that_the_kernel_refuses_says_so(tmp_path: Path, log: Re
 
 async def test_output_is_logged_line_by_line(log: RecordedLog) -> None:
     process = start("printf one\\ntwo\\n\\n\\xff\\nrest")
-    await process.wait(timeout=20)
+    await process.wait(timeout=DEADLINE)
     assert log.lines == [("info", text, {"pid": process.pid}) for text in ("one", "two", "\\xff", "rest")]
     assert process.output.last_line == "rest"
 
@@ -141,13 +142,13 @@ async def test_a_flood_of_lines_is_limited(monkeypatch: pytest.MonkeyPatch, log:
 async def test_the_end_is_described(log: RecordedLog) -> None:
     process = start("ls /nothing-here")
     assert process.describe_end() == ""
-    await process.wait(timeout=20)
+    await process.wait(timeout=DEADLINE)
     assert process.describe_end().startswith(
         "exit code 2, its last words: \"ls: cannot access '/nothing-here'"
     )
     process = start("sleep 600")
     os.kill(process.pid, signal.SIGTERM)
-    assert await process.wait(timeout=20) == -signal.SIGTERM
+    assert await process.wait(timeout=DEADLINE) == -signal.SIGTERM
     assert process.describe_end() == "ended by signal 15"
 
 
@@ -155,7 +156,7 @@ async def test_waiting_can_have_an_end() -> None:
     process = start("sleep 600")
     assert await process.wait(timeout=0.01) is None
     process.kill()
-    assert await process.wait(timeout=20) == -signal.SIGKILL
+    assert await process.wait(timeout=DEADLINE) == -signal.SIGKILL
     process.kill()
     assert children() == []
 
@@ -165,7 +166,7 @@ async def test_killing_takes_what_the_child_started(tmp_path: Path, log: Recorde
     await until(lambda: log.events("info"))
     grandchild = int(log.events("info")[0])
     process.kill()
-    assert await process.wait(timeout=20) == -signal.SIGKILL
+    assert await process.wait(timeout=DEADLINE) == -signal.SIGKILL
     await until(lambda: not alive(grandchild))
 
 
@@ -173,7 +174,7 @@ async def test_nothing_stays_open_after_the_end() -> None:
     before = await open_files()
     for _ in range(10):
         process = start("true")
-        await process.wait(timeout=20)
+        await process.wait(timeout=DEADLINE)
         process.output.close()
     await until(lambda: descriptors() <= before)
 
@@ -182,7 +183,7 @@ async def test_output_of_a_daemon_is_let_go(tmp_path: Path) -> None:
     """What the child left running may keep its stderr; nobody waits for it, and nothing leaks."""
     before = await open_files()
     process = start(script(tmp_path, "#!/bin/sh\nsleep 600 &\necho $! >&2\n"))
-    assert await process.wait(timeout=20) == 0
+    assert await process.wait(timeout=DEADLINE) == 0
     process.output.close()
     await until(lambda: descriptors() <= before)
     os.kill(int(process.output.last_line), signal.SIGKILL)

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from goridge_frames import FRAMES
-from rpc_peer import DEADLINE, Peer
+from patience import DEADLINE
+from rpc_peer import Peer
 from rr_py_ws.adapters.rpc import RPCLimits, RPCServer, Services
 from rr_py_ws.adapters.rpc.stats import RPCStats
 from rr_py_ws.adapters.rpc.unfinished import Unfinished

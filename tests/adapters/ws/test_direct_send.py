@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 import uvloop
 
+from patience import DEADLINE
 from rr_py_ws.adapters.brokers.memory import MemoryBroker
 from rr_py_ws.adapters.ws import Settings, WebSocketServer
 from rr_py_ws.broadcaster import Broadcaster
@@ -24,7 +25,6 @@ _REQUEST = (
 _JOIN = b'{"command":"join","topics":["a"]}'
 _JOINED = encode_reply("@join", ["a"])
 _RESPONSE = accept_response(parse_request_head(_REQUEST)) + _JOINED
-_DEADLINE = 30.0
 
 
 class Client:
@@ -54,7 +54,7 @@ class Client:
     async def read(self, size: int) -> bytes:
         """Read so many bytes."""
         data = b""
-        async with asyncio.timeout(_DEADLINE):
+        async with asyncio.timeout(DEADLINE):
             while len(data) < size:
                 more = await asyncio.get_running_loop().sock_recv(self.socket, size - len(data))
                 assert more, "the server closed the connection"

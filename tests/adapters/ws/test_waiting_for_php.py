@@ -87,7 +87,12 @@ async def test_too_many_waiting_commands_stop_the_reading_until_they_are_fewer(
     start: Start, gate: Gate, early: bool
 ) -> None:
     """3 MB of joins: the server takes a few and leaves the rest to the kernels, and none is lost."""
-    site = await start(gate, max_commands_waiting=4, commands=CommandLimits(max_topic_length=100_000))
+    site = await start(
+        gate,
+        max_commands_waiting=4,
+        commands=CommandLimits(max_topic_length=100_000),
+        send_queue=100_000_000,  # the client may be the last to get a turn
+    )
     joins = [command("join", [f"{number:03}" + "x" * 60_000]) for number in range(50)]
     client = await site.connect(small_buffers=True)
     await client.send(request() + (command("join", ["early"]) * 6 if early else b""))
