@@ -15,13 +15,15 @@ from pathlib import Path
 import uvloop
 
 from bench import report
+from bench.isolation import SCENARIOS as ISOLATION
 from bench.load import LoadError
 from bench.redis import SCENARIOS as REDIS
 from bench.scenarios import QUICK, SCENARIOS, Effort, Line, Start
 from bench.servers import ServerError, find_bun, start_bun, start_ours
 
 _BUN_DIRECTORY = Path(".bench")
-_ALL = SCENARIOS | REDIS
+_OURS = SCENARIOS | ISOLATION
+_ALL = _OURS | REDIS
 
 
 def main() -> int:
@@ -62,7 +64,7 @@ def _usual() -> list[str]:
     if shutil.which("redis-server"):
         return list(_ALL)
     _say("redis-server is not there: measuring without Redis.")
-    return list(SCENARIOS)
+    return list(_OURS)
 
 
 def _parse() -> argparse.Namespace:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from typing import cast
 
@@ -48,6 +49,8 @@ class Fleet:
         received: bytes of pushes, all clients together.
         wrong: frames that were not the expected ones.
         pings: how many were answered.
+        sent: when each message was published; for those who want to know `latencies`.
+        latencies: seconds that messages took, one for each message and client.
     """
 
     def __init__(self, port: int, *, topics: int = 1, size: int = 100) -> None:
@@ -55,6 +58,8 @@ class Fleet:
         self.received = 0
         self.wrong = 0
         self.pings = 0
+        self.sent: list[float] = []
+        self.latencies: list[float] = []
         self.buffer = memoryview(bytearray(1 << 20))  # clients are read one after another, so one serves all
         self._port = port
         self._topics = topics
@@ -202,8 +207,12 @@ class Client(asyncio.BufferedProtocol):
         if begun:
             number += 1
             start = frame_size - begun
-        self.received += size
         fleet = self._fleet
+        if fleet.sent:
+            now = time.perf_counter()
+            whole = slice(self.received // frame_size, (self.received + size) // frame_size)
+            fleet.latencies += [now - sent for sent in fleet.sent[whole]]
+        self.received += size
         fleet.received += size
         if start + frame_size <= size:
             head, tail = self._frame

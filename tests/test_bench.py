@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from bench import report
+from bench.isolation import SCENARIOS as ISOLATION
 from bench.load import Fleet, LoadError
 from bench.publisher import Publisher
 from bench.scenarios import SCENARIOS, Effort, Line
@@ -18,6 +19,7 @@ from bench.servers import start_ours
 
 from rr_py_ws.wire.push import STRING, encode_reply
 
+_ALL = SCENARIOS | ISOLATION
 TINY = Effort(rounds=1, seconds=0.1, connections=10, idle_connections=10, idle_seconds=0.1)
 
 
@@ -34,9 +36,9 @@ async def test_every_delivery_of_a_real_server_is_counted(tmp_path: Path) -> Non
         assert server.rss() > 1 << 20
 
 
-@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize("name", _ALL)
 async def test_every_scenario_ends_in_figures(tmp_path: Path, name: str) -> None:
-    lines = [line async for line in SCENARIOS[name]([partial(start_ours, tmp_path)], TINY)]
+    lines = [line async for line in _ALL[name]([partial(start_ours, tmp_path)], TINY)]
     assert lines
     for line in lines:
         assert len(line.ours) == 1

@@ -147,6 +147,11 @@ class Client:
         async with asyncio.timeout(DEADLINE):
             return await asyncio.get_running_loop().sock_recv(self._socket, 1 << 18)
 
+    async def byte(self) -> bytes:
+        """One byte, without reading more from the kernel; empty at the end."""
+        async with asyncio.timeout(DEADLINE):
+            return await asyncio.get_running_loop().sock_recv(self._socket, 1)
+
     async def exactly(self, count: int) -> bytes:
         """So many bytes, no fewer."""
         parts = [self._buffer]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from rr_py_ws.wire.push import STRING
 from ws_peer import CLOSE, PING, PONG, TEXT, Client, close, command, frame, until
 from ws_site import Site, Start
 
@@ -101,6 +102,34 @@ async def test_a_client_may_pause_many_times(start: Start) -> None:
     for number in range(400, 500):
         assert number_of(await client.json()) == number
     assert await client.silent()
+
+
+async def test_a_client_that_reads_byte_by_byte_gets_a_whole_stream(start: Start) -> None:
+    """However its reads divide what waits, and whenever room comes: nothing is cut, doubled or overtaken."""
+    site = await start(send_queue=100_000_000)
+    client = await joined(site, small_buffers=True)
+    expected, received = b"", b""
+    for number in range(200):
+        site.publish("t", numbered(number))
+        expected += STRING.push("t", numbered(number).encode())
+        for _ in range(10):
+            received += await client.byte()
+    received += await client.exactly(len(expected) - len(received))
+    assert received == expected
+    assert await client.silent()
+
+
+async def test_d18_a_client_with_a_closed_window_is_cut_when_it_answers_no_ping(start: Start) -> None:
+    """Its queue never fills, so nothing else would end it."""
+    site = await start(send_queue=100_000_000, ping_interval=0.05, ping_timeout=0.05)
+    client = await joined(site, small_buffers=True)
+    for number in range(200):
+        site.publish("t", numbered(number))
+        await asyncio.sleep(0)
+    await until(lambda: site.sockets() == 0)
+    assert site.figure("silent_clients") == 1
+    assert site.figure("slow_clients") == 0
+    await client.ended()
 
 
 async def test_messages_larger_than_the_queue_are_delivered(start: Start) -> None:
