@@ -1,8 +1,13 @@
-"""For all tests: Hypothesis without deadlines, because the machines that run them are shared."""
+"""For all tests: how Hypothesis works.
+
+The machines that run them are shared, so that how long an example takes says nothing. And a run of the suite
+is the same each time: what chance may find is looked for with `--hypothesis-profile=random`, and `make fuzz`.
+"""
 
 from __future__ import annotations
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-settings.register_profile("shared-machine", deadline=None)
-settings.load_profile("shared-machine")
+settings.register_profile("random", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("same", settings.get_profile("random"), derandomize=True)
+settings.load_profile("same")

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 
 import pytest
 
-from php_pool import PHP, RecordedLog, Start, alive, make_pool, misbehaving, pids, request, until
+from php_pool import PHP, Gate, RecordedLog, Start, alive, make_pool, misbehaving, pids, request, until
 from rr_py_ws.adapters.php import PHPAuthorizer
 from rr_py_ws.domain.ports import Authorizer
 from rr_py_ws.wire.access import FAILED, Verdict
@@ -98,25 +99,29 @@ async def test_a_handshake_does_not_wait_longer_for_a_free_worker(start: Start, 
 
 
 async def test_a_short_rest_of_a_handshakes_time_does_not_cost_a_worker(
-    start: Start, log: RecordedLog
+    start: Start, log: RecordedLog, gate: Gate, tmp_path: Path
 ) -> None:
     """A worker has the whole time from its question on; the client that waited for it has not."""
     pool = await start()
     (old,) = pids(pool)
-    authorizer = PHPAuthorizer(pool, 0.8)
-    first = asyncio.ensure_future(authorizer.connect(request("do=sleep&ms=400")))
+    patient, hasty, later = PHPAuthorizer(pool, 600.0), PHPAuthorizer(pool, 1.0), Gate(tmp_path / "later")
+    first = asyncio.ensure_future(patient.connect(request(gate.wait)))
     await until(lambda: pool.states()[0].status_text == "working")
-    assert await authorizer.connect(request("do=sleep&ms=600")) == FAILED
-    assert "gave no answer in time" in log.text()
+    second = asyncio.ensure_future(hasty.connect(request(later.wait)))
+    await asyncio.sleep(0.5)  # half of its time is over when a worker is asked
+    gate.open()
     assert (await first).allowed
+    assert await second == FAILED
+    assert "gave no answer in time" in log.text()
+    later.open()
     await until(lambda: pool.states()[0].execs == 2)
     assert pids(pool) == [old]
 
 
 async def test_a_join_waits_for_a_free_worker(start: Start) -> None:
     pool = await start()
-    authorizer = PHPAuthorizer(pool, 0.5)
-    joins = [authorizer.join(request("do=sleep&ms=100"), ["chat"]) for _ in range(8)]
+    authorizer = PHPAuthorizer(pool, 1.0)
+    joins = [authorizer.join(request("do=sleep&ms=150"), ["chat"]) for _ in range(8)]
     assert all(verdict.allowed for verdict in await asyncio.gather(*joins))
 
 
@@ -155,13 +160,14 @@ async def test_without_any_worker_everything_is_refused_in_time(start: Start, lo
     assert "the server is stopping" in log.text()
 
 
-async def test_a_client_that_goes_away_does_not_disturb_the_worker(start: Start) -> None:
+async def test_a_client_that_goes_away_does_not_disturb_the_worker(start: Start, gate: Gate) -> None:
     pool = await start()
     old = pids(pool)
     authorizer = PHPAuthorizer(pool, 8.0)
-    asking = asyncio.ensure_future(authorizer.connect(request("do=sleep&ms=100")))
+    asking = asyncio.ensure_future(authorizer.connect(request(gate.wait)))
     await until(lambda: pool.states()[0].status_text == "working")
     asking.cancel()
+    gate.open()
     assert (await authorizer.connect(request("do=refuse&status=403"))).status == 403
     assert pids(pool) == old
 
