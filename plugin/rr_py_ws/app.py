@@ -267,6 +267,8 @@ def _settings(loaded: config.Config) -> Settings:
         ),
         ping_interval=section.ping.interval,
         ping_timeout=section.ping.timeout,
+        compression_level=section.compression.level if section.compression.enabled else 0,
+        compression_min_size=section.compression.min_size,
     )
 
 

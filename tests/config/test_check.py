@@ -215,6 +215,7 @@ def test_what_is_ignored_has_a_reason(load: Load, more: str, ignored: str) -> No
         ),
         ("websockets.broker: Main", "websockets: broker Main is in upper case: RoadRunner would not find it"),
         ("websockets.ping.interval: 5s", "websockets: RoadRunner ignores these keys: ping"),
+        ("websockets.compression: on", "websockets: RoadRunner ignores these keys: compression"),
         ("broadcast.b: {driver: memory, config: {}}", "broadcast: also started, RoadRunner would not: b"),
         (
             "broadcast.main: {driver: redis, config: {tls: {}, sharded: false}}",

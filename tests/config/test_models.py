@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,11 @@ from rr_py_ws.config import (
     Status,
     WebSockets,
 )
+from rr_py_ws.config.own import Compression
 from rr_py_ws.config.section import FROM_FILE
+from rr_py_ws.errors import ConfigError
+
+Load = Callable[..., Config]
 
 
 def test_models_built_by_hand_take_typed_values_as_they_are() -> None:
@@ -90,3 +95,54 @@ def test_the_monitoring_addresses_are_our_own_when_they_are_named(
     assert address(":1", ":2") == ":2"
     assert address(":1", "") == ""
     assert address(None, ":2") == ":2"
+
+
+@pytest.mark.parametrize(
+    ("text", "compression"),
+    [
+        ("", Compression(enabled=False)),
+        ("compression: off", Compression(enabled=False)),
+        ("compression: 'OFF'", Compression(enabled=False)),
+        ("compression: false", Compression(enabled=False)),
+        ("compression: on", Compression()),
+        ("compression: 'On'", Compression()),
+        ("compression: true", Compression()),
+        ("compression: {}", Compression()),
+        ("compression: {level: 9}", Compression(level=9)),
+        ("compression: {min_size: 1KiB}", Compression(min_size=1024)),
+        ("compression: {enabled: off, level: 1}", Compression(enabled=False, level=1)),
+    ],
+)
+def test_compression_is_a_word_or_a_section_that_is_on(
+    load: Load, text: str, compression: Compression
+) -> None:
+    websockets = load(f"websockets: {{broker: main, {text}}}\nbroadcast.main.driver: memory").websockets
+    assert websockets is not None
+    assert websockets.compression == compression
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("compression: maybe", 'compression: found "maybe", accepted: on, off, or a map of keys'),
+        ("compression: [1]", "compression: found a list, accepted: on, off, or a map of keys"),
+        (
+            "compression: {levle: 1}",
+            "compression.levle: unknown key, accepted: enabled, level, min_size",
+        ),
+        (
+            "compression: {level: 0}",
+            "compression.level: found 0, accepted: a level from 1 (fast) to 9",
+        ),
+        (
+            "compression: {level: 10}",
+            "compression.level: found 10, accepted: a level from 1 (fast) to 9",
+        ),
+        ("compression: {min_size: 0}", "compression.min_size: found 0, accepted: a size such as"),
+        ("compression: {enabled: 'x'}", 'compression.enabled: found "x", accepted: true or false'),
+    ],
+)
+def test_mistakes_in_compression_are_named(load: Load, text: str, problem: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(f"websockets: {{broker: main, {text}}}\nbroadcast.main.driver: memory")
+    assert str(caught.value).startswith(f"websockets.{problem}")

@@ -44,11 +44,12 @@ def fuzz(name: str, directory: Path, *flags: str, module: str = "fuzz.targets") 
         *(f"-max_len={MAX_LENGTH}", "-timeout=20", f"-dict={HERE / 'tokens.dict'}"),
         *(f"-artifact_prefix={found}/", str(kept), str(CORPUS / name)),
     ]
+    path = (str(HERE.parent), os.environ.get("PYTHONPATH"))
     before = set(found.iterdir())
     run = subprocess.run(
         command,
         cwd=directory,
-        env=os.environ | {"PYTHONPATH": str(HERE.parent)},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, path))},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -6,10 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rr_py_ws.wire.deflate import Compressor, DeflateStats
 from rr_py_ws.wire.push import BINARY, JSON, STRING, Encoding
 from rr_py_ws.wire.pushed import pushed_topics
 
-ENCODINGS = pytest.mark.parametrize("encoding", [STRING, JSON, BINARY], ids=["string", "json", "binary"])
+FORMS = {"string": STRING, "json": JSON, "binary": BINARY}
+_deflate = Compressor(level=1, min_size=1, stats=DeflateStats())
+FORMS |= {f"deflated {name}": _deflate.encoding(form, 15) for name, form in FORMS.items()}
+ENCODINGS = pytest.mark.parametrize("encoding", FORMS.values(), ids=FORMS)
 
 
 @ENCODINGS
@@ -23,8 +27,9 @@ def test_every_push_of_a_run_is_found_whatever_its_size(encoding: Encoding, size
 @pytest.mark.parametrize(
     "topic", ["", '"', "\\", '\\"', 'a","payload":"', "\n\b\f\0", "<ü€🎉>", "x" * 70_000]
 )
-def test_a_topic_comes_back_whatever_is_in_it(encoding: Encoding, topic: str) -> None:
-    assert pushed_topics(encoding.push(topic, b"p")) == (topic,)
+@pytest.mark.parametrize("payload", [b"p", b"p" * 100_000])
+def test_a_topic_comes_back_whatever_is_in_it(encoding: Encoding, topic: str, payload: bytes) -> None:
+    assert pushed_topics(encoding.push(topic, payload)) == (topic,)
 
 
 def test_what_is_no_utf_8_is_what_its_receiver_sees() -> None:

@@ -16,6 +16,7 @@ from rr_py_ws.wire.upgrade import (
     RequestHead,
     accept_response,
     check_upgrade,
+    offered_extensions,
     parse_request_head,
     refusal_response,
     requested_subprotocols,
@@ -376,6 +377,26 @@ class TestAcceptResponse:
     def test_names_the_subprotocol_that_was_agreed_on(self) -> None:
         response = accept_response(parse(), "rr.json")
         assert response.endswith(b"=\r\nSec-WebSocket-Protocol: rr.json\r\n\r\n")
+
+    def test_names_the_extensions_that_were_agreed_on(self) -> None:
+        response = accept_response(parse(), "rr.json", "permessage-deflate; x=1")
+        assert response.endswith(
+            b"=\r\nSec-WebSocket-Protocol: rr.json\r\n"
+            b"Sec-WebSocket-Extensions: permessage-deflate; x=1\r\n\r\n"
+        )
+
+
+class TestOfferedExtensions:
+    @pytest.mark.parametrize(
+        ("lines", "offers"),
+        [
+            ([], ""),
+            ([b"sec-WebSocket-extensions: a; x=1, b"], "a; x=1, b"),
+            ([b"Sec-WebSocket-Extensions: a", b"X: y", b"SEC-WEBSOCKET-EXTENSIONS: b"], "a,b"),
+        ],
+    )
+    def test_are_one_list(self, lines: list[bytes], offers: str) -> None:
+        assert offered_extensions(parse_request_head(raw(b"GET / HTTP/1.1", b"Host: a", *lines))) == offers
 
 
 class TestRequestedSubprotocols:

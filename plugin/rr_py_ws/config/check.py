@@ -72,6 +72,9 @@ def _websockets(config: Config) -> Iterator[tuple[str, str]]:
         yield "websockets", f"listens on {websockets.address}"
     yield "websockets", f"path {websockets.path}, broker {websockets.broker}"
     yield "websockets", f"allowed origins: {', '.join(websockets.allowed_origin)}"
+    if websockets.compression.enabled:
+        level, size = websockets.compression.level, websockets.compression.min_size
+        yield "websockets", f"messages of {size} bytes and more are compressed, level {level}"
     if websockets.authorize == "php" and config.server:
         workers = "one for each request" if websockets.pool.debug else str(websockets.pool.num_workers)
         yield "websockets", f"PHP workers decide who may connect and join: {workers}"

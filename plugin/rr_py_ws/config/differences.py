@@ -23,6 +23,7 @@ _OWN_KEYS = (
     "limits",
     "ping",
     "drain",
+    "compression",
 )
 _OWN_REDIS_OPTIONS = ("tls", "prefix", "on_start", "sharded", "publish_queue")
 _MIDDLEWARE = ("websockets", "proxy_ip_parser")

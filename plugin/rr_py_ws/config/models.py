@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rr_py_ws.config import values
-from rr_py_ws.config.own import Drain, Limits, OwnAddress, OwnRPC, Ping
+from rr_py_ws.config.own import Compression, Drain, Limits, OwnAddress, OwnRPC, Ping
 from rr_py_ws.config.section import (
     DSN,
     Address,
@@ -140,6 +140,7 @@ class WebSockets(RRSection):
     limits: Limits = Limits()
     ping: Ping = Ping()
     drain: Drain = Drain()
+    compression: Annotated[Compression, decoded(values.switch)] = Compression(enabled=False)
     allow_commas: Flag = False
 
 

@@ -9,6 +9,7 @@ from rr_py_ws.config.section import (
     Address,
     Count,
     Duration,
+    Flag,
     OwnSection,
     PositiveCount,
     PositiveDuration,
@@ -60,6 +61,18 @@ class Ping(OwnSection):
 
     interval: Duration = 25.0
     timeout: PositiveDuration = 20.0
+
+
+class Compression(OwnSection):
+    """`websockets.compression`: permessage-deflate for clients that offer it. A section that is there is on.
+
+    Attributes:
+        level: zlib's.
+    """
+
+    enabled: Flag = True
+    level: Annotated[int, decoded(values.compression_level)] = 3
+    min_size: Size = 256
 
 
 class Drain(OwnSection):

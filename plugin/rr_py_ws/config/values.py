@@ -86,6 +86,16 @@ def boolean(value: object) -> bool:
     raise ValueError("accepted: true or false")
 
 
+def switch(value: object) -> object:
+    """A section, or a word that switches it on or off."""
+    if isinstance(value, dict):
+        return value
+    try:
+        return {"enabled": boolean(value)}
+    except ValueError:
+        raise ValueError("accepted: on, off, or a map of keys") from None
+
+
 def count(value: object) -> int:
     """A whole number that is not negative; numeric text is taken too, with Go's base prefixes."""
     try:
@@ -119,6 +129,14 @@ def positive_count(value: object) -> int:
     number = count(value)
     if number == 0:
         raise ValueError("accepted: a whole number, 1 or more")
+    return number
+
+
+def compression_level(value: object) -> int:
+    """1 (fast) to 9 (small)."""
+    number = count(value)
+    if not 1 <= number <= 9:
+        raise ValueError("accepted: a level from 1 (fast) to 9 (small)")
     return number
 
 

@@ -58,10 +58,12 @@ class Encoding(NamedTuple):
     Attributes:
         subprotocol: what a client asks for in `Sec-WebSocket-Protocol`; empty for the default.
         push: `push(topic, payload)` returns the whole frame.
+        deflated: whether frames may be compressed; see `deflate`.
     """
 
     subprotocol: str
     push: Callable[[str, bytes], bytes]
+    deflated: bool = False
 
 
 def _push_string(topic: str, payload: bytes) -> bytes:

@@ -167,11 +167,13 @@ def _refusal(status: int, text: str) -> Verdict:
     return Verdict(status, (), f"handshake error: {text}".encode())
 
 
-def accept_response(head: RequestHead, subprotocol: str = "") -> bytes:
-    """Encode the 101 response: RoadRunner's three headers, and the subprotocol when one was agreed on."""
+def accept_response(head: RequestHead, subprotocol: str = "", extensions: str = "") -> bytes:
+    """Encode the 101 response: RoadRunner's three headers, and what was agreed on beyond them."""
     key = head.header(b"sec-websocket-key").encode("latin-1")
     accept = base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
     agreed = b"Sec-WebSocket-Protocol: %b\r\n" % subprotocol.encode() if subprotocol else b""
+    if extensions:
+        agreed += b"Sec-WebSocket-Extensions: %b\r\n" % extensions.encode()
     return (
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         b"Sec-WebSocket-Accept: %b\r\n%b\r\n" % (accept, agreed)
@@ -180,10 +182,21 @@ def accept_response(head: RequestHead, subprotocol: str = "") -> bytes:
 
 def requested_subprotocols(head: RequestHead) -> list[str]:
     """Return the subprotocols that the client offers, in its order."""
-    if b"sec-websocket-protocol" not in head.first:
-        return []
-    offers = [value for name, value in head.headers if name.lower() == b"sec-websocket-protocol"]
-    return [token.strip() for token in b",".join(offers).decode("latin-1").split(",")]
+    offers = _joined(head, b"sec-websocket-protocol")
+    return [token.strip() for token in offers.split(",")] if offers else []
+
+
+def offered_extensions(head: RequestHead) -> str:
+    """Return the extensions that the client offers, as one header; empty for none."""
+    return _joined(head, b"sec-websocket-extensions")
+
+
+def _joined(head: RequestHead, name: bytes) -> str:
+    """All values of a header that is a list (RFC 9110 section 5.3)."""
+    if name not in head.first:
+        return ""
+    values = [value for key, value in head.headers if key.lower() == name]
+    return b",".join(values).decode("latin-1")
 
 
 def refusal_response(verdict: Verdict, *, send_body: bool = True) -> bytes:

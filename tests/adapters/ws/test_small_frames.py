@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import zlib
 
 import pytest
 from hypothesis import example, given
@@ -10,13 +11,24 @@ from hypothesis import strategies as st
 from websockets.frames import Frame
 from websockets.protocol import SERVER, Protocol, State
 
+from rr_py_ws.adapters.ws.permessage_deflate import PerMessageDeflate, frame_limit
 from rr_py_ws.adapters.ws.small_frames import read_small_frame
 from ws_peer import BINARY, CLOSE, PING, PONG, TEXT, frame
 
+LIMIT = 1000
 
-def read_by_core(data: bytes) -> tuple[list[tuple[int, bool, bytes]], bool, bytes]:
+
+def deflate(data: bytes, flush: int = zlib.Z_SYNC_FLUSH) -> bytes:
+    compressor = zlib.compressobj(wbits=-15)
+    return (compressor.compress(data) + compressor.flush(flush)).removesuffix(b"\x00\x00\xff\xff")
+
+
+def read_by_core(data: bytes, deflated: bool = False) -> tuple[list[tuple[int, bool, bytes]], bool, bytes]:
     """The frames in these bytes, whether more are expected, and what the core answers."""
-    core = Protocol(SERVER, state=State.OPEN, max_size=1000, logger=logging.Logger("quiet", logging.CRITICAL))
+    size = frame_limit(LIMIT) if deflated else LIMIT
+    core = Protocol(SERVER, state=State.OPEN, max_size=size, logger=logging.Logger("quiet", logging.CRITICAL))
+    if deflated:
+        core.extensions = [PerMessageDeflate(LIMIT)]
     core.receive_data(data)
     frames = [event for event in core.events_received() if isinstance(event, Frame)]
     seen = [(int(event.opcode), event.fin, bytes(event.data)) for event in frames]
@@ -26,24 +38,35 @@ def read_by_core(data: bytes) -> tuple[list[tuple[int, bool, bytes]], bool, byte
 frames = st.builds(
     frame,
     st.one_of(st.sampled_from([TEXT, PONG]), st.integers(0, 15)),
-    st.one_of(st.binary(max_size=130), st.text(max_size=40)),
+    st.one_of(
+        st.binary(max_size=130),
+        st.text(max_size=40),
+        st.text().map(lambda text: deflate(text.encode())),
+        st.binary().map(deflate),
+        st.integers(0, 1002).map(lambda size: deflate(b"x" * size)),
+        st.builds(deflate, st.just(b"text"), st.just(zlib.Z_FINISH)),
+    ),
     fin=st.sampled_from([True, True, True, False]),
-    rsv=st.sampled_from([0, 0, 0, 1, 4]),
+    rsv=st.sampled_from([0, 0, 0, 1, 4, 4]),
     mask=st.sampled_from([True, True, True, False]),
 )
 
 
 @given(
-    st.one_of(frames, st.binary(max_size=20), st.lists(frames, max_size=3).map(b"".join)), st.integers(0, 20)
+    st.one_of(frames, st.binary(max_size=20), st.lists(frames, max_size=3).map(b"".join)),
+    st.integers(0, 20),
+    st.booleans(),
 )
-@example(b"", 0)
-@example(frame(TEXT, b"x" * 125), 0)
-def test_whatever_arrives_the_core_agrees(data: bytes, missing: int) -> None:
+@example(b"", 0, False)
+@example(frame(TEXT, b"x" * 125), 0, False)
+@example(frame(TEXT, deflate(b"text"), rsv=4), 0, True)
+@example(frame(TEXT, deflate(b"text"), rsv=4), 0, False)
+def test_whatever_arrives_the_core_agrees(data: bytes, missing: int, deflated: bool) -> None:
     data = data[: len(data) - missing]
-    message = read_small_frame(data)
+    message = read_small_frame(data, LIMIT if deflated else 0)
     if message is not None:
         opcode = TEXT if message else PONG
-        [(seen_opcode, fin, payload)], is_open, answer = read_by_core(data)
+        [(seen_opcode, fin, payload)], is_open, answer = read_by_core(data, deflated)
         assert (seen_opcode, fin, is_open, answer) == (opcode, True, True, b"")
         assert opcode == PONG or payload == message
         message.decode()
@@ -53,6 +76,21 @@ def test_whatever_arrives_the_core_agrees(data: bytes, missing: int) -> None:
 @example("x" * 125)
 def test_every_small_text_is_read(text: str) -> None:
     assert read_small_frame(frame(TEXT, text)) == text.encode()
+
+
+@given(st.text(min_size=1, max_size=31))
+@example("x" * LIMIT)
+def test_every_small_compressed_text_is_read(text: str) -> None:
+    assert read_small_frame(frame(TEXT, deflate(text.encode()), rsv=4), LIMIT) == text.encode()
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [b"", deflate(b""), b"\xff" * 9, deflate(b"\xff"), deflate(b"text")[:-1], deflate(b"x" * (LIMIT + 1))],
+    ids=["nothing", "an empty text", "damaged", "no UTF-8", "incomplete", "too long"],
+)
+def test_other_compressed_texts_are_left_to_the_core(payload: bytes) -> None:
+    assert read_small_frame(frame(TEXT, payload, rsv=4), LIMIT) is None
 
 
 @given(st.binary(max_size=125))

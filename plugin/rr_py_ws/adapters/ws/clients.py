@@ -18,6 +18,7 @@ from rr_py_ws.domain.figures import Figure, counter, gauge
 from rr_py_ws.domain.origin import OriginRule
 from rr_py_ws.domain.ports import Authorizer, Subscriptions
 from rr_py_ws.domain.session import Setup
+from rr_py_ws.wire.deflate import Compressor
 
 log = logs.get_logger("websockets")
 
@@ -39,6 +40,7 @@ class Clients:
         stopping: whether newcomers are turned away.
         stats: what they have done so far.
         waiting: pushes that wait for slow ones.
+        compressor: None when nobody gets compressed messages.
     """
 
     def __init__(self, settings: Settings, authorizer: Authorizer, subscriptions: Subscriptions) -> None:
@@ -50,6 +52,11 @@ class Clients:
         self.stats = WebSocketStats()
         self.waiting = SharedPushes()
         self.sessions = Setup(self.authorizer, subscriptions, settings.commands, self.stats.commands)
+        self.compressor: Compressor | None = None
+        if settings.compression_level:
+            self.compressor = Compressor(
+                settings.compression_level, settings.compression_min_size, self.stats.deflate
+            )
         self._warned_of_cookies = False
         self._keepalive = KeepAlive(settings.ping_interval, settings.ping_timeout)
         self._handshakes: set[Client] = set()

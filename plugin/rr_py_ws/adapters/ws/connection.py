@@ -24,6 +24,7 @@ from websockets.protocol import SERVER, Protocol, State
 from rr_py_ws import logs
 from rr_py_ws.adapters.ws.backlog import Backlog
 from rr_py_ws.adapters.ws.clients import Clients
+from rr_py_ws.adapters.ws.permessage_deflate import PerMessageDeflate, frame_limit
 from rr_py_ws.adapters.ws.small_frames import read_small_frame
 from rr_py_ws.adapters.ws.transports import bare_socket, cancel_soon, end_writing
 from rr_py_ws.domain.session import Session
@@ -93,8 +94,11 @@ class Connection(asyncio.Protocol):
         """Take bytes of the peer."""
         self.heard = True
         self._clients.stats.received += len(data)
-        message = read_small_frame(data) if self._core is None else None
-        if message is None or len(message) > self._clients.settings.max_message_size:
+        limit = self._clients.settings.max_message_size
+        message = None
+        if self._core is None:
+            message = read_small_frame(data, limit if self.encoding.deflated else 0)
+        if message is None or len(message) > limit:
             self._receive_by_core(data)
         elif message:
             self._receive_message(message)
@@ -138,8 +142,12 @@ class Connection(asyncio.Protocol):
     def _make_core(self) -> Protocol:
         """Return the core; from the first time on, it reads everything."""
         if self._core is None:
-            size = self._clients.settings.max_message_size
+            size = limit = self._clients.settings.max_message_size
+            if self.encoding.deflated:
+                size = frame_limit(limit)
             self._core = Protocol(SERVER, state=State.OPEN, max_size=size, logger=_silent)
+            if self.encoding.deflated:
+                self._core.extensions = [PerMessageDeflate(limit)]
         return self._core
 
     def _receive_frame(self, frame: Frame) -> None:

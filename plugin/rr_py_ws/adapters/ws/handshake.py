@@ -12,14 +12,16 @@ from typing import cast
 from rr_py_ws import logs
 from rr_py_ws.adapters.ws.clients import Clients
 from rr_py_ws.adapters.ws.connection import Connection
+from rr_py_ws.adapters.ws.permessage_deflate import negotiate
 from rr_py_ws.adapters.ws.transports import cancel_soon, end_writing
 from rr_py_ws.errors import HandshakeError
 from rr_py_ws.wire.access import NO_REQUEST, AccessRequest, Verdict
-from rr_py_ws.wire.push import BY_SUBPROTOCOL, STRING
+from rr_py_ws.wire.push import BY_SUBPROTOCOL, STRING, Encoding
 from rr_py_ws.wire.upgrade import (
     RequestHead,
     accept_response,
     check_upgrade,
+    offered_extensions,
     parse_request_head,
     refusal_response,
     requested_subprotocols,
@@ -156,14 +158,25 @@ class Handshake(asyncio.Protocol):
             if name in BY_SUBPROTOCOL:
                 encoding = BY_SUBPROTOCOL[name]
                 break
+        encoding, extensions = self._agree_on_compression(encoding, head)
         transport = self._transport
         connection = Connection(self._clients, transport, request, encoding)
         transport.set_protocol(connection)
-        connection.write(accept_response(head, encoding.subprotocol))
+        connection.write(accept_response(head, encoding.subprotocol, extensions))
         self._clients.handshake_ended(self, connection)
         transport.resume_reading()
         if self._buffer:
             connection.data_received(self._buffer)
+
+    def _agree_on_compression(self, encoding: Encoding, head: RequestHead) -> tuple[Encoding, str]:
+        """Return the encoding to use, and the header that says so; empty for the one there was."""
+        compressor = self._clients.compressor
+        agreed = negotiate(offered_extensions(head)) if compressor is not None else None
+        if compressor is None or agreed is None:
+            return encoding, ""
+        extensions, window_bits = agreed
+        self._clients.stats.deflate.agreed += 1
+        return compressor.encoding(encoding, window_bits), extensions
 
     def _refuse(self, reason: str, verdict: Verdict) -> None:
         """Answer, and wait until the peer closes; one that does not is cut.

@@ -29,6 +29,8 @@ class Settings:
         commands: what the commands of clients may ask for.
         ping_interval: between server pings; 0 for none.
         ping_timeout: how long a peer may be silent after a ping.
+        compression_level: 1 to 9 for clients that offer permessage-deflate; 0 declines all offers.
+        compression_min_size: shorter messages are not compressed.
     """
 
     path: str = "/ws"
@@ -44,3 +46,5 @@ class Settings:
     commands: CommandLimits = field(default_factory=CommandLimits)
     ping_interval: float = 25.0
     ping_timeout: float = 20.0
+    compression_level: int = 0
+    compression_min_size: int = 256

@@ -6,18 +6,24 @@ comparison and one exclusive or. Everything else is left to those who know all t
 
 from __future__ import annotations
 
+from websockets.exceptions import PayloadTooBig, ProtocolError
+
+from rr_py_ws.adapters.ws.permessage_deflate import Inflater
+
 _TEXT = 0x81
+_DEFLATED_TEXT = 0xC1
 _PONG = 0x8A
 _MASKED = 0x80
 _HEADER = 6
 _LONGEST = 125
 
 
-def read_small_frame(data: bytes) -> bytes | None:
+def read_small_frame(data: bytes, inflate_to: int = 0) -> bytes | None:
     """Read one final, masked text or pong frame of at most 125 bytes (RFC 6455 section 5.2).
 
     Args:
         data: what arrived, beginning with a frame.
+        inflate_to: bytes that a compressed text may have; 0 when compression was not agreed on.
 
     Returns:
         the text, which is UTF-8 and not empty; nothing (`b""`) for a pong; None when this is another kind of
@@ -27,11 +33,26 @@ def read_small_frame(data: bytes) -> bytes | None:
     if not 0 <= size <= _LONGEST or data[1] != _MASKED | size:
         return None
     if data[0] == _TEXT and size:
-        mask = data[2:_HEADER] * (size // 4 + 1)
-        bits = int.from_bytes(data[_HEADER:], "big") ^ int.from_bytes(mask[:size], "big")
-        text = bits.to_bytes(size, "big")
+        text = _unmask(data, size)
         return text if _is_utf8(text) else None
+    if data[0] == _DEFLATED_TEXT and inflate_to:
+        text = _inflate(_unmask(data, size), inflate_to)
+        return text if text and _is_utf8(text) else None
     return b"" if data[0] == _PONG else None
+
+
+def _unmask(data: bytes, size: int) -> bytes:
+    mask = data[2:_HEADER] * (size // 4 + 1)
+    bits = int.from_bytes(data[_HEADER:], "big") ^ int.from_bytes(mask[:size], "big")
+    return bits.to_bytes(size, "big")
+
+
+def _inflate(data: bytes, limit: int) -> bytes:
+    """Decompress a whole message; nothing when that is not possible."""
+    try:
+        return Inflater().inflate(data, limit, last=True)
+    except (PayloadTooBig, ProtocolError):
+        return b""
 
 
 def _is_utf8(text: bytes) -> bool:

@@ -10,6 +10,7 @@ from websockets.frames import CloseCode
 
 from rr_py_ws.domain.figures import Figure, counter, gauge
 from rr_py_ws.domain.session import CommandStats
+from rr_py_ws.wire.deflate import DeflateStats
 
 REFUSALS = ("path", "origin", "authorization", "unanswered", "upgrade", "head", "stopping")
 """Why a request did not become a WebSocket; `unanswered` is for a PHP that failed to decide."""
@@ -29,6 +30,7 @@ class WebSocketStats:
         messages: messages of clients, whole ones.
         received: bytes from clients, after the handshake.
         commands: see `CommandStats`.
+        deflate: see `DeflateStats`.
     """
 
     accepted: int = 0
@@ -40,6 +42,7 @@ class WebSocketStats:
     messages: int = 0
     received: int = 0
     commands: CommandStats = field(default_factory=CommandStats)
+    deflate: DeflateStats = field(default_factory=DeflateStats)
 
     def count_close(self, code: int | None) -> None:
         """Count the end of a connection.
@@ -74,6 +77,10 @@ class WebSocketStats:
         yield counter(
             "leaves_refused", "Leaves that were answered with #leave.", commands.leaves_refused, "reason"
         )
+        deflate = self.deflate
+        yield counter("handshakes_deflated", "WebSockets that agreed on compression.", deflate.agreed)
+        yield counter("compressed_messages", "Messages that were compressed.", deflate.messages)
+        yield counter("compressed_bytes_saved", "Bytes that these became shorter.", deflate.saved)
 
 
 def _label(code: int | None) -> str:
