@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import resource
 import signal
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -13,7 +12,7 @@ from typing import cast
 
 import click
 
-from rr_py_ws import __version__, config, logs
+from rr_py_ws import __version__, config, descriptors, logs
 from rr_py_ws.adapters.brokers.memory import MemoryBroker
 from rr_py_ws.adapters.brokers.redis import RedisBroker
 from rr_py_ws.adapters.ops import build_servers
@@ -44,7 +43,7 @@ def run(loaded: config.Config, *, silent: bool, debug: bool) -> int:
     Raises:
         RRWSError: the server cannot start; nothing of it is left running.
     """
-    _raise_descriptor_limit()
+    descriptors.raise_limit()
     with asyncio.Runner(loop_factory=_event_loop(), debug=debug) as runner:
         return runner.run(_serve(loaded, silent))
 
@@ -91,8 +90,9 @@ class App:
             asyncio.get_running_loop().call_soon,
         )
         self._pool = self._make_pool()
+        self._shares = descriptors.share(section)
         self._websockets = WebSocketServer(
-            _settings(loaded),
+            _settings(loaded, self._shares),
             self._make_authorizer(),
             self._broadcaster,
         )
@@ -107,7 +107,7 @@ class App:
         )
         self._rpc: list[RPCServer] = []
         if loaded.rpc_listen is not None:
-            self._rpc.append(_rpc_server(loaded, services, loaded.rpc_listen))
+            self._rpc.append(_rpc_server(loaded, services, loaded.rpc_listen, self._shares.rpc))
         sources: list[Source] = [self._websockets, self._broadcaster, services]
         if self._pool is not None:
             sources.append(self._pool)
@@ -119,6 +119,8 @@ class App:
         Raises:
             RRWSError: something cannot start. Call `stop` even so.
         """
+        if self._shares.warning:
+            log.warning(self._shares.warning)
         for ops in self._ops:
             await ops.start(self._sockets.take(ops.key.split(".")[-2], ops.address))
         await self._broadcaster.start()
@@ -228,7 +230,7 @@ def _broker(name: str, section: config.BrokerSection) -> Broker:
             raise AssertionError(f"validate_for_serve let driver {driver} through")
 
 
-def _rpc_server(loaded: config.Config, services: Services, dsn: str) -> RPCServer:
+def _rpc_server(loaded: config.Config, services: Services, dsn: str, connections: int) -> RPCServer:
     assert loaded.websockets is not None
     own, limits = loaded.websockets.rpc, loaded.websockets.limits
     return RPCServer(
@@ -236,7 +238,7 @@ def _rpc_server(loaded: config.Config, services: Services, dsn: str) -> RPCServe
         dsn,
         key="websockets.rpc.listen" if own and own.listen else "rpc.listen",
         limits=RPCLimits(
-            connections=limits.max_rpc_connections,
+            connections=connections,
             calls=limits.max_rpc_calls,
             payload=limits.rpc_payload,
             frame_timeout=limits.rpc_frame_timeout,
@@ -246,7 +248,7 @@ def _rpc_server(loaded: config.Config, services: Services, dsn: str) -> RPCServe
     )
 
 
-def _settings(loaded: config.Config) -> Settings:
+def _settings(loaded: config.Config, shares: descriptors.Shares) -> Settings:
     section, http = loaded.websockets, loaded.http
     assert section is not None
     trusting = http is not None and "proxy_ip_parser" in http.middleware
@@ -254,8 +256,16 @@ def _settings(loaded: config.Config) -> Settings:
         path=section.path,
         allowed_origin=section.allowed_origin,
         trusted_subnets=[str(network) for network in http.trusted_subnets] if http and trusting else (),
-        max_message_size=section.limits.max_message_size,
+        authorize_timeout=section.authorize_timeout,
+        max_connections=shares.clients,
+        max_connections_per_address=section.limits.max_connections_per_address,
+        max_refusals=shares.refusals,
+        max_handshakes=section.limits.max_handshakes,
+        handshakes_per_second=section.limits.handshakes_per_second,
+        handshake_wait=section.limits.handshake_wait,
         max_head_size=section.limits.max_head_size,
+        head_timeout=section.limits.head_timeout,
+        max_message_size=section.limits.max_message_size,
         send_queue=section.limits.send_queue,
         send_queue_policy=section.limits.send_queue_policy,
         max_commands_waiting=section.limits.max_commands_waiting,
@@ -314,12 +324,6 @@ def _event_loop() -> Callable[[], asyncio.AbstractEventLoop]:
     except ImportError:
         return asyncio.new_event_loop
     return cast(Callable[[], asyncio.AbstractEventLoop], uvloop.new_event_loop)
-
-
-def _raise_descriptor_limit() -> None:
-    """Each client is a descriptor, and the usual soft limit is 1024."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _relax_garbage_collector() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import socket
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ _SETTINGS = Settings(max_message_size=1024, max_head_size=1024, compression_leve
 _TEXT, _CLOSE, _PONG = 0x81, 0x88, 0x8A
 _BAD_TEXT = (1007).to_bytes(2)
 _loop = asyncio.new_event_loop()
+_socket = socket.socket()  # nothing is sent by it
 
 
 class _Wire(asyncio.Transport):
@@ -104,8 +106,9 @@ async def _exchange(chunks: list[bytes]) -> tuple[bytes, bool]:
     await broadcaster.start()
     clients = Clients(_SETTINGS, AllowAll(), broadcaster)
     wire = _Wire()
-    wire.protocol = Handshake(clients, tls=False)
-    wire.protocol.connection_made(wire)
+    wire.protocol = handshake = Handshake(clients, _socket, "127.0.0.1", tls=False)
+    assert clients.arrived(handshake)
+    handshake.connection_made(wire)
     for chunk in chunks:
         if not wire.closed:
             wire.protocol.data_received(chunk)
@@ -114,6 +117,7 @@ async def _exchange(chunks: list[bytes]) -> tuple[bytes, bool]:
     wire.protocol.connection_lost(None)
     await asyncio.sleep(0)
     assert not failed, failed
+    clients.places.stop()
     assert len(clients) == 0
     figures = {figure.name: sum(figure.values.values()) for figure in broadcaster.figures()}
     assert figures["subscriptions"] == 0 and figures["topics"] == 0

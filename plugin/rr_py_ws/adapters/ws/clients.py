@@ -10,10 +10,12 @@ from rr_py_ws import logs
 from rr_py_ws.adapters.ws.drain import Client, dismiss_all
 from rr_py_ws.adapters.ws.fail_closed import FailClosed
 from rr_py_ws.adapters.ws.keepalive import KeepAlive, Peer
+from rr_py_ws.adapters.ws.places import Guest, Places
 from rr_py_ws.adapters.ws.proxy import TrustedProxies
 from rr_py_ws.adapters.ws.settings import Settings
 from rr_py_ws.adapters.ws.sharing import SharedPushes
 from rr_py_ws.adapters.ws.stats import WebSocketStats
+from rr_py_ws.adapters.ws.turns import Applicant, Turns
 from rr_py_ws.domain.figures import Figure, counter, gauge
 from rr_py_ws.domain.origin import OriginRule
 from rr_py_ws.domain.ports import Authorizer, Subscriptions
@@ -21,6 +23,10 @@ from rr_py_ws.domain.session import Setup
 from rr_py_ws.wire.deflate import Compressor
 
 log = logs.get_logger("websockets")
+
+
+class Newcomer(Client, Guest, Applicant, Protocol):
+    """A client whose handshake is not done."""
 
 
 class OpenClient(Client, Peer, Protocol):
@@ -41,6 +47,8 @@ class Clients:
         stats: what they have done so far.
         waiting: pushes that wait for slow ones.
         compressor: None when nobody gets compressed messages.
+        places: how many there may be.
+        turns: in what order handshakes are decided.
     """
 
     def __init__(self, settings: Settings, authorizer: Authorizer, subscriptions: Subscriptions) -> None:
@@ -58,8 +66,14 @@ class Clients:
                 settings.compression_level, settings.compression_min_size, self.stats.deflate
             )
         self._warned_of_cookies = False
+        self.places = Places(settings, self.proxies)
+        self.turns = Turns(
+            settings.max_handshakes,
+            settings.handshakes_per_second,
+            min(settings.handshake_wait, settings.authorize_timeout),
+        )
         self._keepalive = KeepAlive(settings.ping_interval, settings.ping_timeout)
-        self._handshakes: set[Client] = set()
+        self._handshakes: set[Newcomer] = set()
         self._open: set[OpenClient] = set()
         self._gone = asyncio.Event()
         self._gone.set()
@@ -73,6 +87,8 @@ class Clients:
         silent = self._keepalive.given_up
         yield gauge("connections", "Open WebSockets.", len(self._open))
         yield gauge("handshakes", "Connections that are no WebSocket yet.", len(self._handshakes))
+        yield gauge("handshakes_waiting", "Requests that wait for their turn.", self.turns.waiting)
+        yield from self.places.figures()
         yield counter("silent_clients", "WebSockets cut because a ping was not answered.", silent)
         yield from self.stats.figures()
 
@@ -101,6 +117,7 @@ class Clients:
         self.refuse()
         await dismiss_all(tuple(self._open), drain)
         self._keepalive.stop()
+        left: tuple[Client, ...] = ()
         try:
             async with asyncio.timeout(timeout):
                 await self._gone.wait()
@@ -109,8 +126,9 @@ class Clients:
             for client in left:
                 client.give_up()
             await self._gone.wait()
-            return len(left)
-        return 0
+        self.places.stop()
+        self.turns.stop()
+        return len(left)
 
     # What handshakes and connections report
 
@@ -123,25 +141,32 @@ class Clients:
                 " connect in the name of its visitors; name your own pages there"
             )
 
-    def handshake_began(self, handshake: Client) -> None:
-        """There is a new TCP connection."""
-        self._handshakes.add(handshake)
+    def arrived(self, newcomer: Newcomer) -> bool:
+        """There is a new TCP connection; False when its socket is to be closed at once."""
+        self._handshakes.add(newcomer)
         self._gone.clear()
+        return self.places.arrive(newcomer)
 
-    def handshake_ended(self, handshake: Client, opened: OpenClient | None = None) -> None:
-        """The TCP connection became a WebSocket, or (`opened` is None) is gone."""
-        self._handshakes.discard(handshake)
+    def handshake_ended(self, newcomer: Newcomer, opened: OpenClient | None = None) -> None:
+        """The TCP connection became a WebSocket, or (`opened` is None) is gone. May be called again."""
+        if newcomer not in self._handshakes:
+            return
+        self._handshakes.discard(newcomer)
         if opened is not None:
+            self.places.hand_over(newcomer, opened)
             self.stats.accepted += 1
             self._open.add(opened)
             self._keepalive.add(opened)
             log.debug("websocket client connected")
+        else:
+            self.places.leave(newcomer)
         self._look_who_is_left()
 
     def connection_ended(self, connection: OpenClient, code: int | None) -> None:
         """A WebSocket is gone; `code` is that of the close frame, None when there was none."""
         self.stats.count_close(code)
         self._open.discard(connection)
+        self.places.leave_open(connection)
         self._keepalive.discard(connection)
         self._look_who_is_left()
         log.debug("websocket client disconnected")

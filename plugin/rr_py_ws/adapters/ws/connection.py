@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import codecs
 import logging
+import socket
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
@@ -70,7 +71,12 @@ class Connection(asyncio.Protocol):
     )
 
     def __init__(
-        self, clients: Clients, transport: asyncio.Transport, request: AccessRequest, encoding: Encoding
+        self,
+        clients: Clients,
+        transport: asyncio.Transport,
+        connection: socket.socket,
+        request: AccessRequest,
+        encoding: Encoding,
     ) -> None:
         self._clients = clients
         self._transport = transport
@@ -85,7 +91,7 @@ class Connection(asyncio.Protocol):
         self.encoding = encoding
         self.heard = True
         self.write: Callable[[bytes | memoryview], None] = transport.write
-        self._socket = bare_socket(transport)
+        self._socket = bare_socket(transport, connection)
         self.send: Callable[[bytes], int] = self._fast_send()
 
     # What arrives
@@ -115,8 +121,6 @@ class Connection(asyncio.Protocol):
         """The socket is gone, in whatever way: nothing of this connection stays."""
         if self._open:
             self._retire()
-        if self._socket is not None:
-            self._socket.detach()  # the transport closes it
         self._backlog = None
         if self._timer is not None:
             self._timer.cancel()

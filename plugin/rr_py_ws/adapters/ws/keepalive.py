@@ -2,15 +2,16 @@
 
 Every connection is pinged once per `interval`, also one that talks: what the server sends is what keeps idle
 proxies from closing. When nothing at all was heard for `timeout` after a ping, the peer is given up.
-Browsers answer pings by themselves. All waits of one kind are equally long, so two queues in insertion order
-replace a timer per connection.
+Browsers answer pings by themselves. All waits of one kind are equally long, so two queues replace
+a timer per connection.
 """
 
 from __future__ import annotations
 
 import asyncio
-from itertools import takewhile
 from typing import Protocol
+
+from rr_py_ws.adapters.ws.waits import EqualWaits
 
 _TICK = 0.5
 
@@ -31,29 +32,6 @@ class Peer(Protocol):
         """The peer is gone; end the connection without waiting for it."""
 
 
-class _Wait:
-    """Peers that all wait equally long, in the order in which their time comes."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._deadlines: dict[Peer, float] = {}
-
-    def __contains__(self, peer: Peer) -> bool:
-        return peer in self._deadlines
-
-    def add(self, peer: Peer, now: float) -> None:
-        self._deadlines[peer] = now + self._seconds
-
-    def discard(self, peer: Peer) -> None:
-        self._deadlines.pop(peer, None)
-
-    def take_due(self, now: float) -> list[Peer]:
-        due = list(takewhile(lambda peer: self._deadlines[peer] <= now, self._deadlines))
-        for peer in due:
-            del self._deadlines[peer]
-        return due
-
-
 class KeepAlive:
     """Pings peers until they are discarded.
 
@@ -69,8 +47,8 @@ class KeepAlive:
         self.given_up = 0
         self._interval = interval
         self._tick_length = min(_TICK, interval / 4, timeout / 4)
-        self._watched = _Wait(interval)
-        self._pinged = _Wait(timeout)
+        self._watched = EqualWaits[Peer](interval)
+        self._pinged = EqualWaits[Peer](timeout)
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:

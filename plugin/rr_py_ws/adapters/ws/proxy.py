@@ -23,15 +23,19 @@ class TrustedProxies:
     def __init__(self, subnets: Sequence[str]) -> None:
         self._networks: list[_Network] = [ipaddress.ip_network(subnet, strict=False) for subnet in subnets]
 
-    def client_address(self, peer: str, head: RequestHead) -> str:
-        """Return the address of the client: the peer's own, or what a trusted peer says."""
+    def trusts(self, peer: str) -> bool:
+        """Whether a peer may say whom it speaks for."""
         if not self._networks:
-            return peer
+            return False
         try:
             address = ipaddress.ip_address(peer)
         except ValueError:  # a unix socket has no address
-            return peer
-        if not any(address in network for network in self._networks):
+            return False
+        return any(address in network for network in self._networks)
+
+    def client_address(self, peer: str, head: RequestHead) -> str:
+        """Return the address of the client: the peer's own, or what a trusted peer says."""
+        if not self.trusts(peer):
             return peer
         for claim in (
             _forwarded_for(head.header(b"forwarded")),

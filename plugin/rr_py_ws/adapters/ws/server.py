@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 import socket
 import ssl
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from rr_py_ws import logs
+from rr_py_ws.adapters.ws.acceptor import Acceptor, bind
 from rr_py_ws.adapters.ws.clients import Clients
-from rr_py_ws.adapters.ws.handshake import Handshake
 from rr_py_ws.adapters.ws.settings import Settings
 from rr_py_ws.domain.figures import Figure
 from rr_py_ws.domain.ports import Authorizer, Subscriptions
 from rr_py_ws.errors import ConfigError
-
-_BACKLOG = 4096
 
 log = logs.get_logger("websockets")
 
@@ -35,7 +31,7 @@ class WebSocketServer:
     def __init__(self, settings: Settings, authorizer: Authorizer, subscriptions: Subscriptions) -> None:
         self._settings = settings
         self._clients = Clients(settings, authorizer, subscriptions)
-        self._listeners: list[asyncio.Server] = []
+        self._listeners: list[Acceptor] = []
 
     @property
     def connections(self) -> int:
@@ -45,7 +41,7 @@ class WebSocketServer:
     @property
     def addresses(self) -> list[tuple[str, int]]:
         """Host and port of each listening socket."""
-        return [listening.getsockname()[:2] for server in self._listeners for listening in server.sockets]
+        return [listener.address for listener in self._listeners]
 
     def figures(self) -> Iterator[Figure]:
         """See `figures.Source`."""
@@ -71,40 +67,29 @@ class WebSocketServer:
             ConfigError: the address cannot be parsed or bound.
         """
         host, port = _split_address(key, address)
-        places: list[dict[str, Any]] = [{"sock": sock} for sock in inherited] or [
-            {"host": host, "port": port}
-        ]
-        for place in places:
-            try:
-                await self._listen(place, tls)
-            except (OSError, UnicodeError) as error:  # UnicodeError: no host name, such as one of 70 letters
-                raise ConfigError(key, f"{address} {_bind_problem(error)}") from error
-
-    async def _listen(self, place: Mapping[str, Any], tls: ssl.SSLContext | None) -> None:
-        server = await asyncio.get_running_loop().create_server(
-            lambda: Handshake(self._clients, tls=tls is not None),
-            **place,
-            ssl=tls,
-            ssl_handshake_timeout=self._settings.head_timeout if tls else None,
-            ssl_shutdown_timeout=self._settings.close_timeout if tls else None,
-            backlog=_BACKLOG,
-        )
+        try:
+            sockets = inherited or await bind(host, port)
+        except (OSError, UnicodeError) as error:  # UnicodeError: no host name, such as one of 70 letters
+            raise ConfigError(key, f"{address} {_bind_problem(error)}") from error
         if not self._listeners:
             self._clients.start()
-        self._listeners.append(server)
-        for host, port in [listening.getsockname()[:2] for listening in server.sockets]:
+        for listening in sockets:
+            listener = Acceptor(listening, self._clients, tls)
+            self._listeners.append(listener)
+            host, port = listener.address
             log.info(
                 "websocket listener was started",
                 address=f"{host}:{port}",
                 path=self._settings.path,
                 tls=tls is not None,
-                inherited="sock" in place,
+                inherited=bool(inherited),
             )
 
     def refuse(self) -> None:
         """Listen no more, and answer handshakes that are not done with 503."""
         for listener in self._listeners:
             listener.close()
+        self._listeners.clear()
         self._clients.refuse()
 
     async def stop(self, timeout: float, drain: float = 0.0) -> int:

@@ -17,9 +17,18 @@ class Settings:
         path: served path, compared exactly.
         allowed_origin: see `OriginRule`.
         trusted_subnets: see `TrustedProxies`.
+        authorize_timeout: how long a handshake may take to be decided, with the wait for its turn.
+        max_connections: TCP connections at a time, with those that are no WebSocket yet; over it the answer
+            is 503. 0 for no limit.
+        max_connections_per_address: the same for one client's address; over it the answer is 429.
+        max_refusals: connections over these limits that are being answered; more are cut.
+        max_handshakes: handshakes that are being decided at a time; others wait in order.
+        handshakes_per_second: handshakes that are begun to be decided in a second; others wait in order.
+            0 for no limit.
+        handshake_wait: how long they wait; then the answer is 503.
         max_message_size: largest client message; over it the connection is closed with 1009.
         max_head_size: largest request head; over it the answer is 431.
-        head_timeout: how long a request head may take.
+        head_timeout: how long a request head may take to come, from the beginning of the connection.
         close_timeout: how long a peer may take to read the last of what we sent and to close its side; then
             the connection is cut.
         send_queue: what may wait for one slow receiver.
@@ -36,6 +45,13 @@ class Settings:
     path: str = "/ws"
     allowed_origin: Sequence[str] = ("*",)
     trusted_subnets: Sequence[str] = ()
+    authorize_timeout: float = 8.0
+    max_connections: int = 0
+    max_connections_per_address: int = 0
+    max_refusals: int = 128
+    max_handshakes: int = 256
+    handshakes_per_second: int = 0
+    handshake_wait: float = 5.0
     max_message_size: int = 64 * 1024
     max_head_size: int = 16 * 1024
     head_timeout: float = 10.0

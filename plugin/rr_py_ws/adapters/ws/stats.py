@@ -12,8 +12,20 @@ from rr_py_ws.domain.figures import Figure, counter, gauge
 from rr_py_ws.domain.session import CommandStats
 from rr_py_ws.wire.deflate import DeflateStats
 
-REFUSALS = ("path", "origin", "authorization", "unanswered", "upgrade", "head", "stopping")
-"""Why a request did not become a WebSocket; `unanswered` is for a PHP that failed to decide."""
+REFUSALS = (
+    "path",
+    "origin",
+    "authorization",
+    "unanswered",
+    "upgrade",
+    "head",
+    "connections",
+    "address",
+    "busy",
+    "stopping",
+)
+"""Why a request did not become a WebSocket; `unanswered` is for a PHP that failed to decide, `connections`
+and `address` are for one that found no place, `busy` for one whose turn did not come in time."""
 
 
 @dataclass(slots=True)
@@ -23,6 +35,7 @@ class WebSocketStats:
     Attributes:
         accepted: handshakes that became a WebSocket.
         refused: reason -> handshakes that did not.
+        accept_failures: how often the system had no more sockets to accept connections with.
         closed: close code -> connections that ended with it.
         slow: connections closed because their send queue was full.
         dropped: messages that were dropped instead, times connections.
@@ -35,6 +48,7 @@ class WebSocketStats:
 
     accepted: int = 0
     refused: dict[str, int] = field(default_factory=lambda: dict.fromkeys(REFUSALS, 0))
+    accept_failures: int = 0
     closed: Counter[str] = field(default_factory=Counter)
     slow: int = 0
     dropped: int = 0
@@ -57,6 +71,7 @@ class WebSocketStats:
         commands = self.commands
         yield counter("handshakes_accepted", "Requests that became a WebSocket.", self.accepted)
         yield counter("handshakes_refused", "Requests that were refused.", self.refused, "reason")
+        yield counter("accept_failures", "Failed attempts to accept connections.", self.accept_failures)
         yield counter("connections_closed", "WebSockets that ended, by close code.", self.closed, "code")
         yield counter("slow_clients", "WebSockets closed because their send queue was full.", self.slow)
         yield counter("dropped_messages", "Messages dropped because a send queue was full.", self.dropped)

@@ -10,8 +10,8 @@ _TLS_HOLDS = 32 * 1024
 so the usual 512 KiB would be what each stalled client costs."""
 
 
-def bare_socket(transport: asyncio.Transport) -> socket.socket | None:
-    """The socket below a transport, for writing past it; None with TLS.
+def bare_socket(transport: asyncio.Transport, connection: socket.socket) -> socket.socket | None:
+    """Let frames be written past the transport, by the socket below it; None with TLS, where that cannot be.
 
     The transport has to report at once that it holds anything; with TLS, that it holds more than a little.
     """
@@ -19,8 +19,7 @@ def bare_socket(transport: asyncio.Transport) -> socket.socket | None:
         transport.set_write_buffer_limits(_TLS_HOLDS)
         return None
     transport.set_write_buffer_limits(0)
-    descriptor = transport.get_extra_info("socket").fileno()
-    return socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, descriptor)  # IPv6 is sent to in the same way
+    return connection
 
 
 def end_writing(transport: asyncio.Transport) -> None:

@@ -1,0 +1,439 @@
+"""Who is let in when there are too many: places, turns, connections that say nothing, failing accepts."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import socket
+import ssl
+
+import pytest
+from websockets.asyncio.client import connect
+
+from rr_py_ws.adapters.ws import places
+from rr_py_ws.adapters.ws.places import _network
+from rr_py_ws.wire.access import ALLOWED, Verdict
+from ws_peer import Client, Gate, command, frame, request, until
+from ws_site import Site, Start
+
+
+def figure(site: Site, name: str) -> float:
+    [value] = [value.values[()] for value in site.server.figures() if value.name == name]
+    return value
+
+
+def refused(site: Site, reason: str) -> int:
+    return site.server._clients.stats.refused[reason]
+
+
+async def answer(client: Client) -> tuple[int, str]:
+    """Status and Retry-After of a response, which ends the connection unless it is a 101."""
+    head = (await client.head()).decode()
+    fields = dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if line)
+    status = int(head.split()[1])
+    if status != 101:
+        await client.rest()
+        client.close()
+    return status, fields.get("Retry-After", "")
+
+
+async def ask(site: Site, *headers: str) -> tuple[int, str]:
+    client = await site.connect()
+    await client.send(request("/ws", *headers))
+    return await answer(client)
+
+
+async def joined(site: Site) -> Client:
+    client = await site.open()
+    await client.send(command("join", ["a"]))
+    await client.frame()
+    return client
+
+
+# Places
+
+
+async def test_over_max_connections_the_answer_is_503_and_everybody_else_is_served(start: Start) -> None:
+    site = await start(max_connections=3)
+    clients = [await joined(site) for _ in range(3)]
+    for number in range(1, 4):
+        status, retry = await ask(site)
+        assert (status, refused(site, "connections")) == (503, number)
+        assert 2 <= int(retry) <= 6
+    site.publish("a", "x")
+    for client in clients:
+        assert await client.json() == {"topic": "a", "payload": "x"}
+    assert figure(site, "places") == figure(site, "places_taken") == 3
+
+
+async def test_a_place_is_free_when_its_connection_has_ended_in_whatever_way(start: Start) -> None:
+    gate = Gate(connect=None)
+    site = await start(gate, max_connections=1, head_timeout=0.05)
+    waiting = await site.connect()
+    await waiting.send(request())
+    await gate.asked(1)
+    waiting.reset()
+    await until(lambda: figure(site, "places_taken") == 0)
+    refused_by_path = await site.connect()
+    await refused_by_path.send(request("/other"))
+    await refused_by_path.rest()
+    assert figure(site, "places_taken") == 1
+    refused_by_path.close()
+    await until(lambda: figure(site, "places_taken") == 0)
+    silent = await site.connect()
+    assert await silent.rest() == b""
+    await until(lambda: figure(site, "places_taken") == 0)
+    gate.on_connect = ALLOWED
+    opened = await site.open()
+    assert (await ask(site))[0] == 503
+    opened.close()
+    await until(lambda: figure(site, "places_taken") == 0)
+    await site.open()
+
+
+async def test_connections_that_are_told_to_go_are_few_and_the_others_are_cut(start: Start) -> None:
+    """A flood: nobody reads the refusals, nobody goes."""
+    site = await start(max_connections=2, max_refusals=3)
+    for _ in range(2):
+        await site.open()
+    flood = [await site.connect() for _ in range(40)]
+    await until(lambda: figure(site, "connections_cut") == 37)
+    await until(lambda: site.sockets() + 40 <= 2 + 3 + 40)
+    ends = [await client.receive() for client in flood]
+    assert sum(end.startswith(b"HTTP/1.1 503 ") for end in ends) == 3
+    assert ends.count(b"") == 37
+    for client in flood:
+        client.close()
+    await until(lambda: site.sockets() == 2)
+    assert (await ask(site))[0] == 503
+
+
+async def test_who_was_told_to_go_and_stays_is_cut(start: Start) -> None:
+    site = await start(max_connections=1, close_timeout=0.05)
+    await site.open()
+    lingering = await site.connect()
+    assert (await lingering.rest()).startswith(b"HTTP/1.1 503 ")
+    await until(lambda: site.sockets() == 1)
+
+
+async def test_connections_that_say_nothing_make_room(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "_PATIENCE", 0.0)
+    site = await start(max_connections=3)
+    silent = [await site.connect() for _ in range(3)]
+    await silent[1].send(b"GET /ws")
+    await until(lambda: figure(site, "places_taken") == 3)
+    opened = [await joined(site) for _ in range(3)]
+    for client in silent:
+        await client.ended()
+    assert (figure(site, "connections_cut"), refused(site, "connections")) == (3, 0)
+    assert (await ask(site))[0] == 503
+    for client in opened:
+        assert await client.silent()
+    assert figure(site, "places_taken") == 3
+
+
+async def test_refused_connections_that_do_not_go_make_room(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places, "_PATIENCE", 0.0)
+    site = await start(max_connections=1)
+    lingering = await site.connect()
+    await lingering.send(request("/other"))
+    await lingering.rest()
+    await site.open()
+
+
+async def test_newcomers_do_not_push_out_one_that_has_only_just_come(start: Start) -> None:
+    site = await start(max_connections=1)
+    first = await site.connect()
+    await until(lambda: figure(site, "places_taken") == 1)
+    assert (await ask(site))[0] == 503
+    await first.send(request())
+    assert (await answer(first))[0] == 101
+
+
+# Addresses
+
+
+async def test_over_the_limit_of_an_address_the_answer_is_429(start: Start) -> None:
+    site = await start(max_connections_per_address=2)
+    first, _ = await site.open(), await site.open()
+    status, retry = await ask(site)
+    assert (status, refused(site, "address")) == (429, 1)
+    assert int(retry) >= 2
+    first.close()
+    await until(lambda: site.server.connections == 1)
+    await site.open()
+    assert site.server._clients.places._by_address.total() == 2
+
+
+async def test_behind_a_trusted_proxy_the_clients_address_counts(start: Start) -> None:
+    site = await start(max_connections_per_address=1, trusted_subnets=["127.0.0.0/8"])
+    first = await site.open("X-Forwarded-For: 10.0.0.1")
+    await site.open("X-Forwarded-For: 10.0.0.2")
+    await site.open("X-Forwarded-For: 2001:db8:1:2::1")
+    assert (await ask(site, "X-Forwarded-For: 10.0.0.1"))[0] == 429
+    assert (await ask(site, "X-Forwarded-For: 2001:db8:1:2:ffff::1"))[0] == 429
+    for _ in range(3):  # the proxy itself is nobody
+        await site.open()
+    first.close()
+    await until(lambda: site.server.connections == 5)
+    await site.open("X-Forwarded-For: 10.0.0.1")
+
+
+async def test_the_refusals_of_a_proxys_clients_are_bounded_too(start: Start) -> None:
+    site = await start(max_connections_per_address=1, max_refusals=2, trusted_subnets=["127.0.0.0/8"])
+    await site.open("X-Real-IP: 10.0.0.1")
+    flood = [await site.connect() for _ in range(10)]
+    for client in flood:
+        await client.send(request("/ws", "X-Real-IP: 10.0.0.1"))
+    await until(lambda: figure(site, "connections_cut") == 8)
+    for client in flood:
+        await client.ended()
+        client.close()
+    await until(lambda: site.server._clients._handshakes == set())
+    assert figure(site, "places_taken") == 1
+
+
+async def test_an_address_that_nobody_has_any_more_is_forgotten(start: Start) -> None:
+    site = await start(max_connections_per_address=5, trusted_subnets=["127.0.0.0/8"])
+    for number in range(50):
+        assert (await ask(site, f"X-Real-IP: 10.0.0.{number}", "-upgrade"))[0] == 400
+    await until(lambda: site.server._clients._handshakes == set())
+    assert not site.server._clients.places._by_address
+    assert not site.server._clients.places._address_of
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("10.0.0.1", "10.0.0.1", True),
+        ("10.0.0.1", "10.0.0.2", False),
+        ("2001:db8::1", "2001:db8::2", True),
+        ("2001:db8::1", "2001:db8:0:0:ffff::1", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("::ffff:10.0.0.1", "10.0.0.1", True),
+        ("::ffff:10.0.0.1", "::ffff:10.0.0.2", False),
+        ("fe80::1%eth0", "fe80::2%eth1", True),
+    ],
+)
+def test_what_counts_as_one_address(one: str, other: str, same: bool) -> None:
+    assert (_network(one) == _network(other)) is same
+
+
+@pytest.mark.parametrize("address", ["", "unix", "10.0.0.256"])
+def test_what_is_no_ip_address_is_not_counted(address: str) -> None:
+    assert _network(address) is None
+
+
+# Turns
+
+
+async def test_handshakes_beyond_max_handshakes_wait_in_order(start: Start) -> None:
+    gate = Gate(connect=None)
+    site = await start(gate, max_handshakes=2)
+    clients = []
+    for number in range(6):
+        clients.append(await site.connect())
+        await clients[-1].send(request(f"/ws?{number}"))
+        await until(lambda number=number: figure(site, "handshakes_waiting") == max(0, number - 1))  # type: ignore[misc]
+    assert len(gate.requests) == 2
+    for number, client in enumerate(clients):
+        await gate.asked(number + 1)
+        gate.waiting[number].set_result(ALLOWED)
+        assert (await answer(client))[0] == 101
+    asked = [asked.context({}).partition(b'"rawQuery":"')[2][:1] for asked in gate.requests]
+    assert asked == [b"0", b"1", b"2", b"3", b"4", b"5"]
+
+
+async def test_who_waits_too_long_for_its_turn_gets_503(start: Start) -> None:
+    gate = Gate(connect=None)
+    site = await start(gate, max_handshakes=1, handshake_wait=0.05)
+    first = await site.connect()
+    await first.send(request())
+    await gate.asked(1)
+    for _ in range(3):
+        status, retry = await ask(site)
+        assert (status, int(retry) >= 2) == (503, True)
+    gate.waiting[0].set_result(ALLOWED)
+    assert (await answer(first))[0] == 101
+    assert (refused(site, "busy"), len(gate.requests)) == (3, 1)
+
+
+@pytest.mark.parametrize("leave", ["close", "reset", "end_writing"])
+async def test_who_goes_away_leaves_the_queue_and_frees_its_turn(start: Start, leave: str) -> None:
+    gate = Gate(connect=None)
+    site = await start(gate, max_handshakes=1)
+    clients = [await site.connect() for _ in range(3)]
+    for number, client in enumerate(clients):
+        await client.send(request(f"/ws?{number}"))
+        await gate.asked(1)
+        await until(lambda number=number: figure(site, "handshakes_waiting") == number)  # type: ignore[misc]
+    getattr(clients[1], leave)()
+    await until(lambda: figure(site, "handshakes_waiting") == 1)
+    getattr(clients[0], leave)()
+    await gate.asked(2)
+    assert gate.waiting[0].cancelled()
+    gate.waiting[1].set_result(Verdict(403))
+    assert (await answer(clients[2]))[0] == 403
+
+
+async def test_waiting_and_deciding_take_no_longer_than_deciding_may(start: Start) -> None:
+    """PHP never answers; the second client has waited for the first, and is answered all the same."""
+    gate = Gate(connect=None)
+    site = await start(gate, max_handshakes=1, handshake_wait=60.0, authorize_timeout=0.4)
+    first = await site.connect()
+    await first.send(request())
+    await gate.asked(1)
+    second = await site.connect()
+    await second.send(request())
+    await until(lambda: figure(site, "handshakes_waiting") == 1)
+    gate.waiting[0].set_result(ALLOWED)
+    await gate.asked(2)
+    status, _ = await answer(second)
+    assert (status, gate.waiting[1].cancelled()) == (400, True)
+    assert refused(site, "unanswered") == 1
+    third = await site.connect()
+    await third.send(request())
+    await gate.asked(3)
+    assert (await ask(site))[0] == 503  # it has waited for as long as deciding may take, not for 60 s
+
+
+async def test_what_is_sent_while_a_handshake_waits_is_not_lost(start: Start) -> None:
+    gate = Gate(connect=None)
+    site = await start(gate, max_handshakes=1)
+    first, second = await site.connect(), await site.connect(small_buffers=True)
+    await first.send(request())
+    await gate.asked(1)
+    await second.send(request())
+    filler = frame(1, b'{"command":"headers"}' + b" " * 60_000)
+    left = await second.send_until_stalled(filler * 70 + command("join", ["last"]))
+    assert len(left) > 2_000_000
+    gate.on_connect = ALLOWED
+    gate.waiting[0].set_result(ALLOWED)
+    await second.send(left)
+    assert (await answer(second))[0] == 101
+    assert await second.json() == {"topic": "@join", "payload": ["last"]}
+
+
+async def test_the_rate_delays_handshakes_also_when_nobody_is_asked(start: Start) -> None:
+    site = await start(handshakes_per_second=50)
+    clients = [await site.connect() for _ in range(20)]
+    for client in clients:
+        await client.send(request() + frame(8))
+    await until(lambda: figure(site, "handshakes_waiting") > 0)
+    for client in clients:
+        assert (await client.rest()).startswith(b"HTTP/1.1 101 ")
+    assert figure(site, "handshakes_waiting") == 0
+
+
+async def test_a_stopping_server_does_not_let_anybody_wait(start: Start) -> None:
+    gate = Gate(connect=None)
+    site = await start(gate, max_handshakes=1)
+    clients = [await site.connect() for _ in range(3)]
+    for client in clients:
+        await client.send(request())
+    await until(lambda: figure(site, "handshakes_waiting") == 2)
+    stopping = asyncio.create_task(site.server.stop(20.0))
+    for client in clients:
+        assert (await answer(client))[0] == 503
+    await stopping
+    assert len(gate.requests) == 1
+
+
+# Connections that are slow to say what they want
+
+
+async def test_d18_heads_byte_by_byte_are_cut_however_often_a_byte_comes(start: Start) -> None:
+    """The time is counted from the beginning of the connection; meanwhile others are served."""
+    site = await start(head_timeout=0.5)
+    slow = [await site.connect() for _ in range(30)]
+    endless = b"GET /ws HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 10_000
+
+    async def drip(client: Client) -> None:
+        try:
+            for byte in endless:
+                await client.send(bytes([byte]))
+                await asyncio.sleep(0.01)
+        except ConnectionError:
+            pass
+
+    dripping = [asyncio.create_task(drip(client)) for client in slow]
+    await (await joined(site)).silent()
+    for client in slow:
+        assert (await client.receive()).startswith(b"HTTP/1.1 408 ")
+    for task, client in zip(dripping, slow, strict=True):
+        task.cancel()
+        client.close()
+    await asyncio.wait(dripping)
+    await until(lambda: site.server._clients._handshakes == set())
+    assert refused(site, "head") == 30
+
+
+# TLS
+
+
+async def test_tls_connections_count_before_they_are_secure(
+    start: Start, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
+    site = await start(tls=server_tls, max_connections=2)
+    silent = [await site.connect() for _ in range(2)]
+    await silent[1].send(b"\x16\x03\x01")
+    await until(lambda: figure(site, "places_taken") == 2)
+    reader, writer = await asyncio.open_connection("localhost", site.address[1], ssl=client_tls)
+    assert (await reader.read()).startswith(b"HTTP/1.1 503 ")
+    writer.close()
+    await writer.wait_closed()
+    silent[0].reset()
+    await silent[1].send(b"no TLS at all" * 10)
+    await silent[1].ended()
+    await until(lambda: figure(site, "places_taken") == 0)
+    async with connect(f"wss://localhost:{site.address[1]}/ws", ssl=client_tls) as client:
+        assert figure(site, "places_taken") == 1
+        await client.ping()
+    await until(lambda: figure(site, "places_taken") == 0)
+
+
+async def test_tls_connections_that_say_nothing_make_room(
+    start: Start, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places, "_PATIENCE", 0.0)
+    site = await start(tls=server_tls, max_connections=1)
+    silent = await site.connect()
+    await until(lambda: figure(site, "places_taken") == 1)
+    async with connect(f"wss://localhost:{site.address[1]}/ws", ssl=client_tls):
+        await silent.ended()
+
+
+async def test_tls_a_stop_does_not_wait_for_who_says_nothing(
+    start: Start, server_tls: ssl.SSLContext
+) -> None:
+    site = await start(tls=server_tls)
+    silent = await site.connect()
+    await until(lambda: figure(site, "handshakes") == 1)
+    await site.server.stop(20.0)
+    await silent.ended()
+
+
+# When the system has run out of descriptors
+
+
+async def test_a_server_without_free_descriptors_goes_on_and_accepts_later(site: Site) -> None:
+    """Those that come meanwhile wait in the queue of the kernel; those that are here are served."""
+    here = await joined(site)
+    late = socket.socket()
+    late.setblocking(False)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        await asyncio.get_running_loop().sock_connect(late, site.address)
+        client = Client(late)
+        site.clients.append(client)
+        await client.send(request())
+        await until(lambda: figure(site, "accept_failures") >= 1)
+        site.publish("a", "x")
+        assert await here.json() == {"topic": "a", "payload": "x"}
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert (await answer(client))[0] == 101
+    await site.open()
