@@ -95,6 +95,7 @@ class Server:
         env: Mapping[str, str] | None = None,
         file: Path | None = None,
         sockets: Mapping[str, socket.socket] | None = None,
+        files: int | None = None,
     ) -> None:
         """Start it, and return at once.
 
@@ -105,6 +106,7 @@ class Server:
             env: more environment.
             file: a configuration to use instead of writing one; `config` still says the addresses.
             sockets: name -> listening socket, which it inherits as from systemd, and which stays ours.
+            files: how many it may have open.
         """
         self.directory = directory
         self.config: Mapping[str, Any] = {} if isinstance(config, str) else config
@@ -116,8 +118,9 @@ class Server:
                 if not (directory / name).exists():
                     (directory / name).symlink_to(target)
         self._mark = uuid.uuid4().hex
+        limit = [] if files is None else ["prlimit", f"--nofile={files}"]
         self.process = subprocess.Popen(
-            [*_with_sockets(sockets or {}), PROGRAM, "serve", "-c", str(file), *args],
+            [*limit, *_with_sockets(sockets or {}), PROGRAM, "serve", "-c", str(file), *args],
             cwd=directory,
             env=environment(**{_MARK: self._mark}, **(env or {})),
             pass_fds=[sock.fileno() for sock in (sockets or {}).values()],
