@@ -20,7 +20,7 @@ from ws_peer import DEADLINE, until
 HEALTHY, MISBEHAVING = 900, 100
 OF_EACH_KIND = MISBEHAVING // len(WAYS)
 NEWS, FLOOD = (topic_name(number).decode() for number in (0, 1))
-ROUNDS = 40
+ROUNDS = 24
 KIB = 1024
 MIB = 1024 * KIB
 SEND_QUEUE = 64 * KIB
