@@ -15,6 +15,7 @@ from pathlib import Path
 import uvloop
 
 from bench import report
+from bench.compression import SCENARIOS as COMPRESSION
 from bench.isolation import SCENARIOS as ISOLATION
 from bench.load import LoadError
 from bench.redis import SCENARIOS as REDIS
@@ -22,7 +23,7 @@ from bench.scenarios import QUICK, SCENARIOS, Effort, Line, Start
 from bench.servers import ServerError, find_bun, start_bun, start_ours
 
 _BUN_DIRECTORY = Path(".bench")
-_OURS = SCENARIOS | ISOLATION
+_OURS = SCENARIOS | COMPRESSION | ISOLATION
 _ALL = _OURS | REDIS
 
 

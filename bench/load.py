@@ -8,10 +8,12 @@ for byte, and the count at the end: a frame that is lost, doubled, changed or ou
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import struct
 import time
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from typing import cast
 
 HOST = "127.0.0.1"
@@ -24,6 +26,7 @@ REQUEST = (
     b"GET /ws HTTP/1.1\r\nHost: bench\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nOrigin: http://bench\r\n\r\n"
 )
+_OFFER = b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n"
 _JOIN = b'{"command":"join","broker":"default","topics":["%b"],"payload":""}'
 
 
@@ -41,21 +44,61 @@ def join_frame(topic: int) -> bytes:
     return bytes((0x81, 0x80 | len(command))) + _MASK + command
 
 
+def padding(size: int) -> bytes:
+    """What follows the number in a payload of so many bytes."""
+    return b"x" * (size - NUMBER_SIZE)
+
+
+def document(size: int) -> bytes:
+    """The same as the JSON that an application may publish."""
+    orders = [
+        {
+            "id": 100_003 + 7919 * n,
+            "customer": f"customer-{n * n * 31 % 997}",
+            "status": ("open", "paid", "shipped")[n % 3],
+            "total": round(19.99 * (n * 37 % 41 + 1), 2),
+            "updated_at": f"2026-11-22T17:{n * 13 % 60:02}:{n * 29 % 60:02}Z",
+        }
+        for n in range(size // 80 + 1)
+    ]
+    return json.dumps({"event": "orders.updated", "data": orders}).encode()[: size - NUMBER_SIZE]
+
+
+Content = Callable[[int], bytes]
+
+
 class Fleet:
     """The clients of one server; client i is in topic i modulo `topics`.
 
-    Attributes:
+    Args:
+        port: of the server.
+        topics: how many.
         size: bytes in each payload.
-        received: bytes of pushes, all clients together.
+        content: what is in them.
+        deflated: whether the clients ask for compression, and want to see it.
+
+    Attributes:
+        received: bytes of pushes, all clients together; of compressed ones as if they were not.
+        wire: bytes of pushes as they were sent.
         wrong: frames that were not the expected ones.
         pings: how many were answered.
         sent: when each message was published; for those who want to know `latencies`.
         latencies: seconds that messages took, one for each message and client.
     """
 
-    def __init__(self, port: int, *, topics: int = 1, size: int = 100) -> None:
-        self.size = size
+    def __init__(
+        self,
+        port: int,
+        *,
+        topics: int = 1,
+        size: int = 100,
+        content: Content = padding,
+        deflated: bool = False,
+    ) -> None:
+        self.frames = [_push_frame(topic, content(size)) for topic in range(topics)]
+        self.request = REQUEST.removesuffix(b"\r\n") + _OFFER if deflated else REQUEST
         self.received = 0
+        self.wire = 0
         self.wrong = 0
         self.pings = 0
         self.sent: list[float] = []
@@ -63,6 +106,7 @@ class Fleet:
         self.buffer = memoryview(bytearray(1 << 20))  # clients are read one after another, so one serves all
         self._port = port
         self._topics = topics
+        self._kind = DeflatedClient if deflated else Client
         self._clients: list[Client] = []
 
     def __len__(self) -> int:
@@ -82,7 +126,7 @@ class Fleet:
     async def _connect_each(self, numbers: Iterator[int]) -> None:
         loop = asyncio.get_running_loop()
         for number in numbers:
-            client = Client(self, number % self._topics)
+            client = self._kind(self, number % self._topics)
             await loop.create_connection(lambda client=client: client, HOST, self._port)  # type: ignore[misc]
             await client.joined
             self._clients.append(client)
@@ -143,12 +187,12 @@ class Client(asyncio.BufferedProtocol):
         self.closed: asyncio.Future[None] = loop.create_future()
         self._fleet = fleet
         self._head: bytes | None = b""
-        self._frame = _push_frame(topic, fleet.size)
+        self._frame = fleet.frames[topic]
         self.frame_size = len(self._frame[0]) + NUMBER_SIZE + len(self._frame[1])
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._transport.write(REQUEST)
+        self._transport.write(self._fleet.request)
 
     def get_buffer(self, hint: int) -> memoryview:
         return self._fleet.buffer
@@ -157,7 +201,7 @@ class Client(asyncio.BufferedProtocol):
         buffer = self._fleet.buffer
         if self._head is not None:
             self._read_answers(bytes(buffer[:size]))
-        elif buffer[0] == 0x89 and self.received % self.frame_size == 0:
+        elif buffer[0] == 0x89 and self._between_frames():
             self._pong(bytes(buffer[:size]))
         else:
             self._read_pushes(buffer, size)
@@ -199,6 +243,9 @@ class Client(asyncio.BufferedProtocol):
         self._fleet.pings += 1
         self._transport.write(bytes((0x8A, 0x80 | data[1])) + _MASK + data[2:])
 
+    def _between_frames(self) -> bool:
+        return self.received % self.frame_size == 0
+
     def _read_pushes(self, buffer: memoryview, size: int) -> None:
         """Count, and compare the first frame that begins in these bytes, if it is whole."""
         frame_size = self.frame_size
@@ -214,20 +261,52 @@ class Client(asyncio.BufferedProtocol):
             fleet.latencies += [now - sent for sent in fleet.sent[whole]]
         self.received += size
         fleet.received += size
+        fleet.wire += size
         if start + frame_size <= size:
             head, tail = self._frame
             if buffer[start : start + frame_size] != head + NUMBER % number + tail:
                 fleet.wrong += 1
 
 
-def _push_frame(topic: int, size: int) -> tuple[bytes, bytes]:
+class DeflatedClient(Client):
+    """The same with compression: counts frames, and decompresses the first of each read."""
+
+    __slots__ = ("_rest",)
+
+    def __init__(self, fleet: Fleet, topic: int) -> None:
+        super().__init__(fleet, topic)
+        self._rest = b""
+
+    def _between_frames(self) -> bool:
+        return not self._rest
+
+    def _read_pushes(self, buffer: memoryview, size: int) -> None:
+        data = self._rest + buffer[:size]
+        fleet, head, tail = self._fleet, *self._frame
+        at = count = 0
+        while len(data) >= at + 4:
+            first, short, long = struct.unpack_from("!BBH", data, at)
+            start, length = (at + 4, long) if short == 126 else (at + 2, short)
+            if len(data) < start + length:
+                break
+            if not count:
+                inflate = zlib.decompressobj(-15)
+                message = inflate.decompress(data[start : start + length] + b"\x00\x00\xff\xff")
+                number = NUMBER % (self.received // self.frame_size)
+                if first != 0xC1 or message != (head + number + tail)[-len(message) :]:
+                    fleet.wrong += 1
+            at = start + length
+            count += 1
+        self._rest = data[at:]
+        self.received += count * self.frame_size
+        fleet.received += count * self.frame_size
+        fleet.wire += size
+
+
+def _push_frame(topic: int, content: bytes) -> tuple[bytes, bytes]:
     """The frame of a push, before and after the number in its payload."""
     head = b'{"topic":"%b","payload":"' % topic_name(topic)
-    tail = padding(size) + b'"}'
+    tail = content.replace(b'"', b'\\"') + b'"}'
     length = len(head) + NUMBER_SIZE + len(tail)
     prefix = struct.pack("!BB", 0x81, length) if length < 126 else struct.pack("!BBH", 0x81, 126, length)
     return prefix + head, tail
-
-
-def padding(size: int) -> bytes:
-    return b"x" * (size - NUMBER_SIZE)

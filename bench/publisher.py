@@ -7,7 +7,7 @@ import struct
 import zlib
 from typing import cast
 
-from bench.load import HOST, NUMBER, LoadError, padding, topic_name
+from bench.load import HOST, NUMBER, Content, LoadError, padding, topic_name
 
 _METHOD = b"broadcast.Publish"
 _OK = b"\x08\x01"
@@ -16,9 +16,9 @@ _OK = b"\x08\x01"
 class Publisher(asyncio.Protocol):
     """One PHP process: keeps a number of calls in flight and checks each answer."""
 
-    def __init__(self, *, topics: int = 1, size: int = 100) -> None:
+    def __init__(self, *, topics: int = 1, size: int = 100, content: Content = padding) -> None:
         self._topics = topics
-        self._tail = padding(size)
+        self._tail = content(size)
         self._fields = [_message_fields(topic_name(number), size) for number in range(topics)]
         self._call_head = _rpc_head(len(_METHOD) + len(self._fields[0]) + size)
         self._reply_head = _rpc_head(len(_METHOD) + len(_OK))
@@ -32,9 +32,13 @@ class Publisher(asyncio.Protocol):
         self._closed: asyncio.Future[None] = loop.create_future()
 
     @classmethod
-    async def connect(cls, port: int, *, topics: int = 1, size: int = 100) -> Publisher:
+    async def connect(
+        cls, port: int, *, topics: int = 1, size: int = 100, content: Content = padding
+    ) -> Publisher:
         loop = asyncio.get_running_loop()
-        _, publisher = await loop.create_connection(lambda: cls(topics=topics, size=size), HOST, port)
+        _, publisher = await loop.create_connection(
+            lambda: cls(topics=topics, size=size, content=content), HOST, port
+        )
         return publisher
 
     async def run(self, window: int, *, seconds: float, most: int | None = None) -> int:

@@ -23,7 +23,7 @@ _CONFIG = """\
 version: "2.7"
 rpc: {{listen: "tcp://{host}:{rpc_port}"}}
 http: {{address: "{host}:{ws_port}"}}
-websockets: {{broker: default, path: /ws, authorize: none}}
+websockets: {{broker: default, path: /ws, authorize: none, compression: {compression}}}
 broadcast: {{default: {broker}}}
 logs: {{level: info}}
 """
@@ -99,11 +99,18 @@ class Server:
                 time.sleep(0.02)
 
 
-def start_ours(directory: Path, name: str = "ours", broker: str = "{driver: memory, config: {}}") -> Server:
+def start_ours(
+    directory: Path,
+    name: str = "ours",
+    broker: str = "{driver: memory, config: {}}",
+    compression: str = "off",
+) -> Server:
     """Start `rr-py-ws serve`; not at their defaults are the log level, and that no worker is asked."""
     ws_port, rpc_port = free_port(), free_port()
     config = directory / f"{name}.yaml"
-    config.write_text(_CONFIG.format(host=HOST, ws_port=ws_port, rpc_port=rpc_port, broker=broker))
+    config.write_text(
+        _CONFIG.format(host=HOST, ws_port=ws_port, rpc_port=rpc_port, broker=broker, compression=compression)
+    )
     command: list[str | Path] = [sys.executable, "-m", "rr_py_ws", "serve", "-c", config]
     return Server(name, command, ws_port, rpc_port, directory / f"{name}.log")
 

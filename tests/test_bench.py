@@ -11,15 +11,16 @@ from pathlib import Path
 
 import pytest
 from bench import report
+from bench.compression import SCENARIOS as COMPRESSION
 from bench.isolation import SCENARIOS as ISOLATION
-from bench.load import Fleet, LoadError
+from bench.load import Fleet, LoadError, document
 from bench.publisher import Publisher
 from bench.scenarios import SCENARIOS, Effort, Line
 from bench.servers import start_ours
 
 from rr_py_ws.wire.push import STRING, encode_reply
 
-_ALL = SCENARIOS | ISOLATION
+_ALL = SCENARIOS | COMPRESSION | ISOLATION
 TINY = Effort(rounds=1, seconds=0.1, connections=10, idle_connections=10, idle_seconds=0.1)
 
 
@@ -139,3 +140,20 @@ async def test_an_error_reply_ends_the_publisher() -> None:
 def test_a_line_says_whether_the_promise_is_kept(line: Line, passed: bool | None, target: str) -> None:
     assert line.passed is passed
     assert report.row(line).rstrip().endswith(target)
+
+
+async def test_what_arrives_compressed_is_counted_and_compared(tmp_path: Path) -> None:
+    with start_ours(tmp_path, compression="on") as server:
+        for content, wrong in ((document, False), (lambda size: document(size)[::-1], True)):
+            fleet = Fleet(server.ws_port, size=1024, content=document, deflated=True)
+            await fleet.connect(10)
+            publisher = await Publisher.connect(server.rpc_port, size=1024, content=content)
+            made = await publisher.run(4, seconds=60, most=20)
+            if wrong:
+                with pytest.raises(LoadError, match="frames were not the expected ones"):
+                    await fleet.expect(made)
+            else:
+                assert await fleet.expect(made) == 200
+                assert fleet.wire < fleet.received / 2
+            await publisher.close()
+            await fleet.close()

@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlencode
+from urllib.request import urlopen
 
 import pytest
 
 from e2e.process import REPOSITORY
 from e2e.server import Server, Servers
 from patience import DEADLINE
+from ports import free_port
 
 OBSERVER = """
 <script>
@@ -142,3 +144,22 @@ def test_a_page_shows_that_a_private_topic_is_refused(browse: Browse, servers: S
     page = browse(serve_example(servers), "private-orders")
     page.shows("not allowed to join private-orders")
     assert "joined" not in page.text
+
+
+def test_a_page_shows_what_is_sent_to_it_compressed(browse: Browse, servers: Servers) -> None:
+    """Chromium offers permessage-deflate by itself, and compresses its commands."""
+    metrics = f"127.0.0.1:{free_port()}"
+    server = servers.start(
+        "ok.php",
+        server={"command": "php examples/worker.php"},
+        websockets={"compression": "on"},
+        metrics={"address": metrics},
+    )
+    page = browse(server, "news")
+    page.shows("joined news")
+    server.php("$broadcast->publish('news', str_repeat('Grüße ', 100) . 'to all');")
+    page.shows("Grüße Grüße to all")
+    with urlopen(f"http://{metrics}/metrics") as answer:
+        figures = answer.read().decode()
+    assert "\nrr_ws_handshakes_deflated_total 1.0\n" in figures
+    assert "\nrr_ws_compressed_messages_total 1.0\n" in figures

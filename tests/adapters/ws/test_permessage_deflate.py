@@ -9,6 +9,8 @@ import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import pairwise
+from pathlib import Path
+from signal import SIGINT
 
 import pytest
 from hypothesis import given
@@ -17,6 +19,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import PayloadTooBig, ProtocolError
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory, PerMessageDeflate
 
+from program import start as run_program
 from rr_py_ws.adapters.ws.permessage_deflate import Inflater, negotiate
 from ws_peer import TEXT, Client, command, frame, until
 from ws_site import NOTHING, Site, Start, living
@@ -152,3 +155,16 @@ async def test_the_websockets_library_understands_and_is_understood(
         fragments = ['{"command":', '"leave","topics":["t"]}', "  "]
         await client.send(fragments)
         assert json.loads(await client.recv()) == {"topic": "@leave", "payload": ["t"]}
+
+
+async def test_listen_understands_compressed_messages(start: Start, tmp_path: Path) -> None:
+    site = await serve(start)
+    listen = await run_program("listen", "news", "--url", site.url, cwd=tmp_path)
+    assert listen.stdout is not None
+    await until(lambda: "news" in site.hub)
+    site.publish("news", b"x" * 1000)
+    assert await listen.stdout.readline() == b"news\t%b\n" % (b"x" * 1000)
+    assert site.server._clients.stats.deflate.messages == 1
+    listen.send_signal(SIGINT)
+    await listen.communicate()
+    assert listen.returncode == 0
