@@ -22,6 +22,7 @@ from rr_py_ws.adapters.ws import Settings, WebSocketServer
 from rr_py_ws.adapters.ws.tls import server_context
 from rr_py_ws.broadcaster import Broadcaster
 from rr_py_ws.domain.allow_all import AllowAll
+from rr_py_ws.domain.brake import Brake
 from rr_py_ws.domain.figures import Source
 from rr_py_ws.domain.limits import CommandLimits
 from rr_py_ws.domain.ports import Authorizer, Broker, Probe
@@ -29,7 +30,11 @@ from rr_py_ws.errors import RRWSError
 from rr_py_ws.shutdown import shut_down
 from rr_py_ws.systemd import InheritedSockets, notify
 
+_TURNS = 4
+"""Turns of the loop, each as full as may be, that fit into a send queue."""
+
 log = logs.get_logger("app")
+limited = logs.get_limited("broadcast")
 
 
 def run(loaded: config.Config, *, silent: bool, debug: bool) -> int:
@@ -84,10 +89,13 @@ class App:
         self._sockets = sockets or InheritedSockets([])
         self._config = loaded
         self._section = section = loaded.websockets
+        loop = asyncio.get_running_loop()
+        self._brake = Brake(loop.call_later, section.limits.send_queue // _TURNS, _report_hold)
         self._broadcaster = Broadcaster(
             {name: _broker(name, broker) for name, broker in loaded.served_brokers.items()},
             section.broker,
-            asyncio.get_running_loop().call_soon,
+            loop.call_soon,
+            self._brake,
         )
         self._pool = self._make_pool()
         self._shares = descriptors.share(section)
@@ -108,6 +116,7 @@ class App:
         self._rpc: list[RPCServer] = []
         if loaded.rpc_listen is not None:
             self._rpc.append(_rpc_server(loaded, services, loaded.rpc_listen, self._shares.rpc))
+            self._brake.publishers.append(self._rpc[0].hold)
         sources: list[Source] = [self._websockets, self._broadcaster, services]
         if self._pool is not None:
             sources.append(self._pool)
@@ -230,6 +239,10 @@ def _broker(name: str, section: config.BrokerSection) -> Broker:
             raise AssertionError(f"validate_for_serve let driver {driver} through")
 
 
+def _report_hold(behind: int, receivers: int) -> None:
+    limited.warning("publishers wait, many receivers are behind", behind=behind, receivers=receivers)
+
+
 def _rpc_server(loaded: config.Config, services: Services, dsn: str, connections: int) -> RPCServer:
     assert loaded.websockets is not None
     own, limits = loaded.websockets.rpc, loaded.websockets.limits
@@ -268,7 +281,6 @@ def _settings(loaded: config.Config, shares: descriptors.Shares) -> Settings:
         max_message_size=section.limits.max_message_size,
         send_queue=section.limits.send_queue,
         send_queue_policy=section.limits.send_queue_policy,
-        commands_per_second=section.limits.commands_per_second,
         max_commands_waiting=section.limits.max_commands_waiting,
         commands=CommandLimits(
             max_topics=section.limits.max_topics,

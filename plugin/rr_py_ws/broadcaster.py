@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
+from rr_py_ws.domain.brake import Brake
 from rr_py_ws.domain.figures import Figure, gauge
 from rr_py_ws.domain.hub import Hub, Subscriber
 from rr_py_ws.domain.ports import Broker
@@ -23,6 +24,7 @@ class Broadcaster:
         brokers: section name -> broker; started and closed here.
         default: name of the section that other names mean.
         schedule: see `Hub`.
+        brake: see `Hub`; told by receivers through here.
     """
 
     def __init__(
@@ -30,9 +32,11 @@ class Broadcaster:
         brokers: Mapping[str, Broker],
         default: str,
         schedule: Callable[[Callable[[], None]], object],
+        brake: Brake | None = None,
     ) -> None:
         self._brokers = dict(brokers)
-        self._hubs = {name: Hub(schedule) for name in brokers}
+        self._hubs = {name: Hub(schedule, brake) for name in brokers}
+        self._brake = brake
         self._default = default
 
     async def start(self) -> None:
@@ -65,6 +69,8 @@ class Broadcaster:
 
     def figures(self) -> Iterator[Figure]:
         """See `figures.Source`."""
+        if self._brake is not None:
+            yield from self._brake.figures()
         for name, broker in self._brokers.items():
             ready = {name: int(broker.ready)}
             yield gauge("broker_ready", "Whether the broker would take a message.", ready, "broker")
@@ -121,6 +127,16 @@ class Broadcaster:
         """See `Subscriptions.leave_all`."""
         for name, hub in self._hubs.items():
             self._unsubscribe(name, hub.unsubscribe_all(subscriber))
+
+    def fell_behind(self, subscriber: Subscriber) -> None:
+        """See `Subscriptions.fell_behind`."""
+        if self._brake is not None:
+            self._brake.fell_behind(subscriber)
+
+    def caught_up(self, subscriber: Subscriber) -> None:
+        """See `Subscriptions.caught_up`."""
+        if self._brake is not None:
+            self._brake.caught_up(subscriber)
 
     def _name(self, broker: str) -> str:
         if not broker or broker in self._brokers:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from rr_py_ws.domain.brake import Brake
 from rr_py_ws.domain.figures import Figure, counter, gauge
 from rr_py_ws.wire.push import Encoding
 
@@ -66,14 +67,17 @@ class Hub:
 
     Args:
         schedule: calls its argument once, after the current loop turn (`loop.call_soon`).
+        brake: told how much there is to write, and to whom it was written; None: nobody is held.
     """
 
-    def __init__(self, schedule: Callable[[Callable[[], None]], object]) -> None:
+    def __init__(self, schedule: Callable[[Callable[[], None]], object], brake: Brake | None = None) -> None:
         self.stats = HubStats()
         self._schedule = schedule
+        self._brake = brake
         self._topics: dict[str, dict[Encoding, _Group]] = {}
         self._joined: dict[Subscriber, set[str]] = {}
         self._turn: list[tuple[_Group, bytes]] = []
+        self._gathered = 0
 
     def __contains__(self, topic: str) -> bool:
         """Whether anybody on this node is in the topic."""
@@ -169,7 +173,11 @@ class Hub:
         if not turn:
             self._schedule(self.flush)
         for encoding, group in groups.items():
-            turn.append((group, encoding.push(topic, payload)))
+            frame = encoding.push(topic, payload)
+            turn.append((group, frame))
+            self._gathered += len(frame)
+        if self._brake is not None and self._gathered > self._brake.turn:
+            self._brake.gathered()
 
     def tell_missed(self, topics: Iterable[str]) -> None:
         """Tell everybody who is in one of the topics that messages of it may have been missed before now."""
@@ -188,13 +196,17 @@ class Hub:
         if not turn:
             return
         self._turn = []
+        self._gathered = 0
         runs = [(group, self._join(group, frames)) for group, frames in _runs(turn)]
         self.stats.flushes += 1
+        receivers: Collection[Subscriber]
         if len(runs) == 1:
-            _send(*runs[0])
+            receivers, frames = runs[0]
+            _send(receivers, frames)
         else:
-            for subscriber, frames in _interleaved(runs):
-                _send((subscriber,), frames)
+            receivers = _send_interleaved(runs)
+        if self._brake is not None:
+            self._brake.written(receivers)
 
     def _join(self, group: _Group, frames: Sequence[bytes]) -> bytes:
         """Join the frames of a run, and count their deliveries: once for a run, not for a connection."""
@@ -217,8 +229,11 @@ def _runs(turn: Iterable[tuple[_Group, bytes]]) -> list[tuple[_Group, list[bytes
     return runs
 
 
-def _interleaved(runs: Iterable[tuple[_Group, bytes]]) -> Iterator[tuple[Subscriber, bytes]]:
-    """Join runs whose groups may overlap: for each subscriber what is meant for it, in order."""
+def _send_interleaved(runs: Iterable[tuple[_Group, bytes]]) -> Collection[Subscriber]:
+    """Send runs whose groups may overlap: each subscriber gets what is meant for it, in order, at once.
+
+    Subscribers of the same groups share what is joined for them: it may have to wait for all of them.
+    """
     pending: dict[Subscriber, list[bytes]] = {}
     for group, frames in runs:
         for subscriber in group:
@@ -227,8 +242,16 @@ def _interleaved(runs: Iterable[tuple[_Group, bytes]]) -> Iterator[tuple[Subscri
                 pending[subscriber] = [frames]
             else:
                 waiting.append(frames)
+    joined: dict[tuple[int, ...], bytes] = {}
     for subscriber, parts in pending.items():
-        yield subscriber, parts[0] if len(parts) == 1 else b"".join(parts)
+        if len(parts) == 1:
+            _send((subscriber,), parts[0])
+            continue
+        key = tuple(map(id, parts))
+        if key not in joined:
+            joined[key] = b"".join(parts)
+        _send((subscriber,), joined[key])
+    return pending
 
 
 def _send(subscribers: Iterable[Subscriber], frames: bytes) -> None:

@@ -115,6 +115,12 @@ class Subscriptions(Protocol):
     def leave_all(self, subscriber: Subscriber) -> None:
         """Unsubscribe from everything; the connection is gone. Does not fail."""
 
+    def fell_behind(self, subscriber: Subscriber) -> None:
+        """The subscriber's socket takes nothing more. Does not fail."""
+
+    def caught_up(self, subscriber: Subscriber) -> None:
+        """The subscriber has taken everything that waited for it, or is gone. Does not fail."""
+
 
 class Publisher(Protocol):
     """What an RPC service needs to publish."""

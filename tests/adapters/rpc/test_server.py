@@ -7,6 +7,7 @@ import os
 import re
 import socket
 import stat
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from ports import needs_ipv6
 from rpc_peer import IdlePool, Peer, RecordingPublisher
 from rr_py_ws.adapters.rpc import RPCLimits, RPCServer, Services
 from rr_py_ws.errors import ConfigError
+from rr_py_ws.wire.goridge import Flag
 
 TO_A = b'{"messages":[{"topics":["a"]}]}'
 
@@ -230,6 +232,64 @@ async def test_an_inherited_socket_is_served_and_stays(
             await server.stop(grace=1)
         waiting = await Peer.connect(server.address)
         await waiting.close()
+
+
+class TestHold:
+    async def test_nobody_is_read_until_it_ends(
+        self, server: RPCServer, services: Services, connect: Callable[[], Awaitable[Peer]]
+    ) -> None:
+        old = await connect()
+        assert await old.is_served()
+        server.hold(True)
+        new = await connect()
+        for peer in (old, new):
+            peer.request(1, "rpc.Version", b"true")
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert services.stats.answered[b"rpc.Version"] == 1
+        server.hold(False)
+        assert (await old.frame()).options[0] == 1
+        assert (await new.frame()).options[0] == 1
+
+    async def test_publishers_that_each_fill_a_turn_take_turns(
+        self, server: RPCServer, services: Services, connect: Callable[[], Awaitable[Peer]]
+    ) -> None:
+        """Also those that have sent so much that they could go on without being read."""
+        served: list[bytes] = []
+
+        def fill(codec: Flag, body: bytes) -> bytes:
+            served.append(body)
+            server.hold(True)
+            asyncio.get_running_loop().call_later(0, server.hold, False)
+            return b""
+
+        services.add("test", {"Fill": fill})
+        peers = [await connect() for _ in range(5)]
+        for peer in peers:
+            assert await peer.is_served()
+        server.hold(True)
+        for name, peer in enumerate(peers):
+            for sequence in range(20):
+                peer.request(sequence, "test.Fill", b"%d" % name)
+        for _ in range(5):  # uvloop writes at the end of a turn
+            await asyncio.sleep(0)
+        server.hold(False)
+        for peer in peers:
+            for sequence in range(20):
+                assert (await peer.frame()).options[0] == sequence
+        for end in range(10, 100, 5):
+            counts = Counter(served[:end])
+            assert max(counts.values()) - min(counts[b"%d" % name] for name in range(5)) <= 2
+
+    async def test_a_stop_does_not_wait_for_it(self, services: Services) -> None:
+        server = RPCServer(services, "tcp://127.0.0.1:0")
+        await server.start()
+        peer = await Peer.connect(server.address)
+        assert await peer.is_served()
+        server.hold(True)
+        await server.stop(grace=60)
+        assert await peer.rest() == b""
+        await peer.close()
 
 
 class TestStop:

@@ -17,8 +17,8 @@ from rr_py_ws.wire.rpc import Request, encode_error, encode_reply, parse_request
 
 _KEEP = 256
 """Bytes kept of a payload over the limit, to find the name of the method in: none of ours is that long."""
-_REPLIES, _CALLS, _MEMORY = 1, 2, 4
-"""Reasons not to read a peer: it does not take its replies, has too many unfinished calls, is parked."""
+_REPLIES, _CALLS, _MEMORY, _BRAKE = 1, 2, 4, 8
+"""Reasons not to read a peer: it does not take its replies, has many unfinished calls, is parked, is held."""
 _REPLY_BATCH = 64 * 1024
 """Bytes of replies that are written at the latest when they have gathered."""
 
@@ -29,10 +29,10 @@ class RPCConnection(asyncio.Protocol):
     """Serves one peer.
 
     A call that is answered at once costs no task; the replies to what arrived together are written together.
-    The peer is not read while it does not read its replies, while too many of its calls are unfinished, or
-    while memory is short. A call that is larger than the limit is answered with an error, and the next one is
-    served. A peer that sends anything but RPC frames, or its last byte, gets the replies to the calls already
-    begun and is then disconnected. A call goes on when the peer leaves.
+    The peer is not read while it does not read its replies, while too many of its calls are unfinished, while
+    memory is short, or while publishers are held. A call that is larger than the limit is answered with an
+    error, and the next one is served. A peer that sends anything but RPC frames, or its last byte, gets the
+    replies to the calls already begun and is then disconnected. A call goes on when the peer leaves.
 
     Args:
         services: the methods.
@@ -43,6 +43,7 @@ class RPCConnection(asyncio.Protocol):
 
     Attributes:
         closed: done when the connection is gone.
+        served: whether it has been since this was last set to False.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class RPCConnection(asyncio.Protocol):
         self._reasons = 0
         self._inside = False
         self._ending = False
+        self.served = False
         self.closed = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -117,6 +119,15 @@ class RPCConnection(asyncio.Protocol):
         self._ending = True
         self._transport.abort()
 
+    def hold(self, held: bool) -> None:
+        """Do not read it while publishers are held."""
+        self._block(_BRAKE, held)
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there is something to go on with before it is read again."""
+        return self._decoder.kept > 0
+
     # unfinished.Peer
 
     @property
@@ -154,7 +165,7 @@ class RPCConnection(asyncio.Protocol):
                     reply = self._call(parse_request(frame))
                 except PayloadTooBig as error:
                     reply = self._refuse(error)
-                another = True
+                self.served = another = True
                 if reply is not None:
                     replies.append(reply)
                     size += len(reply)

@@ -55,7 +55,8 @@ class RPCServer:
         self._limits = limits or RPCLimits()
         self._mode = mode
         self._unfinished = Unfinished(self._limits.unfinished, self._limits.frame_timeout, services.stats)
-        self._connections: set[RPCConnection] = set()
+        self._connections: dict[RPCConnection, None] = {}
+        self._held = False
         self._servers: list[asyncio.Server] = []
         self._stopping = False
         self._socket_file: os.stat_result | None = None
@@ -123,12 +124,41 @@ class RPCServer:
         return len(late) or len(stuck)
 
     def _connection(self) -> RPCConnection:
-        return RPCConnection(
-            self._services, self._limits, self._unfinished, self._made, self._connections.discard
-        )
+        return RPCConnection(self._services, self._limits, self._unfinished, self._made, self._lost)
+
+    def hold(self, held: bool) -> None:
+        """Read nobody, because there is enough to write; or go on.
+
+        Who was served last goes on last: a few that bring much at a time would else be the only ones.
+        """
+        self._held = held
+        if held:
+            for connection in self._connections:
+                connection.hold(True)
+            return
+        for connection in [connection for connection in self._connections if connection.served]:
+            connection.served = False
+            self._connections[connection] = self._connections.pop(connection)
+        self._go_on(list(self._connections))
+
+    def _go_on(self, connections: list[RPCConnection]) -> None:
+        """Go on with these in their order, whether what they have sent is here or still in their sockets."""
+        reading = False
+        for number, connection in enumerate(connections):
+            if self._held:  # the first ones have filled the next turn
+                return
+            if reading and connection.has_more:
+                loop = asyncio.get_running_loop()
+                loop.call_soon(loop.call_soon, self._go_on, connections[number:])  # sockets are read before
+                return
+            reading |= not connection.has_more
+            connection.hold(False)
+
+    def _lost(self, connection: RPCConnection) -> None:
+        del self._connections[connection]
 
     def _made(self, connection: RPCConnection) -> None:
-        self._connections.add(connection)
+        self._connections[connection] = None
         if self._stopping:  # it was accepted just before
             connection.end()
         elif len(self._connections) > self._limits.connections:
@@ -138,6 +168,8 @@ class RPCServer:
                 connections=self._limits.connections,
             )
             connection.abort()
+        elif self._held:
+            connection.hold(True)
 
     async def _listen_tcp(self, address: TCPAddress) -> None:
         loop = asyncio.get_running_loop()

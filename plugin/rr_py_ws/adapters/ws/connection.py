@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import codecs
 import logging
-import math
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
@@ -27,7 +26,6 @@ from rr_py_ws import logs
 from rr_py_ws.adapters.ws.backlog import Backlog
 from rr_py_ws.adapters.ws.clients import Clients
 from rr_py_ws.adapters.ws.permessage_deflate import PerMessageDeflate, frame_limit
-from rr_py_ws.adapters.ws.reading import PIECE, SlowReading
 from rr_py_ws.adapters.ws.small_frames import read_small_frame
 from rr_py_ws.adapters.ws.transports import bare_socket, cancel_soon, end_writing
 from rr_py_ws.domain.session import Session
@@ -60,14 +58,12 @@ class Connection(asyncio.Protocol):
         "_clients",
         "_core",
         "_open",
-        "_paid_at",
+        "_reading_paused",
         "_session",
-        "_slow_reading",
         "_socket",
         "_task",
         "_timer",
         "_transport",
-        "_unpaid",
         "encoding",
         "heard",
         "send",
@@ -89,9 +85,7 @@ class Connection(asyncio.Protocol):
         self._open = True
         self._assembly: tuple[bytearray, codecs.IncrementalDecoder | None] | None = None
         self._backlog: Backlog | None = None
-        self._slow_reading: SlowReading | None = None
-        self._unpaid = 0  # frames, not yet counted into the next
-        self._paid_at = 0.0
+        self._reading_paused = False
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.encoding = encoding
@@ -106,17 +100,17 @@ class Connection(asyncio.Protocol):
         """Take bytes of the peer."""
         self.heard = True
         self._clients.stats.received += len(data)
-        if self._slow_reading is None:
-            if len(data) <= PIECE:
-                self.take(data)
-                if (
-                    self._unpaid < self._clients.pace.step
-                    and self._session.backlog < self._clients.settings.max_commands_waiting
-                ) or self.reading_delay() <= 0:
-                    return
-                data = b""
-            self._slow_reading = SlowReading(self, self._transport, self._clients.stats)
-        self._slow_reading.receive(data)
+        limit = self._clients.settings.max_message_size
+        message = None
+        if self._core is None:
+            message = read_small_frame(data, limit if self.encoding.deflated else 0)
+        if message is None or len(message) > limit:
+            self._receive_by_core(data)
+        elif message:
+            self._receive_message(message)
+        if self._session.backlog >= self._clients.settings.max_commands_waiting and not self._reading_paused:
+            self._reading_paused = True
+            self._transport.pause_reading()
 
     def eof_received(self) -> bool:
         """The peer closed its side; so do we."""
@@ -128,9 +122,6 @@ class Connection(asyncio.Protocol):
         if self._open:
             self._retire()
         self._backlog = None
-        if self._slow_reading is not None:
-            self._slow_reading.stop()
-            self._slow_reading = None
         if self._timer is not None:
             self._timer.cancel()
         farewell = self._core.close_sent if self._core is not None else None
@@ -141,32 +132,16 @@ class Connection(asyncio.Protocol):
             vars(self._core).clear()
         del self._session
 
-    def take(self, data: bytes) -> None:
-        """See `reading.Source.take`."""
-        frames = 1
-        limit = self._clients.settings.max_message_size
-        message = None
-        if self._core is None:
-            message = read_small_frame(data, limit if self.encoding.deflated else 0)
-        if message is None or len(message) > limit:
-            frames = self._receive_by_core(data)
-        elif message:
-            self._receive_message(message)
-        self._unpaid += frames
-
-    def _receive_by_core(self, data: bytes) -> int:
-        """Let the core read; return how many frames came to their end."""
+    def _receive_by_core(self, data: bytes) -> None:
         core = self._make_core()
         core.receive_data(data)
-        frames = core.events_received()  # what came before a close or an error in these bytes
         try:
-            for frame in frames:
+            for frame in core.events_received():  # what came before a close or an error in these bytes
                 if self._open:
                     self._receive_frame(cast(Frame, frame))
         except UnicodeDecodeError:
             core.fail(CloseCode.INVALID_DATA, "text is not UTF-8")
         self._send_core(core)
-        return len(frames)
 
     def _make_core(self) -> Protocol:
         """Return the core; from the first time on, it reads everything."""
@@ -212,20 +187,6 @@ class Connection(asyncio.Protocol):
         self._clients.stats.messages += 1
         self._session.receive_message(message)
 
-    def reading_delay(self) -> float:
-        """See `reading.Source.reading_delay`."""
-        if self._session.backlog >= self._clients.settings.max_commands_waiting:
-            return math.inf
-        pace, now = self._clients.pace, asyncio.get_running_loop().time()
-        if self._unpaid >= pace.step:
-            self._paid_at = pace.spend(self._paid_at, self._unpaid, now)
-            self._unpaid = 0
-        return pace.delay(self._paid_at, now)
-
-    def reading_resumed(self) -> None:
-        """See `reading.Source.reading_resumed`."""
-        self._slow_reading = None
-
     # What leaves
 
     def _fast_send(self) -> Callable[[bytes], int]:
@@ -264,12 +225,11 @@ class Connection(asyncio.Protocol):
         self.write, self.send = _discard, len
         self._assembly = None
         self._session.close()
+        self._clients.sessions.subscriptions.caught_up(self)
         if self._task is not None:
             cancel_soon(self._task)
             self._task = None  # it keeps the traceback of its end, which leads back here
-        self._paid_at = 0.0  # one that was too fast is heard out, too
-        if self._slow_reading is not None:
-            asyncio.get_running_loop().call_soon(self._slow_reading.go_on)
+        self._resume_reading()
 
     def dismiss(self) -> bool:
         """See `Client.dismiss`."""
@@ -284,7 +244,7 @@ class Connection(asyncio.Protocol):
 
     def ping(self) -> None:
         """See `Peer.ping`."""
-        if self._slow_reading is not None:
+        if self._reading_paused:
             self.heard = True  # whom we do not read we cannot hear
         self.write(_PING)
 
@@ -298,6 +258,7 @@ class Connection(asyncio.Protocol):
         self._backlog = backlog = Backlog(self._clients, self._transport, self._session, self._overflow)
         if self._open:
             self.write, self.send = backlog.write, backlog.send
+            self._clients.sessions.subscriptions.fell_behind(self)
 
     def resume_writing(self) -> None:
         """The transport has room: hand over what waits, then write directly again."""
@@ -307,6 +268,7 @@ class Connection(asyncio.Protocol):
         if not backlog.hand_over():
             return
         self._backlog = None
+        self._clients.sessions.subscriptions.caught_up(self)
         if self.write == backlog.write:  # else it is closing, or about to
             self.write = self._transport.write
             self.send = self._fast_send()
@@ -362,11 +324,13 @@ class Connection(asyncio.Protocol):
             return
         self._task = None
         then(result, error)
-        if (
-            self._slow_reading is not None
-            and self._session.backlog <= self._clients.settings.max_commands_waiting // 2
-        ):
-            self._slow_reading.go_on()
+        if self._session.backlog <= self._clients.settings.max_commands_waiting // 2:
+            self._resume_reading()
+
+    def _resume_reading(self) -> None:
+        if self._reading_paused:
+            self._reading_paused = False
+            self._transport.resume_reading()
 
     def command_ignored(self, reason: str) -> None:
         """See `session.Shell.command_ignored`."""

@@ -61,6 +61,7 @@ class Link(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._reader = hiredis.Reader(notEnoughData=_MORE, replyError=ErrorReply)
         self._out: list[bytes] = []
+        self._gathered = 0
         self._reason = ""
         self._heard = self._asked = self._loop.time()
         self._suspected = False
@@ -71,9 +72,9 @@ class Link(asyncio.Protocol):
 
     @property
     def unsent(self) -> int:
-        """Bytes that the socket has not taken."""
+        """Bytes that the socket has not taken, with those of this turn."""
         assert self._transport is not None
-        return self._transport.get_write_buffer_size()
+        return self._transport.get_write_buffer_size() + self._gathered
 
     def request(self, *arguments: bytes | str | int) -> asyncio.Future[Any]:
         """Send a command.
@@ -102,7 +103,9 @@ class Link(asyncio.Protocol):
         self.waiting.append(expected)
         if not self._out:
             self._loop.call_soon(self._flush)
-        self._out.append(hiredis.pack_command(arguments))  # type: ignore[arg-type]  # it takes any number
+        command = hiredis.pack_command(arguments)  # type: ignore[arg-type]  # it takes any number
+        self._out.append(command)
+        self._gathered += len(command)
 
     def close(self, reason: str) -> None:
         """End the connection; what is not answered fails with the reason."""
@@ -148,7 +151,7 @@ class Link(asyncio.Protocol):
         self.waiting.popleft()(reply)
 
     def _flush(self) -> None:
-        out, self._out = self._out, []
+        out, self._out, self._gathered = self._out, [], 0
         if self._transport is not None and not self._transport.is_closing():  # uvloop's would raise
             self._transport.write(out[0] if len(out) == 1 else b"".join(out))
 
