@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 
 import pytest
 
 from php_pool import RecordedLog, Start, ask, children, make_factory, misbehaving, until
+from ports import needs_ipv6
 from rr_py_ws.adapters.php.factory import worker_environment
 from rr_py_ws.config import Server
 from rr_py_ws.errors import WorkerStartError
@@ -50,7 +52,7 @@ class TestEnvironment:
         env = json.loads((await ask(pool, "do=env")).body)
         assert (env["RR_RELAY"], env["APP_KEY"], env["RR_BROADCAST_PATH"]) == (relay_dsn, "ä b", "/ws")
 
-    @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+    @pytest.mark.parametrize("host", ["127.0.0.1", pytest.param("[::1]", marks=needs_ipv6)])
     async def test_names_the_real_port_of_a_relay_on_any_port(self, start: Start, host: str) -> None:
         pool = await start(server={"relay": f"tcp://{host}:0"})
         relay = json.loads((await ask(pool, "do=env")).body)["RR_RELAY"]
@@ -87,9 +89,12 @@ class TestHandshake:
         text = await start_failure(misbehaving("silent"), timeout=0.2)
         assert text.endswith("no answer to the handshake within 0.2 s")
 
-    async def test_what_it_wrote_meanwhile_is_shown(self) -> None:
-        text = await start_failure(misbehaving("short-noise"), timeout=2.0)
-        assert text.endswith("no answer to the handshake within 2 s: 'S'")
+    async def test_what_it_wrote_meanwhile_is_shown(self, tmp_path: Path) -> None:
+        script = tmp_path / "script"
+        script.write_text("#!/bin/sh\nprintf S\nexec sleep 600\n")
+        script.chmod(0o755)
+        text = await start_failure(str(script), timeout=1.0)
+        assert text.endswith("no answer to the handshake within 1 s: 'S'")
 
     async def test_a_worker_that_closes_its_end_is_given_up(self) -> None:
         assert "closed its relay" in await start_failure(misbehaving("closes-stdout"))

@@ -53,9 +53,6 @@ match mode:
     case "noise":
         os.write(1, b"\xef\xbb\xbfNotice: undefined variable\n")
         greet()
-    case "short-noise":
-        os.write(1, b"S")
-        time.sleep(600)
     case "pid-zero":
         receive()
         os.write(1, encode_frame(Flag.CONTROL, (), b'{"pid":0}'))
