@@ -263,6 +263,19 @@ class TestSilent:
             await done(answer)
         await node.publish("a", b"1")
 
+    async def test_a_burst_within_one_turn_is_bounded_too(self, own: RedisServer, start: Start) -> None:
+        """Nothing is written before the turn ends, and `PublishAsync` waits for no answer."""
+        node = await start(own.address, publish_queue=1_000_000)
+        answers = []
+        with pytest.raises(BrokerError, match=r"redis does not keep up: [0-9]+ bytes wait"):
+            for _ in range(200):
+                answer = node.broker.publish("a", b"x" * 100_000)
+                answers.append(answer)
+        assert len(answers) == 10
+        for answer in answers:
+            await done(answer)
+        await node.publish("a", b"1")
+
     async def test_a_node_that_stood_still_itself_does_not_blame_redis(
         self, own: RedisServer, node: Node
     ) -> None:
