@@ -281,6 +281,7 @@ def _settings(loaded: config.Config, shares: descriptors.Shares) -> Settings:
         max_message_size=section.limits.max_message_size,
         send_queue=section.limits.send_queue,
         send_queue_policy=section.limits.send_queue_policy,
+        commands_per_second=section.limits.commands_per_second,
         max_commands_waiting=section.limits.max_commands_waiting,
         commands=CommandLimits(
             max_topics=section.limits.max_topics,

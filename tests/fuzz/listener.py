@@ -16,7 +16,7 @@ from rr_py_ws.adapters.ws.settings import Settings
 from rr_py_ws.broadcaster import Broadcaster
 from rr_py_ws.domain.allow_all import AllowAll
 
-_SETTINGS = Settings(max_message_size=1024, max_head_size=1024, compression_level=1)
+_SETTINGS = Settings(max_message_size=1024, max_head_size=1024, compression_level=1, commands_per_second=0)
 _TEXT, _CLOSE, _PONG = 0x81, 0x88, 0x8A
 _BAD_TEXT = (1007).to_bytes(2)
 _loop = asyncio.new_event_loop()

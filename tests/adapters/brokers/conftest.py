@@ -33,7 +33,8 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 def redis_socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The unix socket of a server that stays up."""
     directory = tmp_path_factory.mktemp("socket")
-    with redis_server(directory, "--unixsocket", "redis.sock"):
+    with redis_server(directory, "--unixsocket", "redis.sock") as server:
+        assert server.ask("PING") == "PONG"  # it listens at its port first; who answers listens everywhere
         yield directory / "redis.sock"
 
 

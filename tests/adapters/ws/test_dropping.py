@@ -27,7 +27,7 @@ def secure(request: pytest.FixtureRequest) -> bool:
 @pytest.fixture
 async def site(start: Start, secure: bool, server_tls: ssl.SSLContext) -> Site:
     tls = server_tls if secure else None
-    return await start(tls=tls, send_queue=LIMIT, send_queue_policy="drop")
+    return await start(tls=tls, send_queue=LIMIT, send_queue_policy="drop", commands_per_second=0)
 
 
 @pytest.fixture

@@ -166,7 +166,7 @@ async def test_replies_and_pongs_keep_their_place_behind_what_waits(start: Start
 
 async def test_a_client_that_only_pings_and_never_reads_is_closed_too(start: Start) -> None:
     """Pongs count like messages, and end with the close frame: nobody can fill our memory with them."""
-    site = await start(send_queue=100_000)
+    site = await start(send_queue=100_000, commands_per_second=0)
     client = await joined(site, small_buffers=True)
     pings = frame(PING, b"x" * 125) * 1000
     while "t" in site.hub:

@@ -71,7 +71,7 @@ class Acceptor:
                 "ssl_handshake_timeout": settings.head_timeout,
                 "ssl_shutdown_timeout": settings.close_timeout,
             }
-        self._serving: set[asyncio.Task[None]] = set()
+        self._serving: dict[Handshake, asyncio.Task[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
         listening.setblocking(False)
         listening.listen(_BACKLOG)
@@ -108,9 +108,7 @@ class Acceptor:
             connection.setblocking(False)
             handshake = Handshake(self._clients, connection, str(peer[0]) if peer else "", tls=self._tls)
             if self._clients.arrived(handshake):
-                task = self._loop.create_task(self._serve(handshake, connection))
-                self._serving.add(task)
-                task.add_done_callback(self._serving.discard)
+                self._serving[handshake] = self._loop.create_task(self._serve(handshake, connection))
             else:
                 connection.close()
                 handshake.connection_lost(None)
@@ -129,3 +127,5 @@ class Acceptor:
         except Exception as error:  # of the TLS handshake: whatever a peer can bring OpenSSL to say
             handshake.connection_lost(error)
             connection.close()
+        finally:
+            del self._serving[handshake]

@@ -18,6 +18,7 @@ from rr_py_ws.adapters.ws.stats import WebSocketStats
 from rr_py_ws.adapters.ws.turns import Applicant, Turns
 from rr_py_ws.domain.figures import Figure, counter, gauge
 from rr_py_ws.domain.origin import OriginRule
+from rr_py_ws.domain.pace import Pace
 from rr_py_ws.domain.ports import Authorizer, Subscriptions
 from rr_py_ws.domain.session import Setup
 from rr_py_ws.wire.deflate import Compressor
@@ -42,6 +43,7 @@ class Clients:
         subscriptions: where clients join topics.
 
     Attributes:
+        pace: how fast each of them may send.
         sessions: what the sessions of all clients share.
         stopping: whether newcomers are turned away.
         stats: what they have done so far.
@@ -59,6 +61,7 @@ class Clients:
         self.stopping = False
         self.stats = WebSocketStats()
         self.waiting = SharedPushes()
+        self.pace = Pace(settings.commands_per_second)
         self.sessions = Setup(self.authorizer, subscriptions, settings.commands, self.stats.commands)
         self.compressor: Compressor | None = None
         if settings.compression_level:

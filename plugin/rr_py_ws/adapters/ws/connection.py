@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import codecs
 import logging
+import math
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
@@ -26,6 +27,7 @@ from rr_py_ws import logs
 from rr_py_ws.adapters.ws.backlog import Backlog
 from rr_py_ws.adapters.ws.clients import Clients
 from rr_py_ws.adapters.ws.permessage_deflate import PerMessageDeflate, frame_limit
+from rr_py_ws.adapters.ws.reading import PIECE, SlowReading
 from rr_py_ws.adapters.ws.small_frames import read_small_frame
 from rr_py_ws.adapters.ws.transports import bare_socket, cancel_soon, end_writing
 from rr_py_ws.domain.session import Session
@@ -58,12 +60,14 @@ class Connection(asyncio.Protocol):
         "_clients",
         "_core",
         "_open",
-        "_reading_paused",
+        "_paid_at",
         "_session",
+        "_slow_reading",
         "_socket",
         "_task",
         "_timer",
         "_transport",
+        "_unpaid",
         "encoding",
         "heard",
         "send",
@@ -85,7 +89,9 @@ class Connection(asyncio.Protocol):
         self._open = True
         self._assembly: tuple[bytearray, codecs.IncrementalDecoder | None] | None = None
         self._backlog: Backlog | None = None
-        self._reading_paused = False
+        self._slow_reading: SlowReading | None = None
+        self._unpaid = 0  # frames, not yet counted into the next
+        self._paid_at = 0.0
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.encoding = encoding
@@ -100,17 +106,17 @@ class Connection(asyncio.Protocol):
         """Take bytes of the peer."""
         self.heard = True
         self._clients.stats.received += len(data)
-        limit = self._clients.settings.max_message_size
-        message = None
-        if self._core is None:
-            message = read_small_frame(data, limit if self.encoding.deflated else 0)
-        if message is None or len(message) > limit:
-            self._receive_by_core(data)
-        elif message:
-            self._receive_message(message)
-        if self._session.backlog >= self._clients.settings.max_commands_waiting and not self._reading_paused:
-            self._reading_paused = True
-            self._transport.pause_reading()
+        if self._slow_reading is None:
+            if len(data) <= PIECE:
+                self.take(data)
+                if (
+                    self._unpaid < self._clients.pace.step
+                    and self._session.backlog < self._clients.settings.max_commands_waiting
+                ) or self.reading_delay() <= 0:
+                    return
+                data = b""
+            self._slow_reading = SlowReading(self, self._transport, self._clients.stats)
+        self._slow_reading.receive(data)
 
     def eof_received(self) -> bool:
         """The peer closed its side; so do we."""
@@ -122,6 +128,9 @@ class Connection(asyncio.Protocol):
         if self._open:
             self._retire()
         self._backlog = None
+        if self._slow_reading is not None:
+            self._slow_reading.stop()
+            self._slow_reading = None
         if self._timer is not None:
             self._timer.cancel()
         farewell = self._core.close_sent if self._core is not None else None
@@ -132,16 +141,32 @@ class Connection(asyncio.Protocol):
             vars(self._core).clear()
         del self._session
 
-    def _receive_by_core(self, data: bytes) -> None:
+    def take(self, data: bytes) -> None:
+        """See `reading.Source.take`."""
+        frames = 1
+        limit = self._clients.settings.max_message_size
+        message = None
+        if self._core is None:
+            message = read_small_frame(data, limit if self.encoding.deflated else 0)
+        if message is None or len(message) > limit:
+            frames = self._receive_by_core(data)
+        elif message:
+            self._receive_message(message)
+        self._unpaid += frames
+
+    def _receive_by_core(self, data: bytes) -> int:
+        """Let the core read; return how many frames came to their end."""
         core = self._make_core()
         core.receive_data(data)
+        frames = core.events_received()  # what came before a close or an error in these bytes
         try:
-            for frame in core.events_received():  # what came before a close or an error in these bytes
+            for frame in frames:
                 if self._open:
                     self._receive_frame(cast(Frame, frame))
         except UnicodeDecodeError:
             core.fail(CloseCode.INVALID_DATA, "text is not UTF-8")
         self._send_core(core)
+        return len(frames)
 
     def _make_core(self) -> Protocol:
         """Return the core; from the first time on, it reads everything."""
@@ -187,6 +212,20 @@ class Connection(asyncio.Protocol):
         self._clients.stats.messages += 1
         self._session.receive_message(message)
 
+    def reading_delay(self) -> float:
+        """See `reading.Source.reading_delay`."""
+        if self._session.backlog >= self._clients.settings.max_commands_waiting:
+            return math.inf
+        pace, now = self._clients.pace, asyncio.get_running_loop().time()
+        if self._unpaid >= pace.step:
+            self._paid_at = pace.spend(self._paid_at, self._unpaid, now)
+            self._unpaid = 0
+        return pace.delay(self._paid_at, now)
+
+    def reading_resumed(self) -> None:
+        """See `reading.Source.reading_resumed`."""
+        self._slow_reading = None
+
     # What leaves
 
     def _fast_send(self) -> Callable[[bytes], int]:
@@ -229,7 +268,9 @@ class Connection(asyncio.Protocol):
         if self._task is not None:
             cancel_soon(self._task)
             self._task = None  # it keeps the traceback of its end, which leads back here
-        self._resume_reading()
+        self._paid_at = 0.0  # one that was too fast is heard out, too
+        if self._slow_reading is not None:
+            asyncio.get_running_loop().call_soon(self._slow_reading.go_on)
 
     def dismiss(self) -> bool:
         """See `Client.dismiss`."""
@@ -244,7 +285,7 @@ class Connection(asyncio.Protocol):
 
     def ping(self) -> None:
         """See `Peer.ping`."""
-        if self._reading_paused:
+        if self._slow_reading is not None:
             self.heard = True  # whom we do not read we cannot hear
         self.write(_PING)
 
@@ -324,13 +365,11 @@ class Connection(asyncio.Protocol):
             return
         self._task = None
         then(result, error)
-        if self._session.backlog <= self._clients.settings.max_commands_waiting // 2:
-            self._resume_reading()
-
-    def _resume_reading(self) -> None:
-        if self._reading_paused:
-            self._reading_paused = False
-            self._transport.resume_reading()
+        if (
+            self._slow_reading is not None
+            and self._session.backlog <= self._clients.settings.max_commands_waiting // 2
+        ):
+            self._slow_reading.go_on()
 
     def command_ignored(self, reason: str) -> None:
         """See `session.Shell.command_ignored`."""

@@ -23,6 +23,9 @@ _END = b"\x03\x00"
 _CONTROL = (Opcode.CLOSE, Opcode.PING, Opcode.PONG)
 
 _factory = ServerPerMessageDeflateFactory(server_no_context_takeover=True, client_no_context_takeover=True)
+_small_factory = ServerPerMessageDeflateFactory(
+    server_no_context_takeover=True, client_no_context_takeover=True, server_max_window_bits=9
+)
 
 
 @lru_cache(maxsize=64)  # browsers offer the same, all of them
@@ -30,14 +33,15 @@ def negotiate(offers: str) -> tuple[str, int] | None:
     """Accept the first offer of a client that can be accepted (RFC 7692 section 7.1).
 
     Neither side may use an earlier message to compress a later one, whether the client offers that or not:
-    so nothing has to be kept for a connection.
+    so nothing has to be kept for a connection. A client that asks for a window below 15 bits gets one of 9,
+    which it has to take; otherwise a few clients could have each message compressed in seven ways.
 
     Args:
         offers: the header `Sec-WebSocket-Extensions`. An offer with a wrong parameter is passed over, as is a
             window of 8 bits for us, which zlib does not make; a header that cannot be read is none.
 
     Returns:
-        the header of the response, and the window bits for what we send; None without compression.
+        the header of the response, and the window bits for what we send, 9 or 15; None without compression.
     """
     try:
         extensions = parse_extension(offers)
@@ -47,6 +51,8 @@ def negotiate(offers: str) -> tuple[str, int] | None:
         if name == _factory.name:
             try:
                 agreed, extension = _factory.process_request_params(parameters, [])
+                if extension.local_max_window_bits < zlib.MAX_WBITS:
+                    agreed, extension = _small_factory.process_request_params(parameters, [])
             except NegotiationError:
                 continue
             return build_extension([(name, agreed)]), extension.local_max_window_bits

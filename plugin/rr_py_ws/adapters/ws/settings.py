@@ -34,6 +34,8 @@ class Settings:
         send_queue: what may wait for one slow receiver.
         send_queue_policy: what happens over it: the connection is closed with 1013, or the oldest messages
             are dropped.
+        commands_per_second: frames of one client in a second, and at once; one that sends more is read more
+            slowly. 0 for no limit.
         max_commands_waiting: commands of one client that may wait; then its socket is not read.
         commands: what the commands of clients may ask for.
         ping_interval: between server pings; 0 for none.
@@ -58,6 +60,7 @@ class Settings:
     close_timeout: float = 10.0
     send_queue: int = 1024 * 1024
     send_queue_policy: Literal["close", "drop"] = "close"
+    commands_per_second: int = 500
     max_commands_waiting: int = 64
     commands: CommandLimits = field(default_factory=CommandLimits)
     ping_interval: float = 25.0

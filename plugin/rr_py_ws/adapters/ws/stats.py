@@ -27,6 +27,9 @@ REFUSALS = (
 """Why a request did not become a WebSocket; `unanswered` is for a PHP that failed to decide, `connections`
 and `address` are for one that found no place, `busy` for one whose turn did not come in time."""
 
+PAUSES = ("rate", "commands_waiting")
+"""Why a client is not read for a while; see `reading`."""
+
 
 @dataclass(slots=True)
 class WebSocketStats:
@@ -40,6 +43,7 @@ class WebSocketStats:
         slow: connections closed because their send queue was full.
         dropped: messages that were dropped instead, times connections.
         dropped_bytes: the same in bytes of frames.
+        pauses: reason -> how often a client was not read for a while.
         messages: messages of clients, whole ones.
         received: bytes from clients, after the handshake.
         commands: see `CommandStats`.
@@ -53,6 +57,7 @@ class WebSocketStats:
     slow: int = 0
     dropped: int = 0
     dropped_bytes: int = 0
+    pauses: dict[str, int] = field(default_factory=lambda: dict.fromkeys(PAUSES, 0))
     messages: int = 0
     received: int = 0
     commands: CommandStats = field(default_factory=CommandStats)
@@ -76,6 +81,7 @@ class WebSocketStats:
         yield counter("slow_clients", "WebSockets closed because their send queue was full.", self.slow)
         yield counter("dropped_messages", "Messages dropped because a send queue was full.", self.dropped)
         yield counter("dropped_bytes", "The same in bytes of frames.", self.dropped_bytes)
+        yield counter("reading_pauses", "How often a client was not read for a while.", self.pauses, "reason")
         yield counter("received_messages", "Messages from clients.", self.messages)
         yield counter("received_bytes", "Bytes from clients, after the handshake.", self.received)
         yield counter(
