@@ -10,10 +10,9 @@ from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any, Protocol
 
-from websockets.protocol import Protocol as Core
-
 from rr_py_ws.adapters.ws import WebSocketServer
 from rr_py_ws.adapters.ws.connection import Connection
+from rr_py_ws.adapters.ws.core import Core
 from rr_py_ws.adapters.ws.handshake import Handshake
 from rr_py_ws.broadcaster import Broadcaster
 from rr_py_ws.domain.hub import Hub

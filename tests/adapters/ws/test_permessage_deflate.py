@@ -119,7 +119,7 @@ async def test_a_connection_that_ends_inside_a_compressed_message_leaves_nothing
     first = deflate(os.urandom(20_000).hex().encode())
     await client.send(frame(TEXT, first[:20_000], fin=False, rsv=RSV1))
     assert await client.silent()
-    assert living()["Protocol"] == before["Protocol"] + 1
+    assert living()["Core"] == before["Core"] + 1
     end(client)
     await until(lambda: living() == before)
 
@@ -129,7 +129,7 @@ async def test_an_uncompressed_small_message_is_read_without_the_core(start: Sta
     client = await site.open(OFFER)
     await client.send(command("join", ["a"]))
     await client.frame()
-    assert living()["Protocol"] == 0
+    assert living()["Core"] == 0
 
 
 # With a client that others wrote

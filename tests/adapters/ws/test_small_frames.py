@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import zlib
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from websockets.frames import Frame
-from websockets.protocol import SERVER, Protocol, State
+from websockets.protocol import State
 
-from rr_py_ws.adapters.ws.permessage_deflate import PerMessageDeflate, frame_limit
+from rr_py_ws.adapters.ws.core import Core
 from rr_py_ws.adapters.ws.small_frames import read_small_frame
 from ws_peer import BINARY, CLOSE, PING, PONG, TEXT, frame
 
@@ -25,10 +24,7 @@ def deflate(data: bytes, flush: int = zlib.Z_SYNC_FLUSH) -> bytes:
 
 def read_by_core(data: bytes, deflated: bool = False) -> tuple[list[tuple[int, bool, bytes]], bool, bytes]:
     """The frames in these bytes, whether more are expected, and what the core answers."""
-    size = frame_limit(LIMIT) if deflated else LIMIT
-    core = Protocol(SERVER, state=State.OPEN, max_size=size, logger=logging.Logger("quiet", logging.CRITICAL))
-    if deflated:
-        core.extensions = [PerMessageDeflate(LIMIT)]
+    core = Core(LIMIT, deflated=deflated)
     core.receive_data(data)
     frames = [event for event in core.events_received() if isinstance(event, Frame)]
     seen = [(int(event.opcode), event.fin, bytes(event.data)) for event in frames]

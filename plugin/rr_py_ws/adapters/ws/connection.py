@@ -1,7 +1,7 @@
 """One WebSocket after its handshake.
 
-The protocol itself (frames, masking, control frames, close handshake) is `websockets`' sans-I/O core. Here
-are the socket, the assembly of fragments, and the ends of a connection; a slow receiver has a `Backlog`.
+The protocol itself (frames, fragments, control frames, close handshake) is in `core`. Here are the socket
+and the ends of a connection; a slow receiver has a `Backlog`, one that sends too much `SlowReading`.
 Pushes do not pass through the core: the hub calls `send` with finished frames, which for a healthy connection
 is that of the socket itself. That saves a quarter of the CPU time of a push. It is safe because the
 transport holds nothing meanwhile: as soon as it does, `pause_writing` redirects `send` behind it.
@@ -13,34 +13,26 @@ so it is made only when a client sends something else, or is told to go.
 from __future__ import annotations
 
 import asyncio
-import codecs
-import logging
 import math
 import socket
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, cast
+from typing import Any
 
-from websockets.frames import CloseCode, Frame, Opcode
-from websockets.protocol import SERVER, Protocol, State
+from websockets.frames import CloseCode
+from websockets.protocol import State
 
 from rr_py_ws import logs
 from rr_py_ws.adapters.ws.backlog import Backlog
 from rr_py_ws.adapters.ws.clients import Clients
-from rr_py_ws.adapters.ws.permessage_deflate import PerMessageDeflate, frame_limit
+from rr_py_ws.adapters.ws.core import Core
 from rr_py_ws.adapters.ws.reading import PIECE, SlowReading
 from rr_py_ws.adapters.ws.small_frames import read_small_frame
 from rr_py_ws.adapters.ws.transports import bare_socket, cancel_soon, end_writing
 from rr_py_ws.domain.session import Session
 from rr_py_ws.wire.access import AccessRequest
-from rr_py_ws.wire.push import Encoding, server_frame
-from rr_py_ws.wire.push import Opcode as PushOpcode
+from rr_py_ws.wire.push import Encoding, Opcode, server_frame
 
-_PING = server_frame(PushOpcode.PING, b"")
-
-_utf8_decoder = codecs.getincrementaldecoder("utf-8")
-
-_silent = logging.Logger("rr_py_ws.websockets", logging.CRITICAL)
-"""The core logs each connection's end at info; our own log lines say it better."""
+_PING = server_frame(Opcode.PING, b"")
 
 log = logs.get_limited("websockets")
 
@@ -55,7 +47,6 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_assembly",
         "_backlog",
         "_clients",
         "_core",
@@ -84,10 +75,9 @@ class Connection(asyncio.Protocol):
     ) -> None:
         self._clients = clients
         self._transport = transport
-        self._core: Protocol | None = None
+        self._core: Core | None = None
         self._session = Session(self, request, clients.sessions)
         self._open = True
-        self._assembly: tuple[bytearray, codecs.IncrementalDecoder | None] | None = None
         self._backlog: Backlog | None = None
         self._slow_reading: SlowReading | None = None
         self._unpaid = 0  # frames, not yet counted into the next
@@ -135,11 +125,9 @@ class Connection(asyncio.Protocol):
             self._timer.cancel()
         farewell = self._core.close_sent if self._core is not None else None
         self._clients.connection_ended(self, farewell.code if farewell else None)
-        # These two refer to themselves and to us. Without them the memory is free now, not at the next full
-        # garbage collection, which a server with many connections wants to be rare.
         if self._core is not None:
-            vars(self._core).clear()
-        del self._session
+            self._core.forget()
+        del self._session  # it refers to us; see `Core.forget`
 
     def take(self, data: bytes) -> None:
         """See `reading.Source.take`."""
@@ -157,56 +145,20 @@ class Connection(asyncio.Protocol):
     def _receive_by_core(self, data: bytes) -> int:
         """Let the core read; return how many frames came to their end."""
         core = self._make_core()
-        core.receive_data(data)
-        frames = core.events_received()  # what came before a close or an error in these bytes
-        try:
-            for frame in frames:
-                if self._open:
-                    self._receive_frame(cast(Frame, frame))
-        except UnicodeDecodeError:
-            core.fail(CloseCode.INVALID_DATA, "text is not UTF-8")
+        before = core.frames_read
+        for message in core.read(data):
+            if not self._open:
+                break
+            self._receive_message(message)
         self._send_core(core)
-        return len(frames)
+        return core.frames_read - before
 
-    def _make_core(self) -> Protocol:
+    def _make_core(self) -> Core:
         """Return the core; from the first time on, it reads everything."""
         if self._core is None:
-            size = limit = self._clients.settings.max_message_size
-            if self.encoding.deflated:
-                size = frame_limit(limit)
-            self._core = Protocol(SERVER, state=State.OPEN, max_size=size, logger=_silent)
-            if self.encoding.deflated:
-                self._core.extensions = [PerMessageDeflate(limit)]
+            limit = self._clients.settings.max_message_size
+            self._core = Core(limit, deflated=self.encoding.deflated)
         return self._core
-
-    def _receive_frame(self, frame: Frame) -> None:
-        """Handle messages; control frames are done with when the core has seen them.
-
-        Raises:
-            UnicodeDecodeError: it is bad text, and nothing after it may be looked at (RFC 6455 section 8.1).
-        """
-        if frame.opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
-            return
-        data = cast(bytearray, frame.data)
-        if frame.opcode is Opcode.CONT or not frame.fin:
-            self._receive_fragment(frame.opcode, data, frame.fin)
-            return
-        if frame.opcode is Opcode.TEXT:
-            data.decode()
-        self._receive_message(bytes(data))
-
-    def _receive_fragment(self, opcode: Opcode, fragment: bytearray, fin: bool) -> None:
-        """Assemble a message; text is checked as it comes, not when it is complete."""
-        if opcode is not Opcode.CONT:
-            self._assembly = bytearray(), _utf8_decoder() if opcode is Opcode.TEXT else None
-        assert self._assembly is not None  # the core refuses a continuation of nothing
-        message, decoder = self._assembly
-        if decoder is not None:
-            decoder.decode(fragment, fin)
-        message += fragment
-        if fin:
-            self._assembly = None
-            self._receive_message(bytes(message))
 
     def _receive_message(self, message: bytes) -> None:
         self._clients.stats.messages += 1
@@ -235,7 +187,7 @@ class Connection(asyncio.Protocol):
         self.write(frames)
         return len(frames)
 
-    def _send_core(self, core: Protocol) -> None:
+    def _send_core(self, core: Core) -> None:
         """Write what the core wants to say: pongs, close frames, the end."""
         data = b"".join(core.data_to_send())
         if data:
@@ -262,7 +214,6 @@ class Connection(asyncio.Protocol):
         """Leave all topics and take no more writes: nothing may follow a close frame."""
         self._open = False
         self.write, self.send = _discard, len
-        self._assembly = None
         self._session.close()
         self._clients.sessions.subscriptions.caught_up(self)
         if self._task is not None:
