@@ -81,15 +81,15 @@ def test_publishers_wait_until_those_who_were_behind_have_caught_up(road: Road) 
     assert not road.clock.calls
 
 
-@pytest.mark.parametrize(("behind", "receivers"), [(1, 1), (FEW - 1, FEW), (12, 100), (100, 800), (16, 128)])
-def test_a_few_or_a_small_share_hold_nobody(road: Road, behind: int, receivers: int) -> None:
+@pytest.mark.parametrize(("behind", "receivers"), [(1, 1), (FEW - 1, FEW), (12, 20), (400, 800), (16, 32)])
+def test_a_few_or_no_more_than_half_hold_nobody(road: Road, behind: int, receivers: int) -> None:
     road.fall_behind(range(behind))
     road.brake.written(range(receivers))
     assert road.told == []
 
 
-@pytest.mark.parametrize(("behind", "receivers"), [(FEW, FEW), (17, 128), (101, 800)])
-def test_many_do(road: Road, behind: int, receivers: int) -> None:
+@pytest.mark.parametrize(("behind", "receivers"), [(FEW, FEW), (17, 32), (401, 800)])
+def test_most_do(road: Road, behind: int, receivers: int) -> None:
     road.fall_behind(range(behind))
     road.brake.written(range(receivers))
     assert road.told == [True]
@@ -119,10 +119,10 @@ def test_after_a_hold_that_did_not_help_nobody_is_waited_for_for_a_while(road: R
     road.brake.written(range(100))
     road.clock.sleep(LONGEST)
     road.fall_behind(range(100, 200))
-    road.brake.written(range(200))
+    road.brake.written(range(100, 200))
     assert not road.held
     road.clock.sleep(REST)
-    road.brake.written(range(200))
+    road.brake.written(range(100, 200))
     assert road.held
 
 
@@ -150,13 +150,13 @@ def test_what_arrives_from_other_nodes_meanwhile_does_not_end_a_hold(road: Road)
     road.brake.written(range(100, 200))
     road.clock.sleep(0)
     assert road.held
-    road.fall_behind(range(100, 150))
+    road.fall_behind(range(100, 170))
     road.brake.written(range(100, 200))
     assert len(road.reports) == 1
     road.catch_up(range(20))
     road.clock.sleep(0)
     assert road.held
-    road.catch_up(range(100, 150))
+    road.catch_up(range(100, 170))
     road.clock.sleep(0)
     assert not road.held
 
