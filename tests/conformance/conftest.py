@@ -1,14 +1,32 @@
-"""The server under test runs in this process, with the settings that most applications have: the defaults."""
+"""The server under test runs in this process, with the settings that most applications have: the defaults.
+
+But for the number of frames in a second: some cases send thousands, and nobody shall have to wait for them.
+"""
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
-from adapters.ws.conftest import pytest_asyncio_loop_factories, site, start
+from adapters.ws.conftest import pytest_asyncio_loop_factories
+from adapters.ws.conftest import start as start_any
 from ws_peer import Client
 from ws_site import Site, Start
 
-__all__ = ["pytest_asyncio_loop_factories", "site", "start"]
+__all__ = ["pytest_asyncio_loop_factories", "start_any"]
+
+
+@pytest.fixture
+def start(start_any: Start) -> Start:
+    """Starts servers; see `Start`."""
+    return partial(start_any, commands_per_second=0)
+
+
+@pytest.fixture
+async def site(start: Start) -> Site:
+    """A server that lets everybody in."""
+    return await start()
 
 
 @pytest.fixture
