@@ -75,7 +75,7 @@ async def test_a_flood_slows_publishers_and_loses_no_healthy_receiver(servers: S
     The server could read all of it at once, and would have to close all receivers as too slow. Instead
     publishers wait for their answers; everybody gets everything in order; then things are as before.
     """
-    server = servers.start(websockets={"limits": {"send_queue": "128KiB"}}, logs={"level": "info"})
+    server = servers.start(websockets={"limits": {"send_queue": "256KiB"}}, logs={"level": "info"})
     loop = asyncio.get_running_loop()
     receivers = [Receiver() for _ in range(RECEIVERS)]
     for receiver in receivers:

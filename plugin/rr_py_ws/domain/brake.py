@@ -4,7 +4,7 @@ When publishers are faster than the machine, or the network behind it, the queue
 and healthy ones would be closed for being slow. So publishers are held for a while: they are not read, their
 replies stay out, and they wait as they would for any busy server.
 
-One slow receiver must not do that to them, nor a minority, nor many of them for ever. A hold begins when at
+One slow receiver must not do that to them, nor a handful, nor many of them for ever. A hold begins when at
 least `FEW` of those who were written to, and more than `SHARE` of them, are behind: their sockets take no
 more. It ends when these have caught up, and after `LONGEST` at the latest. Who is still behind then is a slow
 receiver: it is not waited for until it has caught up once, its own queue decides what becomes of it, and for
@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from rr_py_ws.domain.figures import Figure, counter
 
 FEW = 16
-SHARE = 1 / 2
+SHARE = 1 / 4
 LONGEST = 2.0
 """Seconds that a hold may last."""
 REST = 20.0
