@@ -11,7 +11,7 @@ import pytest
 from rr_py_ws import shutdown
 from rr_py_ws.shutdown import shut_down
 
-GRACE = 0.5
+GRACE = 30.0
 
 
 class Parts:
@@ -19,13 +19,15 @@ class Parts:
 
     Attributes:
         steps: what was stopped, in order, with the seconds that it was given.
-        slow: whether a step takes all the time that it is given.
+        elapsed: seconds that have passed in an instant, because a step has taken all that it was given.
+        slow: whether steps do that.
         stuck: a step that does not even end when its time is over.
         cut: step -> how many did not end in time.
     """
 
     def __init__(self) -> None:
         self.steps: list[tuple[str, float]] = []
+        self.elapsed = 0.0
         self.slow = False
         self.stuck = ""
         self.cut: dict[str, int] = {}
@@ -38,7 +40,8 @@ class Parts:
 
     async def _take(self, step: str, seconds: float) -> int:
         self.steps.append((step, seconds))
-        await asyncio.sleep(3600 if step == self.stuck else seconds if self.slow else 0)
+        self.elapsed += seconds if self.slow else 0
+        await asyncio.sleep(3600 if step == self.stuck else 0)
         return self.cut.get(step, 0)
 
     def part(self, step: str) -> Any:
@@ -69,7 +72,7 @@ class Parts:
     async def close(self) -> None:
         self.steps.append(("close", 0.0))
 
-    async def shut_down(self, drain: float = 3600.0) -> bool:
+    async def shut_down(self, drain: float = 3600.0, grace: float = GRACE) -> bool:
         parts: Any = self
         return await shut_down(
             rpc=[self.part("rpc")],
@@ -77,7 +80,7 @@ class Parts:
             broadcaster=parts,
             pool=self.part("workers"),
             ops=[self.part("ops")],
-            grace=GRACE,
+            grace=grace,
             drain=drain,
         )
 
@@ -95,10 +98,13 @@ async def test_publishers_come_first_then_clients_then_workers_and_readiness_las
     assert parts.order == ["refuse", "rpc", "settle", "drain", "clients", "workers", "close", "ops"]
 
 
-async def test_the_parts_of_the_time_are_never_more_than_all_of_it() -> None:
+async def test_the_parts_of_the_time_are_never_more_than_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     parts = Parts()
     parts.slow = True
-    await parts.shut_down()
+    loop = asyncio.get_running_loop()
+    now = loop.time()
+    monkeypatch.setattr(loop, "time", lambda: now + parts.elapsed)
+    assert await parts.shut_down()
     given = dict(parts.steps)
     assert sum(given.values()) <= GRACE
     assert all(given[step] > 0 for step in ("rpc", "drain", "clients", "workers", "ops"))
@@ -115,12 +121,13 @@ async def test_the_drain_takes_no_longer_than_is_configured() -> None:
 async def test_a_part_that_never_ends_is_given_up_and_said_to_be(stuck: str) -> None:
     parts = Parts()
     parts.stuck = stuck
-    assert not await parts.shut_down()
+    assert not await parts.shut_down(grace=0.1)
     assert parts.order[-2:] == [stuck, "ops"]
 
 
-async def test_a_broker_that_does_not_settle_holds_nothing_up() -> None:
+async def test_a_broker_that_does_not_settle_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is here already is written all the same."""
+    monkeypatch.setattr(shutdown, "_SETTLE", 0.01)
     parts = Parts()
     parts.settles_by_itself = False
     assert await parts.shut_down()
