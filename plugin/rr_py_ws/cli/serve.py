@@ -38,7 +38,7 @@ def serve(flags: Flags) -> int:
 
 
 def _serve(flags: Flags) -> int:
-    from rr_py_ws import app, config, logs
+    from rr_py_ws import config, logs, serving
 
     loaded = flags.load_config()
     config.validate_for_serve(loaded)
@@ -47,7 +47,7 @@ def _serve(flags: Flags) -> int:
     logs.setup(loaded.logs)
     try:
         with pid_file() if flags.pid else nullcontext():
-            return app.run(loaded, silent=flags.silent, debug=flags.debug)
+            return serving.run(loaded, silent=flags.silent, debug=flags.debug)
     finally:
         logs.shutdown()
 
