@@ -24,7 +24,7 @@ logs: {mode: raw, level: warn, output: main.log, channels: {rpc: {mode: raw, lev
 
 
 @dataclass
-class App:
+class Serving:
     """Stands for the server: does something while it "runs", and ends with an exit code."""
 
     work: Callable[[], object] = lambda: None
@@ -38,59 +38,59 @@ class App:
 
 
 @pytest.fixture
-def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> App:
+def serving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Serving:
     monkeypatch.chdir(tmp_path)
     Path(".rr.yaml").write_text(FILE)
-    app = App()
-    monkeypatch.setattr(rr_py_ws, "app", app, raising=False)
-    return app
+    serving = Serving()
+    monkeypatch.setattr(rr_py_ws, "serving", serving, raising=False)
+    return serving
 
 
 @pytest.mark.parametrize("code", [0, 1])
-def test_the_exit_code_is_that_of_the_server(code: int, app: App) -> None:
-    app.code = code
+def test_the_exit_code_is_that_of_the_server(code: int, serving: Serving) -> None:
+    serving.code = code
     assert run(["serve"]) == code
-    [(config, silent, debug)] = app.calls
+    [(config, silent, debug)] = serving.calls
     assert (config.path, silent, debug) == (Path(".rr.yaml").absolute(), False, False)
 
 
-def test_silent_and_debug_are_handed_over(app: App) -> None:
+def test_silent_and_debug_are_handed_over(serving: Serving) -> None:
     assert run(["serve", "-s", "-d"]) == 0
-    assert app.calls[0][1:] == (True, True)
+    assert serving.calls[0][1:] == (True, True)
 
 
 @pytest.mark.parametrize("debug", [False, True])
-def test_logs_are_set_up_and_debug_means_level_debug_in_every_channel(debug: bool, app: App) -> None:
+def test_logs_are_set_up_and_debug_means_level_debug_in_every_channel(debug: bool, serving: Serving) -> None:
     def work() -> None:
         for channel in ("app", "rpc"):
             logs.get_logger(channel).debug("said at debug")
             logs.get_logger(channel).error("said at error")
 
-    app.work = work
+    serving.work = work
     assert run(["serve", *(["-d"] if debug else [])]) == 0
     expected = "said at debug\nsaid at error\n" if debug else "said at error\n"
     assert Path("main.log").read_text() == Path("rpc.log").read_text() == expected
 
 
-def test_the_pid_file_is_there_while_the_server_runs(app: App) -> None:
+def test_the_pid_file_is_there_while_the_server_runs(serving: Serving) -> None:
     found = []
-    app.work = lambda: found.append(Path(".pid").read_text())
+    serving.work = lambda: found.append(Path(".pid").read_text())
     assert run(["serve", "-p"]) == 0
     assert found == [str(os.getpid())] and not Path(".pid").exists()
 
 
-def test_there_is_no_pid_file_unless_asked_for(app: App) -> None:
-    app.work = lambda: Path(".pid").exists() and pytest.fail("there is one")
+def test_there_is_no_pid_file_unless_asked_for(serving: Serving) -> None:
+    serving.work = lambda: Path(".pid").exists() and pytest.fail("there is one")
     assert run(["serve"]) == 0
 
 
 def test_a_failure_of_the_server_is_one_line_and_leaves_no_pid_file(
-    app: App, capfd: pytest.CaptureFixture[str]
+    serving: Serving, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def fail() -> None:
         raise RuntimeError("unforeseen")
 
-    app.work = fail
+    serving.work = fail
     assert run(["serve", "-p"]) == 1
     assert one_error_line(capfd.readouterr().err).startswith("unexpected RuntimeError: unforeseen")
     assert not Path(".pid").exists()
@@ -105,8 +105,8 @@ def test_a_failure_of_the_server_is_one_line_and_leaves_no_pid_file(
     ],
 )
 def test_a_configuration_that_cannot_be_served_ends_it_before_anything_starts(
-    override: str, text: str, app: App, capfd: pytest.CaptureFixture[str]
+    override: str, text: str, serving: Serving, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["serve", "-p", "-o", override]) == 1
     assert text in one_error_line(capfd.readouterr().err)
-    assert app.calls == [] and not Path(".pid").exists()
+    assert serving.calls == [] and not Path(".pid").exists()

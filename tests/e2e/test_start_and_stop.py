@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from e2e.client import Connect, OpenRaw, frame, push
+from e2e.process import eventually
 from e2e.server import Server, Servers, configuration, start_failure
 from ports import free_port
 
@@ -158,6 +159,7 @@ def test_a_second_signal_ends_the_server_at_once(servers: Servers, raw: OpenRaw)
     server.signal(signal.SIGTERM)
     assert server.wait() == 1
     assert server.out.having("exit forced")
+    eventually(lambda: server.family() == [], "its workers have ended after it")
 
 
 def test_publishes_that_were_answered_arrive_before_the_close(servers: Servers, raw: OpenRaw) -> None:

@@ -84,6 +84,21 @@ async def test_inherited_sockets_are_served_and_stay(start: Start) -> None:
         (await Client.connect(one.getsockname())).close()
 
 
+@needs_ipv6
+async def test_php_sees_an_ipv4_client_of_a_socket_for_both_families_as_one(start: Start) -> None:
+    """Such are the sockets of systemd."""
+    gate = Gate()
+    site = await start(gate)
+    await site.server.listen(
+        ":1", inherited=[socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True)]
+    )
+    client = await Client.connect(("127.0.0.1", site.server.addresses[1][1]))
+    site.clients.append(client)
+    await client.send(request())
+    await client.head()
+    assert json.loads(gate.requests[0].context({}))["remoteAddr"] == "127.0.0.1"
+
+
 # TLS
 
 

@@ -106,7 +106,7 @@ class Acceptor:
                     return
                 continue  # what has become of that connection (accept(2)) says nothing about the next
             connection.setblocking(False)
-            handshake = Handshake(self._clients, connection, str(peer[0]) if peer else "", tls=self._tls)
+            handshake = Handshake(self._clients, connection, _address_of(peer), tls=self._tls)
             if self._clients.arrived(handshake):
                 self._serving[handshake] = self._loop.create_task(self._serve(handshake, connection))
             else:
@@ -129,3 +129,9 @@ class Acceptor:
             connection.close()
         finally:
             del self._serving[handshake]
+
+
+def _address_of(peer: Any) -> str:
+    """The IP address; of an IPv4 client the IPv4 one, also on a socket for both families."""
+    address = str(peer[0]) if peer else ""
+    return address.removeprefix("::ffff:") if "." in address else address

@@ -106,12 +106,11 @@ class Handshake(asyncio.Protocol):
     def dismiss(self) -> bool:
         """See `Client.dismiss`."""
         transport = self._transport
-        if self._refused or (transport is not None and transport.is_closing()):
+        if transport is None and self._tls:
+            self.give_up()  # it may keep its TLS handshake up as long as it likes
+        if self._refused or transport is None or transport.is_closing():  # None: `connection_made` is to come
             return False
-        if transport is None:
-            self.give_up()
-        else:
-            self._refuse("stopping", Verdict(503, (("Retry-After", "1"),), b"server is stopping"))
+        self._refuse("stopping", Verdict(503, (("Retry-After", "1"),), b"server is stopping"))
         return True
 
     def give_up(self) -> None:
