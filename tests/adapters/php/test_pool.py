@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from patience import DEADLINE
 from php_pool import (
     PHP,
     Gate,
@@ -593,6 +594,18 @@ class TestStop:
             await resetting
         await until(lambda: not children())
 
+    async def test_a_reset_at_its_very_end_leaves_nothing(self, start: Start) -> None:
+        """The new workers are there, and would be put into places that are replaced no more."""
+        pool = await start()
+        resetting = asyncio.ensure_future(pool.reset())
+        while len(pool.states()) < 2:  # noqa: ASYNC110  # a look at each turn of the loop
+            await asyncio.sleep(0)
+        async with asyncio.timeout(DEADLINE):
+            await pool.stop()
+        with pytest.raises(WorkerStartError, match="stopping"):
+            await resetting
+        assert pool.stats.restarts == 0
+
 
 class TestDebug:
     async def test_each_question_gets_a_fresh_worker(self, start: Start) -> None:
@@ -647,6 +660,21 @@ class TestDebug:
         await pool.stop()
         assert isinstance(await running, WorkerDied)
         assert isinstance(await failure_of(pool, ""), NoFreeWorkers)
+
+    async def test_stop_starts_no_worker_for_who_waits(self, start: Start, tmp_path: Path) -> None:
+        started = tmp_path / "started"
+        script = tmp_path / "worker.sh"
+        script.write_text(f"#!/bin/sh\necho >> {started}\nexec {PHP}\n")
+        script.chmod(0o755)
+        pool = await start(str(script), debug=True, destroy_timeout=0.1)
+        running = asyncio.ensure_future(failure_of(pool, "do=sleep&ms=600000"))
+        await until(pool.states)
+        waiting = asyncio.ensure_future(failure_of(pool, ""))
+        await asyncio.sleep(0)
+        await pool.stop()
+        assert isinstance(await running, WorkerDied)
+        assert "stopping" in str(await waiting)
+        assert started.read_text() == "\n"
 
     async def test_reset_has_nothing_to_do(self, start: Start) -> None:
         pool = await start(debug=True)

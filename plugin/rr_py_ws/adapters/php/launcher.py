@@ -48,8 +48,10 @@ class Launcher:
         """Start a worker.
 
         Raises:
-            WorkerStartError: it cannot be started.
+            WorkerStartError: it cannot be started, or no more may be.
         """
+        if self.stopping:
+            raise WorkerStartError(STOPPING)
         worker = await self._factory.start(self._timeout)
         self._workers[worker] = None
         self._background.start(self._bury(worker))

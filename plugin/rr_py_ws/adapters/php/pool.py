@@ -139,7 +139,7 @@ class WorkerPool:
         a reset is running share the next one.
 
         Raises:
-            WorkerStartError: the new ones cannot be started; the old ones stay.
+            WorkerStartError: the new ones cannot be started, and the old ones stay; or the pool is stopping.
         """
         begun = self._resets
         async with self._resetting:
@@ -147,6 +147,8 @@ class WorkerPool:
                 return
             self._resets = number = self._resets + 1
             workers = await self._launcher.launch_all(self._size)
+            if self._launcher.stopping:  # since they are there: `stop` ends them
+                raise WorkerStartError(STOPPING)
             for place, worker in zip(self._places, workers, strict=True):
                 old = place.fill(worker)
                 if old is not None:
