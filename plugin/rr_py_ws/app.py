@@ -95,11 +95,12 @@ class App:
             log.warning("broker left out, this version has no such driver", section=name, driver=driver)
         if not self._rpc:
             log.warning("no rpc section in the configuration: nobody can publish")
-        elif self._config.rpc_is_open:
-            log.warning(
-                "RPC has no password: whoever reaches its address can publish to every topic",
-                address=self._config.rpc_listen,
-            )
+        for address in [address for server in self._rpc for address in server.addresses]:
+            if not config.is_local(address):
+                log.warning(
+                    "RPC has no password: whoever reaches its address can publish to every topic",
+                    address=address,
+                )
         if self._pool is None:
             log.warning("authorize is none: everybody may connect and join every topic")
         else:

@@ -84,6 +84,15 @@ def test_a_name_says_what_a_socket_is_for(
     browser.expect(push("news", "hello"))
 
 
+def test_a_socket_by_which_others_may_publish_is_warned_of(servers: Servers, tmp_path: Path) -> None:
+    """Whatever address the configuration has."""
+    with socket.create_server(("0.0.0.0", 0)) as public:
+        server = servers.add(Server(tmp_path, configuration(), sockets={"rpc": public}))
+        server.config = {**server.config, "rpc": {"listen": f"tcp://127.0.0.1:{public.getsockname()[1]}"}}
+        [warning] = server.log.having("has no password")
+        assert f"tcp://0.0.0.0:{public.getsockname()[1]}" in warning
+
+
 def test_a_socket_at_no_address_of_the_configuration_ends_the_start(
     http: socket.socket, tmp_path: Path
 ) -> None:

@@ -28,6 +28,7 @@ from rr_py_ws.config.own import Drain, Limits, OwnAddress, OwnRPC, Ping
 from rr_py_ws.config.redis import RedisOptions, RedisTLS, redis_options
 from rr_py_ws.config.report import Finding, Kind, Report
 from rr_py_ws.config.validate import validate_for_serve
+from rr_py_ws.config.values import is_local
 
 __all__ = [
     "HTTP",
@@ -58,6 +59,7 @@ __all__ = [
     "Supervisor",
     "WebSockets",
     "check",
+    "is_local",
     "load_config",
     "masked_json",
     "redis_options",

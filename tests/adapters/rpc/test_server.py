@@ -46,6 +46,19 @@ async def test_an_empty_host_means_every_ipv4_address(services: Services) -> Non
     await server.stop(grace=1)
 
 
+async def test_each_inherited_socket_is_served(services: Services) -> None:
+    server = RPCServer(services, "tcp://127.0.0.1:1")
+    sockets = [socket.create_server((host, 0)) for host in ("127.0.0.1", "127.0.0.2")]
+    addresses = ["tcp://{}:{}".format(*sock.getsockname()) for sock in sockets]
+    await server.start(sockets)
+    assert server.addresses == addresses
+    for address in addresses:
+        peer = await Peer.connect(address)
+        assert await peer.is_served()
+        await peer.close()
+    await server.stop(grace=1)
+
+
 async def test_a_unix_socket_is_served_and_removed(services: Services, tmp_path: Path) -> None:
     path = tmp_path / "rpc.sock"
     server = RPCServer(services, f"unix://{path}")

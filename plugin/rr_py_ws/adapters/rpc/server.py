@@ -54,6 +54,7 @@ class RPCServer:
         self._key = key
         self._limits = limits or RPCLimits()
         self._mode = mode
+        self._inherited: list[TCPAddress | UnixAddress] = []
         self._unfinished = Unfinished(self._limits.unfinished, self._limits.frame_timeout, services.stats)
         self._connections: dict[RPCConnection, None] = {}
         self._held = False
@@ -65,6 +66,11 @@ class RPCServer:
     def address(self) -> str:
         """The address in use, as a DSN; after `start` with the real port."""
         return str(self._address)
+
+    @property
+    def addresses(self) -> list[str]:
+        """All addresses in use: of inherited sockets there may be several."""
+        return [str(address) for address in self._inherited] or [self.address]
 
     async def start(self, inherited: Sequence[socket.socket] = ()) -> None:
         """Listen.
@@ -79,14 +85,16 @@ class RPCServer:
         try:
             if inherited:
                 self._servers = [await self._listen_on(sock) for sock in inherited]
-                self._address = address_of(inherited[0])
+                self._inherited = [address_of(sock) for sock in inherited]
+                self._address = self._inherited[0]
             elif isinstance(self._address, UnixAddress):
                 await self._listen_unix(self._address.path)
             else:
                 await self._listen_tcp(self._address)
         except OSError as error:
             raise ConfigError(self._key, f"cannot listen on {self.address}: {describe(error)}") from error
-        _log.info("rpc server was started", address=self.address)
+        for address in self.addresses:
+            _log.info("rpc server was started", address=address, inherited=bool(inherited))
 
     async def stop(self, grace: float) -> int:
         """Stop listening, let begun calls finish, close every connection. Safe without `start`.
