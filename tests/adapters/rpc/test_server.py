@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from ports import needs_ipv6
@@ -44,6 +45,20 @@ async def test_an_empty_host_means_every_ipv4_address(services: Services) -> Non
     assert await peer.is_served()
     await peer.close()
     await server.stop(grace=1)
+
+
+async def test_peers_that_have_vanished_are_found_out(server: RPCServer, peer: Peer) -> None:
+    """By the kernel: between two frames nobody else would ever notice, and they would use up the limit."""
+    assert await peer.is_served()
+    port = int(server.address.rpartition(":")[2])
+    [descriptor] = [
+        connection.fd
+        for connection in psutil.Process().net_connections("tcp")
+        if connection.laddr[1:] == (port,) and connection.raddr
+    ]
+    with socket.socket(fileno=os.dup(descriptor)) as accepted:
+        assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) < 60
 
 
 async def test_each_inherited_socket_is_served(services: Services) -> None:

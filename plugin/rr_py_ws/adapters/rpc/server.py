@@ -18,6 +18,9 @@ from rr_py_ws.adapters.rpc.unfinished import Unfinished
 from rr_py_ws.errors import ConfigError
 
 _BACKLOG = 1024
+_KEEPALIVE = 15
+"""Seconds without a sign of life after which the kernel asks a TCP peer for one, and from one question to the
+next. Go does the same for RoadRunner; a peer whose machine is gone would otherwise stay for ever."""
 
 _log = logs.get_logger("rpc")
 _limited = logs.get_limited("rpc")
@@ -93,6 +96,8 @@ class RPCServer:
                 await self._listen_tcp(self._address)
         except OSError as error:
             raise ConfigError(self._key, f"cannot listen on {self.address}: {describe(error)}") from error
+        for server in self._servers:
+            _keep_alive(server)
         for address in self.addresses:
             _log.info("rpc server was started", address=address, inherited=bool(inherited))
 
@@ -218,6 +223,16 @@ class RPCServer:
             if os.path.samestat(path.stat(), self._socket_file):
                 path.unlink()
         self._socket_file = None
+
+
+def _keep_alive(server: asyncio.Server) -> None:
+    """Have the kernel find out who has vanished; what is accepted has the options of the listening socket."""
+    for sock in server.sockets:
+        if sock.family is not socket.AF_UNIX:
+            with socket.socket(fileno=os.dup(sock.fileno())) as listening:  # uvloop's has no setsockopt
+                listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE)
+                listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEPALIVE)
 
 
 def _remove_stale(path: Path) -> None:
