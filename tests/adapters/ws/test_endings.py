@@ -224,6 +224,20 @@ async def test_a_peer_that_does_not_answer_our_close_frame_is_cut(start: Start) 
             await asyncio.sleep(0)
 
 
+async def test_a_message_that_a_peer_has_begun_after_our_close_frame_may_go_on(site: Site) -> None:
+    """It was not looked at, because nothing is done for this client any more."""
+    client = await site.open()
+    stopping = asyncio.create_task(site.server.stop(20.0))
+    assert (await client.frame()).opcode == CLOSE
+    begun = frame(TEXT, "a message") + frame(TEXT, "half ", fin=False)
+    await client.send(begun)
+    await until(lambda: site.figure("received_bytes") == len(begun))
+    await client.send(frame(0, "of one") + frame(CLOSE, close(1001)))
+    assert await client.rest() == b""
+    client.close()
+    await stopping
+
+
 async def test_a_peer_that_keeps_its_side_open_after_the_close_handshake_is_cut(start: Start) -> None:
     site = await start(close_timeout=0.05)
     client = await joined(site)

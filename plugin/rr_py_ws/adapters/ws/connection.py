@@ -147,9 +147,8 @@ class Connection(asyncio.Protocol):
         core = self._make_core()
         before = core.frames_read
         for message in core.read(data):
-            if not self._open:
-                break
-            self._receive_message(message)
+            if self._open:
+                self._receive_message(message)
         self._send_core(core)
         return core.frames_read - before
 

@@ -60,8 +60,8 @@ class Core(Protocol):
     def read(self, data: bytes) -> Iterator[bytes]:
         """Take bytes of the client; what came before a close or an error in them is yielded, too.
 
-        Whoever wants no more messages may stop asking for them. Text is checked as it comes, not when its
-        message is complete, and nothing is looked at after bad text (RFC 6455 section 8.1).
+        All of it has to be taken, or a fragment of a message may be missed. Text is checked as it comes, not
+        when its message is complete, and nothing is looked at after bad text (RFC 6455 section 8.1).
 
         Yields:
             messages, each of them whole, text in UTF-8.
