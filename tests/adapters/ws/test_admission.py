@@ -13,7 +13,7 @@ from websockets.asyncio.client import connect
 from rr_py_ws.adapters.ws import places
 from rr_py_ws.adapters.ws.places import _network
 from rr_py_ws.wire.access import ALLOWED, Verdict
-from ws_peer import Client, Gate, command, frame, request, until
+from ws_peer import Client, Gate, SecureClient, command, frame, request, until
 from ws_site import Site, Start
 
 
@@ -109,11 +109,14 @@ async def test_connections_that_are_told_to_go_are_few_and_the_others_are_cut(st
 
 
 async def test_who_was_told_to_go_and_stays_is_cut(start: Start) -> None:
+    """It gives no place back, for it had none."""
     site = await start(max_connections=1, close_timeout=0.05)
     await site.open()
-    lingering = await site.connect()
-    assert (await lingering.rest()).startswith(b"HTTP/1.1 503 ")
-    await until(lambda: site.sockets() == 1)
+    for _ in range(3):
+        lingering = await site.connect()
+        assert (await lingering.rest()).startswith(b"HTTP/1.1 503 ")
+        await until(lambda: site.sockets() == 1)
+        assert figure(site, "places_taken") == 1
 
 
 async def test_connections_that_say_nothing_make_room(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -403,6 +406,44 @@ async def test_tls_connections_that_say_nothing_make_room(
     await until(lambda: figure(site, "places_taken") == 1)
     async with connect(f"wss://localhost:{site.address[1]}/ws", ssl=client_tls):
         await silent.ended()
+
+
+async def test_tls_who_becomes_secure_while_it_is_cut_gives_its_place_back_once(
+    start: Start, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rest of its TLS handshake and its request are there already when the newcomer is accepted."""
+    monkeypatch.setattr(places, "_PATIENCE", 0.0)
+    site = await start(tls=server_tls, max_connections=1)
+    first = SecureClient((await site.connect())._socket, client_tls)
+    await first._again_and_again(first._tls.do_handshake)
+    newcomer = socket.create_connection(site.address)
+    await first.send(request())
+    await until(lambda: figure(site, "connections_cut") == 1)
+    newcomer.close()
+    first.close()
+    await until(lambda: site.sockets() == 0)
+    assert figure(site, "places_taken") == 0
+
+
+async def test_tls_a_turn_that_comes_when_its_client_has_just_gone_is_given_back(
+    start: Start, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
+    """Its socket is closed, and the handshake is told one turn of the event loop later."""
+    gate = Gate(connect=None)
+    site = await start(gate, tls=server_tls, max_handshakes=1)
+    first, second = [await site.connect(tls=client_tls) for _ in range(2)]
+    await first.send(request())
+    await gate.asked(1)
+    await second.send(request())
+    await until(lambda: figure(site, "handshakes_waiting") == 1)
+    gate.on_connect, turns = ALLOWED, site.server._clients.turns
+    deciding, waiting = sorted(site.server._clients._handshakes, key=lambda one: one in turns._waiting)
+    waiting.give_up()
+    deciding.dismiss()
+    await first.ended()
+    first.close()
+    await until(lambda: figure(site, "places_taken") == 0)
+    assert figure(site, "handshakes_accepted") == 0
 
 
 async def test_tls_a_stop_does_not_wait_for_who_says_nothing(

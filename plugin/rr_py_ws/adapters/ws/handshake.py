@@ -49,7 +49,7 @@ class Handshake(asyncio.Protocol):
         tls: whether the connection is secured.
 
     Attributes:
-        turned_away: why it has found no place; empty when it has one.
+        turned_away: why it has found or kept no place; empty when it has one.
     """
 
     __slots__ = (
@@ -164,7 +164,9 @@ class Handshake(asyncio.Protocol):
     def proceed(self, waited: float | None = None) -> None:
         """See `Applicant.proceed`. What it has waited is taken off the time for the decision."""
         clients, head = self._clients, self._head
-        assert head is not None
+        assert head is not None and self._transport is not None
+        if self._transport.is_closing():  # it has gone away in this moment; `connection_lost` is to come
+            return
         request = self._access_request(head) if clients.authorizer.reads_requests else NO_REQUEST
         verdict = clients.authorizer.connect(request)
         if isinstance(verdict, Verdict):

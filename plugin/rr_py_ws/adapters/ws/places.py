@@ -36,7 +36,7 @@ class Guest(Protocol):
 
     Attributes:
         peer: IP address of the other side; empty when it has none.
-        turned_away: why it has found no place; empty when it has one.
+        turned_away: why it has found or kept no place; empty when it has one.
     """
 
     peer: str
@@ -84,8 +84,8 @@ class Places:
         """
         now = asyncio.get_running_loop().time()
         if self._total and self._taken >= self._total and not self._make_room(now):
-            self._turned_away.add(guest, now)
             guest.turned_away = "connections"
+            self._turned_away.add(guest, now)
             log.warning("connection refused, all places are taken", limit=self._total)
             return not self._overrun()
         self._taken += 1
@@ -112,7 +112,7 @@ class Places:
     def refused(self, guest: Guest) -> None:
         """It was answered with a refusal, and has to go."""
         self._silent.discard(guest)
-        if guest not in self._turned_away:
+        if not guest.turned_away:
             self._leaving.add(guest, asyncio.get_running_loop().time())
 
     def hand_over(self, guest: Guest, successor: object) -> None:
@@ -123,7 +123,7 @@ class Places:
 
     def leave(self, guest: Guest) -> None:
         """The socket of a connection that was no WebSocket is closed."""
-        if guest in self._turned_away:
+        if guest.turned_away:
             self._turned_away.discard(guest)
         else:
             self._give_back(guest)
@@ -143,7 +143,7 @@ class Places:
             oldest = next(iter(waits), None)
             if oldest is not None and now - waits.since(oldest) >= _PATIENCE:
                 self._cut += 1
-                self._turn_away(oldest)
+                self._turn_away(oldest, "connections")
                 oldest.give_up()
                 return True
         return False
@@ -156,8 +156,7 @@ class Places:
             self._by_address[network] += 1
             self._address_of[guest] = network
             return True
-        self._turn_away(guest)
-        guest.turned_away = "address"
+        self._turn_away(guest, "address")
         log.warning("connection refused, its address has all its places", address=address)
         return not self._overrun()
 
@@ -168,8 +167,9 @@ class Places:
         self._cut += 1
         return True
 
-    def _turn_away(self, guest: Guest) -> None:
+    def _turn_away(self, guest: Guest, reason: str) -> None:
         self._give_back(guest)
+        guest.turned_away = reason
         self._turned_away.add(guest, asyncio.get_running_loop().time())
 
     def _give_back(self, guest: Guest) -> None:
