@@ -48,7 +48,7 @@ def test_a_command_over_a_limit_is_refused_as_a_whole_and_php_is_not_asked(
     browser.join("d", "e")
     server.php("$broadcast->publish(['do.403', 'a', 'b', '12345678901', 'c'], 'hello');")
     browser.expect(push("c", "hello"))
-    assert "it is over a limit" in server.log.wait_for("more than 3 topics")
+    assert "see websockets.limits" in server.log.wait_for("more than 3 topics")
 
 
 def test_a_join_that_php_is_slow_to_answer_holds_up_nothing_but_the_commands_behind_it(

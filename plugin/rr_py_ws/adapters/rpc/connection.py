@@ -147,7 +147,7 @@ class RPCConnection(asyncio.Protocol):
     def give_up(self) -> None:
         """See `Peer.give_up`."""
         self._services.stats.slow_frames += 1
-        _limited.warning("rpc connection closed: a frame did not arrive within limits.rpc_frame_timeout")
+        _limited.warning("rpc connection closed: half a frame, see websockets.limits.rpc_frame_timeout")
         self.abort()
 
     def _serve(self, arrived: int = 0) -> None:

@@ -84,7 +84,7 @@ class Backlog:
         if not self._logged:
             self._logged = True
             log.warning(
-                "slow client misses messages, its send queue is full",
+                "slow client misses messages, see websockets.limits.send_queue",
                 remote=str(self._transport.get_extra_info("peername")),
             )
         return topics if self._session.opted_in else ()

@@ -279,7 +279,7 @@ class Connection(asyncio.Protocol):
             self.write = self._transport.write
             self._clients.stats.slow += 1
             log.warning(
-                "slow client closed, its send queue is full",
+                "slow client closed, see websockets.limits.send_queue",
                 remote=str(self._transport.get_extra_info("peername")),
             )
             self._close(CloseCode.TRY_AGAIN_LATER, "send queue full")
@@ -328,7 +328,7 @@ class Connection(asyncio.Protocol):
     def command_over_limit(self, reason: str) -> None:
         """See `session.Shell.command_over_limit`."""
         remote = str(self._transport.get_extra_info("peername"))
-        log.warning("command refused, it is over a limit", reason=reason, remote=remote)
+        log.warning("command refused, see websockets.limits", reason=reason, remote=remote)
 
 
 def _discard(frames: bytes | memoryview) -> None:

@@ -86,7 +86,7 @@ class Places:
         if self._total and self._taken >= self._total and not self._make_room(now):
             guest.turned_away = "connections"
             self._turned_away.add(guest, now)
-            log.warning("connection refused, all places are taken", limit=self._total)
+            log.warning("connection refused, see websockets.limits.max_connections", limit=self._total)
             return not self._overrun()
         self._taken += 1
         self._silent.add(guest, now)
@@ -157,7 +157,7 @@ class Places:
             self._address_of[guest] = network
             return True
         self._turn_away(guest, "address")
-        log.warning("connection refused, its address has all its places", address=address)
+        log.warning("connection refused, see websockets.limits.max_connections_per_address", address=address)
         return not self._overrun()
 
     def _overrun(self) -> bool:

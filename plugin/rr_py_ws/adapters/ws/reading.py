@@ -95,4 +95,6 @@ class SlowReading:
         self._stats.pauses[reason] += 1
         if reason == "rate":
             remote = str(self._transport.get_extra_info("peername"))
-            log.warning("client sends too fast, it is read more slowly", remote=remote)
+            log.warning(
+                "client is read more slowly, see websockets.limits.commands_per_second", remote=remote
+            )
