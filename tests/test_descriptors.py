@@ -46,3 +46,15 @@ def test_too_few_for_the_configuration_are_told_with_both_numbers(monkeypatch: p
 
 def test_a_limit_that_is_none_is_a_large_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert share(monkeypatch, resource.RLIM_INFINITY).clients > 1_000_000
+
+
+def test_a_limit_that_cannot_be_raised_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After `fs.nr_open` was lowered below the hard limit, the kernel refuses even to keep that."""
+
+    def refuse(*_: object) -> None:
+        raise ValueError("not allowed to raise maximum limit")
+
+    monkeypatch.setattr(resource, "setrlimit", refuse)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    descriptors.raise_limit()
+    assert resource.getrlimit(resource.RLIMIT_NOFILE) == before

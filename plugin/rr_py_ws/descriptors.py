@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+from contextlib import suppress
 from dataclasses import dataclass
 
 from rr_py_ws.config import WebSockets
@@ -47,9 +48,10 @@ class Shares:
 
 
 def raise_limit() -> None:
-    """Raise the soft limit, usually 1024, to the hard one."""
+    """Raise the soft limit, usually 1024, to the hard one; `share` goes by what has come of it."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with suppress(ValueError, OSError):  # ValueError: `fs.nr_open` is lower by now
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def share(section: WebSockets) -> Shares:
