@@ -117,7 +117,7 @@ def _bind_problem(error: OSError | UnicodeError) -> str:
     if isinstance(error, UnicodeError | socket.gaierror):
         return "cannot be resolved to an address of this machine"
     if error.errno == errno.EADDRINUSE:
-        return "is in use already (by another server, or by a socket of systemd that is not for this address?)"
+        return "is in use by another process (a server still running?), or by a socket of systemd"
     if error.errno == errno.EACCES:
         return "may not be used by this user (ports below 1024 need a privilege)"
     return f"cannot be listened on: {os.strerror(error.errno) if error.errno else error}"
