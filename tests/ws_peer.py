@@ -108,13 +108,13 @@ class Client:
         try:
             async with asyncio.timeout(DEADLINE):
                 await asyncio.get_running_loop().sock_connect(sock, address)
+            if tls is None:
+                return cls(sock)
+            client = SecureClient(sock, tls)
+            await client.handshake()
         except BaseException:
             sock.close()
             raise
-        if tls is None:
-            return cls(sock)
-        client = SecureClient(sock, tls)
-        await client.handshake()
         return client
 
     async def send(self, data: bytes) -> None:
