@@ -76,6 +76,25 @@ async def test_d10_d19_a_client_that_stops_reading_is_closed_with_1013_and_the_o
         assert await reader.silent()
 
 
+async def test_a_client_that_is_too_slow_when_the_server_stops_is_told_so(start: Start) -> None:
+    """What was accepted last is written, and everybody is told to go, in one turn of the event loop."""
+    site = await start(send_queue=1_000_000)
+    client = await joined(site, small_buffers=True)
+
+    async def publish_and_stop() -> None:
+        for number in range(200):
+            site.publish("t", numbered(number))
+            site.broadcaster.flush()
+        await site.server.stop(20.0)
+
+    stopping = asyncio.create_task(publish_and_stop())
+    received, reason = await numbers_until_close(client)
+    assert received == list(range(len(received)))
+    assert reason == close(1013, "send queue full")
+    client.close()
+    await stopping
+
+
 async def test_a_client_that_pauses_gets_everything_in_order_when_it_reads_again(start: Start) -> None:
     site = await start(send_queue=100_000_000)
     client, reader = await joined(site, small_buffers=True), await joined(site)

@@ -226,6 +226,8 @@ class Connection(asyncio.Protocol):
         """See `Client.dismiss`."""
         if not self._open or self._transport.is_closing():  # uvloop's may not be written to then
             return False
+        if self.write is _discard:  # it is about to be closed, or cut, for another reason
+            return False
         self._close(CloseCode.GOING_AWAY, "server is stopping")
         return True
 
