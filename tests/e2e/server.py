@@ -95,7 +95,7 @@ class Server:
         env: Mapping[str, str] | None = None,
         file: Path | None = None,
         sockets: Mapping[str, socket.socket] | None = None,
-        files: int | None = None,
+        files: str | None = None,
     ) -> None:
         """Start it, and return at once.
 
@@ -106,7 +106,7 @@ class Server:
             env: more environment.
             file: a configuration to use instead of writing one; `config` still says the addresses.
             sockets: name -> listening socket, which it inherits as from systemd, and which stays ours.
-            files: how many it may have open.
+            files: how many it may have open; with a colon, the soft and the hard limit.
         """
         self.directory = directory
         self.config: Mapping[str, Any] = {} if isinstance(config, str) else config

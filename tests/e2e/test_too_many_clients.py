@@ -8,6 +8,8 @@ import resource
 from collections import Counter
 from pathlib import Path
 
+import psutil
+
 from e2e.client import Connect, OpenRaw, Raw, handshake, push
 from e2e.process import DEADLINE, StartPHP, eventually
 from e2e.server import Server, Servers, configuration
@@ -55,7 +57,7 @@ def test_a_reconnect_storm_is_answered_and_starves_nobody(servers: Servers, conn
 def test_more_clients_than_descriptors_are_refused_and_harm_nobody(
     servers: Servers, tmp_path: Path, raw: OpenRaw
 ) -> None:
-    server = servers.add(Server(tmp_path, configuration(), files=300))
+    server = servers.add(Server(tmp_path, configuration(), files="300"))
     warning = json.loads(server.log.wait_for("limit of open files"))
     assert "the limit of open files, 300, is below the 1107" in warning["msg"]
     clients: list[Raw] = []
@@ -86,6 +88,16 @@ def _open(server: Server, raw: OpenRaw, clients: list[Raw]) -> str | None:
         return None
     client.read_rest()
     return str(head)
+
+
+def test_workers_keep_the_limit_of_before_it_was_raised(servers: Servers, tmp_path: Path) -> None:
+    """`select` in PHP or in one of its libraries cannot use descriptors from 1024 on."""
+    server = servers.add(Server(tmp_path, configuration("ok.php"), files="1024:4096"))
+    assert psutil.Process(server.process.pid).rlimit(resource.RLIMIT_NOFILE) == (4096, 4096)
+    workers = server.family()
+    assert workers
+    for worker in workers:
+        assert worker.rlimit(resource.RLIMIT_NOFILE) == (1024, 4096)
 
 
 def test_descriptors_that_others_have_taken_delay_newcomers_only(

@@ -192,7 +192,7 @@ async def test_output_of_a_daemon_is_let_go(tmp_path: Path) -> None:
 def test_the_launcher_starts_nothing_when_the_server_is_gone() -> None:
     """It looks for its parent after it asked to die with it."""
     done = subprocess.run(
-        [sys.executable, "-I", "-S", module._LAUNCH, "1", "", "/bin/echo", "echo", "started"],
+        [sys.executable, "-I", "-S", module._LAUNCH, "1", "1024", "", "/bin/echo", "echo", "started"],
         capture_output=True,
         check=True,
     )

@@ -2,25 +2,29 @@
 
 ::
 
-    python -I -S launch.py SERVER_PID UID:GID PROGRAM ARGV...
+    python -I -S launch.py SERVER_PID FILES UID:GID PROGRAM ARGV...
 
 What happens here cannot be done by the server itself: Python code in the forked child of a process with
-threads may hang. `UID:GID` is empty for the server's own account. The process id does not change, so the
-server sees the worker's.
+threads may hang. `FILES` is the soft limit of open files; `UID:GID` is empty for the server's own account.
+The process id does not change, so the server sees the worker's.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import signal
 import sys
 
 PR_SET_PDEATHSIG = 1
 
 
-def main(server: str, account: str, program: str, *argv: str) -> None:
+def main(server: str, files: str, account: str, program: str, *argv: str) -> None:
     """Become `program`."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if int(files) < soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (int(files), hard))
     if account:
         uid, gid = account.split(":")
         os.setgroups([])
@@ -41,5 +45,5 @@ if __name__ == "__main__":
     try:
         main(*sys.argv[1:])
     except OSError as error:
-        sys.stderr.write(f"cannot run {sys.argv[3]}: {error.strerror}\n")
+        sys.stderr.write(f"cannot run {sys.argv[4]}: {error.strerror}\n")
         sys.exit(126)

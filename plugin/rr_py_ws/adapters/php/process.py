@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pwd
+import resource
 import shutil
 import signal
 import subprocess
@@ -24,6 +25,9 @@ _lines = Limiter(burst=500)
 
 _LAUNCH = str(Path(__file__).with_name("launch.py"))
 _MAX_LINE = 8 * 1024
+_FILES, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+"""The limit of open files before the server raises its own, which it does when all modules are loaded.
+Children get it back: a program that calls `select` cannot use descriptors from 1024 on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +102,7 @@ class Process:
         Raises:
             WorkerStartError: the program cannot be run; the text is the reason only.
         """
-        argv = [sys.executable, "-I", "-S", _LAUNCH, str(os.getpid()), *command.argv()]
+        argv = [sys.executable, "-I", "-S", _LAUNCH, str(os.getpid()), str(_FILES), *command.argv()]
         try:
             stderr, their_stderr = os.pipe()
         except OSError as error:
