@@ -131,6 +131,21 @@ async def test_d2_a_connection_that_was_too_slow_leaves_nothing_behind(
     await until(lambda: living() == NOTHING)
 
 
+async def test_a_connection_that_missed_messages_leaves_nothing_behind(
+    start: Start, no_collector: None
+) -> None:
+    site = await start(send_queue=1000, send_queue_policy="drop")
+    client = await site.open(small_buffers=True)
+    await client.send(command("join", ["a"], id=1))
+    await client.frame()
+    while not site.figure("dropped_messages"):
+        site.publish("a", "x" * 100_000)
+        await asyncio.sleep(0)
+    client.reset()
+    await until(lambda: site.server.connections == 0 == site.sockets())
+    await until(lambda: living() == NOTHING)
+
+
 async def test_a_handshake_that_comes_to_nothing_leaves_nothing_behind(
     start: Start, no_collector: None
 ) -> None:

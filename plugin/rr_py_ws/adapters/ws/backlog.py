@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from rr_py_ws import logs
 from rr_py_ws.adapters.ws.clients import Clients
+from rr_py_ws.adapters.ws.stats import WebSocketStats
 from rr_py_ws.domain.outbox import Outbox
 from rr_py_ws.domain.session import Session
 from rr_py_ws.wire.pushed import pushed_topics
@@ -33,7 +34,7 @@ class Backlog:
         paused: whether the transport still holds enough; set when it says so.
     """
 
-    __slots__ = ("_logged", "_outbox", "_overflow", "_session", "_share", "_stats", "_transport", "paused")
+    __slots__ = ("_outbox", "_overflow", "_share", "_transport", "paused")
 
     def __init__(
         self,
@@ -43,13 +44,11 @@ class Backlog:
         overflow: Callable[[], None],
     ) -> None:
         self._transport = transport
-        self._session = session
-        self._stats = clients.stats
         self._share = clients.waiting.share
         self._overflow = overflow
-        self._logged = False
         drops = clients.settings.send_queue_policy == "drop"
-        self._outbox = Outbox(clients.settings.send_queue, self._lose if drops else None)
+        losses = _Losses(clients.stats, transport, session) if drops else None
+        self._outbox = Outbox(clients.settings.send_queue, losses.add if losses else None)
         self.paused = True
 
     def send(self, pushes: bytes) -> int:
@@ -76,7 +75,19 @@ class Backlog:
         """Throw away what waits."""
         self._outbox.clear()
 
-    def _lose(self, pushes: bytes) -> Sequence[str]:
+
+class _Losses:
+    """What one receiver misses. Apart from its `Backlog`, so that this is free as soon as it is given up."""
+
+    __slots__ = ("_logged", "_session", "_stats", "_transport")
+
+    def __init__(self, stats: WebSocketStats, transport: asyncio.Transport, session: Session) -> None:
+        self._stats = stats
+        self._transport = transport
+        self._session = session
+        self._logged = False
+
+    def add(self, pushes: bytes) -> Sequence[str]:
         """Count what is dropped; return the topics of it that the client wants to be told of."""
         topics = pushed_topics(pushes)
         self._stats.dropped += len(topics)
