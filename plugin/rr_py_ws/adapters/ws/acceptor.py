@@ -24,6 +24,9 @@ _AT_ONCE = 16
 """Connections that are accepted before everybody else gets a turn."""
 _PAUSE = 0.5
 """Seconds in which nothing is accepted when the system has run out of something."""
+_KERNEL_HOLDS = 128 * 1024
+"""Bytes not sent yet that the kernel may hold for a client. Left alone it takes megabytes, of each client as
+many as it likes: nobody would know who is behind, and each message would be that much older on its way."""
 _RUN_OUT = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
 log = logs.get_limited("websockets")
@@ -73,6 +76,8 @@ class Acceptor:
             }
         self._serving: dict[Handshake, asyncio.Task[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
+        if listening.family != socket.AF_UNIX:  # accepted sockets inherit it
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _KERNEL_HOLDS)
         listening.setblocking(False)
         listening.listen(_BACKLOG)
         self._resume()

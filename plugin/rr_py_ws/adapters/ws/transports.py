@@ -8,9 +8,6 @@ import socket
 _TLS_HOLDS = 32 * 1024
 """Bytes that a TLS transport may hold before it says so. They are encrypted: no two connections share them,
 so the usual 512 KiB would be what each stalled client costs."""
-_KERNEL_HOLDS = 128 * 1024
-"""Bytes not sent yet that the kernel may hold for a client. Left alone it takes megabytes, of each client as
-many as it likes: nobody would know who is behind, and each message would be that much older on its way."""
 
 
 def bare_socket(transport: asyncio.Transport, connection: socket.socket) -> socket.socket | None:
@@ -18,8 +15,6 @@ def bare_socket(transport: asyncio.Transport, connection: socket.socket) -> sock
 
     The transport has to report at once that it holds anything; with TLS, that it holds more than a little.
     """
-    if connection.family != socket.AF_UNIX:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _KERNEL_HOLDS)
     if transport.get_extra_info("sslcontext") is not None:
         transport.set_write_buffer_limits(_TLS_HOLDS)
         return None
