@@ -607,6 +607,30 @@ class TestStop:
         assert pool.stats.restarts == 0
 
 
+class TestResetAndStart:
+    """Callers of RPC are served before there are workers, which may take a while."""
+
+    async def test_a_reset_before_the_start_is_refused(self) -> None:
+        pool = make_pool()
+        with pytest.raises(WorkerStartError, match="not started yet"):
+            await pool.reset()
+        assert children() == []
+
+    async def test_a_reset_during_the_start_replaces_what_has_started(self) -> None:
+        pool = make_pool(workers=2)
+        starting = asyncio.ensure_future(pool.start())
+        await until(children)
+        try:
+            await pool.reset()
+            await starting
+            await until(lambda: len(children()) == 2)
+            assert sorted(pids(pool)) == sorted(children())
+            assert (await ask(pool)).allowed
+        finally:
+            await asyncio.wait([starting])
+            await pool.stop()
+
+
 class TestDebug:
     async def test_each_question_gets_a_fresh_worker(self, start: Start) -> None:
         pool = await start(workers=2, debug=True)

@@ -94,17 +94,18 @@ class WorkerPool:
         Raises:
             WorkerStartError: one of them cannot be started; the others are ended.
         """
-        await self._factory.open()
-        try:
-            workers = await self._launcher.launch_all(self._size)
-        except BaseException:
-            await self._factory.close()
-            raise
-        for worker in workers:
-            self._places.append(
-                Place(self._launcher.launch, self._free, self._breaker, self._background, self.stats)
-            )
-            self._places[-1].fill(worker)
+        async with self._resetting:  # a reset that is asked for meanwhile has to wait
+            await self._factory.open()
+            try:
+                workers = await self._launcher.launch_all(self._size)
+            except BaseException:
+                await self._factory.close()
+                raise
+            for worker in workers:
+                self._places.append(
+                    Place(self._launcher.launch, self._free, self._breaker, self._background, self.stats)
+                )
+                self._places[-1].fill(worker)
         if self._config.supervisor is not None:
             supervision = supervise(self._config.supervisor, self._launcher.workers, self._retire)
             self._supervision = self._background.start(supervision)
@@ -139,12 +140,15 @@ class WorkerPool:
         a reset is running share the next one.
 
         Raises:
-            WorkerStartError: the new ones cannot be started, and the old ones stay; or the pool is stopping.
+            WorkerStartError: the new ones cannot be started, and the old ones stay; or the pool is not
+                started yet, or stopping.
         """
         begun = self._resets
         async with self._resetting:
             if self._last_reset > begun:  # it began after this call, and all workers are newer than that
                 return
+            if len(self._places) < self._size:
+                raise WorkerStartError("the workers are not started yet")
             self._resets = number = self._resets + 1
             workers = await self._launcher.launch_all(self._size)
             if self._launcher.stopping:  # since they are there: `stop` ends them
