@@ -92,6 +92,7 @@ async def test_who_behaves_gets_every_message_in_order_whatever_a_hundred_others
     readers = await connect_readers(server)
     mob = Mob(server.address[1], [0, 1])
     async with await RPCClient.connect(server.rpc) as php:
+        await php.publish([Message("", ["nobody"], b"")])  # by now the server has accepted the connection
         descriptors, memory, peak = server.descriptors(), server.memory(), 0
         await mob.gather(MISBEHAVING)
         for number in range(ROUNDS):
