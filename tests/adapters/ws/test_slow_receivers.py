@@ -293,7 +293,7 @@ async def test_a_connection_whose_write_raises_is_cut_and_the_others_are_served(
 
 @pytest.mark.parametrize("policy", ["close", "drop"])
 async def test_what_waits_for_many_clients_is_there_once(start: Start, policy: str) -> None:
-    """Also for clients in several topics, for each of which the hub joins the messages of a turn anew."""
+    """Also for clients in several topics, for which the hub joins the messages of a turn."""
     site = await start(send_queue=100_000_000, send_queue_policy=policy)
     for _ in range(3):
         client = await joined(site)

@@ -25,7 +25,7 @@ class Backlog:
     control frames by `write`; only pushes may be dropped.
 
     Args:
-        clients: theirs are the settings, what is counted, and the pushes that wait for several.
+        clients: theirs are the settings, and what is counted.
         transport: where it goes when there is room.
         session: of the client; tells whether it is to be told of gaps.
         overflow: called when something could neither be queued nor dropped; the connection has to end.
@@ -34,7 +34,7 @@ class Backlog:
         paused: whether the transport still holds enough; set when it says so.
     """
 
-    __slots__ = ("_outbox", "_overflow", "_share", "_transport", "paused")
+    __slots__ = ("_outbox", "_overflow", "_transport", "paused")
 
     def __init__(
         self,
@@ -44,7 +44,6 @@ class Backlog:
         overflow: Callable[[], None],
     ) -> None:
         self._transport = transport
-        self._share = clients.waiting.share
         self._overflow = overflow
         drops = clients.settings.send_queue_policy == "drop"
         losses = _Losses(clients.stats, transport, session) if drops else None
@@ -53,7 +52,7 @@ class Backlog:
 
     def send(self, pushes: bytes) -> int:
         """See `Subscriber.send`."""
-        if not self._outbox.put_pushes(self._share(pushes)):
+        if not self._outbox.put_pushes(pushes):
             self._overflow()
         return len(pushes)
 

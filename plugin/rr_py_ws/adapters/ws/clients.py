@@ -13,7 +13,6 @@ from rr_py_ws.adapters.ws.keepalive import KeepAlive, Peer
 from rr_py_ws.adapters.ws.places import Guest, Places
 from rr_py_ws.adapters.ws.proxy import TrustedProxies
 from rr_py_ws.adapters.ws.settings import Settings
-from rr_py_ws.adapters.ws.sharing import SharedPushes
 from rr_py_ws.adapters.ws.stats import WebSocketStats
 from rr_py_ws.adapters.ws.turns import Applicant, Turns
 from rr_py_ws.domain.figures import Figure, counter, gauge
@@ -47,7 +46,6 @@ class Clients:
         sessions: what the sessions of all clients share.
         stopping: whether newcomers are turned away.
         stats: what they have done so far.
-        waiting: pushes that wait for slow ones.
         compressor: None when nobody gets compressed messages.
         places: how many there may be.
         turns: in what order handshakes are decided.
@@ -60,7 +58,6 @@ class Clients:
         self.proxies = TrustedProxies(settings.trusted_subnets)
         self.stopping = False
         self.stats = WebSocketStats()
-        self.waiting = SharedPushes()
         self.pace = Pace(settings.commands_per_second)
         self.sessions = Setup(self.authorizer, subscriptions, settings.commands, self.stats.commands)
         self.compressor: Compressor | None = None
