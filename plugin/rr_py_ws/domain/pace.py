@@ -1,11 +1,11 @@
-"""How much one peer may ask for in a second."""
+"""How much may be asked for in a second: by one peer, or by all together."""
 
 from __future__ import annotations
 
 import sys
 
 BURST = 1.0
-"""Seconds' worth that may come at once."""
+"""Seconds' worth that may come at once, unless said otherwise."""
 
 
 class Pace:
@@ -15,14 +15,16 @@ class Pace:
 
     Args:
         rate: how many in a second; 0 is no limit.
+        burst: seconds' worth that may come at once.
 
     Attributes:
         step: how many a peer may ask for before it is worth a look at the clock.
     """
 
-    def __init__(self, rate: int) -> None:
+    def __init__(self, rate: float, burst: float = BURST) -> None:
+        self._burst = burst
         self._cost = 1 / rate if rate else 0.0
-        self.step = max(1, rate // 16) if rate else sys.maxsize
+        self.step = max(1, int(rate) // 16) if rate else sys.maxsize
 
     def spend(self, full_at: float, count: int, now: float) -> float:
         """Return when the bucket is full again after `count` more; that more than is in it is taken, too."""
@@ -30,4 +32,4 @@ class Pace:
 
     def delay(self, full_at: float, now: float) -> float:
         """Return for how many seconds more has been taken than was there; 0 or less when it was not."""
-        return full_at - now - BURST
+        return full_at - now - self._burst

@@ -11,6 +11,7 @@ import asyncio
 from typing import Protocol
 
 from rr_py_ws.adapters.ws.waits import Deadlines
+from rr_py_ws.domain.pace import Pace
 
 _BURST = 0.1
 """Seconds: what is within the rate for so long may begin at once."""
@@ -39,10 +40,10 @@ class Turns:
 
     def __init__(self, at_once: int, per_second: float, wait: float) -> None:
         self._at_once = at_once
-        self._interval = 1 / per_second if per_second else 0.0
+        self._pace = Pace(per_second, _BURST)
         self._waiting = Deadlines[Applicant](wait, lambda applicant: applicant.waited_too_long())
         self._running = 0
-        self._paid_until = 0.0
+        self._paid_at = 0.0
         self._wakeup: asyncio.Handle | None = None
 
     @property
@@ -80,12 +81,9 @@ class Turns:
 
     def _may_begin(self, now: float) -> bool:
         """Whether one may begin; when it may, its part of the rate is used up."""
-        if self._running >= self._at_once:
+        if self._running >= self._at_once or self._pace.delay(self._paid_at, now) > 0:
             return False
-        if self._interval:
-            if self._paid_until > now + _BURST:
-                return False
-            self._paid_until = max(self._paid_until, now) + self._interval
+        self._paid_at = self._pace.spend(self._paid_at, 1, now)
         return True
 
     def _look_later(self, now: float) -> None:
@@ -93,7 +91,7 @@ class Turns:
         if self._wakeup is not None or self._running >= self._at_once:
             return
         loop = asyncio.get_running_loop()
-        pause = self._paid_until - _BURST - now
+        pause = self._pace.delay(self._paid_at, now)
         if pause > 0:
             self._wakeup = loop.call_later(max(pause, _PACE), self._look)
         else:
