@@ -8,6 +8,7 @@ import ssl
 from collections import Counter
 from collections.abc import Awaitable
 from pathlib import Path
+from random import Random
 from typing import Any, Protocol
 
 from rr_py_ws.adapters.ws import WebSocketServer
@@ -73,9 +74,24 @@ class Site:
         """The server's side of the open WebSockets, for what no client can bring about."""
         return [client for client in self.server._clients._open if isinstance(client, Connection)]
 
+    def here(self) -> list[Client]:
+        """Clients that have not closed their sockets."""
+        return [client for client in self.clients if not client.closed]
+
+    def somebody(self, chance: Random) -> Client:
+        """One of them.
+
+        Raises:
+            ConnectionError: there is none.
+        """
+        here = self.here()
+        if not here:
+            raise ConnectionError
+        return chance.choice(here)
+
     def sockets(self) -> int:
         """Connections whose server side is there: sockets that are neither the clients' nor older."""
-        return open_sockets() - self._others - sum(not client.closed for client in self.clients)
+        return open_sockets() - self._others - len(self.here())
 
     def publish(self, topic: str, payload: bytes | str) -> None:
         """Publish a message as an RPC connection would."""

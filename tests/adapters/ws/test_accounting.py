@@ -13,7 +13,7 @@ import pytest
 from rr_py_ws.adapters.ws import places
 from rr_py_ws.adapters.ws.handshake import Handshake
 from rr_py_ws.wire.access import ALLOWED, Verdict
-from ws_peer import CLOSE, PING, TEXT, Client, Gate, command, frame, request, until
+from ws_peer import CLOSE, PING, TEXT, Gate, command, frame, request, until
 from ws_site import Site, Start
 
 LIMITS = {
@@ -55,15 +55,9 @@ class Crowd:
             await self.chance.choice(actions)()
         await asyncio.sleep(self.chance.choice((0, 0, 0, 0, 0, 0.001, 0.01)))
 
-    def somebody(self) -> Client:
-        here = [client for client in self.site.clients if not client.closed]
-        if not here:
-            raise ConnectionError
-        return self.chance.choice(here)
-
     async def come(self) -> None:
-        if sum(not client.closed for client in self.site.clients) > 20:
-            self.somebody().close()
+        if len(self.site.here()) > 20:
+            self.site.somebody(self.chance).close()
         await self.site.connect(tls=self.chance.choice((self.tls, self.tls, None)))
 
     async def come_and_ask(self) -> None:
@@ -78,10 +72,10 @@ class Crowd:
     async def say_something(self) -> None:
         commands = command("join", ["a"]) * self.chance.choice((1, 300))
         sayings = (frame(CLOSE), frame(PING), frame(TEXT, "?"), b"garbage\r\n\r\n", commands)
-        await self.somebody().send(self.chance.choice(sayings))
+        await self.site.somebody(self.chance).send(self.chance.choice(sayings))
 
     async def go(self) -> None:
-        client = self.somebody()
+        client = self.site.somebody(self.chance)
         self.chance.choice((client.close, client.reset, client.end_writing))()
 
     async def decide(self) -> None:

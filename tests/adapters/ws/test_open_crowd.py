@@ -14,7 +14,7 @@ import pytest
 from rr_py_ws.domain import brake as brakes
 from rr_py_ws.domain.brake import Brake
 from rr_py_ws.wire.access import ALLOWED, Verdict
-from ws_peer import CLOSE, PING, PONG, TEXT, Client, Gate, close, command, frame, request, until
+from ws_peer import CLOSE, PING, PONG, TEXT, Gate, close, command, frame, request, until
 from ws_site import NOTHING, Site, Start, living
 
 DEFLATE = "Sec-WebSocket-Extensions: permessage-deflate"
@@ -74,21 +74,15 @@ class Crowd:
             await self.chance.choice(self.actions)()
         await asyncio.sleep(self.chance.choice((0, 0, 0, 0, 0.001, 0.005)))
 
-    def somebody(self) -> Client:
-        here = [client for client in self.site.clients if not client.closed]
-        if not here:
-            raise ConnectionError
-        return self.chance.choice(here)
-
     async def open(self) -> None:
-        if sum(not client.closed for client in self.site.clients) > 10:
-            self.somebody().close()
+        if len(self.site.here()) > 10:
+            self.site.somebody(self.chance).close()
         client = await self.site.connect(small_buffers=self.chance.random() < 0.7, tls=self.tls)
         await client.send(request("/ws", *self.chance.choice(FORMS)) + command("join", list(TOPICS)))
 
     async def say(self) -> None:
         """Send without waiting for room; who has none stops in the middle for good."""
-        client = self.somebody()
+        client = self.site.somebody(self.chance)
         data = b"".join(self.chance.choices(FRAMES, k=self.chance.choice((1, 1, 2, 4))))
         try:
             async with asyncio.timeout(0.01):
@@ -99,11 +93,11 @@ class Crowd:
     async def read(self) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(0.001):
-                await self.somebody().receive()
+                await self.site.somebody(self.chance).receive()
 
     async def go(self) -> None:
         if self.chance.random() < 0.3:
-            client = self.somebody()
+            client = self.site.somebody(self.chance)
             self.chance.choice((client.close, client.reset, client.end_writing))()
 
     async def decide(self) -> None:

@@ -218,7 +218,7 @@ class Connection(asyncio.Protocol):
         if self._task is not None:
             cancel_soon(self._task)
             self._task = None  # it keeps the traceback of its end, which leads back here
-        self._paid_at = 0.0  # one that was too fast is heard out, too
+        self._paid_at = 0.0  # what it is ahead by is forgotten, so that its close frame can be heard
         if self._slow_reading is not None:
             asyncio.get_running_loop().call_soon(self._slow_reading.go_on)
 
