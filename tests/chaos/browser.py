@@ -9,7 +9,7 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Any, Self, cast
 
-from ws_peer import CLOSE, PING, PONG, TEXT, command, frame, request
+from support.ws_peer import CLOSE, PING, PONG, TEXT, command, frame, request
 
 PATIENCE = 30.0
 """Seconds for an answer of a server that is being mistreated."""

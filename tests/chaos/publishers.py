@@ -10,12 +10,12 @@ from contextlib import suppress
 
 from chaos.ledger import Ledger, topic_of
 from e2e.process import PHP
-from patience import DEADLINE
 from rr_py_ws.adapters.rpc.client import RPCClient
 from rr_py_ws.errors import RPCError
 from rr_py_ws.wire.goridge import Flag
 from rr_py_ws.wire.publish import Message, encode_broadcast
 from rr_py_ws.wire.rpc import encode_request
+from support.patience import DEADLINE
 
 _PIPELINED = 8
 _SIZES = (0, 50, 1000, 20_000)

@@ -20,7 +20,7 @@ from statistics import fmean
 from tempfile import TemporaryDirectory
 
 from chaos.browser import Browser, Refused, join
-from chaos.storm import figure, start_server
+from chaos.storm import sample, start_server
 from e2e.server import Server
 from rr_py_ws.adapters.rpc.client import RPCClient
 from rr_py_ws.wire.publish import Message
@@ -136,8 +136,8 @@ def take_sample(server: Server) -> Sample:
     return Sample(
         server.memory(),
         server.descriptors(),
-        figure(server, "rr_ws_connections"),
-        figure(server, "rr_ws_subscriptions"),
+        sample(server, "rr_ws_connections"),
+        sample(server, "rr_ws_subscriptions"),
     )
 
 

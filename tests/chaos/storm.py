@@ -18,7 +18,7 @@ from chaos import publishers
 from chaos.browser import PATIENCE, Browser, Refused, join
 from chaos.ledger import TOPICS, Ledger, Receipts
 from e2e.server import Server, configuration
-from ports import free_port
+from support.ports import free_port
 
 _HEALTHY = 10
 _VISITORS = 20
@@ -49,7 +49,7 @@ def start_server(directory: Path, *, patience: str = "2s") -> Server:
     return server
 
 
-def figure(server: Server, name: str) -> float:
+def sample(server: Server, name: str) -> float:
     """Read one number, over all labels, from the metrics page."""
     with urllib.request.urlopen(
         f"http://{server.config['metrics']['address']}/metrics", timeout=PATIENCE
@@ -218,11 +218,11 @@ class Storm:
 
     def _is_calm(self) -> bool:
         return (
-            figure(self._server, "rr_ws_connections") == _HEALTHY
-            and figure(self._server, "rr_ws_handshakes") == 0
-            and figure(self._server, "rr_ws_rpc_connections") == 0
-            and figure(self._server, "rr_ws_subscriptions") == _HEALTHY * len(TOPICS)
-            and figure(self._server, "rr_ws_workers") == 2
+            sample(self._server, "rr_ws_connections") == _HEALTHY
+            and sample(self._server, "rr_ws_handshakes") == 0
+            and sample(self._server, "rr_ws_rpc_connections") == 0
+            and sample(self._server, "rr_ws_subscriptions") == _HEALTHY * len(TOPICS)
+            and sample(self._server, "rr_ws_workers") == 2
         )
 
     async def _wait_until(self, what: str, check: Callable[[], Any]) -> None:

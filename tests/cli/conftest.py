@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from program import Cli, Result, Running, start
 from rr_py_ws.adapters.rpc import RPCServer, build_services
+from support.program import Cli, Result, Running, start
 
 
 @pytest.fixture

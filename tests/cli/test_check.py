@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from program import Cli, one_error_line
 from rr_py_ws.cli.entry import run
+from support.program import Cli, one_error_line
 
 GOOD = """
 rpc: {listen: "tcp://127.0.0.1:6001"}

@@ -12,10 +12,10 @@ from typing import Any
 import click
 import pytest
 
-from program import one_error_line
 from rr_py_ws import __version__, config
 from rr_py_ws.cli.entry import program, run
 from rr_py_ws.cli.flags import Command, Flags
+from support.program import one_error_line
 
 COMMANDS = sorted(program.commands)
 

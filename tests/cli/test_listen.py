@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from websockets.asyncio.server import Request, Response, ServerConnection, serve
 
-from program import Cli, one_error_line, start
 from rr_py_ws.cli.listen import listen_url
 from rr_py_ws.config import HTTP, SSL, Config, WebSockets
 from rr_py_ws.errors import ConfigError
+from support.program import Cli, one_error_line, start
 
 Behaviour = Callable[[ServerConnection, list[str]], Awaitable[None]]
 

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from program import Cli, Running, one_error_line, start
 from rr_py_ws.cli.workers import age, decimal_size
-from rr_py_ws.domain.ports import WorkerState
+from rr_py_ws.core.ports import WorkerState
+from support.program import Cli, Running, one_error_line, start
 
 
 def worker(pid: int, **more: object) -> WorkerState:

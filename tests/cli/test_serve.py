@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-import rr_py_ws
-from program import one_error_line
+import rr_py_ws.server
 from rr_py_ws import logs
 from rr_py_ws.cli.entry import run
 from rr_py_ws.config import Config
+from support.program import one_error_line
 
 FILE = """
 http: {address: "127.0.0.1:0", middleware: [websockets]}
@@ -42,7 +42,7 @@ def serving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Serving:
     monkeypatch.chdir(tmp_path)
     Path(".rr.yaml").write_text(FILE)
     serving = Serving()
-    monkeypatch.setattr(rr_py_ws, "serving", serving, raising=False)
+    monkeypatch.setattr(rr_py_ws.server, "run", serving, raising=False)
     return serving
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from program import one_error_line
 from rr_py_ws.cli.entry import run
 from rr_py_ws.cli.stop import PID_FILE, pid_file
 from rr_py_ws.errors import ConfigError
+from support.program import one_error_line
 
 # Tells how often it was told to end; ends at the last time.
 SERVER = """

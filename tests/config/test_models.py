@@ -19,7 +19,7 @@ from rr_py_ws.config import (
     Status,
     WebSockets,
 )
-from rr_py_ws.config.own import Compression
+from rr_py_ws.config.extensions import Compression
 from rr_py_ws.config.section import FROM_FILE
 from rr_py_ws.errors import ConfigError
 

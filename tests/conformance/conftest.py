@@ -11,8 +11,8 @@ import pytest
 
 from adapters.ws.conftest import pytest_asyncio_loop_factories
 from adapters.ws.conftest import start as start_any
-from ws_peer import Client
-from ws_site import Site, Start
+from support.ws_peer import Client
+from support.ws_site import Site, Start
 
 __all__ = ["pytest_asyncio_loop_factories", "start_any"]
 

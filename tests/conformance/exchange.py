@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from ws_peer import CLOSE, PING, PONG, TEXT, Client, Received, frame
+from support.ws_peer import CLOSE, PING, PONG, TEXT, Client, Received, frame
 
 CONTINUATION = 0
 

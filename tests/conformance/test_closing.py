@@ -23,8 +23,8 @@ from conformance.exchange import (
     on_uvloop,
 )
 from conformance.utf8_samples import INCOMPLETE, INVALID
-from ws_peer import CLOSE, PING, PONG, TEXT, Client, Gate, close, frame, until
-from ws_site import Site, Start
+from support.ws_peer import CLOSE, PING, PONG, TEXT, Client, Gate, close, frame, until
+from support.ws_site import Site, Start
 
 NORMAL = close(1000)
 VALID_CODES = [

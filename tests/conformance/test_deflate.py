@@ -26,8 +26,8 @@ from conformance.exchange import (
     refused,
     single_bytes,
 )
-from ws_peer import BINARY, CLOSE, PING, PONG, TEXT, Client, close, frame, request
-from ws_site import Site, Start
+from support.ws_peer import BINARY, CLOSE, PING, PONG, TEXT, Client, close, frame, request
+from support.ws_site import Site, Start
 
 pytestmark = on_uvloop
 

@@ -22,8 +22,8 @@ from conformance.exchange import (
     refused,
     single_bytes,
 )
-from ws_peer import BINARY, PING, PONG, TEXT, Client, close, frame
-from ws_site import Site
+from support.ws_peer import BINARY, PING, PONG, TEXT, Client, close, frame
+from support.ws_site import Site
 
 pytestmark = on_uvloop
 

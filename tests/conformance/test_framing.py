@@ -23,8 +23,8 @@ from conformance.exchange import (
     on_uvloop,
     refused,
 )
-from ws_peer import BINARY, PING, PONG, TEXT, Client, command, frame, text
-from ws_site import Site
+from support.ws_peer import BINARY, PING, PONG, TEXT, Client, command, frame, text
+from support.ws_site import Site
 
 pytestmark = on_uvloop
 

@@ -17,8 +17,8 @@ from conformance.exchange import (
     message,
     on_uvloop,
 )
-from ws_peer import PING, PONG, Client, frame
-from ws_site import Start
+from support.ws_peer import PING, PONG, Client, frame
+from support.ws_site import Start
 
 pytestmark = on_uvloop
 

@@ -16,8 +16,8 @@ from conformance.exchange import (
     odd_frame,
     on_uvloop,
 )
-from ws_peer import PING, PONG, TEXT, Client, frame
-from ws_site import Site
+from support.ws_peer import PING, PONG, TEXT, Client, frame
+from support.ws_site import Site
 
 pytestmark = on_uvloop
 

@@ -16,8 +16,8 @@ from conformance.exchange import (
     fragments,
     on_uvloop,
 )
-from ws_peer import PING, PONG, TEXT, Client, close, frame
-from ws_site import Site
+from support.ws_peer import PING, PONG, TEXT, Client, close, frame
+from support.ws_site import Site
 
 pytestmark = on_uvloop
 

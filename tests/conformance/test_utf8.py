@@ -22,8 +22,8 @@ from conformance.exchange import (
     single_bytes,
 )
 from conformance.utf8_samples import INCOMPLETE, INVALID, VALID, Bad
-from ws_peer import BINARY, PING, PONG, TEXT, Client, frame
-from ws_site import Site
+from support.ws_peer import BINARY, PING, PONG, TEXT, Client, frame
+from support.ws_site import Site
 
 pytestmark = on_uvloop
 

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-from patience import DEADLINE
-from program import environment
+from support.patience import DEADLINE
+from support.program import environment
 
 REPOSITORY = Path(__file__).parents[2]
 

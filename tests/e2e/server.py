@@ -16,9 +16,9 @@ from typing import Any, ClassVar
 import psutil
 
 from e2e.process import PHP, REPOSITORY, Lines
-from patience import DEADLINE
-from ports import free_port
-from program import environment
+from support.patience import DEADLINE
+from support.ports import free_port
+from support.program import environment
 
 PROGRAM = Path(sys.executable).with_name("rr-py-ws")
 

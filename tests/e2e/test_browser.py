@@ -17,8 +17,8 @@ import pytest
 
 from e2e.process import REPOSITORY
 from e2e.server import Server, Servers
-from patience import DEADLINE
-from ports import free_port
+from support.patience import DEADLINE
+from support.ports import free_port
 
 OBSERVER = """
 <script>

@@ -15,7 +15,7 @@ import pytest
 from e2e.client import Connect, OpenRaw, Raw, frame, push, reply
 from e2e.process import eventually
 from e2e.server import Server, Servers
-from patience import DEADLINE
+from support.patience import DEADLINE
 
 
 @pytest.fixture(scope="module")

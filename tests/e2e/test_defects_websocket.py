@@ -14,7 +14,7 @@ import pytest
 from e2e.client import BINARY, CLOSE, PING, PONG, TEXT, Client, Connect, OpenRaw, Raw, frame, push, reply
 from e2e.process import eventually
 from e2e.server import Server, Servers
-from patience import DEADLINE
+from support.patience import DEADLINE
 
 CONTINUATION = 0
 JOIN = '{"command":"join","topics":["news"]}'

@@ -17,10 +17,10 @@ from chaos.ledger import TOPICS, Ledger, Receipts, topic_of
 from e2e.client import OpenRaw, frame
 from e2e.process import eventually
 from e2e.server import Server, Servers
-from redis_servers import RedisServer, redis_server
 from rr_py_ws.adapters.rpc import RPCClient
 from rr_py_ws.errors import RPCError
 from rr_py_ws.wire.publish import Message
+from support.redis_servers import RedisServer, redis_server
 
 CLIENTS = 110
 """More than are told to go at once."""

@@ -12,8 +12,8 @@ import pytest
 from e2e.client import Connect, push
 from e2e.process import REPOSITORY, Lines
 from e2e.server import PROGRAM, Server, Servers, configuration
-from patience import DEADLINE
-from program import environment
+from support.patience import DEADLINE
+from support.program import environment
 
 
 def serve_the_repository(servers: Servers, directory: Path, **env: str) -> Server:
@@ -53,7 +53,7 @@ def test_without_php_the_repository_is_served_with_the_python_worker(
     server = serve_the_repository(servers, tmp_path, PATH=path_without_php)
     workers = server.family()
     assert len(workers) == 2
-    assert all("rr_py_ws.worker" in worker.cmdline() for worker in workers)
+    assert all("rr_py_ws.devtools.worker" in worker.cmdline() for worker in workers)
     browser = connect(server)
     browser.join("news", "user.5")
     browser.is_refused("news", "private-orders")

@@ -10,12 +10,12 @@ from bench.load import topic_name
 from bench.misbehaving import WAYS, Mob
 
 from chaos.browser import Browser, join
-from chaos.storm import figure
+from chaos.storm import sample
 from e2e.server import Server, Servers
-from ports import free_port
 from rr_py_ws.adapters.rpc.client import RPCClient
 from rr_py_ws.wire.publish import Message
-from ws_peer import DEADLINE, until
+from support.ports import free_port
+from support.ws_peer import DEADLINE, until
 
 HEALTHY, MISBEHAVING = 900, 100
 OF_EACH_KIND = MISBEHAVING // len(WAYS)
@@ -62,17 +62,17 @@ def are_found_out(server: Server, policy: str) -> bool:
     """Whether the server has dealt by itself with all who need it to."""
     slow = "rr_ws_slow_clients_total" if policy == "close" else "rr_ws_dropped_messages_total"
     return (
-        figure(server, slow) >= 2 * OF_EACH_KIND  # stalled ones, with and without a window
-        and figure(server, "rr_ws_silent_clients_total") >= OF_EACH_KIND
-        and figure(server, "rr_ws_handshakes_refused_total") >= 2 * OF_EACH_KIND  # garbage, TLS
+        sample(server, slow) >= 2 * OF_EACH_KIND  # stalled ones, with and without a window
+        and sample(server, "rr_ws_silent_clients_total") >= OF_EACH_KIND
+        and sample(server, "rr_ws_handshakes_refused_total") >= 2 * OF_EACH_KIND  # garbage, TLS
     )
 
 
 def are_gone(server: Server, descriptors: int) -> bool:
     """Whether the server has nothing left of those who misbehaved."""
     names = ("connections", "subscriptions", "handshakes")
-    figures = [figure(server, f"rr_ws_{name}") for name in names]
-    return figures == [HEALTHY, HEALTHY, 0] and server.descriptors() <= descriptors
+    metrics = [sample(server, f"rr_ws_{name}") for name in names]
+    return metrics == [HEALTHY, HEALTHY, 0] and server.descriptors() <= descriptors
 
 
 @pytest.mark.timeout(120)

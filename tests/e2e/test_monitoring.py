@@ -8,8 +8,8 @@ from urllib.request import urlopen
 
 from e2e.client import Connect, push
 from e2e.server import Servers, configuration, start_failure
-from patience import DEADLINE
-from ports import free_port
+from support.patience import DEADLINE
+from support.ports import free_port
 
 
 def get(port: int, path: str) -> str:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from e2e.client import Connect, push
 from e2e.server import Server, Servers
-from patience import DEADLINE
-from rpc_peer import Peer
 from rr_py_ws.wire.goridge import DEFAULT_MAX_PAYLOAD, Flag
 from rr_py_ws.wire.publish import Message, encode_broadcast
-from ws_peer import command, request
+from support.patience import DEADLINE
+from support.rpc_peer import Peer
+from support.ws_peer import command, request
 
 MIB = 1 << 20
 PUBLISHERS, CALLS, SIZE = 4, 40, 8192

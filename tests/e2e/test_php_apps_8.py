@@ -9,7 +9,7 @@ import pytest
 
 from e2e.client import KEY, Connect, OpenRaw, frame, push, reply
 from e2e.server import Server, Servers
-from ports import free_port
+from support.ports import free_port
 
 
 @pytest.fixture(scope="module")

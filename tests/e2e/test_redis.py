@@ -17,9 +17,9 @@ import pytest
 from e2e.client import Client, Connect, push, reply
 from e2e.process import StartPHP, eventually
 from e2e.server import Server, Servers, configuration, start_failure
-from patience import DEADLINE
-from ports import free_port
-from redis_servers import RedisServer, redis_server
+from support.patience import DEADLINE
+from support.ports import free_port
+from support.redis_servers import RedisServer, redis_server
 
 
 @pytest.fixture

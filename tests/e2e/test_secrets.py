@@ -11,7 +11,7 @@ from websockets.exceptions import InvalidStatus
 
 from e2e.client import Connect
 from e2e.server import Servers
-from redis_servers import RedisServer
+from support.redis_servers import RedisServer
 
 IN_THE_FILE = ("PASSWORD-of-redis", "SECRET-of-php")
 IN_REQUESTS = ("TOKEN-in-the-query", "COOKIE-of-a-user", "BEARER-of-a-user")

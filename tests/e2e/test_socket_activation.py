@@ -18,7 +18,7 @@ from e2e.server import Server, Servers, configuration
 from rr_py_ws.adapters.rpc import RPCClient
 from rr_py_ws.errors import RPCError
 from rr_py_ws.wire.publish import Message
-from ws_peer import request
+from support.ws_peer import request
 
 VISITORS = 20
 BACKLOG = 1024

@@ -13,7 +13,7 @@ import pytest
 from e2e.client import Connect, OpenRaw, frame, push
 from e2e.process import eventually
 from e2e.server import Server, Servers, configuration, start_failure
-from ports import free_port
+from support.ports import free_port
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,12 @@ import socket
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from rr_py_ws.adapters.auth.allow_all import AllowAll
 from rr_py_ws.adapters.brokers.memory import MemoryBroker
 from rr_py_ws.adapters.ws.clients import Clients
 from rr_py_ws.adapters.ws.handshake import Handshake
 from rr_py_ws.adapters.ws.settings import Settings
-from rr_py_ws.broadcaster import Broadcaster
-from rr_py_ws.domain.allow_all import AllowAll
+from rr_py_ws.core.node import Node
 
 _SETTINGS = Settings(max_message_size=1024, max_head_size=1024, compression_level=1, commands_per_second=0)
 _TEXT, _CLOSE, _PONG = 0x81, 0x88, 0x8A
@@ -102,9 +102,9 @@ def exchange(chunks: list[bytes]) -> Answer:
 async def _exchange(chunks: list[bytes]) -> tuple[bytes, bool]:
     failed: list[dict[str, Any]] = []
     _loop.set_exception_handler(lambda _, context: failed.append(context))
-    broadcaster = Broadcaster({"memory": MemoryBroker()}, "memory", _loop.call_soon)
-    await broadcaster.start()
-    clients = Clients(_SETTINGS, AllowAll(), broadcaster)
+    node = Node({"memory": MemoryBroker()}, "memory", _loop.call_soon)
+    await node.start()
+    clients = Clients(_SETTINGS, AllowAll(), node)
     wire = _Wire()
     wire.protocol = handshake = Handshake(clients, _socket, "127.0.0.1", tls=False)
     assert clients.arrived(handshake)
@@ -112,15 +112,15 @@ async def _exchange(chunks: list[bytes]) -> tuple[bytes, bool]:
     for chunk in chunks:
         if not wire.closed:
             wire.protocol.data_received(chunk)
-    broadcaster.publish("", ["a"], b"hello")
-    broadcaster.flush()
+    node.publish("", ["a"], b"hello")
+    node.flush()
     wire.protocol.connection_lost(None)
     await asyncio.sleep(0)
     assert not failed, failed
-    clients.places.stop()
+    clients.limiter.stop()
     assert len(clients) == 0
-    figures = {figure.name: sum(figure.values.values()) for figure in broadcaster.figures()}
-    assert figures["subscriptions"] == 0 and figures["topics"] == 0
+    metrics = {sample.name: sum(sample.values.values()) for sample in node.metrics()}
+    assert metrics["subscriptions"] == 0 and metrics["topics"] == 0
     return re.sub(rb"Date: .*\r\n", b"", wire.written), wire.closed
 
 

@@ -17,10 +17,9 @@ from zlib import crc32
 import httptools
 
 from fuzz import listener
-from go_json import go_encode
-from rr_py_ws.adapters.ws.proxy import TrustedProxies
+from rr_py_ws.adapters.http.proxies import TrustedProxies
 from rr_py_ws.config import check, load_config, masked_json, validate_for_serve
-from rr_py_ws.domain.origin import OriginRule
+from rr_py_ws.core.origin import OriginRule
 from rr_py_ws.errors import (
     CommandError,
     ConfigError,
@@ -32,10 +31,11 @@ from rr_py_ws.errors import (
     WorkerDied,
     WorkerError,
 )
-from rr_py_ws.wire import command, publish, push, rpc, upgrade, values, worker
+from rr_py_ws.wire import command, http, publish, push, rpc, values, worker
 from rr_py_ws.wire.access import AccessRequest, Verdict, decode_answer
 from rr_py_ws.wire.goridge import Flag, Frame, FrameDecoder, encode_frame
 from rr_py_ws.wire.jsontext import encode_string
+from support.go_json import go_encode
 
 Target = Callable[[bytes], None]
 
@@ -218,7 +218,7 @@ def access_answer(data: bytes) -> None:
 
 
 def _check_response(verdict: Verdict) -> None:
-    data = upgrade.refusal_response(verdict)
+    data = http.refusal_response(verdict)
     head, _, body = data.partition(b"\r\n\r\n")
     status, *fields = head.decode("utf-8", "surrogateescape").split("\r\n")
     assert re.fullmatch(r"HTTP/1\.1 [2-5][0-9][0-9] [A-Za-z0-9' -]+", status), status
@@ -276,7 +276,7 @@ def request_head(data: bytes) -> None:
     """A client's handshake, through every step that reads it."""
     head, _, _ = data.partition(b"\r\n\r\n")
     try:
-        request = upgrade.parse_request_head(head + b"\r\n\r\n")
+        request = http.parse_request_head(head + b"\r\n\r\n")
     except HandshakeError as error:
         _check_response(Verdict(400, (), str(error).encode("utf-8", "replace")))
         return
@@ -293,13 +293,13 @@ def request_head(data: bytes) -> None:
     question = json.loads(context)
     assert question["attributes"] == {"ws:joinTopics": "a"}
     assert all(len(value) >= 1 for value in question["headers"].values())
-    refusal = upgrade.check_upgrade(request)
+    refusal = http.check_upgrade(request)
     if refusal is not None:
         _check_response(refusal)
         return
-    offers = upgrade.requested_subprotocols(request)
+    offers = http.requested_subprotocols(request)
     chosen = next((offer for offer in offers if offer in push.BY_SUBPROTOCOL), "")
-    response = upgrade.accept_response(request, chosen)
+    response = http.accept_response(request, chosen)
     assert response.count(b"\r\n") == (6 if chosen else 5)
 
 

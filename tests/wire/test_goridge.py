@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from goridge_frames import FRAMES
 from rr_py_ws.errors import FrameError, PayloadTooBig, ProtocolError
 from rr_py_ws.wire.goridge import Flag, Frame, FrameDecoder, encode_frame
+from support.goridge_frames import FRAMES
 
 U32 = st.integers(0, 2**32 - 1)
 BYTE = st.integers(0, 255)

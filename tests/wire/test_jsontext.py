@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from go_json import go_decode, go_encode
 from rr_py_ws.wire.jsontext import encode_string
+from support.go_json import go_decode, go_encode
 
 TROUBLE = st.sampled_from(
     [*'<>&"\\/bfnrtu', *map(chr, range(0x20)), "\u2028", "\u2029", "\x7f", "\ufffd", "😀"]

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from goridge_frames import FRAMES
 from rr_py_ws.errors import RPCError
 from rr_py_ws.wire.goridge import Flag
 from rr_py_ws.wire.pb import websockets_pb2
@@ -23,6 +22,7 @@ from rr_py_ws.wire.publish import (
     encode_ok,
 )
 from rr_py_ws.wire.rpc import NO_CODEC, parse_request
+from support.goridge_frames import FRAMES
 
 Decode = Callable[[Flag, bytes], list[Message]]
 BOTH = pytest.mark.parametrize("decode", [decode_broadcast, decode_websockets])

@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from goridge_frames import FRAMES
 from rr_py_ws.errors import FrameError
 from rr_py_ws.wire.goridge import Flag, Frame, FrameDecoder
 from rr_py_ws.wire.rpc import (
@@ -17,6 +16,7 @@ from rr_py_ws.wire.rpc import (
     parse_reply,
     parse_request,
 )
+from support.goridge_frames import FRAMES
 
 
 def one_frame(data: bytes) -> Frame:

@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from goridge_frames import FRAMES
 from rr_py_ws.errors import SoftJobError, WorkerDied
 from rr_py_ws.wire.goridge import Flag, Frame, FrameDecoder, StreamBit
 from rr_py_ws.wire.worker import (
@@ -19,6 +18,7 @@ from rr_py_ws.wire.worker import (
     encode_pid,
     encode_pid_reply,
 )
+from support.goridge_frames import FRAMES
 
 
 def frame_of(data: bytes) -> Frame:

@@ -38,7 +38,8 @@ def serve(flags: Flags) -> int:
 
 
 def _serve(flags: Flags) -> int:
-    from rr_py_ws import config, logs, serving
+    from rr_py_ws import config, logs
+    from rr_py_ws.server import run
 
     loaded = flags.load_config()
     config.validate_for_serve(loaded)
@@ -47,7 +48,7 @@ def _serve(flags: Flags) -> int:
     logs.setup(loaded.logs)
     try:
         with pid_file() if flags.pid else nullcontext():
-            return serving.run(loaded, silent=flags.silent, debug=flags.debug)
+            return run.run(loaded, silent=flags.silent, debug=flags.debug)
     finally:
         logs.shutdown()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rr_py_ws.config.check import check
+from rr_py_ws.config.extensions import Drain, Limits, OwnAddress, OwnRPC, Ping
 from rr_py_ws.config.loader import load_config, resolve_workdir
 from rr_py_ws.config.masking import masked_json
 from rr_py_ws.config.models import (
@@ -24,7 +25,6 @@ from rr_py_ws.config.models import (
     Supervisor,
     WebSockets,
 )
-from rr_py_ws.config.own import Drain, Limits, OwnAddress, OwnRPC, Ping
 from rr_py_ws.config.redis import RedisOptions, RedisTLS, redis_options
 from rr_py_ws.config.report import Finding, Kind, Report
 from rr_py_ws.config.validate import validate_for_serve

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
+from rr_py_ws.config.extensions import OwnAddress
 from rr_py_ws.config.models import BrokerSection, Config, LogLevel, LogMode, WebSockets
-from rr_py_ws.config.own import OwnAddress
 from rr_py_ws.config.redis import redis_options
 from rr_py_ws.config.report import Finding, Kind
 from rr_py_ws.config.yaml_file import lookup

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rr_py_ws.config import values
-from rr_py_ws.config.own import Compression, Drain, Limits, OwnAddress, OwnRPC, Ping
+from rr_py_ws.config.extensions import Compression, Drain, Limits, OwnAddress, OwnRPC, Ping
 from rr_py_ws.config.section import (
     DSN,
     Address,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from redis_servers import Cluster, RedisServer, redis_server
+from support.redis_servers import Cluster, RedisServer, redis_server
 
 
 @pytest.hookimpl(optionalhook=True)

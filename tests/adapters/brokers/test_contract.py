@@ -13,13 +13,13 @@ from uuid import uuid4
 
 import pytest
 
-from broker_node import Node, done, started
-from redis_servers import Cluster, RedisServer
 from rr_py_ws.adapters.brokers.memory import MemoryBroker
 from rr_py_ws.adapters.brokers.redis import RedisBroker
 from rr_py_ws.config import RedisOptions
-from rr_py_ws.domain.ports import Broker
+from rr_py_ws.core.ports import Broker
 from rr_py_ws.errors import BrokerError
+from support.broker_node import Node, done, started
+from support.redis_servers import Cluster, RedisServer
 
 Fixture = Callable[[str], object]
 

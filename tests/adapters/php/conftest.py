@@ -8,20 +8,20 @@ from typing import Any
 import pytest
 import uvloop
 
-from php_pool import Gate, RecordedLog, Start, children, make_pool
-from ports import free_port
+from rr_py_ws.adapters.auth import php as authorizer
+from rr_py_ws.adapters.net import tasks
 from rr_py_ws.adapters.php import (
     WorkerPool,
-    authorizer,
-    background,
     breaker,
     on_init,
-    place,
     process,
     relay,
+    slot,
     supervisor,
     worker,
 )
+from support.php_pool import Gate, RecordedLog, Start, children, make_pool
+from support.ports import free_port
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -34,7 +34,7 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEv
 def log(monkeypatch: pytest.MonkeyPatch) -> RecordedLog:
     """What the whole adapter logs."""
     recorded = RecordedLog()
-    for module in (authorizer, background, breaker, on_init, place, process, relay, supervisor, worker):
+    for module in (authorizer, tasks, breaker, on_init, slot, process, relay, supervisor, worker):
         monkeypatch.setattr(module, "log", recorded)
     return recorded
 

@@ -10,7 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from php_pool import (
+from rr_py_ws.adapters.auth.php import PHPAuthorizer
+from rr_py_ws.adapters.php import WorkerPool, breaker, slot
+from rr_py_ws.adapters.php.breaker import DOWN_AFTER, LONGEST_PAUSE, Breaker
+from rr_py_ws.errors import ExecTimeout, NoFreeWorkers, WorkersDown
+from rr_py_ws.metrics import Sample
+from support.php_pool import (
     PHP,
     RecordedLog,
     Start,
@@ -22,10 +27,6 @@ from php_pool import (
     request,
     until,
 )
-from rr_py_ws.adapters.php import PHPAuthorizer, WorkerPool, breaker, place
-from rr_py_ws.adapters.php.breaker import DOWN_AFTER, LONGEST_PAUSE, Breaker
-from rr_py_ws.domain.figures import Figure
-from rr_py_ws.errors import ExecTimeout, NoFreeWorkers, WorkersDown
 
 HANGS = "do=sleep&ms=600000"
 
@@ -159,8 +160,8 @@ class TestDown:
 
 
 def value(pool: WorkerPool, name: str, *labels: str) -> float:
-    """One of the pool's figures."""
-    found: dict[str, Figure] = {figure.name: figure for figure in pool.figures()}
+    """One of the pool's metrics."""
+    found: dict[str, Sample] = {sample.name: sample for sample in pool.metrics()}
     return found[name].values[labels]
 
 
@@ -185,7 +186,7 @@ class Deployment:
 @pytest.fixture
 def deployment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Deployment:
     """What can be broken; new attempts follow each other quickly."""
-    monkeypatch.setattr(place, "pause", lambda failures: 0.01)
+    monkeypatch.setattr(slot, "pause", lambda failures: 0.01)
     return Deployment(tmp_path / "deployed")
 
 
@@ -227,7 +228,7 @@ async def test_workers_that_cannot_be_started_at_first_refuse_nobody(
             deployment.repair()
         return 0.0
 
-    monkeypatch.setattr(place, "pause", pause)
+    monkeypatch.setattr(slot, "pause", pause)
     deployment.take_down(pool)
     await until(lambda: not pids(pool))
     waiting = asyncio.ensure_future(ask(pool))
@@ -315,8 +316,8 @@ async def test_orderly_ends_are_no_failures(
         failed.append(failures)
         return 0.0
 
-    monkeypatch.setattr(place, "pause", pause)
-    await start(f"{sys.executable} -m rr_py_ws.worker", supervisor={"watch_tick": 0.01, "ttl": 0.01})
+    monkeypatch.setattr(slot, "pause", pause)
+    await start(f"{sys.executable} -m rr_py_ws.devtools.worker", supervisor={"watch_tick": 0.01, "ttl": 0.01})
     await until(lambda: len(failed) > 5)
     assert set(failed) == {0}
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from php_pool import RecordedLog, Start, ask, children, make_factory, misbehaving, until
-from ports import needs_ipv6
 from rr_py_ws.adapters.php.factory import worker_environment
 from rr_py_ws.config import Server
 from rr_py_ws.errors import WorkerStartError
+from support.php_pool import RecordedLog, Start, ask, children, make_factory, misbehaving, until
+from support.ports import needs_ipv6
 
 
 class TestEnvironment:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from php_pool import RecordedLog, children, until
 from rr_py_ws.adapters.php import run_on_init
 from rr_py_ws.config import OnInit
+from support.php_pool import RecordedLog, children, until
 
 
 async def test_runs_the_command_and_logs_what_it_prints(log: RecordedLog, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from php_pool import WORKERS, alive, until
+from support.php_pool import WORKERS, alive, until
 
 
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM, signal.SIGABRT])

@@ -10,8 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from patience import DEADLINE
-from php_pool import (
+from rr_py_ws.adapters.php import WorkerFactory, slot
+from rr_py_ws.adapters.php.worker import State, Worker
+from rr_py_ws.errors import (
+    ExecTimeout,
+    NoFreeWorkers,
+    SoftJobError,
+    WorkerDied,
+    WorkerError,
+    WorkerStartError,
+)
+from rr_py_ws.wire.worker import Message
+from support.patience import DEADLINE
+from support.php_pool import (
     PHP,
     Gate,
     RecordedLog,
@@ -28,17 +39,6 @@ from php_pool import (
     request,
     until,
 )
-from rr_py_ws.adapters.php import WorkerFactory, place
-from rr_py_ws.adapters.php.worker import State, Worker
-from rr_py_ws.errors import (
-    ExecTimeout,
-    NoFreeWorkers,
-    SoftJobError,
-    WorkerDied,
-    WorkerError,
-    WorkerStartError,
-)
-from rr_py_ws.wire.worker import Message
 
 
 class TestStart:
@@ -343,7 +343,7 @@ class TestDeath:
         self, start: Start, log: RecordedLog, monkeypatch: pytest.MonkeyPatch, relay_dsn: str
     ) -> None:
         """Clients can take them all. Whatever fails for want of one is tried again, and leaves none open."""
-        monkeypatch.setattr(place, "pause", lambda failures: 0.01)
+        monkeypatch.setattr(slot, "pause", lambda failures: 0.01)
         pool = await start(server={"relay": relay_dsn})
         before = descriptors()
         for spare in range(6):
@@ -365,8 +365,8 @@ class TestDeath:
             pauses.append(pause(failures))
             return 0.0
 
-        pause = place.pause
-        monkeypatch.setattr(place, "pause", no_pause)
+        pause = slot.pause
+        monkeypatch.setattr(slot, "pause", no_pause)
         await start(misbehaving("dies-idle"))
         await until(lambda: len(pauses) >= 8)
         assert pauses[:8] == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
@@ -375,7 +375,7 @@ class TestDeath:
         self, start: Start, log: RecordedLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """For instance during a deployment."""
-        monkeypatch.setattr(place, "pause", lambda failures: 0.0)
+        monkeypatch.setattr(slot, "pause", lambda failures: 0.0)
         marker = tmp_path / "deployed"
         marker.touch()
         pool = await start(misbehaving(f"needs {marker}"))
@@ -387,8 +387,8 @@ class TestDeath:
         assert (await ask(pool)).allowed
 
     def test_pauses_stay_bounded_for_ever(self) -> None:
-        assert place.pause(0) == 0
-        assert place.pause(100_000) == place.MAX_PAUSE
+        assert slot.pause(0) == 0
+        assert slot.pause(100_000) == slot.MAX_PAUSE
 
 
 class TestReset:

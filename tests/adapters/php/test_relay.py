@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from php_pool import PHP, RecordedLog, Start, ask, descriptors, make_pool, pid_of, pids, until
 from rr_py_ws.errors import WorkerStartError
 from rr_py_ws.wire.goridge import encode_frame
 from rr_py_ws.wire.worker import encode_pid_reply
+from support.php_pool import PHP, RecordedLog, Start, ask, descriptors, make_pool, pid_of, pids, until
 
 DROPPED = "a connection to server.relay is no worker of ours"
 

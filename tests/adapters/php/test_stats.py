@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from php_pool import Gate, RecordedLog, Start, ask, failure_of, misbehaving, until
 from rr_py_ws.adapters.php import WorkerPool
+from support.php_pool import Gate, RecordedLog, Start, ask, failure_of, misbehaving, until
 
 
 def sample(pool: WorkerPool, name: str, *labels: str) -> float:
-    """The value of a figure."""
-    [figure] = [figure for figure in pool.figures() if figure.name == name]
-    return figure.values[labels]
+    """The value of a sample."""
+    [sample] = [sample for sample in pool.metrics() if sample.name == name]
+    return sample.values[labels]
 
 
 async def test_questions_are_counted_with_the_time_they_took(start: Start) -> None:

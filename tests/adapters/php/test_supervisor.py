@@ -6,10 +6,10 @@ from typing import Any, cast
 
 import pytest
 
-from php_pool import Gate, RecordedLog, Start, ask, pid_of, pids, until
 from rr_py_ws.adapters.php.supervisor import broken_rule
 from rr_py_ws.adapters.php.worker import State, Worker
 from rr_py_ws.config import Supervisor
+from support.php_pool import Gate, RecordedLog, Start, ask, pid_of, pids, until
 
 
 @dataclass
@@ -59,9 +59,9 @@ def test_a_working_worker_is_not_idle_but_can_be_too_old() -> None:
 
 
 def test_the_first_rule_counts() -> None:
-    figures = Figures(asked=0.0, resident=2**30)
-    assert rule(figures, 99.0, ttl=1, max_worker_memory=1, idle_ttl=1) == "ttl"
-    assert rule(figures, 99.0, max_worker_memory=1, idle_ttl=1) == "max_worker_memory"
+    metrics = Figures(asked=0.0, resident=2**30)
+    assert rule(metrics, 99.0, ttl=1, max_worker_memory=1, idle_ttl=1) == "ttl"
+    assert rule(metrics, 99.0, max_worker_memory=1, idle_ttl=1) == "max_worker_memory"
 
 
 @pytest.mark.parametrize("state", set(State) - {State.READY, State.WORKING})

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 import uvloop
 
-from rpc_peer import IdlePool, Peer, RecordingPublisher
 from rr_py_ws.adapters.rpc import RPCLimits, RPCServer, Services, build_services
-from rr_py_ws.domain.ports import Probe
+from rr_py_ws.core.ports import Probe
+from support.rpc_peer import IdlePool, Peer, RecordingPublisher
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from rpc_peer import IdlePool, RecordingPublisher
 from rr_py_ws.adapters.rpc import RPCClient, RPCServer, Services
 from rr_py_ws.errors import RPCError
 from rr_py_ws.wire.goridge import Flag
 from rr_py_ws.wire.publish import Message
+from support.rpc_peer import IdlePool, RecordingPublisher
 
 
 @pytest.fixture

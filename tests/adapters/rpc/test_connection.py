@@ -9,13 +9,13 @@ from zlib import crc32
 
 import pytest
 
-from goridge_frames import FRAMES
-from rpc_peer import Peer, RecordingPublisher
 from rr_py_ws.adapters.rpc import RPCLimits, RPCServer, Services
 from rr_py_ws.adapters.rpc.connection import RPCConnection
-from rr_py_ws.adapters.rpc.unfinished import Unfinished
+from rr_py_ws.adapters.rpc.partial_frames import Unfinished
 from rr_py_ws.errors import BrokerError
 from rr_py_ws.wire.goridge import Flag, Frame, encode_frame
+from support.goridge_frames import FRAMES
+from support.rpc_peer import Peer, RecordingPublisher
 
 Connect = Callable[[], Awaitable[Peer]]
 PUBLISH = FRAMES["publish_proto"][0]

@@ -12,13 +12,15 @@ import pytest
 import uvloop
 
 from rr_py_ws import logs
+from rr_py_ws.adapters.auth import fail_closed
+from rr_py_ws.adapters.auth.allow_all import AllowAll
 from rr_py_ws.adapters.brokers.memory import MemoryBroker
-from rr_py_ws.adapters.ws import Settings, WebSocketServer, backlog, connection, fail_closed
-from rr_py_ws.broadcaster import Broadcaster
-from rr_py_ws.domain.allow_all import AllowAll
-from rr_py_ws.domain.ports import Authorizer
-from ws_peer import until
-from ws_site import Site, Start, open_sockets
+from rr_py_ws.adapters.ws import Settings, WebSocketServer, connection
+from rr_py_ws.adapters.ws import send_queue as backlog
+from rr_py_ws.core.node import Node
+from rr_py_ws.core.ports import Authorizer
+from support.ws_peer import until
+from support.ws_site import Site, Start, open_sockets
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -39,11 +41,11 @@ async def start() -> AsyncIterator[Start]:
     async def start(
         authorizer: Authorizer | None = None, *, tls: ssl.SSLContext | None = None, **settings: Any
     ) -> Site:
-        broadcaster = Broadcaster({"default": MemoryBroker()}, "default", loop.call_soon)
-        await broadcaster.start()
-        server = WebSocketServer(Settings(**settings), authorizer or AllowAll(), broadcaster)
+        node = Node({"default": MemoryBroker()}, "default", loop.call_soon)
+        await node.start()
+        server = WebSocketServer(Settings(**settings), authorizer or AllowAll(), node)
         await server.listen("127.0.0.1:0", tls)
-        sites.append(Site(server, broadcaster))
+        sites.append(Site(server, node))
         return sites[-1]
 
     yield start

@@ -10,11 +10,11 @@ from contextlib import suppress
 
 import pytest
 
-from rr_py_ws.adapters.ws import places
+from rr_py_ws.adapters.http import limiter
 from rr_py_ws.adapters.ws.handshake import Handshake
 from rr_py_ws.wire.access import ALLOWED, Verdict
-from ws_peer import CLOSE, PING, TEXT, Gate, command, frame, request, until
-from ws_site import Site, Start
+from support.ws_peer import CLOSE, PING, TEXT, Gate, command, frame, request, until
+from support.ws_site import Site, Start
 
 LIMITS = {
     "max_connections": 8,
@@ -90,13 +90,13 @@ def check(site: Site) -> None:
     clients = site.server._clients
     handshakes = [client for client in clients._handshakes if isinstance(client, Handshake)]
     with_place = [handshake for handshake in handshakes if not handshake.turned_away]
-    assert site.figure("places_taken") == len(with_place) + len(clients) <= LIMITS["max_connections"]
+    assert site.sample("places_taken") == len(with_place) + len(clients) <= LIMITS["max_connections"]
     deciding = sum(handshake._deciding for handshake in handshakes)
     assert clients.turns.waiting + clients.turns._running == deciding
     assert 0 <= clients.turns._running <= LIMITS["max_handshakes"]
     tenants = {*with_place, *clients._open}
-    assert clients.places._address_of.keys() <= tenants
-    assert clients.places._by_address.total() == len(clients.places._address_of)
+    assert clients.limiter._address_of.keys() <= tenants
+    assert clients.limiter._by_address.total() == len(clients.limiter._address_of)
 
 
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
@@ -110,7 +110,7 @@ async def test_places_and_turns_are_those_of_who_is_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Half of the crowds are still there when the server stops."""
-    monkeypatch.setattr(places, "_PATIENCE", 0.01)
+    monkeypatch.setattr(limiter, "_PATIENCE", 0.01)
     gate = Gate(connect=None)
     site = await start(gate, tls=server_tls if secure else None, **LIMITS)
     crowd = Crowd(site, gate, seed, client_tls if secure else None)
@@ -125,8 +125,8 @@ async def test_places_and_turns_are_those_of_who_is_there(
     if stopping is not None:
         await stopping
     clients = site.server._clients
-    assert (site.figure("places_taken"), clients.turns._running, clients.turns.waiting) == (0, 0, 0)
-    assert not clients.places._by_address
-    assert not clients.places._address_of
-    for waits in (clients.places._silent, clients.places._leaving, clients.places._turned_away):
+    assert (site.sample("places_taken"), clients.turns._running, clients.turns.waiting) == (0, 0, 0)
+    assert not clients.limiter._by_address
+    assert not clients.limiter._address_of
+    for waits in (clients.limiter._silent, clients.limiter._leaving, clients.limiter._turned_away):
         assert len(waits) == 0

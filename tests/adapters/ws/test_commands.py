@@ -10,8 +10,8 @@ import pytest
 from rr_py_ws.adapters.ws import handshake
 from rr_py_ws.wire.access import Verdict
 from rr_py_ws.wire.push import Encoding
-from ws_peer import BINARY, TEXT, Client, Gate, command, frame, text
-from ws_site import Site, Start
+from support.ws_peer import BINARY, TEXT, Client, Gate, command, frame, text
+from support.ws_site import Site, Start
 
 
 async def joined(site: Site, *topics: str) -> Client:

@@ -10,13 +10,13 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 import uvloop
 
-from patience import DEADLINE
+from rr_py_ws.adapters.auth.allow_all import AllowAll
 from rr_py_ws.adapters.brokers.memory import MemoryBroker
 from rr_py_ws.adapters.ws import Settings, WebSocketServer
-from rr_py_ws.broadcaster import Broadcaster
-from rr_py_ws.domain.allow_all import AllowAll
+from rr_py_ws.core.node import Node
+from rr_py_ws.wire.http import accept_response, parse_request_head
 from rr_py_ws.wire.push import STRING, encode_reply
-from rr_py_ws.wire.upgrade import accept_response, parse_request_head
+from support.patience import DEADLINE
 
 _REQUEST = (
     b"GET /ws HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -67,29 +67,29 @@ def _masked(text: bytes) -> bytes:
 
 
 @asynccontextmanager
-async def _serving(broadcaster: Broadcaster) -> AsyncIterator[tuple[str, int]]:
-    await broadcaster.start()
-    server = WebSocketServer(Settings(send_queue=1 << 30), AllowAll(), broadcaster)
+async def _serving(node: Node) -> AsyncIterator[tuple[str, int]]:
+    await node.start()
+    server = WebSocketServer(Settings(send_queue=1 << 30), AllowAll(), node)
     await server.listen("127.0.0.1:0")
     try:
         yield server.addresses[0]
     finally:
         await server.stop(0)
-        await broadcaster.close()
+        await node.close()
 
 
 async def _a_receiver_that_reads_slowly() -> None:
-    broadcaster = Broadcaster({"default": MemoryBroker()}, "default", asyncio.get_running_loop().call_soon)
+    node = Node({"default": MemoryBroker()}, "default", asyncio.get_running_loop().call_soon)
     slow, other = Client(), Client()
-    async with _serving(broadcaster) as address:
+    async with _serving(node) as address:
         for client in (slow, other):
             await client.open(address)
         expected = received = b""
         for number in range(1000):
             expected += (frame := STRING.push("a", b"%03d" % number * 3_333))
-            broadcaster.publish("", ["a"], b"%03d" % number * 3_333)
+            node.publish("", ["a"], b"%03d" % number * 3_333)
             received += slow.read_now(5_000)  # room comes between two sends, before the transport sees it
-            broadcaster.flush()
+            node.flush()
             assert await other.read(len(frame)) == frame
         await slow.send(_masked(_JOIN))  # its reply comes behind all that
         expected += _JOINED

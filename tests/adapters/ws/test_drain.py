@@ -8,8 +8,8 @@ import pytest
 
 from rr_py_ws.adapters.ws import drain
 from rr_py_ws.adapters.ws.drain import FEW, dismiss_all
-from ws_peer import CLOSE, TEXT, Client, Gate, close, command, request, until
-from ws_site import Site, Start
+from support.ws_peer import CLOSE, TEXT, Client, Gate, close, command, request, until
+from support.ws_site import Site, Start
 
 GOODBYE = close(1001, "server is stopping")
 
@@ -102,7 +102,7 @@ async def test_what_waits_for_a_slow_client_comes_before_its_close_frame(site: S
     messages = [str(number) * 100_000 for number in range(8)]
     for message in messages:
         site.publish("a", message)
-    site.broadcaster.flush()
+    site.node.flush()
     stopping = asyncio.create_task(site.server.stop(20.0))
     await asyncio.sleep(0)
     for message in messages:

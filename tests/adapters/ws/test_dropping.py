@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from ws_peer import CLOSE, PING, PONG, TEXT, Client, close, command, frame, until
-from ws_site import Site, Start
+from support.ws_peer import CLOSE, PING, PONG, TEXT, Client, close, command, frame, until
+from support.ws_site import Site, Start
 
 SIZE = 20_000
 LIMIT = 500_000
@@ -55,7 +55,7 @@ async def publish(site: Site, topic: str, first: int, last: int) -> None:
 async def publish_until_dropped(site: Site, *topics: str) -> int:
     """Publish in turn to topics until a client misses messages; return how many each topic had."""
     published = 0
-    while not site.figure("dropped_messages"):
+    while not site.sample("dropped_messages"):
         for topic in topics:
             await publish(site, topic, published, published + 50)
         published += 50
@@ -87,13 +87,13 @@ async def test_the_oldest_messages_are_dropped_and_the_connection_goes_on(
     assert received == [("t", number) for number in numbers]  # without an id, nothing is told
     [hole] = [at for at in range(1, len(numbers)) if numbers[at] != numbers[at - 1] + 1]
     assert (numbers[0], numbers[-1]) == (0, published - 1)
-    assert len(numbers) + site.figure("dropped_messages") == published
+    assert len(numbers) + site.sample("dropped_messages") == published
     assert (len(numbers) - hole) * SIZE <= LIMIT
     frame_size = SIZE + 4 + len('{"topic":"t","payload":""}')
-    assert site.figure("dropped_bytes") == site.figure("dropped_messages") * frame_size
+    assert site.sample("dropped_bytes") == site.sample("dropped_messages") * frame_size
     await publish(site, "t", published, published + 1)
     assert await all_of(client) == [("t", published)]
-    assert site.figure("slow_clients") == 0
+    assert site.sample("slow_clients") == 0
 
 
 async def test_who_has_used_an_id_is_told_of_the_gap_at_its_place_and_for_its_topics(
@@ -109,7 +109,7 @@ async def test_who_has_used_an_id_is_told_of_the_gap_at_its_place_and_for_its_to
         topic: sorted(set(range(published)) - {number for name, number in received if name == topic})
         for topic in ("t", "u")
     }
-    assert sum(map(len, missing.values())) == site.figure("dropped_messages")
+    assert sum(map(len, missing.values())) == site.sample("dropped_messages")
     assert set(received[gaps[0]][1]) == {topic for topic, numbers in missing.items() if numbers}
     for topic, numbers in missing.items():
         before = [number for name, number in received[: gaps[0]] if name == topic]
@@ -160,7 +160,7 @@ async def test_a_client_that_only_pings_and_never_reads_is_closed(site: Site, op
     while (answer := await client.frame()).opcode == PONG:
         pass
     assert answer == (CLOSE, close(1013, "send queue full"))
-    assert site.figure("slow_clients") == 1
+    assert site.sample("slow_clients") == 1
 
 
 async def test_a_stalled_client_that_closes_gets_what_waits_and_then_the_echo(

@@ -11,8 +11,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from rr_py_ws.wire.access import Verdict
-from ws_peer import CLOSE, PING, PONG, TEXT, Client, Gate, close, command, frame, request, until
-from ws_site import NOTHING, Site, Start, living
+from support.ws_peer import CLOSE, PING, PONG, TEXT, Client, Gate, close, command, frame, request, until
+from support.ws_site import NOTHING, Site, Start, living
 
 
 async def joined(site: Site) -> Client:
@@ -138,7 +138,7 @@ async def test_a_connection_that_missed_messages_leaves_nothing_behind(
     client = await site.open(small_buffers=True)
     await client.send(command("join", ["a"], id=1))
     await client.frame()
-    while not site.figure("dropped_messages"):
+    while not site.sample("dropped_messages"):
         site.publish("a", "x" * 100_000)
         await asyncio.sleep(0)
     client.reset()
@@ -246,7 +246,7 @@ async def test_a_message_that_a_peer_has_begun_after_our_close_frame_may_go_on(s
     assert (await client.frame()).opcode == CLOSE
     begun = frame(TEXT, "a message") + frame(TEXT, "half ", fin=False)
     await client.send(begun)
-    await until(lambda: site.figure("received_bytes") == len(begun))
+    await until(lambda: site.sample("received_bytes") == len(begun))
     await client.send(frame(0, "of one") + frame(CLOSE, close(1001)))
     assert await client.rest() == b""
     client.close()

@@ -9,8 +9,8 @@ import pytest
 from rr_py_ws import logs
 from rr_py_ws.adapters.ws import clients
 from rr_py_ws.wire.access import ALLOWED, FAILED
-from ws_peer import Gate, request
-from ws_site import Start
+from support.ws_peer import Gate, request
+from support.ws_site import Start
 
 BROWSER = ("Cookie: sid=1", "Origin: https://elsewhere.test")
 

@@ -7,8 +7,8 @@ import struct
 
 import pytest
 
-from ws_peer import BINARY, CLOSE, PING, PONG, TEXT, Client, close, command, frame, text
-from ws_site import Site, Start
+from support.ws_peer import BINARY, CLOSE, PING, PONG, TEXT, Client, close, command, frame, text
+from support.ws_site import Site, Start
 
 JOIN = '{"command":"join","topics":["a"]}'
 JOINED = {"topic": "@join", "payload": ["a"]}

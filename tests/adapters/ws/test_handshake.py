@@ -10,8 +10,8 @@ from email.message import Message
 import pytest
 
 from rr_py_ws.wire.access import ALLOWED, Verdict
-from ws_peer import ACCEPT, KEY, TEXT, Gate, command, frame, request, text, until
-from ws_site import Site, Start
+from support.ws_peer import ACCEPT, KEY, TEXT, Gate, command, frame, request, text, until
+from support.ws_site import Site, Start
 
 SWITCHING = (
     b"HTTP/1.1 101 Switching Protocols\r\n"

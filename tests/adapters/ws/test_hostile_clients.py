@@ -11,8 +11,8 @@ from random import Random
 import pytest
 
 from rr_py_ws.wire.access import ALLOWED, Verdict
-from ws_peer import CLOSE, PING, TEXT, Client, Gate, close, command, frame, request, until
-from ws_site import NOTHING, Site, Start, living
+from support.ws_peer import CLOSE, PING, TEXT, Client, Gate, close, command, frame, request, until
+from support.ws_site import NOTHING, Site, Start, living
 
 
 class Moody(Gate):

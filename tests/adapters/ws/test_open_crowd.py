@@ -11,11 +11,11 @@ from contextlib import suppress
 
 import pytest
 
-from rr_py_ws.domain import brake as brakes
-from rr_py_ws.domain.brake import Brake
+from rr_py_ws.core import backpressure as brakes
+from rr_py_ws.core.backpressure import Brake
 from rr_py_ws.wire.access import ALLOWED, Verdict
-from ws_peer import CLOSE, PING, PONG, TEXT, Gate, close, command, frame, request, until
-from ws_site import NOTHING, Site, Start, living
+from support.ws_peer import CLOSE, PING, PONG, TEXT, Gate, close, command, frame, request, until
+from support.ws_site import NOTHING, Site, Start, living
 
 DEFLATE = "Sec-WebSocket-Extensions: permessage-deflate"
 FORMS: list[list[str]] = [
@@ -110,7 +110,7 @@ class Crowd:
         for _ in range(self.chance.choice((1, 1, 3, 6))):
             self.site.publish(self.chance.choice(TOPICS), self.chance.choice(PAYLOADS))
         if self.chance.random() < 0.3:
-            self.site.broadcaster.flush()
+            self.site.node.flush()
 
 
 def check(site: Site, brake: Brake) -> None:
@@ -118,7 +118,7 @@ def check(site: Site, brake: Brake) -> None:
     connections = site.connections()
     assert brake._behind | brake._slow | brake._awaited <= set(connections)
     assert all(connection in connections and connection._open for connection in site.hub._joined)  # type: ignore[attr-defined]
-    assert site.figure("joins_waiting") == sum(connection._session._asking for connection in connections)
+    assert site.sample("joins_waiting") == sum(connection._session._asking for connection in connections)
 
 
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
@@ -151,7 +151,7 @@ async def test_nothing_is_left_of_a_crowd(
         ping_timeout=1.0,
     )
     brake = Brake(asyncio.get_running_loop().call_later, 100_000, lambda behind, receivers: None)
-    site.broadcaster._brake = site.hub._brake = brake
+    site.node._brake = site.hub._brake = brake
     crowd = Crowd(site, gate, seed, client_tls if secure else None)
     for _ in range(180):
         await crowd.act()
@@ -159,7 +159,7 @@ async def test_nothing_is_left_of_a_crowd(
     stopping = asyncio.create_task(site.server.stop(5.0)) if seed % 2 else None
     for client in site.clients:
         client.close()
-    await until(lambda: site.figure("handshakes") == 0 == site.server.connections)
+    await until(lambda: site.sample("handshakes") == 0 == site.server.connections)
     if stopping is not None:
         await stopping
     check(site, brake)

@@ -11,10 +11,10 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from ports import needs_ipv6
 from rr_py_ws.errors import ConfigError
-from ws_peer import CLOSE, TEXT, Client, Gate, close, command, frame, request, until
-from ws_site import Site, Start
+from support.ports import needs_ipv6
+from support.ws_peer import CLOSE, TEXT, Client, Gate, close, command, frame, request, until
+from support.ws_site import Site, Start
 
 GOODBYE = close(1001, "server is stopping")
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from rr_py_ws.wire.push import STRING
-from ws_peer import CLOSE, PING, PONG, TEXT, Client, close, command, frame, until
-from ws_site import Site, Start
+from support.ws_peer import CLOSE, PING, PONG, TEXT, Client, close, command, frame, until
+from support.ws_site import Site, Start
 
 SIZE = 50_000
 
@@ -84,7 +84,7 @@ async def test_a_client_that_is_too_slow_when_the_server_stops_is_told_so(start:
     async def publish_and_stop() -> None:
         for number in range(200):
             site.publish("t", numbered(number))
-            site.broadcaster.flush()
+            site.node.flush()
         await site.server.stop(20.0)
 
     stopping = asyncio.create_task(publish_and_stop())
@@ -146,8 +146,8 @@ async def test_d18_a_client_with_a_closed_window_is_cut_when_it_answers_no_ping(
         site.publish("t", numbered(number))
         await asyncio.sleep(0)
     await until(lambda: site.sockets() == 0)
-    assert site.figure("silent_clients") == 1
-    assert site.figure("slow_clients") == 0
+    assert site.sample("silent_clients") == 1
+    assert site.sample("slow_clients") == 0
     await client.ended()
 
 
@@ -247,7 +247,7 @@ async def test_a_client_that_recovers_in_the_turn_of_its_overflow_is_closed_all_
     connection.pause_writing()
     for number in range(3):
         site.publish("t", numbered(number))
-        site.broadcaster.flush()
+        site.node.flush()
     connection.resume_writing()
     site.publish("t", numbered(3))
     assert await numbers_until_close(client) == ([0], close(1013, "send queue full"))
@@ -304,7 +304,7 @@ async def test_what_waits_for_many_clients_is_there_once(start: Start, policy: s
     for turn in range(2):
         for topic in ("t", "u", "t"):
             site.publish(topic, numbered(turn))
-        site.broadcaster.flush()
+        site.node.flush()
         await asyncio.sleep(0)
     waiting = [connection._backlog for connection in site.connections()]
     queues = [backlog._outbox.get(1 << 30) for backlog in waiting if backlog is not None]

@@ -9,8 +9,8 @@ import pytest
 
 from rr_py_ws.adapters.ws.stats import REFUSALS, WebSocketStats
 from rr_py_ws.wire.access import FAILED, AccessRequest, Verdict
-from ws_peer import CLOSE, close, command, frame, request, until
-from ws_site import Site, Start
+from support.ws_peer import CLOSE, close, command, frame, request, until
+from support.ws_site import Site, Start
 
 
 class Refusing:
@@ -32,22 +32,22 @@ class Refusing:
 async def test_a_no_is_told_from_no_answer(start: Start, verdict: Verdict, reason: str) -> None:
     site = await start(Refusing(verdict))
     await site.ask(request())
-    assert site.figure("handshakes_refused", reason) == 1
-    assert sum(site.figure("handshakes_refused", reason) for reason in REFUSALS) == 1
+    assert site.sample("handshakes_refused", reason) == 1
+    assert sum(site.sample("handshakes_refused", reason) for reason in REFUSALS) == 1
 
 
 @pytest.mark.parametrize("head", [b"nonsense\r\n\r\n", b"x" * 20_000], ids=["broken", "too large"])
 async def test_a_request_that_cannot_be_read_is_counted(site: Site, head: bytes) -> None:
     await site.ask(head)
-    assert site.figure("handshakes_refused", "head") == 1
+    assert site.sample("handshakes_refused", "head") == 1
 
 
 async def test_who_comes_while_the_server_stops_is_counted(site: Site) -> None:
     client = await site.connect()
     await client.send(b"GET")
-    await until(lambda: site.figure("handshakes") == 1)
+    await until(lambda: site.sample("handshakes") == 1)
     await site.server.stop(0.0)
-    assert site.figure("handshakes_refused", "stopping") == 1
+    assert site.sample("handshakes_refused", "stopping") == 1
     await client.ended()
 
 
@@ -58,10 +58,10 @@ async def test_ends_are_counted_by_the_code_of_the_first_close_frame(site: Site)
         await client.send(frame(CLOSE, payload))
         await client.ended()
         client.close()
-        await until(lambda label=label: site.figure("connections_closed", label) == 1)
+        await until(lambda label=label: site.sample("connections_closed", label) == 1)
     client = await site.open()
     client.reset()
-    await until(lambda: site.figure("connections_closed", "1006") == 1)
+    await until(lambda: site.sample("connections_closed", "1006") == 1)
 
 
 async def test_slow_clients_are_counted(start: Start) -> None:
@@ -72,16 +72,16 @@ async def test_slow_clients_are_counted(start: Start) -> None:
     while "t" in site.hub:
         site.publish("t", "x" * 50_000)
         await asyncio.sleep(0)
-    assert site.figure("slow_clients") == 1
+    assert site.sample("slow_clients") == 1
     client.close()
-    await until(lambda: site.figure("connections_closed", "1013") == 1)
+    await until(lambda: site.sample("connections_closed", "1013") == 1)
 
 
 async def test_silent_clients_are_counted(start: Start) -> None:
     site = await start(ping_interval=0.05, ping_timeout=0.05)
     client = await site.open()
     await client.ended()
-    assert site.figure("silent_clients") == site.figure("connections_closed", "1006") == 1
+    assert site.sample("silent_clients") == site.sample("connections_closed", "1006") == 1
 
 
 def test_codes_of_applications_are_two_labels() -> None:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from rr_py_ws.domain.limits import CommandLimits
+from rr_py_ws.core.limits import CommandLimits
 from rr_py_ws.wire.access import ALLOWED, AccessRequest, Verdict
-from ws_peer import CLOSE, PING, PONG, TEXT, Client, Gate, close, command, frame, request, until
-from ws_site import Site, Start
+from support.ws_peer import CLOSE, PING, PONG, TEXT, Client, Gate, close, command, frame, request, until
+from support.ws_site import Site, Start
 
 
 @pytest.fixture

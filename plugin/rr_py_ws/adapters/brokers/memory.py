@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from rr_py_ws.domain.figures import Figure
 from rr_py_ws.errors import BrokerError
+from rr_py_ws.metrics import Sample
 
 
 class MemoryBroker:
@@ -45,8 +45,8 @@ class MemoryBroker:
         """See `Broker.close`."""
         self._on_message = _not_running
 
-    def figures(self) -> tuple[Figure, ...]:
-        """See `Broker.figures`: nothing that the hub does not count."""
+    def metrics(self) -> tuple[Sample, ...]:
+        """See `Broker.metrics`: nothing that the hub does not count."""
         return ()
 
 

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from rr_py_ws.adapters.ops.health import StatusPage
+from rr_py_ws.adapters.ops.listener import OpsServer
 from rr_py_ws.adapters.ops.metrics import MetricsPage
-from rr_py_ws.adapters.ops.server import OpsServer
-from rr_py_ws.adapters.ops.status import StatusPage
 from rr_py_ws.config import Config, Status
-from rr_py_ws.domain.figures import Source
-from rr_py_ws.domain.ports import Probe
+from rr_py_ws.core.ports import Probe
+from rr_py_ws.metrics import MetricSource
 
 __all__ = ["MetricsPage", "OpsServer", "StatusPage", "build_servers"]
 
 
-def build_servers(config: Config, sources: Sequence[Source], probes: Mapping[str, Probe]) -> list[OpsServer]:
+def build_servers(
+    config: Config, sources: Sequence[MetricSource], probes: Mapping[str, Probe]
+) -> list[OpsServer]:
     """Make what the sections `metrics` and `status`, or their like under `websockets`, ask for.
 
     Args:
         config: the configuration.
-        sources: parts of the program that have figures to tell.
+        sources: parts of the program that have metrics to tell.
         probes: plugin name -> whom to ask about it.
     """
     own, servers = config.websockets, []

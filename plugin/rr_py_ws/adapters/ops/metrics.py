@@ -17,43 +17,43 @@ from prometheus_client.registry import Collector
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from rr_py_ws.domain.figures import Figure, Kind, Source
+from rr_py_ws.metrics import Kind, MetricSource, Sample
 
 _PREFIX = "rr_ws_"
 _CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-class Figures(Collector):
-    """Reads the figures of all parts at the moment of a scrape.
+class SampleCollector(Collector):
+    """Reads the metrics of all parts at the moment of a scrape.
 
     Args:
         sources: the parts.
     """
 
-    def __init__(self, sources: Sequence[Source]) -> None:
+    def __init__(self, sources: Sequence[MetricSource]) -> None:
         self._sources = sources
 
     def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
-        """Translate them for `prometheus_client`; figures of one name are put together."""
+        """Translate them for `prometheus_client`; metrics of one name are put together."""
         families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
         for source in self._sources:
-            for figure in source.figures():
-                family = families.get(figure.name) or families.setdefault(figure.name, _family(figure))
-                for labels, value in figure.values.items():
+            for sample in source.metrics():
+                family = families.get(sample.name) or families.setdefault(sample.name, _family(sample))
+                for labels, value in sample.values.items():
                     family.add_metric(labels, value)
         yield from families.values()
 
 
 class MetricsPage:
-    """An ASGI application that tells the figures of all parts, of the process and of Python.
+    """An ASGI application that tells the metrics of all parts, of the process and of Python.
 
     Args:
         sources: the parts.
     """
 
-    def __init__(self, sources: Sequence[Source]) -> None:
+    def __init__(self, sources: Sequence[MetricSource]) -> None:
         self._parts, self._process = CollectorRegistry(), CollectorRegistry()
-        self._parts.register(Figures(sources))
+        self._parts.register(SampleCollector(sources))
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self._process)
 
@@ -65,6 +65,6 @@ class MetricsPage:
         await Response(text, media_type=_CONTENT_TYPE)(scope, receive, send)
 
 
-def _family(figure: Figure) -> CounterMetricFamily | GaugeMetricFamily:
-    make = CounterMetricFamily if figure.kind is Kind.COUNTER else GaugeMetricFamily
-    return make(_PREFIX + figure.name, figure.text, labels=figure.labels)
+def _family(sample: Sample) -> CounterMetricFamily | GaugeMetricFamily:
+    make = CounterMetricFamily if sample.kind is Kind.COUNTER else GaugeMetricFamily
+    return make(_PREFIX + sample.name, sample.text, labels=sample.labels)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Hashable, Iterator
 
-from rr_py_ws.domain.figures import Figure, gauge
 from rr_py_ws.errors import WorkersDown
 from rr_py_ws.logs import get_limited
+from rr_py_ws.metrics import Sample, gauge
 
 log = get_limited("server")
 
@@ -116,7 +116,7 @@ class Breaker:
             self._down = False
             log.warning("a PHP worker has started, clients are no longer refused")
 
-    def figures(self) -> Iterator[Figure]:
-        """See `figures.Source`."""
+    def metrics(self) -> Iterator[Sample]:
+        """See `metrics.MetricSource`."""
         reasons = {"down": float(self._down), "timeouts": float(self._too_slow)}
         yield gauge("workers_breaker_open", "1 while questions are refused at once.", reasons, "reason")

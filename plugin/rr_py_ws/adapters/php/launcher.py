@@ -6,12 +6,12 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterator
 
-from rr_py_ws.adapters.php.background import Background
+from rr_py_ws.adapters.net.tasks import Background
 from rr_py_ws.adapters.php.factory import WorkerFactory
 from rr_py_ws.adapters.php.worker import State, Worker
-from rr_py_ws.domain.figures import Figure, gauge
-from rr_py_ws.domain.ports import WorkerState
+from rr_py_ws.core.ports import WorkerState
 from rr_py_ws.errors import WorkerStartError
+from rr_py_ws.metrics import Sample, gauge
 
 STOPPING = "the server is stopping"
 
@@ -86,8 +86,8 @@ class Launcher:
         """Describe each process."""
         return [state for worker in self._workers if (state := worker.describe()) is not None]
 
-    def figures(self) -> Iterator[Figure]:
-        """See `figures.Source`."""
+    def metrics(self) -> Iterator[Sample]:
+        """See `metrics.MetricSource`."""
         states = Counter({State.READY.text: 0, State.WORKING.text: 0})
         states.update(worker.state.text for worker in self._workers)
         memory = sum(worker.memory() for worker in self._workers)

@@ -12,18 +12,17 @@ import time
 from collections.abc import Iterator
 from functools import partial
 
-from rr_py_ws.adapters.php.background import Background
+from rr_py_ws.adapters.net.tasks import Background
 from rr_py_ws.adapters.php.breaker import Breaker
 from rr_py_ws.adapters.php.factory import WorkerFactory
-from rr_py_ws.adapters.php.free import FreeWorkers, Lane
+from rr_py_ws.adapters.php.idle_workers import FreeWorkers, Lane
 from rr_py_ws.adapters.php.launcher import STOPPING, Launcher
-from rr_py_ws.adapters.php.place import Place
+from rr_py_ws.adapters.php.slot import Place
 from rr_py_ws.adapters.php.stats import PoolStats
 from rr_py_ws.adapters.php.supervisor import supervise
 from rr_py_ws.adapters.php.worker import STOP_GRACE, State, Worker
 from rr_py_ws.config import Pool
-from rr_py_ws.domain.figures import Figure, gauge
-from rr_py_ws.domain.ports import WorkerState
+from rr_py_ws.core.ports import WorkerState
 from rr_py_ws.errors import (
     ExecTimeout,
     NoFreeWorkers,
@@ -32,6 +31,7 @@ from rr_py_ws.errors import (
     WorkersDown,
     WorkerStartError,
 )
+from rr_py_ws.metrics import Sample, gauge
 from rr_py_ws.wire.worker import Message
 
 MAX_TRIES = 3
@@ -164,12 +164,12 @@ class WorkerPool:
         """Describe each process."""
         return self._launcher.states()
 
-    def figures(self) -> Iterator[Figure]:
-        """See `figures.Source`."""
-        yield from self._launcher.figures()
+    def metrics(self) -> Iterator[Sample]:
+        """See `metrics.MetricSource`."""
+        yield from self._launcher.metrics()
         yield gauge("workers_waiting", "Questions that wait for a free worker.", self._free.waiting)
-        yield from self._breaker.figures()
-        yield from self.stats.figures()
+        yield from self._breaker.metrics()
+        yield from self.stats.metrics()
 
     async def exec(
         self,

@@ -23,7 +23,7 @@ from rr_py_ws.logs import Limiter, get_logger
 log = get_logger("server")
 _lines = Limiter(burst=500)
 
-_LAUNCH = str(Path(__file__).with_name("launch.py"))
+_LAUNCH = str(Path(__file__).with_name("exec_shim.py"))
 _MAX_LINE = 8 * 1024
 _FILES, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
 """The limit of open files before the server raises its own, which it does when all modules are loaded.
@@ -46,7 +46,7 @@ class Command:
     user: str = ""
 
     def argv(self) -> list[str]:
-        """Return the arguments of `launch.py` that make it this program.
+        """Return the arguments of `exec_shim.py` that make it this program.
 
         Raises:
             WorkerStartError: the program or the account does not exist, or the account cannot be taken.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from rr_py_ws.domain.figures import Figure, counter
 from rr_py_ws.errors import (
     ExecTimeout,
     NoFreeWorkers,
@@ -15,6 +14,7 @@ from rr_py_ws.errors import (
     WorkersDown,
     WorkerStartError,
 )
+from rr_py_ws.metrics import Sample, counter
 
 _KINDS: dict[type[WorkerError], str] = {
     SoftJobError: "error",
@@ -47,8 +47,8 @@ class PoolStats:
         """Count a failure by its kind."""
         self.failures[_KINDS[type(error)]] += 1
 
-    def figures(self) -> Iterator[Figure]:
-        """See `figures.Source`."""
+    def metrics(self) -> Iterator[Sample]:
+        """See `metrics.MetricSource`."""
         yield counter("worker_execs", "Questions that were put to a worker.", self.execs)
         yield counter("worker_exec_seconds", "How long workers took for all of them.", self.exec_seconds)
         yield counter("worker_failures", "Questions and starts that failed.", self.failures, "kind")

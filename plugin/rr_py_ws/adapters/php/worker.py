@@ -10,7 +10,7 @@ import psutil
 
 from rr_py_ws.adapters.php.link import CLOSED, Link
 from rr_py_ws.adapters.php.process import Process
-from rr_py_ws.domain.ports import WorkerState
+from rr_py_ws.core.ports import WorkerState
 from rr_py_ws.errors import ExecTimeout, SoftJobError, WorkerDied
 from rr_py_ws.logs import get_limited
 from rr_py_ws.wire.worker import STOP, Message, decode_message, encode_message

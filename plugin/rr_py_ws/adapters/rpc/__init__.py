@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from rr_py_ws.adapters.rpc.about import About
 from rr_py_ws.adapters.rpc.client import RPCClient
 from rr_py_ws.adapters.rpc.limits import RPCLimits
-from rr_py_ws.adapters.rpc.publishing import Publishing
-from rr_py_ws.adapters.rpc.server import RPCServer
-from rr_py_ws.adapters.rpc.services import Services
-from rr_py_ws.adapters.rpc.status import Status
-from rr_py_ws.adapters.rpc.workers import Informer, Pools, Resetter
-from rr_py_ws.domain.ports import Probe, Publisher
+from rr_py_ws.adapters.rpc.listener import RPCServer
+from rr_py_ws.adapters.rpc.methods.about import About
+from rr_py_ws.adapters.rpc.methods.publish import Publishing
+from rr_py_ws.adapters.rpc.methods.status import Status
+from rr_py_ws.adapters.rpc.methods.workers import Informer, Pools, Resetter
+from rr_py_ws.adapters.rpc.registry import Services
+from rr_py_ws.core.ports import Probe, Publisher
 from rr_py_ws.wire.publish import decode_broadcast, decode_websockets
 
 __all__ = ["Pools", "RPCClient", "RPCLimits", "RPCServer", "Services", "build_services"]

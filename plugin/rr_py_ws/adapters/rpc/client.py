@@ -8,7 +8,7 @@ from typing import Any, Self, cast
 
 import orjson
 
-from rr_py_ws.adapters.rpc.address import UnixAddress, describe, parse_address
+from rr_py_ws.address import UnixAddress, describe, parse_address
 from rr_py_ws.errors import ProtocolError, RPCError
 from rr_py_ws.wire.goridge import DEFAULT_MAX_PAYLOAD, Flag, FrameDecoder
 from rr_py_ws.wire.publish import Message, decode_ok, encode_broadcast

@@ -9,8 +9,8 @@ from typing import cast
 
 from rr_py_ws import logs
 from rr_py_ws.adapters.rpc.limits import RPCLimits
-from rr_py_ws.adapters.rpc.services import Services
-from rr_py_ws.adapters.rpc.unfinished import Unfinished
+from rr_py_ws.adapters.rpc.partial_frames import Unfinished
+from rr_py_ws.adapters.rpc.registry import Services
 from rr_py_ws.errors import PayloadTooBig, ProtocolError, RPCError
 from rr_py_ws.wire.goridge import FrameDecoder
 from rr_py_ws.wire.rpc import Request, encode_error, encode_reply, parse_request

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from rr_py_ws.domain.figures import Figure, counter, gauge
+from rr_py_ws.metrics import Sample, counter, gauge
 
 _UNKNOWN = b"unknown"
 """Stands for every method that there is not: a caller must not be able to make up time series."""
@@ -43,8 +43,8 @@ class RPCStats:
         """Count a call that was answered with an error."""
         self.failed[method if method in self.failed else _UNKNOWN] += 1
 
-    def figures(self) -> Iterator[Figure]:
-        """See `figures.Source`."""
+    def metrics(self) -> Iterator[Sample]:
+        """See `metrics.MetricSource`."""
         yield gauge("rpc_connections", "Open RPC connections.", self.connections)
         yield gauge("rpc_unfinished_bytes", "RPC frames that have arrived in part.", self.unfinished)
         calls: dict[tuple[str, ...], float] = {

@@ -7,19 +7,19 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from rr_py_ws import logs
+from rr_py_ws.adapters.auth.fail_closed import FailClosed
+from rr_py_ws.adapters.http.limiter import Guest, Places
+from rr_py_ws.adapters.http.proxies import TrustedProxies
 from rr_py_ws.adapters.ws.drain import Client, dismiss_all
-from rr_py_ws.adapters.ws.fail_closed import FailClosed
+from rr_py_ws.adapters.ws.handshake_queue import Applicant, Turns
 from rr_py_ws.adapters.ws.keepalive import KeepAlive, Peer
-from rr_py_ws.adapters.ws.places import Guest, Places
-from rr_py_ws.adapters.ws.proxy import TrustedProxies
 from rr_py_ws.adapters.ws.settings import Settings
 from rr_py_ws.adapters.ws.stats import WebSocketStats
-from rr_py_ws.adapters.ws.turns import Applicant, Turns
-from rr_py_ws.domain.figures import Figure, counter, gauge
-from rr_py_ws.domain.origin import OriginRule
-from rr_py_ws.domain.pace import Pace
-from rr_py_ws.domain.ports import Authorizer, Subscriptions
-from rr_py_ws.domain.session import Setup
+from rr_py_ws.core.origin import OriginRule
+from rr_py_ws.core.ports import Authorizer, Subscriptions
+from rr_py_ws.core.session import Setup
+from rr_py_ws.core.token_bucket import Pace
+from rr_py_ws.metrics import Sample, counter, gauge
 from rr_py_ws.wire.deflate import Compressor
 
 log = logs.get_logger("websockets")
@@ -47,7 +47,7 @@ class Clients:
         stopping: whether newcomers are turned away.
         stats: what they have done so far.
         compressor: None when nobody gets compressed messages.
-        places: how many there may be.
+        limiter: how many there may be.
         turns: in what order handshakes are decided.
     """
 
@@ -66,7 +66,7 @@ class Clients:
                 settings.compression_level, settings.compression_min_size, self.stats.deflate
             )
         self._warned_of_cookies = False
-        self.places = Places(settings, self.proxies)
+        self.limiter = Places(settings, self.proxies)
         self.turns = Turns(
             settings.max_handshakes,
             settings.handshakes_per_second,
@@ -82,15 +82,15 @@ class Clients:
         """Return the number of open WebSockets."""
         return len(self._open)
 
-    def figures(self) -> Iterator[Figure]:
-        """See `figures.Source`."""
+    def metrics(self) -> Iterator[Sample]:
+        """See `metrics.MetricSource`."""
         silent = self._keepalive.given_up
         yield gauge("connections", "Open WebSockets.", len(self._open))
         yield gauge("handshakes", "Connections that are no WebSocket yet.", len(self._handshakes))
         yield gauge("handshakes_waiting", "Requests that wait for their turn.", self.turns.waiting)
-        yield from self.places.figures()
+        yield from self.limiter.metrics()
         yield counter("silent_clients", "WebSockets cut because a ping was not answered.", silent)
-        yield from self.stats.figures()
+        yield from self.stats.metrics()
 
     def start(self) -> None:
         """Begin to ping."""
@@ -126,7 +126,7 @@ class Clients:
             for client in left:
                 client.give_up()
             await self._gone.wait()
-        self.places.stop()
+        self.limiter.stop()
         self.turns.stop()
         return len(left)
 
@@ -145,7 +145,7 @@ class Clients:
         """There is a new TCP connection; False when its socket is to be closed at once."""
         self._handshakes.add(newcomer)
         self._gone.clear()
-        return self.places.arrive(newcomer)
+        return self.limiter.arrive(newcomer)
 
     def handshake_ended(self, newcomer: Newcomer, opened: OpenClient | None = None) -> None:
         """The TCP connection became a WebSocket, or (`opened` is None) is gone. May be called again."""
@@ -153,20 +153,20 @@ class Clients:
             return
         self._handshakes.discard(newcomer)
         if opened is not None:
-            self.places.hand_over(newcomer, opened)
+            self.limiter.hand_over(newcomer, opened)
             self.stats.accepted += 1
             self._open.add(opened)
             self._keepalive.add(opened)
             log.debug("websocket client connected")
         else:
-            self.places.leave(newcomer)
+            self.limiter.leave(newcomer)
         self._look_who_is_left()
 
     def connection_ended(self, connection: OpenClient, code: int | None) -> None:
         """A WebSocket is gone; `code` is that of the close frame, None when there was none."""
         self.stats.count_close(code)
         self._open.discard(connection)
-        self.places.leave_open(connection)
+        self.limiter.leave_open(connection)
         self._keepalive.discard(connection)
         self._look_who_is_left()
         log.debug("websocket client disconnected")

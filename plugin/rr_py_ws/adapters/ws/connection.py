@@ -22,13 +22,13 @@ from websockets.frames import CloseCode
 from websockets.protocol import State
 
 from rr_py_ws import logs
-from rr_py_ws.adapters.ws.backlog import Backlog
+from rr_py_ws.adapters.net.transports import bare_socket, cancel_soon, end_writing
 from rr_py_ws.adapters.ws.clients import Clients
-from rr_py_ws.adapters.ws.core import Core
-from rr_py_ws.adapters.ws.reading import PIECE, SlowReading
-from rr_py_ws.adapters.ws.small_frames import read_small_frame
-from rr_py_ws.adapters.ws.transports import bare_socket, cancel_soon, end_writing
-from rr_py_ws.domain.session import Session
+from rr_py_ws.adapters.ws.protocol.core import Core
+from rr_py_ws.adapters.ws.protocol.fast_path import read_small_frame
+from rr_py_ws.adapters.ws.read_throttle import PIECE, SlowReading
+from rr_py_ws.adapters.ws.send_queue import Backlog
+from rr_py_ws.core.session import Session
 from rr_py_ws.wire.access import AccessRequest
 from rr_py_ws.wire.push import Encoding, Opcode, server_frame
 

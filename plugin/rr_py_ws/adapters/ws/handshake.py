@@ -13,14 +13,13 @@ from contextlib import suppress
 from typing import cast
 
 from rr_py_ws import logs
+from rr_py_ws.adapters.net.transports import cancel_soon, end_writing
 from rr_py_ws.adapters.ws.clients import Clients
 from rr_py_ws.adapters.ws.connection import Connection
-from rr_py_ws.adapters.ws.permessage_deflate import negotiate
-from rr_py_ws.adapters.ws.transports import cancel_soon, end_writing
+from rr_py_ws.adapters.ws.protocol.deflate import negotiate
 from rr_py_ws.errors import HandshakeError
 from rr_py_ws.wire.access import FAILED, NO_REQUEST, AccessRequest, Verdict
-from rr_py_ws.wire.push import BY_SUBPROTOCOL, STRING, Encoding
-from rr_py_ws.wire.upgrade import (
+from rr_py_ws.wire.http import (
     RequestHead,
     accept_response,
     check_upgrade,
@@ -29,6 +28,7 @@ from rr_py_ws.wire.upgrade import (
     refusal_response,
     requested_subprotocols,
 )
+from rr_py_ws.wire.push import BY_SUBPROTOCOL, STRING, Encoding
 
 _END = b"\r\n\r\n"
 
@@ -142,7 +142,7 @@ class Handshake(asyncio.Protocol):
             self._refuse("head", Verdict(400, (), str(error).encode("utf-8", "replace")))
             return
         self._buffer = self._buffer[end + len(_END) :]
-        if not self._clients.places.request_came(self, self._head):
+        if not self._clients.limiter.request_came(self, self._head):
             self.give_up()
         elif self.turned_away:
             self._refuse(self.turned_away, _come_back(self.turned_away))
@@ -258,7 +258,7 @@ class Handshake(asyncio.Protocol):
         self._refused = True
         self._buffer = b""
         self._stop_deciding()
-        self._clients.places.refused(self)
+        self._clients.limiter.refused(self)
         head_only = self._head is not None and self._head.method == "HEAD"
         transport.write(refusal_response(verdict, send_body=not head_only))
         end_writing(transport)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-from rr_py_ws.adapters.ws.waits import EqualWaits
+from rr_py_ws.adapters.net.timeout_queue import EqualWaits
 
 _TICK = 0.5
 

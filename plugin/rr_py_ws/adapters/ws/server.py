@@ -9,12 +9,12 @@ import ssl
 from collections.abc import Iterator, Sequence
 
 from rr_py_ws import logs
-from rr_py_ws.adapters.ws.acceptor import Acceptor, bind
+from rr_py_ws.adapters.net.acceptor import Acceptor, bind
 from rr_py_ws.adapters.ws.clients import Clients
 from rr_py_ws.adapters.ws.settings import Settings
-from rr_py_ws.domain.figures import Figure
-from rr_py_ws.domain.ports import Authorizer, Subscriptions
+from rr_py_ws.core.ports import Authorizer, Subscriptions
 from rr_py_ws.errors import ConfigError
+from rr_py_ws.metrics import Sample
 
 log = logs.get_logger("websockets")
 
@@ -43,9 +43,9 @@ class WebSocketServer:
         """Host and port of each listening socket."""
         return [listener.address for listener in self._listeners]
 
-    def figures(self) -> Iterator[Figure]:
-        """See `figures.Source`."""
-        return self._clients.figures()
+    def metrics(self) -> Iterator[Sample]:
+        """See `metrics.MetricSource`."""
+        return self._clients.metrics()
 
     async def listen(
         self,

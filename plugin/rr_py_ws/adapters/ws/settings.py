@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from rr_py_ws.domain.limits import CommandLimits
+from rr_py_ws.core.limits import CommandLimits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

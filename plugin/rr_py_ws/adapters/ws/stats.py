@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from websockets.frames import CloseCode
 
-from rr_py_ws.domain.figures import Figure, counter, gauge
-from rr_py_ws.domain.session import CommandStats
+from rr_py_ws.core.session import CommandStats
+from rr_py_ws.metrics import Sample, counter, gauge
 from rr_py_ws.wire.deflate import DeflateStats
 
 REFUSALS = (
@@ -71,8 +71,8 @@ class WebSocketStats:
         """
         self.closed[_label(code)] += 1
 
-    def figures(self) -> Iterator[Figure]:
-        """See `figures.Source`."""
+    def metrics(self) -> Iterator[Sample]:
+        """See `metrics.MetricSource`."""
         commands = self.commands
         yield counter("handshakes_accepted", "Requests that became a WebSocket.", self.accepted)
         yield counter("handshakes_refused", "Requests that were refused.", self.refused, "reason")

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from broker_node import Node, started
-from redis_nodes import Start, make_broker
-from redis_servers import Monitor, Proxy, RedisServer, redis_server
+from support.broker_node import Node, started
+from support.redis_nodes import Start, make_broker
+from support.redis_servers import Monitor, Proxy, RedisServer, redis_server
 
 
 @pytest.fixture

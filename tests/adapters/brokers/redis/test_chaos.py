@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from broker_node import Node, done, started
-from redis_nodes import make_broker, redis_broker
-from redis_servers import Cluster, Proxy, RedisServer, Sentinels, redis_server, until
 from rr_py_ws.errors import BrokerError
+from support.broker_node import Node, done, started
+from support.redis_nodes import make_broker, redis_broker
+from support.redis_servers import Cluster, Proxy, RedisServer, Sentinels, redis_server, until
 
 ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "8"))
 SEED = int(os.environ.get("CHAOS_SEED", "0")) or random.randrange(1_000_000)

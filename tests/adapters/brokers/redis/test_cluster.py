@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from broker_node import Node
-from redis_nodes import Start, redis_broker
-from redis_servers import Cluster, RedisServer, until
 from rr_py_ws.errors import BrokerError
+from support.broker_node import Node
+from support.redis_nodes import Start, redis_broker
+from support.redis_servers import Cluster, RedisServer, until
 
 
 @pytest.fixture

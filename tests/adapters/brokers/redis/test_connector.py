@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from broker_node import Node
-from ports import free_port
-from redis_nodes import Start, make_broker
-from redis_servers import RedisServer
 from rr_py_ws.config import RedisTLS
 from rr_py_ws.errors import BrokerError, ConfigError
+from support.broker_node import Node
+from support.ports import free_port
+from support.redis_nodes import Start, make_broker
+from support.redis_servers import RedisServer
 
 
 async def works(node: Node) -> None:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from broker_node import Node, done, started
-from ports import free_port
-from redis_nodes import Start, make_broker, redis_broker
-from redis_servers import Monitor, Proxy, RedisServer, until
 from rr_py_ws.errors import BrokerError
+from support.broker_node import Node, done, started
+from support.ports import free_port
+from support.redis_nodes import Start, make_broker, redis_broker
+from support.redis_servers import Monitor, Proxy, RedisServer, until
 
 
 async def wait_ready(node: Node) -> None:

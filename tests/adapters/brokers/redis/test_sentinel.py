@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from broker_node import Node
-from ports import free_port
-from redis_nodes import Start, redis_broker
-from redis_servers import RedisServer, Sentinels, until
 from rr_py_ws.errors import BrokerError
+from support.broker_node import Node
+from support.ports import free_port
+from support.redis_nodes import Start, redis_broker
+from support.redis_servers import RedisServer, Sentinels, until
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from broker_node import Node, started
-from redis_nodes import Start, redis_broker
-from redis_servers import Monitor, RedisServer, until
 from rr_py_ws.adapters.brokers.redis import Pace, RedisBroker
 from rr_py_ws.config import RedisOptions
 from rr_py_ws.errors import BrokerError
+from support.broker_node import Node, started
+from support.redis_nodes import Start, redis_broker
+from support.redis_servers import Monitor, RedisServer, until
 
 
 async def test_d15_d27_d28_no_key_is_touched_by_joins_messages_and_leaves(

@@ -7,7 +7,7 @@ import sys
 
 import uvloop
 
-from php_pool import ask, make_pool, pids, until
+from support.php_pool import ask, make_pool, pids, until
 
 
 async def main(relay: str) -> None:

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from rr_py_ws.adapters.brokers.redis.broker import RedisBroker
 from rr_py_ws.adapters.brokers.redis.counters import Counters
-from rr_py_ws.adapters.brokers.redis.uplink import Pace
+from rr_py_ws.adapters.brokers.redis.reconnect import Pace
 
 __all__ = ["Counters", "Pace", "RedisBroker"]

@@ -6,15 +6,15 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Protocol
 
+from rr_py_ws.adapters.brokers.redis.cluster import Shards
 from rr_py_ws.adapters.brokers.redis.connector import Connector
 from rr_py_ws.adapters.brokers.redis.counters import Counters
-from rr_py_ws.adapters.brokers.redis.pair import Pair, Setup
-from rr_py_ws.adapters.brokers.redis.routes import make_route
-from rr_py_ws.adapters.brokers.redis.shards import Shards
-from rr_py_ws.adapters.brokers.redis.uplink import Pace
+from rr_py_ws.adapters.brokers.redis.discovery import make_route
+from rr_py_ws.adapters.brokers.redis.node import Pair, Setup
+from rr_py_ws.adapters.brokers.redis.reconnect import Pace
 from rr_py_ws.config import RedisOptions
-from rr_py_ws.domain.figures import Figure
 from rr_py_ws.errors import BrokerError
+from rr_py_ws.metrics import Sample
 
 
 class _Servers(Protocol):
@@ -83,9 +83,9 @@ class RedisBroker:
             await self.close()
             raise BrokerError(problem)
 
-    def figures(self) -> Iterator[Figure]:
-        """See `Broker.figures`."""
-        return self.counters.figures(self._name)
+    def metrics(self) -> Iterator[Sample]:
+        """See `Broker.metrics`."""
+        return self.counters.metrics(self._name)
 
     def publish(self, topic: str, payload: bytes) -> Awaitable[None]:
         """See `Broker.publish`: done when Redis has answered."""

@@ -6,8 +6,8 @@ import asyncio
 import ssl
 from functools import partial
 
+from rr_py_ws.adapters.brokers.redis.connection import ErrorReply, Link
 from rr_py_ws.adapters.brokers.redis.endpoint import Endpoint, describe
-from rr_py_ws.adapters.brokers.redis.link import ErrorReply, Link
 from rr_py_ws.config import RedisOptions, RedisTLS
 from rr_py_ws.errors import BrokerError, ConfigError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from rr_py_ws.domain.figures import Figure, counter
+from rr_py_ws.metrics import Sample, counter
 
 
 @dataclass(slots=True)
@@ -30,7 +30,7 @@ class Counters:
     gap_topics: int = 0
     subscriptions_refused: int = 0
 
-    def figures(self, broker: str) -> Iterator[Figure]:
+    def metrics(self, broker: str) -> Iterator[Sample]:
         """Tell all of them under the name of the broker."""
         for name, text, value in (
             ("published", "Messages that Redis has taken.", self.published),

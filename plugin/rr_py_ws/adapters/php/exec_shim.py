@@ -1,0 +1,49 @@
+"""Becomes a worker. Run as a script, between the server's fork and PHP, never imported.
+
+::
+
+    python -I -S exec_shim.py SERVER_PID FILES UID:GID PROGRAM ARGV...
+
+What happens here cannot be done by the server itself: Python code in the forked child of a process with
+threads may hang. `FILES` is the soft limit of open files; `UID:GID` is empty for the server's own account.
+The process id does not change, so the server sees the worker's.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+import sys
+
+PR_SET_PDEATHSIG = 1
+
+
+def main(server: str, files: str, account: str, program: str, *argv: str) -> None:
+    """Become `program`."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if int(files) < soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (int(files), hard))
+    if account:
+        uid, gid = account.split(":")
+        os.setgroups([])
+        os.setgid(int(gid))
+        os.setuid(int(uid))
+    # After the change of account, which clears it. SIGKILL when the server dies, however it dies.
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != int(server):
+        return  # it died before that
+    signal.signal(
+        signal.SIGPIPE, signal.SIG_DFL
+    )  # Python ignores them, and a program inherits what is ignored
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    os.execv(program, argv)
+
+
+if __name__ == "__main__":
+    try:
+        main(*sys.argv[1:])
+    except OSError as error:
+        sys.stderr.write(f"cannot run {sys.argv[4]}: {error.strerror}\n")
+        sys.exit(126)

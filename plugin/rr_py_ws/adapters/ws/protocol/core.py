@@ -1,0 +1,116 @@
+"""The protocol core of one connection: `websockets`' own, with messages out of fragments and their limit.
+
+The core reads frames, answers pings and does the close handshake. Its own limit would also hold for control
+frames inside a message, of which RFC 6455 section 5.4 says that they may come anywhere.
+"""
+
+from __future__ import annotations
+
+import codecs
+import logging
+from collections.abc import Iterator
+from typing import Any, cast
+
+from websockets.exceptions import PayloadTooBig
+from websockets.frames import CloseCode, Frame, Opcode
+from websockets.protocol import SERVER, Protocol, State
+
+from rr_py_ws.adapters.ws.protocol.deflate import PerMessageDeflate, frame_limit
+
+_CONTROL_SIZE = 125
+"""The longest control frame, in bytes of its payload (RFC 6455 section 5.5)."""
+
+_utf8_decoder = codecs.getincrementaldecoder("utf-8")
+
+_silent = logging.Logger("rr_py_ws.websockets", logging.CRITICAL)
+"""The core logs each connection's end at info; our own log lines say it better."""
+
+
+class Core(Protocol):
+    """Reads what a client sends, from the first frame on that `small_frames` does not know.
+
+    Args:
+        limit: bytes that a message may have.
+        deflated: whether messages may be compressed.
+
+    Attributes:
+        frames_read: how many came to their end.
+    """
+
+    def __init__(self, limit: int, *, deflated: bool) -> None:
+        self._limit = limit
+        self._frame_limit = frame_limit(limit) if deflated else limit
+        self._assembly: tuple[bytearray, codecs.IncrementalDecoder | None] | None = None
+        self.frames_read = 0
+        super().__init__(SERVER, state=State.OPEN, logger=_silent)
+        if deflated:
+            self.extensions = [PerMessageDeflate(limit)]
+
+    @property
+    def max_message_size(self) -> int:
+        """What the core subtracts `current_size` from: there is always room for a control frame."""
+        if self.current_size is None:
+            return self._frame_limit
+        return max(self._frame_limit, self.current_size + _CONTROL_SIZE)
+
+    @max_message_size.setter
+    def max_message_size(self, _: Any) -> None:
+        """The core's default is not wanted."""
+
+    def read(self, data: bytes) -> Iterator[bytes]:
+        """Take bytes of the client; what came before a close or an error in them is yielded, too.
+
+        All of it has to be taken, or a fragment of a message may be missed. Text is checked as it comes, not
+        when its message is complete, and nothing is looked at after bad text (RFC 6455 section 8.1).
+
+        Yields:
+            messages, each of them whole, text in UTF-8.
+        """
+        self.receive_data(data)
+        frames = self.events_received()
+        self.frames_read += len(frames)
+        try:
+            for frame in frames:
+                message = self._assemble(cast(Frame, frame))
+                if message is not None:
+                    yield message
+        except UnicodeDecodeError:
+            self.fail(CloseCode.INVALID_DATA, "text is not UTF-8")
+        except PayloadTooBig as error:
+            self.fail(CloseCode.MESSAGE_TOO_BIG, str(error))
+
+    def forget(self) -> None:
+        """Give everything up, at the end of the connection.
+
+        The core refers to itself. Without that the memory is free now, not at the next full garbage
+        collection, which a server with many connections wants to be rare.
+        """
+        vars(self).clear()
+
+    def _assemble(self, frame: Frame) -> bytes | None:
+        """Return the message that ends with a frame, if one does.
+
+        Raises:
+            UnicodeDecodeError: it is bad text.
+            PayloadTooBig: the message is over the limit.
+        """
+        if frame.opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+            return None  # control frames are done with when the core has seen them
+        data = cast(bytearray, frame.data)
+        if frame.opcode is not Opcode.CONT:
+            if frame.fin:
+                if frame.opcode is Opcode.TEXT:
+                    data.decode()
+                return bytes(data)
+            self._assembly = bytearray(), _utf8_decoder() if frame.opcode is Opcode.TEXT else None
+        assert self._assembly is not None  # the core refuses a continuation of nothing
+        message, decoder = self._assembly
+        if len(message) + len(data) > self._limit:
+            raise PayloadTooBig(len(data), self._limit - len(message), len(message))
+        if decoder is not None:
+            decoder.decode(data, frame.fin)
+        message += data
+        if not frame.fin:
+            return None
+        self._assembly = None
+        return bytes(message)

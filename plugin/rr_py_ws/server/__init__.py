@@ -1,0 +1,1 @@
+"""The process: its run, what it is composed of, and how it ends."""

@@ -1,0 +1,109 @@
+"""How the server ends: in which order, and how much of the grace period each part may take."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Sequence
+
+from rr_py_ws import logs
+from rr_py_ws.adapters.ops import OpsServer
+from rr_py_ws.adapters.php import WorkerPool
+from rr_py_ws.adapters.rpc import RPCServer
+from rr_py_ws.adapters.ws import WebSocketServer
+from rr_py_ws.core.node import Node
+
+_SETTLE = 1.0
+"""Seconds, at most, that a broker may take to hand over what it has accepted."""
+_FAREWELL = 5.0
+"""Seconds, at most, that the last clients get to answer the close frame."""
+_LAST_ANSWER = 1.0
+"""Seconds, at most, that a scrape or a health check may still take when everything else has stopped."""
+
+log = logs.get_logger("app")
+
+
+async def shut_down(
+    *,
+    rpc: Sequence[RPCServer],
+    websockets: WebSocketServer,
+    node: Node,
+    pool: WorkerPool | None,
+    ops: Sequence[OpsServer],
+    grace: float,
+    drain: float,
+) -> bool:
+    """Stop everything; safe after half a start.
+
+    1. At once: nobody is accepted any more, and handshakes that are not done are refused.
+    2. Calls of publishers that have begun are answered, and what the brokers have accepted is written.
+    3. Clients are closed with 1001, spread over `drain`. Those whose turn has not come still receive what
+       other nodes publish, and their joins are still decided.
+    4. Workers end, brokers are closed, and last the pages for operators.
+
+    Each step gets a part of the time that is left, so that none can take that of the next; what does not end
+    in its part is cut, and one line of the log says so.
+
+    Args:
+        rpc: where publishers call.
+        websockets: where clients are.
+        node: what is between the two.
+        pool: the workers.
+        ops: the pages.
+        grace: seconds for all of it.
+        drain: seconds over which clients are told to go; no more than half of what is left.
+
+    Returns:
+        Whether everything was stopped. False is a mistake in this program.
+    """
+    websockets.refuse()
+    last_part = min(_LAST_ANSWER, grace / 10)
+    budget = _Budget(grace - last_part)
+    log.info("stopping", connections=websockets.connections, grace_period=grace)
+    cut: dict[str, int] = {}
+    try:
+        async with asyncio.timeout(grace - last_part):
+            late = await asyncio.gather(*(server.stop(budget.part(1 / 4)) for server in rpc))
+            cut["rpc_calls"] = sum(late)
+            await _settle(node, budget.part(1 / 4, _SETTLE))
+            drain = budget.part(1 / 2, drain)
+            cut["clients"] = await websockets.stop(budget.part(1 / 4, _FAREWELL), drain)
+            if pool is not None:
+                cut["workers"] = await pool.stop(budget.part(3 / 4))
+            await node.close()
+    except TimeoutError:
+        return False
+    finally:
+        await asyncio.gather(*(server.stop(last_part) for server in ops))
+    if any(cut.values()):
+        log.warning("stopped, what did not end in time was cut", seconds=budget.spent, **cut)
+    else:
+        log.info("stopped in time", seconds=budget.spent)
+    return True
+
+
+class _Budget:
+    """Time that is shared out step by step."""
+
+    def __init__(self, seconds: float) -> None:
+        self._clock = asyncio.get_running_loop().time
+        self._began = self._clock()
+        self._end = self._began + seconds
+
+    @property
+    def spent(self) -> float:
+        """Seconds so far."""
+        return round(self._clock() - self._began, 3)
+
+    def part(self, share: float, most: float = math.inf) -> float:
+        """Return a share of the seconds that are left, and at most `most`."""
+        return min(most, share * max(0.0, self._end - self._clock()))
+
+
+async def _settle(node: Node, timeout: float) -> None:
+    """Have everything written that a publisher was told is accepted, before anybody is told to go."""
+    try:
+        async with asyncio.timeout(timeout):
+            await node.settle()
+    except TimeoutError:
+        node.flush()

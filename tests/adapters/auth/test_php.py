@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from rr_py_ws.adapters.auth.php import PHPAuthorizer
+from rr_py_ws.core.ports import Authorizer
+from rr_py_ws.wire.access import FAILED, Verdict
+from support.php_pool import (
+    PHP,
+    Gate,
+    RecordedLog,
+    Start,
+    alive,
+    make_pool,
+    misbehaving,
+    pids,
+    request,
+    until,
+)
+
+
+async def test_is_an_authorizer(start: Start) -> None:
+    authorizer: Authorizer = PHPAuthorizer(await start(), 8.0)
+    assert authorizer.reads_requests
+
+
+async def test_php_sees_the_request_with_the_attribute_of_a_handshake(start: Start) -> None:
+    authorizer = PHPAuthorizer(await start(), 8.0)
+    seen = json.loads((await authorizer.connect(request("do=echo"))).body)
+    assert seen["attributes"] == {"ws:joinServer": True}
+    assert seen["uri"] == "http://localhost/ws?do=echo"
+    assert seen["parsed"] is False
+
+
+async def test_php_sees_the_request_with_the_topics_of_a_join(start: Start) -> None:
+    authorizer = PHPAuthorizer(await start(), 8.0)
+    seen = json.loads((await authorizer.join(request("do=echo"), ["chat", "news", ""])).body)
+    assert seen["attributes"] == {"ws:joinTopics": "chat,news,"}
+    assert seen["uri"] == "http://localhost/ws?do=echo"
+
+
+async def test_a_join_without_topics_asks_about_the_connection_again(start: Start) -> None:
+    authorizer = PHPAuthorizer(await start(), 8.0)
+    seen = json.loads((await authorizer.join(request("do=echo"), [])).body)
+    assert seen["attributes"] == {"ws:joinServer": True}
+
+
+async def test_php_decides(start: Start) -> None:
+    authorizer = PHPAuthorizer(await start(), 8.0)
+    assert await authorizer.connect(request()) == Verdict(200, (), b"")
+    assert (await authorizer.join(request("do=topics"), ["open"])).allowed
+    assert (await authorizer.join(request("do=topics"), ["private"])).status == 403
+    assert await authorizer.connect(request("do=refuse&status=401")) == Verdict(
+        401, (("X-Reason", "a"), ("X-Reason", "b")), b"no entry"
+    )
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["do=error", "do=die", "do=noise", "do=no-status", "do=no-json", "do=restart", "do=refuse&status=700"],
+)
+async def test_a_failure_refuses_and_says_why(start: Start, log: RecordedLog, query: str) -> None:
+    authorizer = PHPAuthorizer(await start(), 8.0)
+    assert await authorizer.connect(request(query)) == FAILED
+    assert await authorizer.join(request(query), ["chat"]) == FAILED
+    lines = [(level, event) for level, event, fields in log.lines if str(fields.get("reason"))]
+    assert ("warning", "handshake refused: PHP gave no answer") in lines
+    assert ("warning", "join refused: PHP gave no answer") in lines
+    assert (await authorizer.connect(request())).allowed
+
+
+async def test_d11_an_answer_without_a_status_refuses_and_keeps_the_worker(
+    start: Start, log: RecordedLog
+) -> None:
+    pool = await start()
+    old = pids(pool)
+    assert await PHPAuthorizer(pool, 8.0).connect(request("do=no-status")) == FAILED
+    assert "the answer has no status" in log.text()
+    assert pids(pool) == old
+
+
+async def test_a_handshake_is_decided_in_time_and_its_worker_replaced(start: Start, log: RecordedLog) -> None:
+    pool = await start()
+    (old,) = pids(pool)
+    authorizer = PHPAuthorizer(pool, 0.2)
+    assert await authorizer.connect(request("do=sleep&ms=600000")) == FAILED
+    assert "handshake refused: PHP gave no answer" in log.text()
+    await until(lambda: not alive(old))
+    await until(lambda: pids(pool))
+    assert (await authorizer.join(request(), ["chat"])).allowed
+
+
+async def test_a_handshake_does_not_wait_longer_for_a_free_worker(start: Start, log: RecordedLog) -> None:
+    """`allocate_timeout` is a minute, but a browser's library gives up for good after ten seconds."""
+    pool = await start(destroy_timeout=0.1)
+    (pid,) = pids(pool)
+    patient, hasty = PHPAuthorizer(pool, 600.0), PHPAuthorizer(pool, 0.1)
+    busy = asyncio.ensure_future(patient.join(request("do=sleep&ms=600000"), ["chat"]))
+    await until(lambda: pool.states()[0].status_text == "working")
+    assert await hasty.connect(request()) == FAILED
+    assert log.text().startswith("warning: handshake refused: PHP gave no answer")
+    assert pool.waiting == 0
+    assert pids(pool) == [pid], "who came late does not cost the worker of another"
+    await pool.stop()
+    assert await busy == FAILED
+
+
+async def test_a_short_rest_of_a_handshakes_time_does_not_cost_a_worker(
+    start: Start, log: RecordedLog, gate: Gate, tmp_path: Path
+) -> None:
+    """A worker has the whole time from its question on; the client that waited for it has not."""
+    pool = await start()
+    (old,) = pids(pool)
+    patient, hasty, later = PHPAuthorizer(pool, 600.0), PHPAuthorizer(pool, 1.0), Gate(tmp_path / "later")
+    first = asyncio.ensure_future(patient.connect(request(gate.wait)))
+    await until(lambda: pool.states()[0].status_text == "working")
+    second = asyncio.ensure_future(hasty.connect(request(later.wait)))
+    await asyncio.sleep(0.5)  # half of its time is over when a worker is asked
+    gate.open()
+    assert (await first).allowed
+    assert await second == FAILED
+    assert "gave no answer in time" in log.text()
+    later.open()
+    await until(lambda: pool.states()[0].execs == 2)
+    assert pids(pool) == [old]
+
+
+async def test_a_join_waits_for_a_free_worker(start: Start) -> None:
+    pool = await start()
+    authorizer = PHPAuthorizer(pool, 1.0)
+    joins = [authorizer.join(request("do=sleep&ms=150"), ["chat"]) for _ in range(8)]
+    assert all(verdict.allowed for verdict in await asyncio.gather(*joins))
+
+
+async def test_d16_clients_keep_their_authorizer_over_a_reset(start: Start) -> None:
+    pool = await start()
+    authorizer, client = PHPAuthorizer(pool, 8.0), request("do=topics")
+    assert (await authorizer.connect(client)).allowed
+    await pool.reset()
+    assert (await authorizer.join(client, ["open"])).allowed
+
+
+async def test_d24_a_topic_with_a_comma_is_refused_without_asking(start: Start, log: RecordedLog) -> None:
+    """PHP would be asked about `a` and `b`, and the client would join `a,b`."""
+    pool = await start()
+    authorizer = PHPAuthorizer(pool, 8.0)
+    verdict = await authorizer.join(request(), ["chat", "a,b"])
+    assert (verdict.status, verdict.reason) == (400, "a topic has a comma")
+    assert pool.states()[0].execs == 0
+    assert "comma" in log.text()
+
+
+async def test_d24_an_application_that_knows_may_be_asked_all_the_same(start: Start) -> None:
+    authorizer = PHPAuthorizer(await start(), 8.0, allow_commas=True)
+    seen = json.loads((await authorizer.join(request("do=echo"), ["chat", "a,b"])).body)
+    assert seen["attributes"] == {"ws:joinTopics": "chat,a,b"}
+
+
+async def test_without_any_worker_everything_is_refused_in_time(start: Start, log: RecordedLog) -> None:
+    """The server goes on; it does not end as RoadRunner does."""
+    pool = make_pool(PHP)
+    authorizer = PHPAuthorizer(pool, 0.05)
+    assert await authorizer.connect(request()) == FAILED
+    await pool.stop()
+    assert await authorizer.connect(request()) == FAILED
+    assert await authorizer.join(request(), ["chat"]) == FAILED
+    assert "the server is stopping" in log.text()
+
+
+async def test_a_client_that_goes_away_does_not_disturb_the_worker(start: Start, gate: Gate) -> None:
+    pool = await start()
+    old = pids(pool)
+    authorizer = PHPAuthorizer(pool, 8.0)
+    asking = asyncio.ensure_future(authorizer.connect(request(gate.wait)))
+    await until(lambda: pool.states()[0].status_text == "working")
+    asking.cancel()
+    gate.open()
+    assert (await authorizer.connect(request("do=refuse&status=403"))).status == 403
+    assert pids(pool) == old
+
+
+async def test_a_worker_that_keeps_dying_does_not_stop_the_others(start: Start, log: RecordedLog) -> None:
+    pool = await start(misbehaving("dies-idle"), workers=2)
+    authorizer = PHPAuthorizer(pool, 0.3)
+    verdicts = await asyncio.gather(*(authorizer.connect(request()) for _ in range(5)))
+    assert verdicts == [FAILED] * 5

@@ -1,0 +1,240 @@
+"""One connection, against a server that is told what to say: bytes that a real Redis would never send."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rr_py_ws.adapters.brokers.redis.connection import ErrorReply, Link
+from rr_py_ws.adapters.brokers.redis.reconnect import Backoff
+from rr_py_ws.errors import BrokerError
+from support.broker_node import started
+from support.redis_nodes import make_broker
+from support.redis_servers import until
+
+
+class Server(asyncio.Protocol):
+    """The other end."""
+
+    def __init__(self) -> None:
+        self.reads: list[bytes] = []
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self.reads.append(data)
+
+
+@asynccontextmanager
+async def connected(timeout: float = 60.0) -> AsyncIterator[tuple[Link, Server]]:
+    loop = asyncio.get_running_loop()
+    server = Server()
+    listener = await loop.create_server(lambda: server, "127.0.0.1", 0)
+    _, link = await loop.create_connection(lambda: Link(timeout), *listener.sockets[0].getsockname())
+    await until(lambda: hasattr(server, "transport"))
+    try:
+        yield link, server
+    finally:
+        link.close("end of test")
+        server.transport.abort()
+        listener.close()
+
+
+async def test_requests_of_one_turn_are_one_write_in_order() -> None:
+    async with connected() as (link, server):
+        replies = [link.request("PUBLISH", "a", b"%d" % number) for number in range(100)]
+        await until(lambda: server.reads)
+        assert len(server.reads) == 1
+        assert server.reads[0].startswith(b"*3\r\n$7\r\nPUBLISH\r\n$1\r\na\r\n$1\r\n0\r\n*3\r\n")
+        server.transport.write(b"".join(b":%d\r\n" % number for number in range(100)))
+        assert await asyncio.gather(*replies) == list(range(100))
+
+
+async def test_replies_may_come_byte_by_byte() -> None:
+    async with connected() as (link, server):
+        replies = [link.request("A"), link.request("B"), link.request("C")]
+        for byte in b"*2\r\n$1\r\na\r\n$-1\r\n-NOPERM no\r\n+OK\r\n":
+            server.transport.write(bytes([byte]))
+            await asyncio.sleep(0)
+        assert await replies[0] == [b"a", None]
+        with pytest.raises(ErrorReply, match="redis answered: NOPERM no") as caught:
+            await replies[1]
+        assert caught.value.code == "NOPERM"
+        assert await replies[2] == b"OK"
+
+
+async def test_a_cancelled_request_takes_no_reply_from_another() -> None:
+    async with connected() as (link, server):
+        first, second = link.request("A"), link.request("B")
+        first.cancel()
+        server.transport.write(b"+first\r\n+second\r\n")
+        assert await second == b"second"
+
+
+@pytest.mark.parametrize(
+    ("sent", "reason"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "what it sent is not Redis' protocol: "),
+        (b"*-5\r\n", "what it sent is not Redis' protocol: "),
+        (b"$99999999999999999999\r\n", "what it sent is not Redis' protocol: "),
+        (b"*4000000000\r\n", "what it sent is not Redis' protocol: "),
+        (b"*1\r\n" * 100_000, "what it sent is not Redis' protocol: "),
+        (b"+OK\r\n", "it sent a reply that nobody asked for"),
+    ],
+)
+async def test_what_no_redis_would_send_ends_the_connection(sent: bytes, reason: str) -> None:
+    async with connected() as (link, server):
+        server.transport.write(sent)
+        assert (await link.lost).startswith(reason)
+        with pytest.raises(BrokerError, match="redis connection lost: "):
+            link.request("PING")
+
+
+async def test_what_is_not_answered_fails_when_the_connection_ends() -> None:
+    async with connected() as (link, server):
+        unanswered = link.request("PUBLISH", "a", "b")
+        await until(lambda: server.reads)
+        server.transport.close()
+        with pytest.raises(BrokerError, match="lost before the answer: closed by the server"):
+            await unanswered
+
+
+async def test_requests_while_the_connection_ends_fail_and_nothing_else_happens() -> None:
+    """uvloop does not take a write between the end of a socket and its news of that."""
+    failures: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
+    for _ in range(20):
+        async with connected() as (link, server):
+            answers = [link.request("PING")]
+            server.transport.abort()
+            while not link.lost.done():
+                answers.append(link.request("PING"))
+                await asyncio.sleep(0)
+            for answer in answers:
+                with pytest.raises(BrokerError):
+                    await answer
+    assert failures == []
+
+
+async def test_silence_ends_the_connection_only_when_something_is_expected() -> None:
+    async with connected(timeout=0.05) as (link, server):
+        answered = link.request("PING")
+        await until(lambda: server.reads)
+        server.transport.write(b"+PONG\r\n")
+        await answered
+        await asyncio.wait([link.lost], timeout=0.3)
+        assert not link.lost.done()
+        with pytest.raises(BrokerError, match=r"no answer for 0\.05 s"):
+            await link.request("PING")
+
+
+async def test_messages_that_arrive_are_no_silence() -> None:
+    """A busy feed whose PONG is behind a lot of messages."""
+    async with connected(timeout=0.2) as (link, server):
+        received: list[Any] = []
+        link.on_reply = received.append
+        link.send((b"PING",), "an answer that never comes")
+        for _ in range(20):
+            server.transport.write(b"*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nb\r\n")
+            await asyncio.wait([link.lost], timeout=0.02)
+        assert not link.lost.done()
+        await asyncio.wait([link.lost], timeout=5.0)
+        assert link.lost.done()
+
+
+FRAGMENTS = st.sampled_from(
+    [
+        b"*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nb\r\n",
+        b"*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n",
+        b"*3\r\n$11\r\nunsubscribe\r\n$1\r\na\r\n:0\r\n",
+        b"*3\r\n$7\r\nmessage\r\n*0\r\n$-1\r\n",
+        b"*3\r\n$9\r\nsubscribe\r\n*1\r\n:1\r\n:1\r\n",
+        b"*2\r\n$4\r\npong\r\n$0\r\n\r\n",
+        b"+PONG\r\n",
+        b"-NOPERM\r\n",
+        b"-MOVED 1 nowhere\r\n",
+        b"-MOVED\r\n",
+        b"-\r\n",
+        b":1\r\n",
+        b"*-1\r\n",
+        b"$-1\r\n",
+        b"*0\r\n",
+        b"\r\n",
+        b"%1\r\n+a\r\n+b\r\n",
+        b"#f\r\n",
+        b">2\r\n+a\r\n+b\r\n",
+        b"\xff",
+    ]
+)
+
+
+@asynccontextmanager
+async def hostile(data: bytes) -> AsyncIterator[str]:
+    """A server that lets anybody in, and then says this. Yields its address."""
+    connections: set[asyncio.StreamWriter] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.add(writer)
+        with suppress(ConnectionError):  # the node leaves as it likes
+            while await reader.read(
+                65536
+            ):  # SETNAME and PING come in one write, HELLO or SUBSCRIBE in the next
+                writer.write(b"+OK\r\n+PONG\r\n")
+                await reader.read(65536)
+                writer.write(data)
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+        for writer in connections:
+            writer.transport.abort()
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(FRAGMENTS | st.binary(max_size=20), max_size=5).map(b"".join))
+async def test_no_answer_of_a_server_breaks_a_node(data: bytes) -> None:
+    """It is connected again and again, joins fail, publishes fail, and it can be closed."""
+    failures: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
+    async with hostile(data) as address, started(make_broker(address, pool_timeout=0.02)) as node:
+        try:
+            await node.subscribe("a")
+            await node.publish("a", b"1")
+        except BrokerError:
+            pass
+    assert failures == []
+
+
+def pauses(backoff: Backoff, count: int) -> list[float]:
+    return [backoff.pause() for _ in range(count)]
+
+
+class TestBackoff:
+    def test_pauses_double_up_to_the_longest_with_jitter_below(self) -> None:
+        steps = [0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
+        for _ in range(50):
+            for step, pause in zip(steps, pauses(Backoff(0.1, 1.0), 6), strict=True):
+                assert step / 2 <= pause <= step
+
+    def test_two_nodes_do_not_come_back_in_step(self) -> None:
+        assert pauses(Backoff(0.1, 1.0), 5) != pauses(Backoff(0.1, 1.0), 5)
+
+    def test_after_a_reset_it_begins_again(self) -> None:
+        backoff = Backoff(0.1, 1.0)
+        pauses(backoff, 5)
+        backoff.reset()
+        assert backoff.pause() <= 0.1
+
+    def test_d22_the_first_pause_is_min_retry_backoff(self) -> None:
+        """RoadRunner took max_retry_backoff for both."""
+        assert Backoff(0.008, 0.512).pause() <= 0.008
+        assert Backoff(2.0, 0.5).pause() <= 0.5  # never longer than the longest

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+from contextlib import suppress
+
+import pytest
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
+
+from adapters.ops.conftest import Serve
+from rr_py_ws.adapters.ops import OpsServer, listener
+from rr_py_ws.errors import ConfigError
+from support.http_peer import exchange, get
+from support.ports import needs_ipv6
+
+
+async def hello(scope: Scope, receive: Receive, send: Send) -> None:
+    await PlainTextResponse("hello")(scope, receive, send)
+
+
+async def test_a_connection_carries_one_request(serve: Serve) -> None:
+    answer = await get((await serve(hello)).address, "/")
+    assert (answer.status, answer.text, answer.headers["connection"]) == (200, "hello", "close")
+    assert "server" not in answer.headers
+
+
+async def test_an_inherited_socket_is_served_and_stays() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        for _ in range(2):
+            server = OpsServer(hello, "127.0.0.1:1", key="metrics.address")
+            await server.start([holder.dup()])
+            assert (await get(server.address, "/")).text == "hello"
+            await server.stop(1.0)
+        socket.create_connection(holder.getsockname()).close()  # it waits for who listens next
+
+
+async def test_an_empty_host_is_every_ipv4_address(serve: Serve) -> None:
+    server = await serve(hello, ":0")
+    host, port = server.address.split(":")
+    assert host == "0.0.0.0"
+    assert b"hello" in await exchange(f"127.0.0.1:{port}", b"GET / HTTP/1.0\r\n\r\n")
+
+
+@needs_ipv6
+async def test_an_ipv6_address_is_written_in_brackets(serve: Serve) -> None:
+    server = await serve(hello, "[::1]:0")
+    assert server.address.startswith("[::1]:")
+    assert (await get(server.address, "/")).text == "hello"
+
+
+async def test_a_port_that_is_in_use_is_an_error_that_names_the_key(serve: Serve) -> None:
+    address = (await serve(hello)).address
+    with pytest.raises(ConfigError) as caught:
+        await serve(hello, address)
+    assert str(caught.value) == f"metrics.address: cannot listen on {address}: Address already in use"
+
+
+@pytest.mark.parametrize("host", ["1.2.3.4.5", "ü" * 70])
+async def test_a_host_that_cannot_be_is_an_error_that_names_the_key(serve: Serve, host: str) -> None:
+    with pytest.raises(ConfigError, match=f"^metrics.address: cannot listen on {host}:80: "):
+        await serve(hello, f"{host}:80")
+
+
+async def test_what_signals_mean_is_not_changed(serve: Serve) -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    await serve(hello)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+@pytest.mark.parametrize(
+    "request_head",
+    [b"\x16\x03\x01\x02\x00\x01\x00", b"GET / HTTP/9\r\n\r\n", b"GET /\xff HTTP/1.1\r\nno colon\r\n\r\n"],
+    ids=["tls", "version", "header"],
+)
+async def test_garbage_is_refused_and_leaves_no_line_in_the_log(
+    serve: Serve, caplog: pytest.LogCaptureFixture, request_head: bytes
+) -> None:
+    server = await serve(hello)
+    assert (await exchange(server.address, request_head)).startswith(b"HTTP/1.1 400 ")
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_a_websocket_handshake_is_answered_as_any_other_request(serve: Serve) -> None:
+    head = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    assert (await exchange((await serve(hello)).address, head)).endswith(b"\r\n\r\nhello")
+
+
+@pytest.mark.parametrize("start", [b"", b"GET / HTT"], ids=["nothing", "half a line"])
+async def test_a_peer_that_does_not_finish_its_request_is_cut(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, start: bytes
+) -> None:
+    monkeypatch.setattr(listener, "_LIFE", 0.05)
+    address = (await serve(hello)).address
+    with suppress(ConnectionResetError):
+        assert await exchange(address, start) == b""
+
+
+async def test_a_peer_that_does_not_end_its_request_is_cut(serve: Serve) -> None:
+    address = (await serve(hello)).address
+    head = b"GET / HTTP/1.1\r\n" + b"X: " + b"x" * 200_000
+    with suppress(ConnectionResetError):
+        assert await exchange(address, head) == b""
+
+
+async def test_stop_frees_the_address(serve: Serve) -> None:
+    server = await serve(hello)
+    await server.stop(1.0)
+    with pytest.raises(ConnectionRefusedError):
+        await get(server.address, "/")
+    await server.stop(1.0)
+
+
+async def test_stop_without_start_does_nothing() -> None:
+    await OpsServer(hello, "127.0.0.1:0", key="").stop(1.0)
+
+
+async def test_stop_lets_what_is_asked_be_answered(serve: Serve) -> None:
+    asked, may_answer = asyncio.Event(), asyncio.Event()
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        asked.set()
+        await may_answer.wait()
+        await hello(scope, receive, send)
+
+    server = await serve(slow)
+    answer = asyncio.create_task(get(server.address, "/"))
+    await asked.wait()
+    stop = asyncio.create_task(server.stop(20.0))
+    await asyncio.sleep(0)
+    may_answer.set()
+    assert (await answer).text == "hello"
+    await stop
+
+
+async def test_stop_waits_for_nobody_longer_than_it_is_told(serve: Serve) -> None:
+    asked = asyncio.Event()
+
+    async def never(scope: Scope, receive: Receive, send: Send) -> None:
+        asked.set()
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    server = await serve(never)
+    answer = asyncio.create_task(exchange(server.address, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"))
+    await asked.wait()
+    await server.stop(0.01)
+    with suppress(ConnectionResetError):
+        assert await answer == b""

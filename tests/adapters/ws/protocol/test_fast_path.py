@@ -1,0 +1,119 @@
+"""What is read without the protocol core is read as the core would read it."""
+
+from __future__ import annotations
+
+import zlib
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from websockets.frames import Frame
+from websockets.protocol import State
+
+from rr_py_ws.adapters.ws.protocol.core import Core
+from rr_py_ws.adapters.ws.protocol.fast_path import read_small_frame
+from support.ws_peer import BINARY, CLOSE, PING, PONG, TEXT, frame
+
+LIMIT = 1000
+
+
+def deflate(data: bytes, flush: int = zlib.Z_SYNC_FLUSH) -> bytes:
+    compressor = zlib.compressobj(wbits=-15)
+    return (compressor.compress(data) + compressor.flush(flush)).removesuffix(b"\x00\x00\xff\xff")
+
+
+def read_by_core(data: bytes, deflated: bool = False) -> tuple[list[tuple[int, bool, bytes]], bool, bytes]:
+    """The frames in these bytes, whether more are expected, and what the core answers."""
+    core = Core(LIMIT, deflated=deflated)
+    core.receive_data(data)
+    frames = [event for event in core.events_received() if isinstance(event, Frame)]
+    seen = [(int(event.opcode), event.fin, bytes(event.data)) for event in frames]
+    return seen, core.state is State.OPEN, b"".join(core.data_to_send())
+
+
+frames = st.builds(
+    frame,
+    st.one_of(st.sampled_from([TEXT, PONG]), st.integers(0, 15)),
+    st.one_of(
+        st.binary(max_size=130),
+        st.text(max_size=40),
+        st.text().map(lambda text: deflate(text.encode())),
+        st.binary().map(deflate),
+        st.integers(0, 1002).map(lambda size: deflate(b"x" * size)),
+        st.builds(deflate, st.just(b"text"), st.just(zlib.Z_FINISH)),
+    ),
+    fin=st.sampled_from([True, True, True, False]),
+    rsv=st.sampled_from([0, 0, 0, 1, 4, 4]),
+    mask=st.sampled_from([True, True, True, False]),
+)
+
+
+@given(
+    st.one_of(frames, st.binary(max_size=20), st.lists(frames, max_size=3).map(b"".join)),
+    st.integers(0, 20),
+    st.booleans(),
+)
+@example(b"", 0, False)
+@example(frame(TEXT, b"x" * 125), 0, False)
+@example(frame(TEXT, deflate(b"text"), rsv=4), 0, True)
+@example(frame(TEXT, deflate(b"text"), rsv=4), 0, False)
+def test_whatever_arrives_the_core_agrees(data: bytes, missing: int, deflated: bool) -> None:
+    data = data[: len(data) - missing]
+    message = read_small_frame(data, LIMIT if deflated else 0)
+    if message is not None:
+        opcode = TEXT if message else PONG
+        [(seen_opcode, fin, payload)], is_open, answer = read_by_core(data, deflated)
+        assert (seen_opcode, fin, is_open, answer) == (opcode, True, True, b"")
+        assert opcode == PONG or payload == message
+        message.decode()
+
+
+@given(st.text(min_size=1, max_size=31))
+@example("x" * 125)
+def test_every_small_text_is_read(text: str) -> None:
+    assert read_small_frame(frame(TEXT, text)) == text.encode()
+
+
+@given(st.text(min_size=1, max_size=31))
+@example("x" * LIMIT)
+def test_every_small_compressed_text_is_read(text: str) -> None:
+    assert read_small_frame(frame(TEXT, deflate(text.encode()), rsv=4), LIMIT) == text.encode()
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [b"", deflate(b""), b"\xff" * 9, deflate(b"\xff"), deflate(b"text")[:-1], deflate(b"x" * (LIMIT + 1))],
+    ids=["nothing", "an empty text", "damaged", "no UTF-8", "incomplete", "too long"],
+)
+def test_other_compressed_texts_are_left_to_the_core(payload: bytes) -> None:
+    assert read_small_frame(frame(TEXT, payload, rsv=4), LIMIT) is None
+
+
+@given(st.binary(max_size=125))
+def test_every_pong_is_read(data: bytes) -> None:
+    assert read_small_frame(frame(PONG, data)) == b""
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        frame(TEXT),
+        frame(TEXT, b"x" * 126),
+        frame(TEXT, b"x" * 70_000),
+        frame(TEXT, b"\xed\xa0\x80"),
+        frame(TEXT, "text", fin=False),
+        frame(TEXT, "text", rsv=4),
+        frame(TEXT, "text", mask=False),
+        frame(TEXT, "text")[:-1],
+        frame(TEXT, "text") + b"\x81",
+        frame(TEXT, "text") * 2,
+        frame(BINARY, "text"),
+        frame(0, "text"),
+        frame(PING, "data"),
+        frame(PONG, "data", fin=False),
+        frame(CLOSE),
+    ],
+)
+def test_everything_else_is_left_to_the_core(data: bytes) -> None:
+    assert read_small_frame(data) is None

@@ -1,0 +1,212 @@
+"""Clients that send too much: read more slowly, and nothing of what they send is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import ssl
+from collections import deque
+
+import pytest
+
+from rr_py_ws.adapters.ws.read_throttle import PIECE, SlowReading
+from rr_py_ws.adapters.ws.stats import WebSocketStats
+from rr_py_ws.wire.access import ALLOWED
+from support.ws_peer import BINARY, CLOSE, PING, PONG, TEXT, Gate, close, command, frame, until
+from support.ws_site import Start
+
+on_uvloop = pytest.mark.asyncio(loop_factories=["uvloop"])
+"""Who counts does not know the event loop."""
+
+CONTINUATION = 0
+FLOODS = {
+    "commands": frame(TEXT, '{"command":"headers"}'),
+    "junk": frame(BINARY, b"junk"),
+    "empty messages": frame(TEXT),
+    "pings": frame(PING),
+    "pongs": frame(PONG),
+}
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
+async def test_commands_of_a_client_that_is_too_fast_are_all_answered_in_order(
+    start: Start, secure: bool, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
+    """What the rate allows is answered, then messages go out while the rest of the commands waits."""
+    site = await start(commands_per_second=1000, tls=server_tls if secure else None)
+    client = await site.open(tls=client_tls if secure else None)
+    await client.send(command("join", ["t"]))
+    await client.frame()
+    sending = asyncio.create_task(
+        client.send(b"".join(command("leave", ["x"], id=number) for number in range(2000)))
+    )
+    await until(lambda: site.sample("reading_pauses", "rate") > 0)
+    site.publish("t", "meanwhile")
+    site.node.flush()
+    received = [await client.json() for _ in range(2001)]
+    await sending
+    assert [reply["id"] for reply in received if "id" in reply] == list(range(2000))
+    place = received.index({"topic": "t", "payload": "meanwhile"})
+    assert 1000 <= place < 2000
+
+
+@on_uvloop
+@pytest.mark.parametrize("flood", FLOODS.values(), ids=FLOODS)
+async def test_every_frame_counts(start: Start, flood: bytes) -> None:
+    site = await start(commands_per_second=1000)
+    client = await site.open()
+    await client.send(flood * 1800)
+    await until(lambda: site.sample("reading_pauses", "rate") > 0)
+    await client.send(command("leave", ["x"]))
+    while (answer := await client.frame()).opcode == PONG:
+        pass
+    assert answer == (TEXT, b'{"topic":"@leave","payload":["x"]}')
+
+
+@on_uvloop
+async def test_empty_fragments_count(start: Start) -> None:
+    site = await start(commands_per_second=1000)
+    client = await site.open()
+    first, last = frame(TEXT, b'{"command":"leave"', fin=False), frame(CONTINUATION, b"}")
+    await client.send(first + frame(CONTINUATION, b"", fin=False) * 1800 + last)
+    await until(lambda: site.sample("reading_pauses", "rate") > 0)
+    assert (await client.json())["topic"] == "@leave"
+
+
+async def test_who_keeps_to_the_rate_and_who_has_none_is_never_waited_for(start: Start) -> None:
+    for rate, count in ((1000, 1000), (0, 5000)):
+        site = await start(commands_per_second=rate)
+        client = await site.open()
+        await client.send(command("leave", ["x"]) * (count - 1))
+        for _ in range(count - 1):
+            await client.frame()
+        assert await client.silent()
+        assert site.sample("reading_pauses", "rate") == 0
+
+
+async def test_a_large_message_is_one_frame(start: Start) -> None:
+    site = await start(commands_per_second=1, max_message_size=2_000_000)
+    client = await site.open()
+    await client.send(frame(TEXT, '{"command":"leave","topics":["x"]' + " " * 1_500_000 + "}"))
+    assert (await client.json())["topic"] == "@leave"
+    assert site.sample("reading_pauses", "rate") == 0
+
+
+async def test_of_one_packet_no_more_is_handled_than_may_wait(start: Start) -> None:
+    """256 KiB in one packet were thousands of commands in the queue."""
+    gate = Gate(join=None)
+    site = await start(gate, max_commands_waiting=4, commands_per_second=0)
+    client = await site.open()
+    await client.send(command("join", ["first"]) + command("leave", ["x"]) * 3000)
+    await gate.asked(1)
+    await until(lambda: site.sample("reading_pauses", "commands_waiting") > 0)
+    assert site.sample("received_messages") <= 4 + PIECE // len(command("leave", ["x"])) + 1
+    gate.waiting[0].set_result(ALLOWED)
+    assert [(await client.json())["topic"] for _ in range(3001)] == ["@join"] + ["@leave"] * 3000
+
+
+async def test_a_client_that_is_read_slowly_is_not_given_up_for_its_silence(start: Start) -> None:
+    """Its pongs are behind what it has sent before."""
+    site = await start(commands_per_second=1, ping_interval=0.04, ping_timeout=0.04)
+    client = await site.open()
+    await client.send(frame(PONG) * 600)
+    for _ in range(5):
+        assert await client.frame() == (PING, b"")
+
+
+async def test_a_stopping_server_hears_the_goodbye_of_a_client_that_it_reads_slowly(start: Start) -> None:
+    """For ten minutes it would not have been read."""
+    site = await start(commands_per_second=1)
+    client = await site.open()
+    await client.send(frame(PONG) * 600)
+    await until(lambda: site.sample("reading_pauses", "rate") > 0)
+    stopping = asyncio.create_task(site.server.stop(20.0))
+    assert (await client.frame())[1][:2] == close(1001)
+    await client.send(frame(CLOSE, close(1001)))
+    assert await client.rest() == b""
+    client.close()
+    await stopping
+    assert site.sample("connections_closed", "1001") == 1
+
+
+async def test_a_client_that_is_read_slowly_may_go_away(start: Start) -> None:
+    """What was held of it, and its timer, go with it; the fixture looks."""
+    site = await start(commands_per_second=1, ping_interval=0.04, ping_timeout=0.04)
+    client = await site.open()
+    await client.send(frame(PONG) * 30_000)
+    await until(lambda: site.sample("reading_pauses", "rate") > 0)
+    client.reset()
+    await until(lambda: site.server.connections == 0)
+
+
+class Scripted(asyncio.Transport):
+    """A connection and its transport; `delays` are used up, then there is none."""
+
+    def __init__(self, *delays: float) -> None:
+        super().__init__()
+        self.delays = deque(delays)
+        self.events: list[object] = []
+        self.closing = False
+
+    def take(self, data: bytes) -> None:
+        self.events.append(data)
+
+    def reading_delay(self) -> float:
+        return self.delays.popleft() if self.delays else 0.0
+
+    def reading_resumed(self) -> None:
+        self.events.append("as before")
+
+    def pause_reading(self) -> None:
+        self.events.append("pause")
+
+    def resume_reading(self) -> None:
+        self.events.append("resume")
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+
+def pieces(data: bytes) -> list[bytes]:
+    return [data[at : at + PIECE] for at in range(0, len(data), PIECE)]
+
+
+async def test_data_is_looked_at_in_pieces_without_a_pause_while_there_is_no_delay() -> None:
+    source, data = Scripted(), bytes(range(256)) * 50
+    SlowReading(source, source, WebSocketStats()).receive(data)
+    assert source.events == [*pieces(data), "as before"]
+
+
+async def test_reading_goes_on_when_neither_reason_is_left() -> None:
+    """Too fast, then too many commands, then too fast again: one pause, and nobody is read in it."""
+    source, stats = Scripted(0, 0.001, math.inf, 0.002), WebSocketStats()
+    data = bytes(2 * PIECE)
+    slow = SlowReading(source, source, stats)
+    slow.receive(data)
+    assert source.events == [data[:PIECE], "pause"]
+    await until(lambda: len(source.delays) == 1)
+    await asyncio.sleep(0.01)
+    assert len(source.delays) == 1, "nothing happens by itself while commands wait"
+    slow.go_on()
+    assert source.events == [data[:PIECE], "pause"]
+    await until(lambda: len(source.events) == 5)
+    assert source.events[2:] == [data[:PIECE], "as before", "resume"]
+    assert stats.pauses == {"rate": 1, "commands_waiting": 0}
+
+
+async def test_what_arrives_all_the_same_comes_after_what_is_held() -> None:
+    source = Scripted(math.inf, math.inf)
+    slow = SlowReading(source, source, WebSocketStats())
+    slow.receive(b"one")
+    slow.receive(b"two")
+    slow.go_on()
+    assert source.events == ["pause", b"onetwo", "as before", "resume"]
+
+
+async def test_a_connection_that_is_closed_is_let_alone() -> None:
+    source = Scripted(math.inf)
+    slow = SlowReading(source, source, WebSocketStats())
+    slow.receive(b"one")
+    source.closing = True
+    slow.go_on()
+    assert source.events == ["pause"]

@@ -1,0 +1,410 @@
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+import pytest
+
+from rr_py_ws.adapters.brokers.memory import MemoryBroker
+from rr_py_ws.core.node import Node
+from rr_py_ws.errors import BrokerError
+from rr_py_ws.wire.push import STRING
+
+
+class Recorder:
+    encoding = STRING
+
+    def __init__(self) -> None:
+        self.received: list[bytes] = []
+        self.write: Callable[[bytes], None] = self.received.append
+
+    def send(self, frames: bytes) -> int:
+        self.write(frames)
+        return len(frames)
+
+    def missed(self, topics: Sequence[str]) -> None:
+        self.received.append(f"missed: {', '.join(topics)}".encode())
+
+    def write_failed(self, error: Exception) -> None:
+        raise AssertionError(error)
+
+
+def push(*messages: tuple[str, bytes]) -> list[bytes]:
+    """What one turn brings."""
+    return [b"".join(STRING.push(topic, payload) for topic, payload in messages)]
+
+
+class ScriptedBroker:
+    """Notes what it is asked; of its answers, None is yes at once, an error is raised, a future given out.
+
+    What is published can be told to come back by calling `on_message`, as a network broker would.
+    """
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[object, ...]] = []
+        self.answers: deque[BrokerError | Awaitable[None] | None] = deque()
+        self.on_message: Callable[[str, bytes], None] | None = None
+        self.on_gap: Callable[[Sequence[str]], None] = lambda topics: None
+        self.start_error: BrokerError | None = None
+
+    def _answer(self, *call: object) -> Awaitable[None] | None:
+        self.calls.append(call)
+        answer = self.answers.popleft() if self.answers else None
+        if isinstance(answer, BrokerError):
+            raise answer
+        return answer
+
+    async def start(
+        self, on_message: Callable[[str, bytes], None], on_gap: Callable[[Sequence[str]], None]
+    ) -> None:
+        if self.start_error is not None:
+            raise self.start_error
+        self.on_message, self.on_gap = on_message, on_gap
+        self.calls.append(("start",))
+
+    def publish(self, topic: str, payload: bytes) -> Awaitable[None] | None:
+        return self._answer("publish", topic, payload)
+
+    def subscribe(self, topics: Sequence[str]) -> Awaitable[None] | None:
+        return self._answer("subscribe", *topics)
+
+    def unsubscribe(self, topics: Sequence[str]) -> None:
+        self.calls.append(("unsubscribe", *sorted(topics)))
+
+    async def settle(self) -> None:
+        self.calls.append(("settle",))
+
+    async def close(self) -> None:
+        self.calls.append(("close",))
+
+
+@pytest.fixture
+def broker() -> ScriptedBroker:
+    return ScriptedBroker()
+
+
+@pytest.fixture
+async def node(broker: ScriptedBroker) -> Node:
+    made = Node({"default": broker}, "default", asyncio.get_running_loop().call_soon)
+    await made.start()
+    broker.calls.clear()
+    return made
+
+
+@pytest.fixture
+async def memory() -> AsyncIterator[Node]:
+    """Two sections, both in memory."""
+    schedule = asyncio.get_running_loop().call_soon
+    made = Node({"default": MemoryBroker(), "other": MemoryBroker()}, "default", schedule)
+    await made.start()
+    yield made
+    await made.close()
+
+
+def later() -> asyncio.Future[None]:
+    return asyncio.get_running_loop().create_future()
+
+
+class TestFromPublishToSubscriber:
+    async def test_a_published_message_arrives_in_the_next_turn(self, memory: Node) -> None:
+        subscriber = Recorder()
+        assert memory.join(subscriber, "", ["foo"]) is None
+        assert memory.publish("", ["foo"], b"1") is None
+        assert subscriber.received == []
+        await asyncio.sleep(0)
+        assert subscriber.received == push(("foo", b"1"))
+
+    async def test_d9_messages_arrive_in_publish_order_over_all_topics(self, memory: Node) -> None:
+        subscriber = Recorder()
+        memory.join(subscriber, "", ["a", "b"])
+        messages = [("ab"[number % 3 == 0], b"%d" % number) for number in range(300)]
+        for topic, payload in messages:
+            memory.publish("", [topic], payload)
+        await asyncio.sleep(0)
+        assert subscriber.received == push(*messages)
+
+    async def test_d21_each_topic_of_a_message_brings_one_copy(self, memory: Node) -> None:
+        """RoadRunner 2.3.0 sent the whole message once per topic to everybody in any of them."""
+        both, one = Recorder(), Recorder()
+        memory.join(both, "", ["a", "b"])
+        memory.join(one, "", ["b"])
+        memory.publish("memory", ["a", "b"], b"1")
+        await asyncio.sleep(0)
+        assert both.received == push(("a", b"1"), ("b", b"1"))
+        assert one.received == push(("b", b"1"))
+
+    async def test_an_empty_topic_is_never_published_to(self, memory: Node) -> None:
+        subscriber = Recorder()
+        memory.join(subscriber, "", ["", "a"])
+        assert memory.publish("", [""], b"1") is None
+        assert memory.publish("", [], b"2") is None
+        assert memory.publish("", ["", "a", ""], b"3") is None
+        await asyncio.sleep(0)
+        assert subscriber.received == push(("a", b"3"))
+
+    @pytest.mark.parametrize(
+        ("joined", "published", "elsewhere"),
+        [
+            ("other", "other", "default"),
+            ("Other", "OTHER", "default"),
+            ("default", "", "other"),
+            ("", "memory", "other"),
+            ("no such", "Default", "other"),
+        ],
+    )
+    async def test_a_name_selects_its_section_and_any_other_name_the_default(
+        self, memory: Node, joined: str, published: str, elsewhere: str
+    ) -> None:
+        subscriber, stranger = Recorder(), Recorder()
+        memory.join(subscriber, joined, ["a"])
+        memory.join(stranger, elsewhere, ["a"])
+        memory.publish(published, ["a"], b"1")
+        await asyncio.sleep(0)
+        assert (subscriber.received, stranger.received) == (push(("a", b"1")), [])
+
+    async def test_leaving_one_section_leaves_the_other_alone(self, memory: Node) -> None:
+        subscriber = Recorder()
+        memory.join(subscriber, "default", ["a"])
+        memory.join(subscriber, "other", ["a"])
+        memory.leave(subscriber, "default", ["a", "never joined"])
+        assert "a" not in memory.hub()
+        assert "a" in memory.hub("other")
+
+    async def test_the_topics_of_a_connection_are_counted_over_sections(self, memory: Node) -> None:
+        subscriber = Recorder()
+        memory.join(subscriber, "default", ["a", "b"])
+        memory.join(subscriber, "other", ["a"])
+        assert memory.count_with(subscriber, "default", ["b", "c"]) == 4
+        assert memory.count_with(subscriber, "OTHER", ["b", "c"]) == 5
+        assert memory.count_with(Recorder(), "other", ["b", "b"]) == 1
+
+    async def test_d2_a_connection_that_is_gone_is_in_no_section_any_more(self, memory: Node) -> None:
+        gone, stays = Recorder(), Recorder()
+        for section in ("default", "other"):
+            memory.join(gone, section, ["a", "b"])
+            memory.join(stays, section, ["a"])
+        memory.leave_all(gone)
+        memory.leave_all(gone)
+        memory.publish("", ["a"], b"1")
+        await asyncio.sleep(0)
+        assert gone.received == []
+        assert stays.received == push(("a", b"1"))
+        assert [len(memory.hub(section)) for section in ("default", "other")] == [1, 1]
+
+    async def test_a_message_that_the_broker_brings_from_elsewhere_is_delivered(
+        self, node: Node, broker: ScriptedBroker
+    ) -> None:
+        subscriber = Recorder()
+        node.join(subscriber, "", ["a"])
+        assert broker.on_message is not None
+        broker.on_message("a", b"from another node")
+        node.flush()
+        assert subscriber.received == push(("a", b"from another node"))
+
+    async def test_what_the_broker_may_have_missed_is_told_to_those_who_are_in_the_topics(
+        self, node: Node, broker: ScriptedBroker
+    ) -> None:
+        subscriber = Recorder()
+        node.join(subscriber, "", ["a"])
+        broker.on_gap(["a", "b"])
+        assert subscriber.received == [b"missed: a"]
+
+    async def test_a_publish_is_delivered_by_the_broker_only(
+        self, node: Node, broker: ScriptedBroker
+    ) -> None:
+        """Redis sends a message back to the node that published it; nobody shall get it twice."""
+        subscriber = Recorder()
+        node.join(subscriber, "", ["a"])
+        node.publish("", ["a"], b"1")
+        node.flush()
+        assert broker.calls[-1] == ("publish", "a", b"1")
+        assert subscriber.received == []
+
+
+class TestPublishAnswers:
+    async def test_the_broker_may_answer_later(self, node: Node, broker: ScriptedBroker) -> None:
+        answer = later()
+        broker.answers.append(answer)
+        waiting = node.publish("", ["a"], b"1")
+        assert waiting is not None
+        answer.set_result(None)
+        await waiting
+
+    async def test_all_topics_are_handed_over_before_any_is_waited_for(
+        self, node: Node, broker: ScriptedBroker
+    ) -> None:
+        answers = [later(), None, later()]
+        broker.answers.extend(answers)
+        waiting = node.publish("", ["a", "b", "c"], b"1")
+        assert waiting is not None
+        assert [call[1] for call in broker.calls] == ["a", "b", "c"]
+        task = asyncio.ensure_future(waiting)
+        for answer in filter(None, answers):
+            await asyncio.sleep(0)
+            assert not task.done()
+            answer.set_result(None)
+        await task
+
+    async def test_a_refusal_now_ends_it_and_what_was_published_stays(
+        self, node: Node, broker: ScriptedBroker
+    ) -> None:
+        broker.answers.extend([None, BrokerError("no connection")])
+        with pytest.raises(BrokerError, match="no connection"):
+            node.publish("", ["a", "b", "c"], b"1")
+        assert [call[1] for call in broker.calls] == ["a", "b"]
+
+    async def test_a_refusal_of_the_only_topic_is_raised(self, node: Node, broker: ScriptedBroker) -> None:
+        broker.answers.append(BrokerError("no connection"))
+        with pytest.raises(BrokerError, match="no connection"):
+            node.publish("", ["a"], b"1")
+
+    async def test_a_refusal_now_does_not_lose_what_is_accepted_later(
+        self, node: Node, broker: ScriptedBroker
+    ) -> None:
+        """The coroutine for the first topic was dropped, so that topic was never published to."""
+        published: list[str] = []
+
+        async def publish_a() -> None:
+            published.append("a")
+
+        broker.answers.extend([publish_a(), BrokerError("no connection")])
+        waiting = node.publish("", ["a", "b", "c"], b"1")
+        assert waiting is not None
+        with pytest.raises(BrokerError, match="no connection"):
+            await waiting
+        assert published == ["a"]
+        assert [call[1] for call in broker.calls] == ["a", "b"]
+
+    async def test_of_several_errors_later_the_first_is_told_when_all_are_here(
+        self, node: Node, broker: ScriptedBroker
+    ) -> None:
+        answers = [later() for _ in range(3)]
+        broker.answers.extend(answers)
+        waiting = node.publish("", ["a", "b", "c"], b"1")
+        assert waiting is not None
+        task = asyncio.ensure_future(waiting)
+        await asyncio.sleep(0)
+        answers[2].set_exception(BrokerError("third"))
+        answers[1].set_exception(BrokerError("second"))
+        await asyncio.sleep(0)
+        assert not task.done()
+        answers[0].set_result(None)
+        with pytest.raises(BrokerError, match="second"):
+            await task
+
+
+class TestJoin:
+    async def test_the_broker_is_told_of_every_join_and_of_the_last_leave(
+        self, node: Node, broker: ScriptedBroker
+    ) -> None:
+        one, two = Recorder(), Recorder()
+        node.join(one, "", ["a", "b"])
+        node.join(two, "", ["a"])
+        node.join(one, "", ["a"])
+        node.leave(one, "", ["a"])
+        node.leave(one, "", ["a", "c"])
+        node.leave_all(two)
+        node.leave_all(one)
+        node.leave_all(one)
+        assert broker.calls == [
+            ("subscribe", "a", "b"),
+            ("subscribe", "a"),
+            ("subscribe", "a"),
+            ("unsubscribe", "a"),
+            ("unsubscribe", "b"),
+        ]
+
+    async def test_a_refusal_now_leaves_what_was_joined_before(
+        self, node: Node, broker: ScriptedBroker
+    ) -> None:
+        subscriber = Recorder()
+        node.join(subscriber, "", ["a"])
+        broker.answers.append(BrokerError("no connection"))
+        with pytest.raises(BrokerError, match="no connection"):
+            node.join(subscriber, "", ["a", "b"])
+        assert "a" in node.hub()
+        assert "b" not in node.hub()
+        assert broker.calls[-1] == ("unsubscribe", "b")
+
+    async def test_messages_reach_the_subscriber_when_the_answer_is_here(
+        self, node: Node, broker: ScriptedBroker
+    ) -> None:
+        """Redis may deliver the first message together with its answer to SUBSCRIBE."""
+        subscriber, answer = Recorder(), later()
+        broker.answers.append(answer)
+        waiting = node.join(subscriber, "", ["a"])
+        assert waiting is not None
+        answer.set_result(None)
+        assert broker.on_message is not None
+        broker.on_message("a", b"1")
+        await waiting
+        node.flush()
+        assert subscriber.received == push(("a", b"1"))
+
+    @pytest.mark.parametrize("end", ["refused", "cancelled"])
+    async def test_a_join_that_comes_to_nothing_is_taken_back(
+        self, node: Node, broker: ScriptedBroker, end: str
+    ) -> None:
+        subscriber, other, answer = Recorder(), Recorder(), later()
+        node.join(subscriber, "", ["before"])
+        broker.answers.append(answer)
+        waiting = node.join(subscriber, "", ["before", "a", "b"])
+        node.join(other, "", ["b"])
+        assert waiting is not None
+        task = asyncio.ensure_future(waiting)
+        await asyncio.sleep(0)
+        if end == "refused":
+            answer.set_exception(BrokerError("no connection"))
+            with pytest.raises(BrokerError, match="no connection"):
+                await task
+        else:
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        hub = node.hub()
+        assert [hub.subscribers(topic) for topic in ("before", "a", "b")] == [1, 0, 1]
+        assert broker.calls[-1] == ("unsubscribe", "a")
+
+    async def test_a_connection_that_went_away_meanwhile_stays_away(
+        self, node: Node, broker: ScriptedBroker
+    ) -> None:
+        subscriber, answer = Recorder(), later()
+        broker.answers.append(answer)
+        waiting = node.join(subscriber, "", ["a"])
+        assert waiting is not None
+        node.leave_all(subscriber)
+        answer.set_exception(BrokerError("no connection"))
+        with pytest.raises(BrokerError):
+            await waiting
+        assert len(node.hub()) == 0
+        assert broker.calls == [("subscribe", "a"), ("unsubscribe", "a")]
+
+
+class TestLife:
+    async def test_start_and_close_reach_every_broker(self) -> None:
+        brokers = {"one": ScriptedBroker(), "two": ScriptedBroker()}
+        node = Node(brokers, "one", asyncio.get_running_loop().call_soon)
+        await node.start()
+        await node.close()
+        assert [broker.calls for broker in brokers.values()] == [[("start",), ("close",)]] * 2
+
+    async def test_a_broker_that_cannot_start_is_named(self) -> None:
+        brokers = {"one": ScriptedBroker(), "two": ScriptedBroker()}
+        brokers["two"].start_error = BrokerError("connection refused")
+        node = Node(brokers, "one", asyncio.get_running_loop().call_soon)
+        with pytest.raises(BrokerError, match=r"^broadcast\.two: connection refused$"):
+            await node.start()
+        await node.close()
+        assert brokers["one"].calls == [("start",), ("close",)]
+
+    async def test_what_is_queued_is_written_before_brokers_are_closed(self) -> None:
+        node = Node({"a": MemoryBroker()}, "a", asyncio.get_running_loop().call_soon)
+        await node.start()
+        subscriber = Recorder()
+        node.join(subscriber, "", ["foo"])
+        node.publish("", ["foo"], b"1")
+        await node.close()
+        assert subscriber.received == push(("foo", b"1"))
+        with pytest.raises(BrokerError):
+            node.publish("", ["foo"], b"2")

@@ -1,0 +1,150 @@
+"""The order of the stop, and that it keeps to its time whatever its parts do."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from unittest.mock import Mock, call
+
+import pytest
+
+from rr_py_ws.server import shutdown
+from rr_py_ws.server.shutdown import shut_down
+
+GRACE = 30.0
+
+
+class Parts:
+    """Stands for everything that is stopped.
+
+    Attributes:
+        steps: what was stopped, in order, with the seconds that it was given.
+        elapsed: seconds that have passed in an instant, because a step has taken all that it was given.
+        slow: whether steps do that.
+        stuck: a step that does not even end when its time is over.
+        cut: step -> how many did not end in time.
+    """
+
+    def __init__(self) -> None:
+        self.steps: list[tuple[str, float]] = []
+        self.elapsed = 0.0
+        self.slow = False
+        self.stuck = ""
+        self.cut: dict[str, int] = {}
+        self.connections = 7
+        self.settles_by_itself = True
+
+    @property
+    def order(self) -> list[str]:
+        return [step for step, _ in self.steps]
+
+    async def _take(self, step: str, seconds: float) -> int:
+        self.steps.append((step, seconds))
+        self.elapsed += seconds if self.slow else 0
+        await asyncio.sleep(3600 if step == self.stuck else 0)
+        return self.cut.get(step, 0)
+
+    def part(self, step: str) -> Any:
+        """A part whose `stop` is this step."""
+        part = Parts.__new__(Parts)
+        part.stop = lambda seconds: self._take(step, seconds)  # type: ignore[attr-defined]
+        return part
+
+    # The WebSocket server
+
+    def refuse(self) -> None:
+        self.steps.append(("refuse", 0.0))
+
+    async def stop(self, timeout: float, drain: float) -> int:
+        await self._take("drain", drain)
+        return await self._take("clients", timeout)
+
+    # The node
+
+    async def settle(self) -> None:
+        self.steps.append(("settle", 0.0))
+        if not self.settles_by_itself:
+            await asyncio.sleep(3600)
+
+    def flush(self) -> None:
+        self.steps.append(("flush", 0.0))
+
+    async def close(self) -> None:
+        self.steps.append(("close", 0.0))
+
+    async def shut_down(self, drain: float = 3600.0, grace: float = GRACE) -> bool:
+        parts: Any = self
+        return await shut_down(
+            rpc=[self.part("rpc")],
+            websockets=parts,
+            node=parts,
+            pool=self.part("workers"),
+            ops=[self.part("ops")],
+            grace=grace,
+            drain=drain,
+        )
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> Mock:
+    log = Mock()
+    monkeypatch.setattr(shutdown, "log", log)
+    return log
+
+
+async def test_publishers_come_first_then_clients_then_workers_and_readiness_last() -> None:
+    parts = Parts()
+    assert await parts.shut_down(drain=0.0)
+    assert parts.order == ["refuse", "rpc", "settle", "drain", "clients", "workers", "close", "ops"]
+
+
+async def test_the_parts_of_the_time_are_never_more_than_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = Parts()
+    parts.slow = True
+    loop = asyncio.get_running_loop()
+    now = loop.time()
+    monkeypatch.setattr(loop, "time", lambda: now + parts.elapsed)
+    assert await parts.shut_down()
+    given = dict(parts.steps)
+    assert sum(given.values()) <= GRACE
+    assert all(given[step] > 0 for step in ("rpc", "drain", "clients", "workers", "ops"))
+    assert given["drain"] <= GRACE / 2
+
+
+async def test_the_drain_takes_no_longer_than_is_configured() -> None:
+    parts = Parts()
+    assert await parts.shut_down(drain=0.01)
+    assert dict(parts.steps)["drain"] == 0.01
+
+
+@pytest.mark.parametrize("stuck", ["rpc", "drain", "clients", "workers"])
+async def test_a_part_that_never_ends_is_given_up_and_said_to_be(stuck: str) -> None:
+    parts = Parts()
+    parts.stuck = stuck
+    assert not await parts.shut_down(grace=0.1)
+    assert parts.order[-2:] == [stuck, "ops"]
+
+
+async def test_a_broker_that_does_not_settle_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is here already is written all the same."""
+    monkeypatch.setattr(shutdown, "_SETTLE", 0.01)
+    parts = Parts()
+    parts.settles_by_itself = False
+    assert await parts.shut_down()
+    assert parts.order[2:5] == ["settle", "flush", "drain"]
+
+
+async def test_one_line_says_what_was_cut(log: Mock) -> None:
+    parts = Parts()
+    parts.cut = {"rpc": 2, "workers": 1}
+    assert await parts.shut_down(drain=0.0)
+    assert log.info.call_args == call("stopping", connections=7, grace_period=GRACE)
+    [(event, fields)] = [(line.args[0], line.kwargs) for line in log.warning.call_args_list]
+    assert event == "stopped, what did not end in time was cut"
+    assert fields.items() >= {"rpc_calls": 2, "clients": 0, "workers": 1}.items()
+
+
+async def test_a_stop_in_time_says_so(log: Mock) -> None:
+    assert await Parts().shut_down(drain=0.0)
+    assert log.info.call_args.args == ("stopped in time",)
+    assert not log.warning.called
