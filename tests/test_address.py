@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from rr_py_ws.address import TCPAddress, UnixAddress, parse_address
+from rr_py_ws.address import TCPAddress, UnixAddress, parse_dsn
 
 
 @pytest.mark.parametrize(
@@ -17,7 +17,7 @@ from rr_py_ws.address import TCPAddress, UnixAddress, parse_address
     ],
 )
 def test_addresses_are_read_and_written(dsn: str, address: TCPAddress | UnixAddress) -> None:
-    assert parse_address(dsn) == address
+    assert parse_dsn(dsn) == address
     assert str(address) == dsn
 
 
@@ -43,5 +43,5 @@ def test_addresses_are_read_and_written(dsn: str, address: TCPAddress | UnixAddr
 )
 def test_anything_else_is_refused_by_name(dsn: str) -> None:
     with pytest.raises(ValueError, match="is no address; write tcp://host:port") as caught:
-        parse_address(dsn)
+        parse_dsn(dsn)
     assert str(caught.value).startswith(repr(dsn))

@@ -2,51 +2,79 @@
 
 An adapter implements one of these protocols; another that passes the same contract tests can take its place.
 Several methods answer "now or later": they return the result itself when it is known at once (memory broker,
-allow-all authorizer), and an awaitable when it is not (Redis, PHP). The hot path pays for a task only when
-there is something to wait for.
+`authorize: none`), and an awaitable when it is not (Redis, PHP). The hot path pays for a task only when there
+is something to wait for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Protocol
 
-from rr_py_ws.core.hub import Subscriber
+from rr_py_ws.core.publication import Position, Publication, Pushes
 from rr_py_ws.metrics import Sample
-from rr_py_ws.wire.access import AccessRequest, Verdict
+from rr_py_ws.wire.access import Verdict
+from rr_py_ws.wire.http import Request
+from rr_py_ws.wire.push import Encoding
+from rr_py_ws.wire.worker import Message
+
+
+class Subscriber(Protocol):
+    """A connection, as the core sees it. Compared by identity.
+
+    Attributes:
+        id: of the connection, unguessable.
+        encoding: the form in which it gets pushes and replies; fixed while it is subscribed.
+        send: the fast way for pushes: like `socket.send` it returns how many bytes it took, and when it
+            raises it took none. May be replaced between calls.
+    """
+
+    id: str
+    encoding: Encoding
+    send: Callable[[bytes], int]
+
+    def push(self, pushes: Pushes, taken: int) -> None:
+        """Take pushes of which `send` has taken only the first `taken` bytes. Never blocks, never fails."""
+
+    def missed(self, topics: Sequence[str]) -> None:
+        """Messages of these topics may have been lost on their way to this node. Does not fail."""
 
 
 class Broker(Protocol):
-    """Carries messages between publishers and nodes; knows topics, never connections."""
+    """Carries publications between publishers and nodes; knows topics, never connections."""
 
     @property
     def ready(self) -> bool:
-        """Whether it would take a message now, and brings those of everything that is subscribed."""
+        """Whether it would take a publication now, and brings those of everything that is subscribed."""
 
     async def start(
-        self, on_message: Callable[[str, bytes], None], on_gap: Callable[[Sequence[str]], None]
+        self, on_publication: Callable[[Publication], None], on_gap: Callable[[Sequence[str]], None]
     ) -> None:
         """Begin.
 
         Args:
-            on_message: called with topic and payload of each message of a subscribed topic.
-            on_gap: called with subscribed topics of which messages may have been missed, when they arrive
+            on_publication: called with each publication of a subscribed topic.
+            on_gap: called with subscribed topics of which publications may have been missed, when they arrive
                 again, and before the first that does.
 
         Raises:
             BrokerError: the broker cannot start.
         """
 
-    def publish(self, topic: str, payload: bytes) -> Awaitable[None] | None:
-        """Hand one message over; None when it is accepted already.
+    def publish(self, publication: Publication) -> Awaitable[Position | None] | Position | None:
+        """Hand one publication over; an awaitable when the broker has not accepted it yet.
+
+        Returns (now, or from the awaitable):
+            The position that it got; None from a broker without a history of the topic.
 
         Raises (now, or from the awaitable):
-            BrokerError: the message was not accepted.
+            BrokerError: the publication was not accepted.
         """
 
     def subscribe(self, topics: Sequence[str]) -> Awaitable[None] | None:
-        """Make sure that messages of these topics arrive here; None when they do already.
+        """Make sure that publications of these topics arrive here; None when they do already.
 
         Called for every join, also for topics that somebody on this node is in.
 
@@ -55,35 +83,33 @@ class Broker(Protocol):
         """
 
     def unsubscribe(self, topics: Sequence[str]) -> None:
-        """Messages of these topics are no longer wanted. Does not fail and does not wait."""
+        """Publications of these topics are no longer wanted. Does not fail and does not wait."""
 
     async def settle(self) -> None:
-        """Wait until all that was accepted here and is subscribed has been handed to `on_message`.
+        """Wait until all that was accepted here and is subscribed has been handed to `on_publication`.
 
         Does not fail: what a broken connection has lost will not come. May take as long as a time-out.
         """
 
     async def close(self) -> None:
-        """Release everything; no `on_message` call follows."""
+        """Release everything; no `on_publication` call follows."""
 
     def metrics(self) -> Iterable[Sample]:
         """Tell what it counts by itself, with a label `broker`."""
 
 
 class Authorizer(Protocol):
-    """Decides who may connect and join. Fails closed: never raises, a failure is a refusal.
+    """Decides who may connect and join. Fails closed: never raises, a failure is a refusal."""
 
-    Attributes:
-        reads_requests: False when it does not look at requests; it is then given `NO_REQUEST`.
-    """
+    def connect(self, request: Request) -> Verdict | Awaitable[Verdict]:
+        """Decide about a handshake.
 
-    reads_requests: bool
+        Returns (now, or from the awaitable):
+            A verdict; when it allows, its `grant` is what this authorizer wants to see again with each join.
+        """
 
-    def connect(self, request: AccessRequest) -> Verdict | Awaitable[Verdict]:
-        """Decide about a handshake."""
-
-    def join(self, request: AccessRequest, topics: Sequence[str]) -> Verdict | Awaitable[Verdict]:
-        """Decide about a join command of the connection that was made by `request`.
+    def join(self, grant: object, topics: Sequence[str]) -> Verdict | Awaitable[Verdict]:
+        """Decide about a join command of the connection whose handshake was answered with this grant.
 
         One without topics asks again whether this client may be connected.
         """
@@ -99,7 +125,7 @@ class Subscriptions(Protocol):
         """Return in how many topics, over all brokers, a subscriber would be if it joined these, too."""
 
     def join(self, subscriber: Subscriber, broker: str, topics: Sequence[str]) -> Awaitable[None] | None:
-        """Subscribe; None when the topics' messages reach the subscriber from now on.
+        """Subscribe; None when the topics' publications reach the subscriber from now on.
 
         Raises (now, or from the awaitable):
             BrokerError: the subscriber is in none of the topics that it was not in before.
@@ -115,26 +141,19 @@ class Subscriptions(Protocol):
     def leave_all(self, subscriber: Subscriber) -> None:
         """Unsubscribe from everything; the connection is gone. Does not fail."""
 
-    def fell_behind(self, subscriber: Subscriber) -> None:
-        """The subscriber's socket takes nothing more. Does not fail."""
-
-    def caught_up(self, subscriber: Subscriber) -> None:
-        """The subscriber has taken everything that waited for it, or is gone. Does not fail."""
-
 
 class Publisher(Protocol):
     """What an RPC service needs to publish."""
 
-    def publish(self, broker: str, topics: Sequence[str], payload: bytes) -> Awaitable[None] | None:
-        """Publish one message to each topic, in order; None when the broker has accepted all of them.
+    def publish(self, broker: str, publication: Publication) -> Awaitable[Position | None] | Position | None:
+        """Publish; see `Broker.publish`.
 
         Args:
             broker: name of a `broadcast` section; any other text means the default broker.
-            topics: an empty topic is skipped.
-            payload: any bytes.
+            publication: what is published.
 
         Raises (now, or from the awaitable):
-            BrokerError: a broker refused; what was published before stays published.
+            BrokerError: the broker refused.
         """
 
 
@@ -177,8 +196,40 @@ class WorkerState:
     command: str
 
 
+class Lane(Enum):
+    """Where a question waits for a free worker. Workers are given to the lanes in turn: none starves another.
+
+    A handshake has little time, and may not wait behind thousands of joins.
+    """
+
+    HANDSHAKES = 0
+    JOINS = 1
+
+
 class WorkerPool(Protocol):
-    """What informer and resetter need of a pool of workers."""
+    """Workers that answer questions, and what informer and resetter need of them."""
+
+    @property
+    def allocate_timeout(self) -> float:
+        """Seconds, at most, that a question waits for a free worker by default."""
+
+    async def exec(
+        self, question: Message, limit: float = 0.0, *, lane: Lane = Lane.JOINS, wait: float | None = None
+    ) -> Message:
+        """Ask one worker. Cancelling this does not disturb the worker.
+
+        Args:
+            question: context and body.
+            limit: seconds for the answer of a worker, not counting the wait for it; then it is killed. 0 is
+                no limit but `exec_ttl`.
+            lane: where to wait for a worker.
+            wait: seconds to wait for one; None is `allocate_timeout`.
+
+        Raises:
+            NoFreeWorkers: none became free in time.
+            WorkersDown: refused at once, or while it waited.
+            WorkerError: the worker failed.
+        """
 
     def states(self) -> list[WorkerState]:
         """Describe each worker process."""

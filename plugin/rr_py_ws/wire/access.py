@@ -33,6 +33,7 @@ class Verdict:
         body: bytes to pass on with a refusal.
         reason: why, when it was not PHP that refused; for clients that ask for reasons.
         answered: False when PHP should have decided and could not.
+        grant: what the authorizer wants to see again with each join; opaque to everybody else.
     """
 
     status: int
@@ -40,6 +41,7 @@ class Verdict:
     body: bytes = b""
     reason: str = ""
     answered: bool = True
+    grant: object = None
 
     @property
     def allowed(self) -> bool:

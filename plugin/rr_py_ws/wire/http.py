@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
+from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 import httptools
@@ -68,6 +69,20 @@ class RequestHead:
             name: in lower case.
         """
         return self.first.get(name, b"").decode("latin-1")
+
+
+class Request(NamedTuple):
+    """A request, and who sent it.
+
+    Attributes:
+        head: request line and headers.
+        remote_addr: IP address of the client: of the peer, or of whom a trusted proxy speaks for.
+        secure: whether it came over TLS.
+    """
+
+    head: RequestHead
+    remote_addr: str
+    secure: bool
 
 
 class _Receiver:

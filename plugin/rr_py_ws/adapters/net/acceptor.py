@@ -1,4 +1,4 @@
-"""Listening sockets, and the accepting of connections from them.
+"""The accepting of connections from one listening socket.
 
 Event loops have servers of their own. This one is there because theirs do not tell of a connection before its
 TLS handshake is done, so that nobody could count it, and because of what they do when `accept` fails: uvloop
@@ -13,43 +13,22 @@ import errno
 import os
 import socket
 import ssl
+from collections.abc import Callable
 from typing import Any
 
 from rr_py_ws import logs
-from rr_py_ws.adapters.ws.clients import Clients
-from rr_py_ws.adapters.ws.handshake import Handshake
+from rr_py_ws.adapters.net.listen import BACKLOG, bound_address
+from rr_py_ws.address import Address
 
-_BACKLOG = 4096
 _AT_ONCE = 16
 """Connections that are accepted before everybody else gets a turn."""
 _PAUSE = 0.5
 """Seconds in which nothing is accepted when the system has run out of something."""
-_KERNEL_HOLDS = 128 * 1024
-"""Bytes not sent yet that the kernel may hold for a client. Left alone it takes megabytes, of each client as
-many as it likes: nobody would know who is behind, and each message would be that much older on its way."""
 _RUN_OUT = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
-log = logs.get_limited("websockets")
-
-
-async def bind(host: str, port: int) -> list[socket.socket]:
-    """Listen on every address that a host has.
-
-    Raises:
-        OSError: the host has none, or one of them cannot be listened on.
-        UnicodeError: it is no host name, such as one of 70 letters.
-    """
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    sockets: list[socket.socket] = []
-    try:
-        for family, *_, address in dict.fromkeys(found):
-            sockets.append(socket.create_server(address, family=family, backlog=_BACKLOG))
-    except BaseException:
-        for listening in sockets:
-            listening.close()
-        raise
-    return sockets
+Accept = Callable[[socket.socket, str], asyncio.Protocol | None]
+"""Takes an accepted socket and the peer's IP address (empty for a unix socket); returns the protocol of the
+connection, or None to have the socket closed at once."""
 
 
 class Acceptor:
@@ -57,39 +36,51 @@ class Acceptor:
 
     Args:
         listening: the socket; it belongs to this object from now on.
-        clients: get the connections.
+        accept: see `Accept`. Of a connection whose TLS handshake fails, its `connection_lost` is called and
+            `connection_made` never.
         tls: how connections are secured; None for not at all.
+        tls_timeout: seconds for a TLS handshake.
+        tls_shutdown_timeout: seconds for the closing handshake of TLS.
+        channel: the log's channel for failures.
+        on_failure: called each time that the system cannot give a connection.
     """
 
-    def __init__(self, listening: socket.socket, clients: Clients, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        listening: socket.socket,
+        accept: Accept,
+        *,
+        tls: ssl.SSLContext | None = None,
+        tls_timeout: float = 10.0,
+        tls_shutdown_timeout: float = 10.0,
+        channel: str = "app",
+        on_failure: Callable[[], None] | None = None,
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._socket = listening
-        self._clients = clients
-        self._tls = tls is not None
+        self._accept_one = accept
+        self._log = logs.get_limited(channel)
+        self._on_failure = on_failure
         self._options: dict[str, Any] = {}
         if tls is not None:
-            settings = clients.settings
             self._options = {
                 "ssl": tls,
-                "ssl_handshake_timeout": settings.head_timeout,
-                "ssl_shutdown_timeout": settings.close_timeout,
+                "ssl_handshake_timeout": tls_timeout,
+                "ssl_shutdown_timeout": tls_shutdown_timeout,
             }
-        self._serving: dict[Handshake, asyncio.Task[None]] = {}
+        self._connecting: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
-        if listening.family != socket.AF_UNIX:  # accepted sockets inherit it
-            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _KERNEL_HOLDS)
         listening.setblocking(False)
-        listening.listen(_BACKLOG)
+        listening.listen(BACKLOG)  # an inherited socket may have a shorter queue
         self._resume()
 
     @property
-    def address(self) -> tuple[str, int]:
-        """Host and port."""
-        host, port = self._socket.getsockname()[:2]
-        return host, port
+    def address(self) -> Address:
+        """Where it listens."""
+        return bound_address(self._socket)
 
     def close(self) -> None:
-        """Accept nothing any more. Safe to call twice."""
+        """Accept nothing any more; connections that are there stay. Safe to call twice."""
         if self._timer is not None:
             self._timer.cancel()
         if self._socket.fileno() >= 0:
@@ -97,6 +88,7 @@ class Acceptor:
             self._socket.close()
 
     def _resume(self) -> None:
+        self._timer = None
         self._loop.add_reader(self._socket, self._accept)
 
     def _accept(self) -> None:
@@ -111,32 +103,38 @@ class Acceptor:
                     return
                 continue  # what has become of that connection (accept(2)) says nothing about the next
             connection.setblocking(False)
-            handshake = Handshake(self._clients, connection, _address_of(peer), tls=self._tls)
-            if self._clients.arrived(handshake):
-                self._serving[handshake] = self._loop.create_task(self._serve(handshake, connection))
-            else:
+            protocol = self._accept_one(connection, _ip_address(peer))
+            if protocol is None:
                 connection.close()
-                handshake.connection_lost(None)
+                continue
+            task = self._loop.create_task(self._connect(connection, protocol))
+            self._connecting.add(task)
+            task.add_done_callback(self._connecting.discard)
 
     def _pause(self, error: OSError) -> None:
-        """Who waits in the queue of the socket is accepted later."""
-        self._clients.stats.accept_failures += 1
-        log.error("cannot accept connections, trying again", error=os.strerror(error.errno or 0))
+        """Leave those who wait in the queue of the socket there for a while."""
+        if self._on_failure is not None:
+            self._on_failure()
+        self._log.error(
+            "cannot accept connections, trying again",
+            address=str(self.address),
+            error=os.strerror(error.errno or 0),
+        )
         self._loop.remove_reader(self._socket)
         self._timer = self._loop.call_later(_PAUSE, self._resume)
 
-    async def _serve(self, handshake: Handshake, connection: socket.socket) -> None:
-        """Begin; the rest is the protocol's."""
+    async def _connect(self, connection: socket.socket, protocol: asyncio.Protocol) -> None:
+        """Make the transport; the rest is the protocol's."""
         try:
-            await self._loop.connect_accepted_socket(lambda: handshake, connection, **self._options)
+            await self._loop.connect_accepted_socket(lambda: protocol, connection, **self._options)
         except Exception as error:  # of the TLS handshake: whatever a peer can bring OpenSSL to say
-            handshake.connection_lost(error)
+            protocol.connection_lost(error)
             connection.close()
-        finally:
-            del self._serving[handshake]
 
 
-def _address_of(peer: Any) -> str:
+def _ip_address(peer: Any) -> str:
     """The IP address; of an IPv4 client the IPv4 one, also on a socket for both families."""
-    address = str(peer[0]) if peer else ""
+    if not isinstance(peer, tuple):
+        return ""
+    address = str(peer[0])
     return address.removeprefix("::ffff:") if "." in address else address

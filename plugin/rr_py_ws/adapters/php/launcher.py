@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterator
 
-from rr_py_ws.adapters.net.tasks import Background
+from rr_py_ws.adapters.net.tasks import TaskSet
 from rr_py_ws.adapters.php.factory import WorkerFactory
 from rr_py_ws.adapters.php.worker import State, Worker
 from rr_py_ws.core.ports import WorkerState
@@ -28,7 +28,7 @@ class Launcher:
         stopping: whether no more may be started.
     """
 
-    def __init__(self, factory: WorkerFactory, timeout: float, background: Background) -> None:
+    def __init__(self, factory: WorkerFactory, timeout: float, background: TaskSet) -> None:
         self.stopping = False
         self._factory = factory
         self._timeout = timeout
@@ -54,7 +54,7 @@ class Launcher:
             raise WorkerStartError(STOPPING)
         worker = await self._factory.start(self._timeout)
         self._workers[worker] = None
-        self._background.start(self._bury(worker))
+        self._background.spawn(self._bury(worker))
         if self.stopping:
             worker.kill("came too late")
             raise WorkerStartError(STOPPING)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 
-from rr_py_ws.adapters.net.tasks import Background
+from rr_py_ws.adapters.net.tasks import TaskSet
 from rr_py_ws.adapters.php.breaker import Breaker
 from rr_py_ws.adapters.php.factory import WorkerFactory
 from rr_py_ws.adapters.php.idle_workers import FreeWorkers, Lane
@@ -59,7 +59,7 @@ class WorkerPool:
         self._breaker = Breaker(self._size, config.num_workers, self._free.refuse)
         self._fresh = asyncio.Semaphore(config.num_workers)
         self._places: list[Place] = []
-        self._background = Background()
+        self._background = TaskSet("php")
         self._launcher = Launcher(factory, config.allocate_timeout, self._background)
         self._resetting = asyncio.Lock()
         self._resets = 0
@@ -108,7 +108,7 @@ class WorkerPool:
                 self._places[-1].fill(worker)
         if self._config.supervisor is not None:
             supervision = supervise(self._config.supervisor, self._launcher.workers, self._retire)
-            self._supervision = self._background.start(supervision)
+            self._supervision = self._background.spawn(supervision)
 
     async def stop(self, limit: float = STOP_GRACE) -> int:
         """Refuse who waits, and end all workers; those that do not end in time are killed.
@@ -212,7 +212,7 @@ class WorkerPool:
                 asking = self._ask_fresh(question, limit, answered)
             else:
                 asking = self._ask(await self._take(lane, wait), question, limit, answered)
-            self._background.start(asking).add_done_callback(partial(_give_up, answered))
+            self._background.spawn(asking).add_done_callback(partial(_give_up, answered))
             answer = await answered
             if isinstance(answer, WorkerError):
                 raise answer
@@ -290,7 +290,7 @@ class WorkerPool:
             self._dismiss(worker)
 
     def _dismiss(self, worker: Worker) -> None:
-        self._background.start(worker.stop())
+        self._background.spawn(worker.stop())
 
 
 def _answer(answered: _Answered, answer: Message | WorkerError) -> None:

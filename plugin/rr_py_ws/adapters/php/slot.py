@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
-from rr_py_ws.adapters.net.tasks import Background
+from rr_py_ws.adapters.net.tasks import TaskSet
 from rr_py_ws.adapters.php.breaker import Breaker
 from rr_py_ws.adapters.php.idle_workers import FreeWorkers
 from rr_py_ws.adapters.php.stats import PoolStats
@@ -36,7 +36,7 @@ class Place:
         launch: Callable[[], Awaitable[Worker]],
         free: FreeWorkers,
         breaker: Breaker,
-        background: Background,
+        background: TaskSet,
         stats: PoolStats,
     ) -> None:
         self._launch = launch
@@ -53,7 +53,7 @@ class Place:
         old, self._worker = self._worker, worker
         self._breaker.filled(self)
         self._free.put(worker)
-        self._keeper = self._background.start(self._keep())
+        self._keeper = self._background.spawn(self._keep())
         return old
 
     def close(self) -> None:
@@ -82,7 +82,7 @@ class Place:
             self._stats.restarts += 1
             self._free.remove(worker)
             if worker.state is State.ERRORED:
-                self._background.start(_mourn(worker))
+                self._background.spawn(_mourn(worker))
             # One that dies without having been asked anything would be replaced in a fast endless loop.
             useful = worker.asked is not None or time.monotonic() - worker.started > MAX_PAUSE
             failed = worker.state is State.ERRORED and not useful

@@ -8,7 +8,8 @@ from typing import Any, Self, cast
 
 import orjson
 
-from rr_py_ws.address import UnixAddress, describe, parse_address
+from rr_py_ws.adapters.net.listen import describe_os_error
+from rr_py_ws.address import UnixAddress, parse_dsn
 from rr_py_ws.errors import ProtocolError, RPCError
 from rr_py_ws.wire.goridge import DEFAULT_MAX_PAYLOAD, Flag, FrameDecoder
 from rr_py_ws.wire.publish import Message, decode_ok, encode_broadcast
@@ -38,7 +39,7 @@ class RPCClient:
             RPCError: no connection; the text names the address.
         """
         try:
-            address = parse_address(dsn)
+            address = parse_dsn(dsn)
         except ValueError as error:
             raise RPCError(str(error)) from None
         loop = asyncio.get_running_loop()
@@ -50,10 +51,10 @@ class RPCClient:
                 else:
                     await loop.create_connection(lambda: peer, address.host or "127.0.0.1", address.port)
         except TimeoutError:
-            raise RPCError(f"cannot connect to {address}: no answer in {timeout:g} s") from None
+            raise RPCError(f"cannot connect to {address.dsn}: no answer in {timeout:g} s") from None
         except OSError as error:
-            raise RPCError(f"cannot connect to {address}: {describe(error)}") from error
-        return cls(str(address), peer)
+            raise RPCError(f"cannot connect to {address.dsn}: {describe_os_error(error)}") from error
+        return cls(address.dsn, peer)
 
     async def call(
         self, method: str, body: bytes, codec: Flag = Flag.JSON, *, timeout: float | None = None

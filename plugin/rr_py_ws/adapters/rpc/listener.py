@@ -10,11 +10,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from rr_py_ws import logs
+from rr_py_ws.adapters.net.listen import bound_address, describe_os_error
 from rr_py_ws.adapters.rpc.connection import RPCConnection
 from rr_py_ws.adapters.rpc.limits import RPCLimits
 from rr_py_ws.adapters.rpc.partial_frames import Unfinished
 from rr_py_ws.adapters.rpc.registry import Services
-from rr_py_ws.address import TCPAddress, UnixAddress, address_of, describe, parse_address
+from rr_py_ws.address import TCPAddress, UnixAddress, parse_dsn
 from rr_py_ws.errors import ConfigError
 
 _BACKLOG = 1024
@@ -50,7 +51,7 @@ class RPCServer:
         mode: int | None = None,
     ) -> None:
         try:
-            self._address = parse_address(dsn)
+            self._address = parse_dsn(dsn)
         except ValueError as error:
             raise ConfigError(key, str(error)) from None
         self._services = services
@@ -68,12 +69,12 @@ class RPCServer:
     @property
     def address(self) -> str:
         """The address in use, as a DSN; after `start` with the real port."""
-        return str(self._address)
+        return self._address.dsn
 
     @property
     def addresses(self) -> list[str]:
         """All addresses in use: of inherited sockets there may be several."""
-        return [str(address) for address in self._inherited] or [self.address]
+        return [address.dsn for address in self._inherited] or [self.address]
 
     async def start(self, inherited: Sequence[socket.socket] = ()) -> None:
         """Listen.
@@ -88,14 +89,16 @@ class RPCServer:
         try:
             if inherited:
                 self._servers = [await self._listen_on(sock) for sock in inherited]
-                self._inherited = [address_of(sock) for sock in inherited]
+                self._inherited = [bound_address(sock) for sock in inherited]
                 self._address = self._inherited[0]
             elif isinstance(self._address, UnixAddress):
                 await self._listen_unix(self._address.path)
             else:
                 await self._listen_tcp(self._address)
         except OSError as error:
-            raise ConfigError(self._key, f"cannot listen on {self.address}: {describe(error)}") from error
+            raise ConfigError(
+                self._key, f"cannot listen on {self.address}: {describe_os_error(error)}"
+            ) from error
         for server in self._servers:
             _keep_alive(server)
         for address in self.addresses:

@@ -147,6 +147,10 @@ class Clients:
         self._gone.clear()
         return self.limiter.arrive(newcomer)
 
+    def accept_failed(self) -> None:
+        """The system had no more sockets."""
+        self.stats.accept_failures += 1
+
     def handshake_ended(self, newcomer: Newcomer, opened: OpenClient | None = None) -> None:
         """The TCP connection became a WebSocket, or (`opened` is None) is gone. May be called again."""
         if newcomer not in self._handshakes:

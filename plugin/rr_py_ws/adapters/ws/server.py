@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import socket
 import ssl
 from collections.abc import Iterator, Sequence
 
 from rr_py_ws import logs
-from rr_py_ws.adapters.net.acceptor import Acceptor, bind
+from rr_py_ws.adapters.net.acceptor import Acceptor
+from rr_py_ws.adapters.net.listen import listen as bind
 from rr_py_ws.adapters.ws.clients import Clients
+from rr_py_ws.adapters.ws.handshake import Handshake
 from rr_py_ws.adapters.ws.settings import Settings
+from rr_py_ws.address import TCPAddress, parse_host_port
 from rr_py_ws.core.ports import Authorizer, Subscriptions
 from rr_py_ws.errors import ConfigError
 from rr_py_ws.metrics import Sample
+
+_KERNEL_HOLDS = 128 * 1024
+"""Bytes not sent yet that the kernel may hold for a client."""
 
 log = logs.get_logger("websockets")
 
@@ -41,7 +45,8 @@ class WebSocketServer:
     @property
     def addresses(self) -> list[tuple[str, int]]:
         """Host and port of each listening socket."""
-        return [listener.address for listener in self._listeners]
+        found = [listener.address for listener in self._listeners]
+        return [(address.host, address.port) for address in found if isinstance(address, TCPAddress)]
 
     def metrics(self) -> Iterator[Sample]:
         """See `metrics.MetricSource`."""
@@ -66,20 +71,39 @@ class WebSocketServer:
         Raises:
             ConfigError: the address cannot be parsed or bound.
         """
-        host, port = _split_address(key, address)
         try:
-            sockets = inherited or await bind(host, port)
-        except (OSError, UnicodeError) as error:  # UnicodeError: no host name, such as one of 70 letters
-            raise ConfigError(key, f"{address} {_bind_problem(error)}") from error
+            parsed = parse_host_port(address)
+        except ValueError as error:
+            raise ConfigError(key, str(error)) from None
+        sockets = inherited or await bind(parsed, key)
         if not self._listeners:
             self._clients.start()
         for listening in sockets:
-            listener = Acceptor(listening, self._clients, tls)
+            # Left alone the kernel takes megabytes that are not sent yet, of each client as many as it likes:
+            # nobody would know who is behind, and each message would be that much older on its way.
+            if listening.family != socket.AF_UNIX:  # accepted sockets inherit it
+                listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _KERNEL_HOLDS)
+
+            def accept(connection: socket.socket, peer: str) -> Handshake | None:
+                handshake = Handshake(self._clients, connection, peer, tls=tls is not None)
+                if self._clients.arrived(handshake):
+                    return handshake
+                handshake.connection_lost(None)
+                return None
+
+            listener = Acceptor(
+                listening,
+                accept,
+                tls=tls,
+                tls_timeout=self._settings.head_timeout,
+                tls_shutdown_timeout=self._settings.close_timeout,
+                channel="websockets",
+                on_failure=self._clients.accept_failed,
+            )
             self._listeners.append(listener)
-            host, port = listener.address
             log.info(
                 "websocket listener was started",
-                address=f"{host}:{port}",
+                address=str(listener.address),
                 path=self._settings.path,
                 tls=tls is not None,
                 inherited=bool(inherited),
@@ -104,20 +128,3 @@ class WebSocketServer:
         """
         self.refuse()
         return await self._clients.stop(timeout, drain)
-
-
-def _split_address(key: str, address: str) -> tuple[str, int]:
-    host, colon, port = address.rpartition(":")
-    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise ConfigError(key, f"found {address!r}, accepted: host:port, as in 127.0.0.1:8080 or :8080")
-    return host.strip("[]") or "0.0.0.0", int(port)
-
-
-def _bind_problem(error: OSError | UnicodeError) -> str:
-    if isinstance(error, UnicodeError | socket.gaierror):
-        return "cannot be resolved to an address of this machine"
-    if error.errno == errno.EADDRINUSE:
-        return "is in use by another process (a server still running?), or by a socket of systemd"
-    if error.errno == errno.EACCES:
-        return "may not be used by this user (ports below 1024 need a privilege)"
-    return f"cannot be listened on: {os.strerror(error.errno) if error.errno else error}"

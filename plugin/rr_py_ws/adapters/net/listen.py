@@ -1,0 +1,142 @@
+"""Sockets that listen: bound to an address of the configuration, with one rule for each kind of address."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import pwd
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from rr_py_ws.address import Address, TCPAddress, UnixAddress
+from rr_py_ws.errors import ConfigError
+
+BACKLOG = 4096
+"""Connections that the kernel holds until they are accepted; it may allow fewer (net.core.somaxconn)."""
+
+
+async def listen(
+    address: Address, key: str, *, mode: int | None = None, owner: str = ""
+) -> list[socket.socket]:
+    """Bind and listen.
+
+    Args:
+        address: TCP: every address that the host resolves to, an empty host is every IPv4 address. Unix: a
+            socket file that nobody listens on any more is replaced.
+        key: the configuration key of the address, for the error.
+        mode: permissions of a socket file; None leaves them to the umask.
+        owner: account that a socket file is given to; empty leaves it to the server's own.
+
+    Raises:
+        ConfigError: it cannot be listened on; the text names key, address and reason.
+    """
+    try:
+        if isinstance(address, UnixAddress):
+            return [_listen_unix(Path(address.path), mode, owner)]
+        return await _listen_tcp(address)
+    except (OSError, UnicodeError, KeyError) as error:
+        raise ConfigError(key, f"cannot listen on {address}: {describe_bind_error(error)}") from error
+
+
+def bound_address(listening: socket.socket) -> Address:
+    """Return where a socket listens."""
+    name = listening.getsockname()
+    return TCPAddress(name[0], name[1]) if isinstance(name, tuple) else UnixAddress(os.fsdecode(name))
+
+
+def remove_socket_file(path: str, bound: os.stat_result) -> None:
+    """Remove a socket file, unless another process has put its own there meanwhile.
+
+    Args:
+        path: where it is.
+        bound: what `os.stat` said of it when it was bound.
+    """
+    with suppress(OSError):
+        if os.path.samestat(os.stat(path), bound):  # noqa: PTH116
+            Path(path).unlink()
+
+
+def describe_os_error(error: BaseException) -> str:
+    """Say in a few words what the system said; asyncio's own texts repeat the address."""
+    if isinstance(error, OSError) and error.errno and error.errno > 0:
+        return os.strerror(error.errno)
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def describe_bind_error(error: BaseException) -> str:
+    """Say why an address cannot be listened on, and what a person may do."""
+    if isinstance(error, UnicodeError | socket.gaierror):  # UnicodeError: not a host name (70 letters)
+        return "it cannot be resolved to an address of this machine"
+    if isinstance(error, KeyError):
+        return f"there is no account {error.args[0]!r}"
+    match error:
+        case OSError(errno=errno.EADDRINUSE):
+            return "it is in use by another process (a server still running?), or by a socket of systemd"
+        case OSError(errno=errno.EACCES):
+            return "this user may not use it (ports below 1024 need a privilege)"
+    return describe_os_error(error)
+
+
+async def _listen_tcp(address: TCPAddress) -> list[socket.socket]:
+    found = await asyncio.get_running_loop().getaddrinfo(
+        address.host or "0.0.0.0", address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    sockets: list[socket.socket] = []
+    try:
+        for family, *_, place in dict.fromkeys(found):
+            sockets.append(socket.create_server(place, family=family, backlog=BACKLOG))
+    except BaseException:
+        _close(sockets)
+        raise
+    return sockets
+
+
+def _listen_unix(path: Path, mode: int | None, owner: str) -> socket.socket:
+    listening = socket.socket(socket.AF_UNIX)
+    try:
+        _make_way(path)
+        listening.bind(str(path))
+        # Nobody can connect before `listen`, so the permissions are never wider than asked for.
+        if mode is not None:
+            path.chmod(mode)
+        if owner:
+            account = pwd.getpwnam(owner)
+            os.chown(path, account.pw_uid, account.pw_gid)
+        listening.listen(BACKLOG)
+    except BaseException:
+        listening.close()
+        raise
+    return listening
+
+
+def _make_way(path: Path) -> None:
+    """Remove a socket file that is left over.
+
+    A file is no proof that its server is gone, so somebody has to refuse to answer first: a second start must
+    not take the socket away from the first.
+
+    Raises:
+        OSError: somebody listens there, or it is another kind of file.
+    """
+    if not path.is_socket():
+        if path.exists():
+            raise OSError("the file exists and is not a socket")
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)  # a full backlog blocks; whoever has one is there
+        try:
+            probe.connect(str(path))
+        except (ConnectionRefusedError, FileNotFoundError):
+            path.unlink(missing_ok=True)
+            return
+        except BlockingIOError:
+            pass
+    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+
+
+def _close(sockets: Sequence[socket.socket]) -> None:
+    for listening in sockets:
+        listening.close()
