@@ -3,16 +3,19 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any
 
 import pytest
 
 from rr_py_ws.adapters.brokers.memory import MemoryBroker
 from rr_py_ws.core.node import Node
 from rr_py_ws.errors import BrokerError
+from rr_py_ws.wire.publication import Publication, Pushes
 from rr_py_ws.wire.push import STRING
 
 
 class Recorder:
+    id = "a connection"
     encoding = STRING
 
     def __init__(self) -> None:
@@ -23,6 +26,9 @@ class Recorder:
         self.write(frames)
         return len(frames)
 
+    def push(self, pushes: Pushes, taken: int) -> None:
+        raise AssertionError("everything is taken")
+
     def missed(self, topics: Sequence[str]) -> None:
         self.received.append(f"missed: {', '.join(topics)}".encode())
 
@@ -32,23 +38,23 @@ class Recorder:
 
 def push(*messages: tuple[str, bytes]) -> list[bytes]:
     """What one turn brings."""
-    return [b"".join(STRING.push(topic, payload) for topic, payload in messages)]
+    return [b"".join(STRING.push(Publication(*message)) for message in messages)]
 
 
 class ScriptedBroker:
     """Notes what it is asked; of its answers, None is yes at once, an error is raised, a future given out.
 
-    What is published can be told to come back by calling `on_message`, as a network broker would.
+    What is published can be told to come back by calling `on_publication`, as a network broker would.
     """
 
     def __init__(self) -> None:
         self.calls: list[tuple[object, ...]] = []
-        self.answers: deque[BrokerError | Awaitable[None] | None] = deque()
-        self.on_message: Callable[[str, bytes], None] | None = None
+        self.answers: deque[BrokerError | Awaitable[None] | str | None] = deque()
+        self.on_publication: Callable[[Publication], None] | None = None
         self.on_gap: Callable[[Sequence[str]], None] = lambda topics: None
         self.start_error: BrokerError | None = None
 
-    def _answer(self, *call: object) -> Awaitable[None] | None:
+    def _answer(self, *call: object) -> Any:
         self.calls.append(call)
         answer = self.answers.popleft() if self.answers else None
         if isinstance(answer, BrokerError):
@@ -56,15 +62,15 @@ class ScriptedBroker:
         return answer
 
     async def start(
-        self, on_message: Callable[[str, bytes], None], on_gap: Callable[[Sequence[str]], None]
+        self, on_publication: Callable[[Publication], None], on_gap: Callable[[Sequence[str]], None]
     ) -> None:
         if self.start_error is not None:
             raise self.start_error
-        self.on_message, self.on_gap = on_message, on_gap
+        self.on_publication, self.on_gap = on_publication, on_gap
         self.calls.append(("start",))
 
-    def publish(self, topic: str, payload: bytes) -> Awaitable[None] | None:
-        return self._answer("publish", topic, payload)
+    def publish(self, publication: Publication) -> Awaitable[str | None] | str | None:
+        return self._answer("publish", publication.topic, publication.payload)
 
     def subscribe(self, topics: Sequence[str]) -> Awaitable[None] | None:
         return self._answer("subscribe", *topics)
@@ -110,7 +116,7 @@ class TestFromPublishToSubscriber:
     async def test_a_published_message_arrives_in_the_next_turn(self, memory: Node) -> None:
         subscriber = Recorder()
         assert memory.join(subscriber, "", ["foo"]) is None
-        assert memory.publish("", ["foo"], b"1") is None
+        assert memory.publish("", Publication("foo", b"1")) is None
         assert subscriber.received == []
         await asyncio.sleep(0)
         assert subscriber.received == push(("foo", b"1"))
@@ -120,28 +126,9 @@ class TestFromPublishToSubscriber:
         memory.join(subscriber, "", ["a", "b"])
         messages = [("ab"[number % 3 == 0], b"%d" % number) for number in range(300)]
         for topic, payload in messages:
-            memory.publish("", [topic], payload)
+            memory.publish("", Publication(topic, payload))
         await asyncio.sleep(0)
         assert subscriber.received == push(*messages)
-
-    async def test_d21_each_topic_of_a_message_brings_one_copy(self, memory: Node) -> None:
-        """RoadRunner 2.3.0 sent the whole message once per topic to everybody in any of them."""
-        both, one = Recorder(), Recorder()
-        memory.join(both, "", ["a", "b"])
-        memory.join(one, "", ["b"])
-        memory.publish("memory", ["a", "b"], b"1")
-        await asyncio.sleep(0)
-        assert both.received == push(("a", b"1"), ("b", b"1"))
-        assert one.received == push(("b", b"1"))
-
-    async def test_an_empty_topic_is_never_published_to(self, memory: Node) -> None:
-        subscriber = Recorder()
-        memory.join(subscriber, "", ["", "a"])
-        assert memory.publish("", [""], b"1") is None
-        assert memory.publish("", [], b"2") is None
-        assert memory.publish("", ["", "a", ""], b"3") is None
-        await asyncio.sleep(0)
-        assert subscriber.received == push(("a", b"3"))
 
     @pytest.mark.parametrize(
         ("joined", "published", "elsewhere"),
@@ -159,7 +146,7 @@ class TestFromPublishToSubscriber:
         subscriber, stranger = Recorder(), Recorder()
         memory.join(subscriber, joined, ["a"])
         memory.join(stranger, elsewhere, ["a"])
-        memory.publish(published, ["a"], b"1")
+        memory.publish(published, Publication("a", b"1"))
         await asyncio.sleep(0)
         assert (subscriber.received, stranger.received) == (push(("a", b"1")), [])
 
@@ -186,7 +173,7 @@ class TestFromPublishToSubscriber:
             memory.join(stays, section, ["a"])
         memory.leave_all(gone)
         memory.leave_all(gone)
-        memory.publish("", ["a"], b"1")
+        memory.publish("", Publication("a", b"1"))
         await asyncio.sleep(0)
         assert gone.received == []
         assert stays.received == push(("a", b"1"))
@@ -197,8 +184,8 @@ class TestFromPublishToSubscriber:
     ) -> None:
         subscriber = Recorder()
         node.join(subscriber, "", ["a"])
-        assert broker.on_message is not None
-        broker.on_message("a", b"from another node")
+        assert broker.on_publication is not None
+        broker.on_publication(Publication("a", b"from another node"))
         node.flush()
         assert subscriber.received == push(("a", b"from another node"))
 
@@ -216,82 +203,30 @@ class TestFromPublishToSubscriber:
         """Redis sends a message back to the node that published it; nobody shall get it twice."""
         subscriber = Recorder()
         node.join(subscriber, "", ["a"])
-        node.publish("", ["a"], b"1")
+        node.publish("", Publication("a", b"1"))
         node.flush()
         assert broker.calls[-1] == ("publish", "a", b"1")
         assert subscriber.received == []
 
 
 class TestPublishAnswers:
+    async def test_the_position_that_the_broker_gives_is_the_answer(
+        self, node: Node, broker: ScriptedBroker
+    ) -> None:
+        broker.answers.append("position 7")
+        assert node.publish("", Publication("a", b"1")) == "position 7"
+
     async def test_the_broker_may_answer_later(self, node: Node, broker: ScriptedBroker) -> None:
         answer = later()
         broker.answers.append(answer)
-        waiting = node.publish("", ["a"], b"1")
-        assert waiting is not None
+        waiting = node.publish("", Publication("a", b"1"))
+        assert waiting is answer
         answer.set_result(None)
-        await waiting
-
-    async def test_all_topics_are_handed_over_before_any_is_waited_for(
-        self, node: Node, broker: ScriptedBroker
-    ) -> None:
-        answers = [later(), None, later()]
-        broker.answers.extend(answers)
-        waiting = node.publish("", ["a", "b", "c"], b"1")
-        assert waiting is not None
-        assert [call[1] for call in broker.calls] == ["a", "b", "c"]
-        task = asyncio.ensure_future(waiting)
-        for answer in filter(None, answers):
-            await asyncio.sleep(0)
-            assert not task.done()
-            answer.set_result(None)
-        await task
-
-    async def test_a_refusal_now_ends_it_and_what_was_published_stays(
-        self, node: Node, broker: ScriptedBroker
-    ) -> None:
-        broker.answers.extend([None, BrokerError("no connection")])
-        with pytest.raises(BrokerError, match="no connection"):
-            node.publish("", ["a", "b", "c"], b"1")
-        assert [call[1] for call in broker.calls] == ["a", "b"]
 
     async def test_a_refusal_of_the_only_topic_is_raised(self, node: Node, broker: ScriptedBroker) -> None:
         broker.answers.append(BrokerError("no connection"))
         with pytest.raises(BrokerError, match="no connection"):
-            node.publish("", ["a"], b"1")
-
-    async def test_a_refusal_now_does_not_lose_what_is_accepted_later(
-        self, node: Node, broker: ScriptedBroker
-    ) -> None:
-        """The coroutine for the first topic was dropped, so that topic was never published to."""
-        published: list[str] = []
-
-        async def publish_a() -> None:
-            published.append("a")
-
-        broker.answers.extend([publish_a(), BrokerError("no connection")])
-        waiting = node.publish("", ["a", "b", "c"], b"1")
-        assert waiting is not None
-        with pytest.raises(BrokerError, match="no connection"):
-            await waiting
-        assert published == ["a"]
-        assert [call[1] for call in broker.calls] == ["a", "b"]
-
-    async def test_of_several_errors_later_the_first_is_told_when_all_are_here(
-        self, node: Node, broker: ScriptedBroker
-    ) -> None:
-        answers = [later() for _ in range(3)]
-        broker.answers.extend(answers)
-        waiting = node.publish("", ["a", "b", "c"], b"1")
-        assert waiting is not None
-        task = asyncio.ensure_future(waiting)
-        await asyncio.sleep(0)
-        answers[2].set_exception(BrokerError("third"))
-        answers[1].set_exception(BrokerError("second"))
-        await asyncio.sleep(0)
-        assert not task.done()
-        answers[0].set_result(None)
-        with pytest.raises(BrokerError, match="second"):
-            await task
+            node.publish("", Publication("a", b"1"))
 
 
 class TestJoin:
@@ -336,8 +271,8 @@ class TestJoin:
         waiting = node.join(subscriber, "", ["a"])
         assert waiting is not None
         answer.set_result(None)
-        assert broker.on_message is not None
-        broker.on_message("a", b"1")
+        assert broker.on_publication is not None
+        broker.on_publication(Publication("a", b"1"))
         await waiting
         node.flush()
         assert subscriber.received == push(("a", b"1"))
@@ -403,8 +338,8 @@ class TestLife:
         await node.start()
         subscriber = Recorder()
         node.join(subscriber, "", ["foo"])
-        node.publish("", ["foo"], b"1")
+        node.publish("", Publication("foo", b"1"))
         await node.close()
         assert subscriber.received == push(("foo", b"1"))
         with pytest.raises(BrokerError):
-            node.publish("", ["foo"], b"2")
+            node.publish("", Publication("foo", b"2"))

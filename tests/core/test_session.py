@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from typing import Any
 
 import pytest
@@ -10,46 +10,54 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rr_py_ws.adapters.auth.allow_all import AllowAll
-from rr_py_ws.core.hub import Hub, Subscriber
-from rr_py_ws.core.limits import CommandLimits
-from rr_py_ws.core.session import CommandStats, Session, Setup
+from rr_py_ws.config import Limits
+from rr_py_ws.core.hub import Hub
+from rr_py_ws.core.ports import Subscriber
+from rr_py_ws.core.session import CommandMetrics, Session, SessionContext
 from rr_py_ws.errors import BrokerError
-from rr_py_ws.wire.access import ALLOWED, FAILED, NO_REQUEST, AccessRequest, Verdict
-from rr_py_ws.wire.push import STRING, Opcode, server_frame
+from rr_py_ws.wire.access import ALLOWED, FAILED, Verdict
+from rr_py_ws.wire.framing.websocket import Opcode, server_frame
+from rr_py_ws.wire.http import Request
+from rr_py_ws.wire.publication import Publication, Pushes
+from rr_py_ws.wire.push import STRING
 
-REQUEST = AccessRequest(b"the upgrade request")
+GRANT = object()
 
 
 class Later:
-    """An awaitable that only a shell may look into."""
+    """What is answered when a test says so."""
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        raise AssertionError("the domain does not wait")
+        return (yield)
 
 
 class World:
-    """Shell, authorizer and subscriptions of one session; `events` has what happened, in order.
+    """Transport, authorizer and subscriptions of one session; `events` has what happened, in order.
 
     `verdicts` and `outcomes` are used up one by one; where they end, everything is allowed and done at once.
     An outcome is None for done, or an error, or `Later`.
     """
 
-    reads_requests = True
+    id = "the connection"
     encoding = STRING
 
-    def __init__(self, stats: CommandStats | None = None, **limits: int) -> None:
+    def __init__(self, counters: CommandMetrics | None = None, **limits: int) -> None:
         self.events: list[object] = []
         self.joined: set[str] = set()
         self.verdicts: deque[Verdict | Later] = deque()
         self.outcomes: deque[BrokerError | Later | None] = deque()
         self.leave_error: BrokerError | None = None
-        self.waiting: deque[Callable[[Any, Exception | None], None]] = deque()
-        self.stats = stats or CommandStats()
-        setup = Setup(self, Memberships(self), CommandLimits(**limits), self.stats)
-        self.session = Session(self, REQUEST, setup)
-        self.write: Callable[[bytes], None] = self.sent
+        self.waiting: deque[Coroutine[Any, Any, None]] = deque()
+        self.counters = counters or CommandMetrics()
+        self.errors: list[Exception] = []
+        context = SessionContext(self, Memberships(self), Limits(**limits), self.counters, self.errors.append)
+        self.session = Session(self, GRANT, context)
+        self.on_write: Callable[[bytes], None] = self.sent
 
-    # Shell
+    # Transport
+
+    def write(self, data: bytes) -> None:
+        self.on_write(data)
 
     def sent(self, frames: bytes) -> None:
         text = frames[frames.index(b"{") :]
@@ -61,29 +69,32 @@ class World:
         self.write(frames)
         return len(frames)
 
+    def push(self, pushes: Pushes, taken: int) -> None:
+        raise AssertionError("everything is taken")
+
     def missed(self, topics: Sequence[str]) -> None:
         self.session.missed(topics)
 
     def write_failed(self, error: Exception) -> None:
         raise AssertionError("only the hub calls this")
 
-    def when_done(self, waiting: Awaitable[Any], then: Callable[[Any, Exception | None], None]) -> None:
-        assert isinstance(waiting, Later)
-        self.waiting.append(then)
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        self.waiting.append(work)
+        work.send(None)
 
     def command_ignored(self, reason: str) -> None:
         self.events.append(("ignored", reason))
 
-    def command_over_limit(self, reason: str) -> None:
+    def command_refused(self, reason: str) -> None:
         self.events.append(("over limit", reason))
 
     # Authorizer
 
-    def connect(self, request: AccessRequest) -> Verdict | Awaitable[Verdict]:
+    def connect(self, request: Request) -> Verdict | Awaitable[Verdict]:
         raise AssertionError("only handshakes ask this")
 
-    def join(self, request: AccessRequest, topics: Sequence[str]) -> Verdict | Awaitable[Verdict]:
-        assert request is REQUEST
+    def join(self, grant: object, topics: Sequence[str]) -> Verdict | Awaitable[Verdict]:
+        assert grant is GRANT
         self.events.append(("asked", *topics))
         return self.verdicts.popleft() if self.verdicts else ALLOWED
 
@@ -97,7 +108,17 @@ class World:
 
     def answer(self, result: Any = None, error: Exception | None = None) -> None:
         """What is waited for is here."""
-        self.waiting.popleft()(result, error)
+        work = self.waiting[0]
+        try:
+            _ = work.send(result) if error is None else work.throw(error)
+        except StopIteration:
+            self.waiting.remove(work)
+
+    def end(self) -> None:
+        """The connection is gone, and with it the task of the session."""
+        self.session.close()
+        while self.waiting:
+            self.waiting.popleft().close()
 
     @property
     def replies(self) -> list[Any]:
@@ -174,11 +195,11 @@ class TestJoin:
             def join(self, subscriber: Subscriber, broker: str, topics: Sequence[str]) -> None:
                 hub.subscribe(subscriber, topics)
 
-        setup = Setup(AllowAll(), HubOnly(world), CommandLimits(), CommandStats())
-        session = Session(world, NO_REQUEST, setup)
-        hub.publish("foo", b"before")
+        context = SessionContext(AllowAll(), HubOnly(world), Limits(), CommandMetrics(), world.errors.append)
+        session = Session(world, None, context)
+        hub.publish(Publication("foo", b"before"))
         session.receive_message(json.dumps(JOIN).encode())
-        hub.publish("foo", b"after")
+        hub.publish(Publication("foo", b"after"))
         for turn in turns:
             turn()
         assert world.replies == [
@@ -203,8 +224,9 @@ class TestJoin:
         world.receive(JOIN | {"id": 1})
         world.answer(error=OSError("the worker is gone"))
         assert world.events[1:] == [
-            '{"topic":"#join","payload":["foo","foo2"],"id":1,"reason":"the worker is gone"}'
+            '{"topic":"#join","payload":["foo","foo2"],"id":1,"reason":"PHP gave no answer"}'
         ]
+        assert [str(error) for error in world.errors] == ["the worker is gone"]
 
     @pytest.mark.parametrize("when", ["now", "later"])
     def test_a_failure_of_the_broker_is_a_refusal(self, world: World, when: str) -> None:
@@ -344,16 +366,16 @@ class TestOrder:
         world.verdicts.append(Later())
         world.receive(JOIN, LEAVE, {"command": "join", "topics": ["bar"]})
         assert world.events == [("asked", "foo", "foo2")]
-        assert world.session.backlog == 2
+        assert world.session.commands_waiting == 2
         world.answer(ALLOWED)
         assert [reply["topic"] for reply in world.replies] == ["@join", "@leave", "@join"]
-        assert world.session.backlog == 0
+        assert world.session.commands_waiting == 0
 
     def test_undecodable_commands_wait_too(self, world: World) -> None:
         """Only its place says what an answer without an id is about; these once overtook earlier ones."""
         world.verdicts.append(Later())
         world.receive(JOIN | {"id": 1}, b"{", {"command": "x", "id": 2}, LEAVE)
-        assert world.session.backlog == 3
+        assert world.session.commands_waiting == 3
         world.answer(NO)
         assert [(reply["topic"], reply.get("id")) for reply in world.replies] == [
             ("#join", 1),
@@ -368,7 +390,7 @@ class TestOrder:
         assert len(world.waiting) == 1
         world.answer(ALLOWED)
         assert len(world.waiting) == 1
-        assert world.session.backlog == 1
+        assert world.session.commands_waiting == 1
         world.receive(LEAVE)
         world.answer(NO)
         assert [reply["topic"] for reply in world.replies] == ["@join", "#join", "@leave", "@leave"]
@@ -412,8 +434,35 @@ class TestOrder:
         while world.waiting:
             world.answer(*pending.pop(0))
         assert [(reply["topic"], reply["id"]) for reply in world.replies] == expected
-        assert world.session.backlog == 0
+        assert world.session.commands_waiting == 0
         assert not pending
+
+
+class TestAuthorizerThatRaises:
+    """An authorizer must not raise; when one does, the answer is a refusal, and the session goes on."""
+
+    def test_at_once(self) -> None:
+        world = World()
+
+        class Raising:
+            def connect(self, request: Request) -> Verdict:
+                raise AssertionError("only handshakes ask this")
+
+            def join(self, grant: object, topics: Sequence[str]) -> Verdict:
+                raise ZeroDivisionError("a mistake")
+
+        context = SessionContext(Raising(), Memberships(world), Limits(), world.counters, world.errors.append)
+        world.session = Session(world, GRANT, context)
+        world.receive(JOIN, LEAVE)
+        assert [reply["topic"] for reply in world.replies] == ["#join", "@leave"]
+        assert [str(error) for error in world.errors] == ["a mistake"]
+
+    def test_later(self, world: World) -> None:
+        world.verdicts.append(Later())
+        world.receive(JOIN, LEAVE)
+        world.answer(error=ZeroDivisionError("a mistake"))
+        assert [reply["topic"] for reply in world.replies] == ["#join", "@leave"]
+        assert world.counters.joins_refused["unanswered"] == 1
 
 
 class TestLimits:
@@ -461,16 +510,16 @@ class TestLimits:
         ]
 
     def test_too_many_joins_of_all_clients_wait(self) -> None:
-        stats = CommandStats()
-        worlds = [World(stats, max_joins_waiting=2) for _ in range(4)]
+        counters = CommandMetrics()
+        worlds = [World(counters, max_joins_waiting=2) for _ in range(4)]
         for world in worlds:
             world.verdicts.append(Later())
             world.receive(JOIN)
         assert [len(world.waiting) for world in worlds] == [1, 1, 0, 0]
-        assert stats.joins_waiting == 2
+        assert counters.joins_waiting == 2
         assert worlds[2].replies == worlds[3].replies == [{"topic": "#join", "payload": ["foo", "foo2"]}]
         worlds[0].answer(ALLOWED)
-        assert stats.joins_waiting == 1
+        assert counters.joins_waiting == 1
         worlds[2].receive(JOIN)
         assert len(worlds[2].waiting) == 1
 
@@ -480,20 +529,20 @@ class TestLimits:
         world.verdicts.append(Later())
         world.receive(JOIN)
         world.answer(verdict, None if verdict else OSError("gone"))
-        assert world.stats.joins_waiting == 0
+        assert world.counters.joins_waiting == 0
 
     def test_a_join_that_waits_for_the_broker_does_not_wait_for_php(self) -> None:
         world = World(max_joins_waiting=1)
         world.outcomes.append(Later())
         world.receive(JOIN)
-        assert (len(world.waiting), world.stats.joins_waiting) == (1, 0)
+        assert (len(world.waiting), world.counters.joins_waiting) == (1, 0)
 
     def test_a_join_of_a_client_that_is_gone_does_not_wait(self) -> None:
         world = World(max_joins_waiting=1)
         world.verdicts.append(Later())
         world.receive(JOIN)
-        world.session.close()
-        assert world.stats.joins_waiting == 0
+        world.end()
+        assert world.counters.joins_waiting == 0
 
     def test_the_reason_is_told_to_clients_that_send_an_id(self) -> None:
         world = World(max_topics=2, max_topics_per_command=3, max_topic_length=4, max_joins_waiting=0)
@@ -520,7 +569,7 @@ class TestStats:
         world.receive({"command": "leave", "topics": ["a"] * 4})
         world.leave_error = BrokerError("no connection")
         world.receive(LEAVE)
-        assert world.stats.joins_refused == {
+        assert world.counters.joins_refused == {
             "authorization": 1,
             "unanswered": 1,
             "broker": 1,
@@ -529,13 +578,13 @@ class TestStats:
             "topic_length": 1,
             "joins_waiting": 0,
         }
-        assert world.stats.leaves_refused == {"broker": 1, "topics_per_command": 1}
+        assert world.counters.leaves_refused == {"broker": 1, "topics_per_command": 1}
 
     def test_the_reason_of_a_verdict_is_told(self, world: World) -> None:
         world.verdicts.append(Verdict(400, reason="a topic has a comma"))
         world.receive(JOIN | {"id": 1})
         assert world.replies[0]["reason"] == "a topic has a comma"
-        assert world.stats.joins_refused["authorization"] == 1
+        assert world.counters.joins_refused["authorization"] == 1
 
 
 class TestClose:
@@ -548,8 +597,20 @@ class TestClose:
         world.verdicts.append(Later())
         world.receive(JOIN, LEAVE, JOIN)
         world.session.close()
-        assert world.session.backlog == 0
+        assert world.session.commands_waiting == 0
         assert world.events == [("asked", "foo", "foo2"), ("left all",)]
+
+    @pytest.mark.parametrize("waits_for", ["php", "broker"])
+    def test_a_verdict_that_comes_in_the_same_moment_joins_nothing(
+        self, world: World, waits_for: str
+    ) -> None:
+        """The answer was there, and the connection went before the session looked at it."""
+        (world.verdicts if waits_for == "php" else world.outcomes).append(Later())
+        world.receive(JOIN)
+        world.session.close()
+        world.answer(ALLOWED)
+        assert world.events[-1] == ("left all",)
+        assert not world.waiting
 
     def test_in_the_middle_of_what_waited_ends_it(self, world: World) -> None:
         """A write may show that the connection is gone."""
@@ -561,6 +622,6 @@ class TestClose:
             if len(world.replies) == 2:
                 world.session.close()
 
-        world.write = write
+        world.on_write = write
         world.answer(ALLOWED)
         assert [reply["topic"] for reply in world.replies] == ["@join", "@leave"]

@@ -11,14 +11,16 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from rr_py_ws.core.limits import CommandLimits
+from rr_py_ws.config import Limits
 from rr_py_ws.core.node import Node
-from rr_py_ws.core.session import CommandStats, Session, Setup
+from rr_py_ws.core.session import CommandMetrics, Session, SessionContext
 from rr_py_ws.errors import BrokerError
-from rr_py_ws.wire.access import ALLOWED, FAILED, NO_REQUEST, AccessRequest, Verdict
+from rr_py_ws.wire.access import ALLOWED, FAILED, Verdict
+from rr_py_ws.wire.http import Request
+from rr_py_ws.wire.publication import Publication, Pushes
 from rr_py_ws.wire.push import STRING
 
-LIMITS = CommandLimits(max_topics=2, max_topics_per_command=3, max_topic_length=3, max_joins_waiting=1)
+LIMITS = Limits(max_topics=2, max_topics_per_command=3, max_topic_length=3, max_joins_waiting=1)
 SECTIONS = ("main", "other")
 VERDICTS = {"yes": ALLOWED, "no": Verdict(403), "failure": FAILED}
 
@@ -57,17 +59,16 @@ class Later:
 class World:
     """What authorizer and brokers answer now."""
 
-    reads_requests = True
     ready = True
 
     def __init__(self) -> None:
         self.decides = "yes"
         self.works = "now"
 
-    def connect(self, request: AccessRequest) -> Verdict | Awaitable[Verdict]:
-        return self.join(request, ())
+    def connect(self, request: Request) -> Verdict | Awaitable[Verdict]:
+        return self.join(None, ())
 
-    def join(self, request: AccessRequest, topics: Sequence[str]) -> Verdict | Awaitable[Verdict]:
+    def join(self, grant: object, topics: Sequence[str]) -> Verdict | Awaitable[Verdict]:
         return Later() if self.decides == "later" else VERDICTS[self.decides]
 
 
@@ -79,11 +80,14 @@ class Broker:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    async def start(self, on_message: Callable[[str, bytes], None], on_gap: object) -> None:
-        self.on_message = on_message
+    async def start(self, on_publication: Callable[[Publication], None], on_gap: object) -> None:
+        self.on_publication = on_publication
 
-    def publish(self, topic: str, payload: bytes) -> None:
-        self.on_message(topic, payload)
+    def publish(self, publication: Publication) -> None:
+        self.on_publication(publication)
+
+    async def settle(self) -> None:
+        """Nothing is on its way."""
 
     def subscribe(self, topics: Sequence[str]) -> Awaitable[None] | None:
         if self._world.works == "fails":
@@ -101,25 +105,28 @@ class Broker:
 
 
 class Peer:
-    """The shell of a session, and what its client has received."""
+    """The transport of a session, and what its client has received."""
 
+    id = "a connection"
     encoding = STRING
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, context: SessionContext) -> None:
         self.received: list[dict[str, Any]] = []
-        self.wait: tuple[Any, Callable[[Any, Exception | None], None]] | None = None
-        self.write: Callable[[bytes], None] = self.take
-        self.session = Session(self, NO_REQUEST, setup)
+        self.work: Coroutine[Any, Any, None] | None = None
+        self.session = Session(self, None, context)
 
-    def take(self, frames: bytes) -> None:
+    def write(self, frames: bytes) -> None:
         while frames:
             size, start = (frames[1], 2) if frames[1] < 126 else (int.from_bytes(frames[2:4]), 4)
             self.received.append(json.loads(frames[start : start + size]))
             frames = frames[start + size :]
 
     def send(self, frames: bytes) -> int:
-        self.take(frames)
+        self.write(frames)
         return len(frames)
+
+    def push(self, pushes: Pushes, taken: int) -> None:
+        raise AssertionError("everything is taken")
 
     def missed(self, topics: Sequence[str]) -> None:
         self.session.missed(topics)
@@ -127,34 +134,31 @@ class Peer:
     def write_failed(self, error: Exception) -> None:
         raise AssertionError(error)
 
-    def when_done(self, waiting: Awaitable[Any], then: Callable[[Any, Exception | None], None]) -> None:
-        assert self.wait is None, "one question at a time"
-        steps = waiting.__await__()
-        next(steps)
-        self.wait = steps, then
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        self.work = work
+        work.send(None)
 
     def answer(self, result: Any, error: Exception | None) -> None:
-        """What it waits for is here."""
-        assert self.wait is not None
-        (steps, then), self.wait = self.wait, None
+        """What the session waits for is here."""
+        work = self.work
+        assert work is not None
         try:
-            _ = steps.send(result) if error is None else steps.throw(error)
-        except StopIteration as end:
-            then(end.value, None)
-        except (BrokerError, OSError) as failure:
-            then(None, failure)
+            _ = work.send(result) if error is None else work.throw(error)
+        except StopIteration:
+            if self.work is work:  # else the next command waits already
+                self.work = None
 
     def end(self) -> None:
         """The connection is gone, and with it what it waits for."""
         self.session.close()
-        if self.wait is not None:
-            self.wait[0].close()
-            self.wait = None
+        if self.work is not None:
+            self.work.close()
+            self.work = None
 
     def command_ignored(self, reason: str) -> None:
         assert reason
 
-    def command_over_limit(self, reason: str) -> None:
+    def command_refused(self, reason: str) -> None:
         assert reason
 
 
@@ -207,9 +211,9 @@ class Sessions(RuleBasedStateMachine):
         brokers = {name: Broker(self.world) for name in SECTIONS}
         self.node = Node(brokers, "main", self.scheduled.append)
         _run(self.node.start())
-        self.stats = CommandStats()
-        self.setup = Setup(self.world, self.node, LIMITS, self.stats)
-        self.peers = [Peer(self.setup), Peer(self.setup)]
+        self.counters = CommandMetrics()
+        self.context = SessionContext(self.world, self.node, LIMITS, self.counters, lambda error: None)
+        self.peers = [Peer(self.context), Peer(self.context)]
         self.models = [Model(), Model()]
         self.published = 0
 
@@ -243,7 +247,7 @@ class Sessions(RuleBasedStateMachine):
     @rule(topic=topics, section=sections)
     def publish(self, topic: str, section: str) -> None:
         self.published += 1
-        self.node.publish(section, [topic], str(self.published).encode())
+        self.node.publish(section, Publication(topic, str(self.published).encode()))
         for model in self.models:
             if (section, topic) in model.topics:
                 model.turn[section].append({"topic": topic, "payload": str(self.published)})
@@ -292,8 +296,8 @@ class Sessions(RuleBasedStateMachine):
         if stays:
             return
         self.peers[number].end()
-        assert self.peers[number].session.backlog == 0
-        self.peers[number], self.models[number] = Peer(self.setup), Model()
+        assert self.peers[number].session.commands_waiting == 0
+        self.peers[number], self.models[number] = Peer(self.context), Model()
 
     # The model
 
@@ -355,11 +359,11 @@ class Sessions(RuleBasedStateMachine):
             assert [frame | {"reason": ""} for frame in peer.received] == [
                 frame | {"reason": ""} for frame in model.expected
             ]
-            assert peer.session.backlog == len(model.queue)
-            assert (peer.wait is not None) == model.busy
+            assert peer.session.commands_waiting == len(model.queue)
+            assert (peer.work is not None) == model.busy
             count = self.node.count_with(peer, "main", ())
             assert count == len(model.topics) <= 2
-        assert self.stats.joins_waiting == sum(model.asked is not None for model in self.models) <= 1
+        assert self.counters.joins_waiting == sum(model.asked is not None for model in self.models) <= 1
 
     @invariant()
     def reasons_are_told_to_who_sends_ids(self) -> None:
@@ -372,7 +376,7 @@ class Sessions(RuleBasedStateMachine):
         for peer in self.peers:
             peer.end()
         assert all(len(self.node.hub(section)) == 0 for section in SECTIONS)
-        assert self.stats.joins_waiting == 0
+        assert self.counters.joins_waiting == 0
 
 
 def _run(steps: Coroutine[Any, Any, None]) -> None:

@@ -1,50 +1,33 @@
-"""Who on this node is in which topic, and the fan-out of one loop turn.
+"""Which connections of this node are in which topic, and the fan-out of one turn of the event loop.
 
-A publish is encoded once for each encoding in use and kept until the end of the turn. The flush then joins
-what belongs together and writes once per connection: under load, one system call carries many messages.
-Order is that of the publishes, over all topics of the hub.
+A publication is encoded once for each encoding in use and kept until the end of the turn. The flush then
+joins what belongs together and writes once per connection: under load, one system call carries many messages.
+Each connection gets its messages in the order of the publications, over all topics of the hub.
 
-The hub never waits and calls nothing that waits, so it needs no lock. A subscriber whose write fails is told
-and skipped; nobody else notices.
+The hub never waits and calls nothing that waits, so it needs no lock. A subscriber that fails is told so and
+skipped; nobody else notices.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
-from rr_py_ws.core.backpressure import Brake
+from rr_py_ws.core.backpressure import Backpressure
+from rr_py_ws.core.ports import Subscriber
 from rr_py_ws.metrics import Sample, counter, gauge
+from rr_py_ws.wire.publication import Publication, Pushes
 from rr_py_ws.wire.push import Encoding
 
-
-class Subscriber(Protocol):
-    """A connection, as the hub sees it. Compared by identity.
-
-    Attributes:
-        encoding: the form in which it gets pushes; fixed while it is subscribed.
-        send: the fast way: like `os.write` it returns how many bytes it took; when it raises it took none.
-        write: the way for what `send` did not take: it takes everything and never blocks. Both may be
-            replaced between calls.
-    """
-
-    encoding: Encoding
-    send: Callable[[bytes], int]
-    write: Callable[[bytes | memoryview], None]
-
-    def missed(self, topics: Sequence[str]) -> None:
-        """Messages of these topics may have been lost on their way to this node. Does not fail."""
-
-    def write_failed(self, error: Exception) -> None:
-        """`write` raised; the subscriber should go away soon, but not during this call."""
-
-
+# A dict is an ordered set that can be walked while its order stays.
 _Group = dict[Subscriber, None]
+"""The subscribers of one topic that share an encoding."""
+_Turn = list[tuple[_Group, str, bytes]]
+"""What is to be written to the subscribers of one encoding: receivers, topic and frame of each message."""
 
 
 @dataclass(slots=True)
-class HubStats:
+class HubMetrics:
     """What a hub has done so far.
 
     Attributes:
@@ -66,18 +49,22 @@ class Hub:
     """The subscriptions of one broker on this node.
 
     Args:
-        schedule: calls its argument once, after the current loop turn (`loop.call_soon`).
-        brake: told how much there is to write, and to whom it was written; None: nobody is held.
+        schedule: calls its argument once, after the current turn of the loop (`loop.call_soon`).
+        backpressure: told how much there is to write, and to whom it was written.
     """
 
-    def __init__(self, schedule: Callable[[Callable[[], None]], object], brake: Brake | None = None) -> None:
-        self.stats = HubStats()
+    def __init__(
+        self, schedule: Callable[[Callable[[], None]], object], backpressure: Backpressure | None = None
+    ) -> None:
+        self.counters = HubMetrics()
         self._schedule = schedule
-        self._brake = brake
+        self._backpressure = backpressure
         self._topics: dict[str, dict[Encoding, _Group]] = {}
         self._joined: dict[Subscriber, set[str]] = {}
-        self._turn: list[tuple[_Group, bytes]] = []
-        self._gathered = 0
+        # A list for each encoding: a connection has one encoding, so the order between two lists does not
+        # matter, and messages of one topic stay neighbours, whatever encodings its subscribers have.
+        self._turns: dict[Encoding, _Turn] = {}
+        self._queued = 0
 
     def __contains__(self, topic: str) -> bool:
         """Whether anybody on this node is in the topic."""
@@ -88,17 +75,18 @@ class Hub:
         return len(self._topics)
 
     def metrics(self, broker: str) -> Iterator[Sample]:
-        """Tell what it has and has done, under the name of its broker."""
+        """Yield what the hub has and has done, under the name of its broker."""
+        counts = self.counters
         for name, text, value in (
             ("topics", "Topics that somebody is in.", len(self._topics)),
-            ("subscriptions", "Pairs of a connection and a topic.", self.stats.subscriptions),
+            ("subscriptions", "Pairs of a connection and a topic.", counts.subscriptions),
         ):
             yield gauge(name, text, {broker: value}, "broker")
         for name, text, value in (
-            ("published_messages", "Messages from the broker.", self.stats.published),
-            ("delivered_messages", "Messages given to connections.", self.stats.delivered),
-            ("delivered_bytes", "The same in bytes of frames.", self.stats.delivered_bytes),
-            ("flushes", "Loop turns in which something was delivered.", self.stats.flushes),
+            ("published_messages", "Messages from the broker.", counts.published),
+            ("delivered_messages", "Messages given to connections.", counts.delivered),
+            ("delivered_bytes", "The same in bytes of frames.", counts.delivered_bytes),
+            ("flushes", "Loop turns in which something was delivered.", counts.flushes),
         ):
             yield counter(name, text, {broker: value}, "broker")
 
@@ -127,7 +115,7 @@ class Hub:
                 self._topics.setdefault(topic, {}).setdefault(encoding, {})[subscriber] = None
         if not joined:
             del self._joined[subscriber]
-        self.stats.subscriptions += len(added)
+        self.counters.subscriptions += len(added)
         return added
 
     def unsubscribe(self, subscriber: Subscriber, topics: Iterable[str]) -> list[str]:
@@ -150,7 +138,7 @@ class Hub:
         return self._remove(subscriber, self._joined.pop(subscriber, ()))
 
     def _remove(self, subscriber: Subscriber, topics: Collection[str]) -> list[str]:
-        self.stats.subscriptions -= len(topics)
+        self.counters.subscriptions -= len(topics)
         emptied = []
         for topic in topics:
             groups = self._topics[topic]
@@ -163,21 +151,27 @@ class Hub:
                     emptied.append(topic)
         return emptied
 
-    def publish(self, topic: str, payload: bytes) -> None:
-        """Queue a message for everybody who is in the topic now; it is written when the turn ends."""
-        self.stats.published += 1
+    def publish(self, publication: Publication) -> None:
+        """Queue a message for everybody who is in its topic now; it is written when the turn ends."""
+        self.counters.published += 1
+        topic = publication.topic
         groups = self._topics.get(topic)
         if groups is None:
             return
-        turn = self._turn
-        if not turn:
+        turns = self._turns
+        if not turns:
             self._schedule(self.flush)
         for encoding, group in groups.items():
-            frame = encoding.push(topic, payload)
-            turn.append((group, frame))
-            self._gathered += len(frame)
-        if self._brake is not None and self._gathered > self._brake.turn:
-            self._brake.gathered()
+            if publication.exclude:
+                group = {member: None for member in group if member.id != publication.exclude}
+            frame = encoding.push(publication)
+            turn = turns.get(encoding)
+            if turn is None:
+                turn = turns[encoding] = []
+            turn.append((group, topic, frame))
+            self._queued += len(frame)
+        if self._backpressure is not None and self._queued > self._backpressure.turn:
+            self._backpressure.on_queued()
 
     def tell_missed(self, topics: Iterable[str]) -> None:
         """Tell everybody who is in one of the topics that messages of it may have been missed before now."""
@@ -192,79 +186,79 @@ class Hub:
 
     def flush(self) -> None:
         """Write what the turn has gathered."""
-        turn = self._turn
-        if not turn:
+        turns = self._turns
+        if not turns:
             return
-        self._turn = []
-        self._gathered = 0
-        runs = [(group, self._join(group, frames)) for group, frames in _runs(turn)]
-        self.stats.flushes += 1
-        receivers: Collection[Subscriber]
+        # New messages, of publishers that are read again during the flush, belong to the next turn.
+        self._turns = {}
+        self._queued = 0
+        self.counters.flushes += 1
+        written = [self._write(turn) for turn in turns.values()]
+        if self._backpressure is not None:
+            self._backpressure.on_flushed(written)
+
+    def _write(self, turn: _Turn) -> Collection[Subscriber]:
+        """Write the messages of one encoding; return the subscribers that were written to.
+
+        Consecutive messages to the same group are a run: they are joined and counted once for all.
+        """
+        runs: list[tuple[_Group, Pushes]] = []
+        at, end = 0, len(turn)
+        while at < end:
+            group, topic, frame = turn[at]
+            first = at
+            at += 1
+            while at < end and turn[at][0] is group:
+                at += 1
+            count = at - first
+            frames = frame if count == 1 else b"".join([frame for _, _, frame in turn[first:at]])
+            self.counters.delivered += len(group) * count
+            self.counters.delivered_bytes += len(group) * len(frames)
+            runs.append((group, Pushes(frames, ((topic, count),))))
         if len(runs) == 1:
-            receivers, frames = runs[0]
-            _send(receivers, frames)
-        else:
-            receivers = _send_interleaved(runs)
-        if self._brake is not None:
-            self._brake.written(receivers)
-
-    def _join(self, group: _Group, frames: Sequence[bytes]) -> bytes:
-        """Join the frames of a run, and count their deliveries: once for a run, not for a connection."""
-        joined = frames[0] if len(frames) == 1 else b"".join(frames)
-        self.stats.delivered += len(group) * len(frames)
-        self.stats.delivered_bytes += len(group) * len(joined)
-        return joined
+            _send(*runs[0])
+            return runs[0][0]
+        return _send_interleaved(runs)
 
 
-def _runs(turn: Iterable[tuple[_Group, bytes]]) -> list[tuple[_Group, list[bytes]]]:
-    """Gather consecutive frames for the same group."""
-    runs: list[tuple[_Group, list[bytes]]] = []
-    current: _Group | None = None
-    frames: list[bytes] = []
-    for group, frame in turn:
-        if group is not current:
-            current, frames = group, []
-            runs.append((group, frames))
-        frames.append(frame)
-    return runs
-
-
-def _send_interleaved(runs: Iterable[tuple[_Group, bytes]]) -> Collection[Subscriber]:
-    """Send runs whose groups may overlap: each subscriber gets what is meant for it, in order, at once.
+def _send_interleaved(runs: Iterable[tuple[_Group, Pushes]]) -> Collection[Subscriber]:
+    """Send runs whose groups may overlap: each subscriber gets what is meant for it, in order, in one write.
 
     Subscribers of the same groups share what is joined for them: it may have to wait for all of them.
     """
-    pending: dict[Subscriber, list[bytes]] = {}
-    for group, frames in runs:
+    pending: dict[Subscriber, list[Pushes]] = {}
+    for group, pushes in runs:
         for subscriber in group:
             waiting = pending.get(subscriber)
             if waiting is None:
-                pending[subscriber] = [frames]
+                pending[subscriber] = [pushes]
             else:
-                waiting.append(frames)
-    joined: dict[tuple[int, ...], bytes] = {}
+                waiting.append(pushes)
+    joined: dict[tuple[int, ...], Pushes] = {}
     for subscriber, parts in pending.items():
         if len(parts) == 1:
             _send((subscriber,), parts[0])
             continue
         key = tuple(map(id, parts))
         if key not in joined:
-            joined[key] = b"".join(parts)
+            topics = [run for pushes in parts for run in pushes.topics]
+            joined[key] = Pushes(b"".join([pushes.frames for pushes in parts]), topics)
         _send((subscriber,), joined[key])
     return pending
 
 
-def _send(subscribers: Iterable[Subscriber], frames: bytes) -> None:
+def _send(subscribers: Iterable[Subscriber], pushes: Pushes) -> None:
     """Send; nearly all of the server's time is spent here."""
+    frames = pushes.frames
     size = len(frames)
     for subscriber in subscribers:
         send = subscriber.send
         try:
             taken = send(frames)
         except Exception:
-            taken = 0  # the socket is full, or gone: `write` queues, or finds out
+            taken = 0  # the socket is full, or gone: `push` queues, or finds out
         if taken != size:
             try:
-                subscriber.write(memoryview(frames)[taken:] if taken else frames)  # copy nothing
+                subscriber.push(pushes, taken)
             except Exception as error:
                 subscriber.write_failed(error)

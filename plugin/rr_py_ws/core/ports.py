@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-from rr_py_ws.core.publication import Position, Publication, Pushes
 from rr_py_ws.metrics import Sample
 from rr_py_ws.wire.access import Verdict
 from rr_py_ws.wire.http import Request
+from rr_py_ws.wire.publication import Position, Publication, Pushes
 from rr_py_ws.wire.push import Encoding
 from rr_py_ws.wire.worker import Message
 
@@ -36,10 +36,13 @@ class Subscriber(Protocol):
     send: Callable[[bytes], int]
 
     def push(self, pushes: Pushes, taken: int) -> None:
-        """Take pushes of which `send` has taken only the first `taken` bytes. Never blocks, never fails."""
+        """Take pushes of which `send` has taken only the first `taken` bytes; never blocks."""
 
     def missed(self, topics: Sequence[str]) -> None:
         """Messages of these topics may have been lost on their way to this node. Does not fail."""
+
+    def write_failed(self, error: Exception) -> None:
+        """`push` raised; the subscriber should go away soon, but not during this call."""
 
 
 class Broker(Protocol):

@@ -2,24 +2,22 @@
 
 Commands of one connection are handled one after another; while PHP or the broker is being asked, later ones
 wait in a queue, also those that cannot be decoded. What the session asks may be answered now or later (see
-`ports`); waiting itself is the shell's job, so that this module stays free of I/O.
+`ports`); for what comes later the session makes one coroutine, and the transport runs it as a task, so that
+this module stays free of I/O.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Protocol
 
-from rr_py_ws.core.hub import Subscriber
-from rr_py_ws.core.limits import CommandLimits
-from rr_py_ws.core.ports import Authorizer, Subscriptions
+from rr_py_ws.config import Limits
+from rr_py_ws.core.ports import Authorizer, Subscriber, Subscriptions
 from rr_py_ws.errors import BrokerError, CommandError
-from rr_py_ws.wire.access import AccessRequest, Verdict
+from rr_py_ws.wire.access import FAILED, Verdict
 from rr_py_ws.wire.command import Command, decode_command
-from rr_py_ws.wire.push import encode_reply
 
 JOIN_REFUSALS = (
     "authorization",
@@ -35,21 +33,24 @@ LEAVE_REFUSALS = ("broker", "topics_per_command")
 """Why a leave was answered with `#leave`."""
 
 
-class Shell(Subscriber, Protocol):
-    """The connection around a session."""
+class SessionTransport(Subscriber, Protocol):
+    """The connection below a session."""
 
-    def when_done(self, waiting: Awaitable[Any], then: Callable[[Any, Exception | None], None]) -> None:
-        """Wait in the background, then call `then(result, error)`; not at all once the connection is gone."""
+    def write(self, data: bytes) -> None:
+        """Send a reply, behind everything that was sent before."""
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine as a task, which is cancelled when the connection ends."""
 
     def command_ignored(self, reason: str) -> None:
         """A command was dropped, as RoadRunner drops it; worth a log line."""
 
-    def command_over_limit(self, reason: str) -> None:
+    def command_refused(self, reason: str) -> None:
         """A command was refused, because it would break a limit; worth a log line."""
 
 
 @dataclass(slots=True)
-class CommandStats:
+class CommandMetrics:
     """What the clients of a server have asked for so far.
 
     Attributes:
@@ -59,7 +60,7 @@ class CommandStats:
         leaves: leave commands.
         leaves_refused: reason -> those that were answered with `#leave`.
         headers: headers commands.
-        ignored: messages that are no command.
+        ignored: messages that are not a command.
     """
 
     joins: int = 0
@@ -72,51 +73,52 @@ class CommandStats:
 
 
 @dataclass(frozen=True, slots=True)
-class Setup:
+class SessionContext:
     """What all sessions of a server share.
 
     Attributes:
         authorizer: decides about joins.
         subscriptions: where topics are joined and left.
-        limits: what is refused without asking anybody.
-        stats: what is asked for is counted there.
+        limits: what is refused without asking anybody; see `websockets.limits` in docs/configuration.md.
+        counters: what is asked for is counted there.
+        on_authorizer_error: told of what an authorizer raised, which it should not.
     """
 
     authorizer: Authorizer
     subscriptions: Subscriptions
-    limits: CommandLimits
-    stats: CommandStats
+    limits: Limits
+    counters: CommandMetrics
+    on_authorizer_error: Callable[[Exception], None]
 
 
 class Session:
     """The state of one connection above the WebSocket protocol.
 
     Args:
-        shell: replies are written to it, and it is the subscriber.
-        request: the upgrade request, which PHP sees again with every join.
-        setup: what it shares with others.
+        transport: replies are written to it, and it is the subscriber.
+        grant: what the authorizer has answered to the handshake, and sees again with each join.
+        context: what the session shares with others.
+
+    Attributes:
+        opted_in: whether the client has ever used an id, and so is told more than by RoadRunner.
     """
 
-    __slots__ = ("_answer_all", "_asking", "_busy", "_queue", "_request", "_setup", "_shell")
+    __slots__ = ("_busy", "_closed", "_context", "_grant", "_transport", "_waiting", "opted_in")
 
-    def __init__(self, shell: Shell, request: AccessRequest, setup: Setup) -> None:
-        self._shell = shell
-        self._request = request
-        self._setup = setup
-        self._queue: deque[tuple[Command, str]] | None = None
+    def __init__(self, transport: SessionTransport, grant: object, context: SessionContext) -> None:
+        self._transport = transport
+        self._grant = grant
+        self._context = context
+        # None instead of an empty deque, which takes more memory than the rest of a session.
+        self._waiting: deque[tuple[Command, str]] | None = None
         self._busy = False
-        self._asking = False
-        self._answer_all = False
+        self._closed = False
+        self.opted_in = False
 
     @property
-    def backlog(self) -> int:
+    def commands_waiting(self) -> int:
         """How many commands wait behind the one that is being handled."""
-        return len(self._queue) if self._queue is not None else 0
-
-    @property
-    def opted_in(self) -> bool:
-        """Whether the client has ever used an id, and so is told more than by RoadRunner."""
-        return self._answer_all
+        return len(self._waiting) if self._waiting is not None else 0
 
     def receive_message(self, message: bytes) -> None:
         """Handle one message of the client, or queue it behind the one that is being handled."""
@@ -125,145 +127,164 @@ class Session:
         except CommandError as error:
             command, problem = Command(id=error.id), str(error)
         if command.id is not None:
-            self._answer_all = True
-        if self._busy:
-            if self._queue is None:
-                self._queue = deque()
-            self._queue.append((command, problem))
-        else:
+            self.opted_in = True
+        if not self._busy:
             self._handle(command, problem)
+        elif self._waiting is None:
+            self._waiting = deque(((command, problem),))
+        else:
+            self._waiting.append((command, problem))
 
     def missed(self, topics: Sequence[str]) -> None:
         """Messages of these topics may have been lost; told to a client that has ever used an id."""
-        if self._answer_all:
-            self._shell.write(encode_reply("#gap", topics, id=""))
+        if self.opted_in:
+            self._transport.write(self._transport.encoding.reply("#gap", topics, id=""))
 
     def close(self) -> None:
         """The connection is gone: leave everything, drop what waits."""
-        self._queue = None
-        self._stop_asking()
-        self._setup.subscriptions.leave_all(self._shell)
+        self._closed = True
+        self._waiting = None
+        self._context.subscriptions.leave_all(self._transport)
 
     def _handle(self, command: Command, problem: str) -> None:
+        counters = self._context.counters
         if problem:
             self._ignore(command, problem)
-            return
-        match command.name:
-            case "join":
-                self._setup.stats.joins += 1
-                self._ask(command)
-            case "leave":
-                self._setup.stats.leaves += 1
-                self._leave(command)
-            case "headers":
-                self._setup.stats.headers += 1
-            case unknown:
-                self._ignore(command, f"unknown command {unknown!r}")
+        elif command.name == "join":
+            counters.joins += 1
+            self._join(command)
+        elif command.name == "leave":
+            counters.leaves += 1
+            self._leave(command)
+        elif command.name == "headers":
+            counters.headers += 1
+        else:
+            self._ignore(command, f"unknown command {command.name!r}")
 
     def _ignore(self, command: Command, reason: str) -> None:
         """Drop a command; a client that has ever used an id is told, if need be with an empty one."""
-        self._setup.stats.ignored += 1
-        self._shell.command_ignored(reason)
-        if self._answer_all:
+        self._context.counters.ignored += 1
+        self._transport.command_ignored(reason)
+        if self.opted_in:
             id = "" if command.id is None else command.id
-            self._shell.write(encode_reply("#error", command.topics, id=id, reason=reason))
+            reply = self._transport.encoding.reply("#error", command.topics, id=id, reason=reason)
+            self._transport.write(reply)
 
-    def _ask(self, command: Command) -> None:
-        if breach := self._breach(command):
-            kind, reason = breach
-            self._shell.command_over_limit(reason)
-            self._refuse(command, kind, reason)
+    def _join(self, command: Command) -> None:
+        topics = command.topics or ()
+        if breach := self._breach(command, topics):
+            self._transport.command_refused(breach[1])
+            self._refuse_join(command, *breach)
             return
-        verdict = self._setup.authorizer.join(self._request, command.topics or ())
+        try:
+            verdict = self._context.authorizer.join(self._grant, topics)
+        except Exception as error:  # fail closed, whatever an authorizer does
+            self._context.on_authorizer_error(error)
+            verdict = FAILED
         if isinstance(verdict, Verdict):
-            self._join(command, verdict, None)
+            subscribing = self._subscribe(command, verdict)
+            if subscribing is not None:
+                self._spawn(self._finish_join(command, None, subscribing))
         else:
-            self._asking = True
-            self._setup.stats.joins_waiting += 1
-            self._wait(verdict, partial(self._answered, command))
+            self._context.counters.joins_waiting += 1
+            self._spawn(self._finish_join(command, verdict, None))
 
-    def _breach(self, command: Command) -> tuple[str, str] | None:
-        """Which limit a join would break, as one of `JOIN_REFUSALS` and in words."""
-        setup, limits, topics = self._setup, self._setup.limits, command.topics or ()
-        if reason := limits.too_many_in_command(topics):
-            return "topics_per_command", reason
-        if reason := limits.too_long(topics):
-            return "topic_length", reason
-        if setup.subscriptions.count_with(self._shell, command.broker, topics) > limits.max_topics:
+    def _breach(self, command: Command, topics: Sequence[str]) -> tuple[str, str] | None:
+        """Return which limit a join would break, as one of `JOIN_REFUSALS` and in words."""
+        limits = self._context.limits
+        if len(topics) > limits.max_topics_per_command:
+            return "topics_per_command", f"more than {limits.max_topics_per_command} topics in a command"
+        for topic in topics:
+            # Bytes that the client has sent; those that are not UTF-8 are surrogates here.
+            size = len(topic) if topic.isascii() else len(topic.encode("utf-8", "surrogateescape"))
+            if size > limits.max_topic_length:
+                return "topic_length", f"a topic of more than {limits.max_topic_length} bytes"
+        subscriptions = self._context.subscriptions
+        if subscriptions.count_with(self._transport, command.broker, topics) > limits.max_topics:
             return "topics", f"more than {limits.max_topics} topics"
-        if setup.stats.joins_waiting >= limits.max_joins_waiting:
+        if self._context.counters.joins_waiting >= limits.max_joins_waiting:
             return "joins_waiting", "too many joins wait for an answer, try again later"
         return None
 
-    def _answered(self, command: Command, verdict: Verdict, error: Exception | None) -> None:
-        self._stop_asking()
-        self._join(command, verdict, error)
-
-    def _stop_asking(self) -> None:
-        if self._asking:
-            self._asking = False
-            self._setup.stats.joins_waiting -= 1
-
-    def _join(self, command: Command, verdict: Verdict, error: Exception | None) -> None:
-        if error is not None:
-            self._refuse(command, "unanswered", str(error))
-            return
+    def _subscribe(self, command: Command, verdict: Verdict) -> Awaitable[None] | None:
+        """Subscribe as the verdict says, and reply; an awaitable when the broker has to be waited for."""
         if not verdict.allowed:
             kind = "authorization" if verdict.answered else "unanswered"
-            self._refuse(command, kind, verdict.reason or f"refused with status {verdict.status}")
-            return
+            self._refuse_join(command, kind, verdict.reason or f"refused with status {verdict.status}")
+            return None
         try:
-            waiting = self._setup.subscriptions.join(self._shell, command.broker, command.topics or ())
-        except BrokerError as failure:
-            self._joined(command, None, failure)
-            return
-        if waiting is None:
+            subscribing = self._context.subscriptions.join(
+                self._transport, command.broker, command.topics or ()
+            )
+        except BrokerError as error:
+            self._refuse_join(command, "broker", str(error))
+            return None
+        if subscribing is None:
             self._reply("@join", command)
-        else:
-            self._wait(waiting, partial(self._joined, command))
+        return subscribing
 
-    def _joined(self, command: Command, _: None, error: Exception | None) -> None:
-        if error is None:
-            self._reply("@join", command)
-        else:
-            self._refuse(command, "broker", str(error))
+    async def _finish_join(
+        self, command: Command, deciding: Awaitable[Verdict] | None, subscribing: Awaitable[None] | None
+    ) -> None:
+        """Do the part of a join that has to be waited for, then handle the commands that came meanwhile.
 
-    def _refuse(self, command: Command, kind: str, reason: str) -> None:
-        """Answer a join with `#join`; `kind` is one of `JOIN_REFUSALS`."""
-        self._setup.stats.joins_refused[kind] += 1
-        self._reply("#join", command, reason)
+        Cancelled when the connection ends. What has been decided in that very moment must not subscribe a
+        connection that has left everything, so each wait is followed by a look at `_closed`.
+        """
+        if deciding is not None:
+            try:
+                verdict = await deciding
+            except Exception as error:  # fail closed, whatever an authorizer does
+                self._context.on_authorizer_error(error)
+                verdict = FAILED
+            finally:
+                self._context.counters.joins_waiting -= 1
+            if self._closed:
+                return
+            subscribing = self._subscribe(command, verdict)
+        if subscribing is not None:
+            problem = ""
+            try:
+                await subscribing
+            except Exception as error:  # whatever it is, the commands behind this one must not wait for ever
+                problem = str(error)
+            if self._closed:
+                return
+            if problem:
+                self._refuse_join(command, "broker", problem)
+            else:
+                self._reply("@join", command)
+        self._busy = False
+        while self._waiting and not self._busy:
+            self._handle(*self._waiting.popleft())
+        if not self._waiting:
+            self._waiting = None
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        self._busy = True
+        self._transport.spawn(work)
 
     def _leave(self, command: Command) -> None:
         topics = command.topics or ()
-        if reason := self._setup.limits.too_many_in_command(topics):
-            self._shell.command_over_limit(reason)
-            self._refuse_leave(command, "topics_per_command", reason)
-            return
-        try:
-            self._setup.subscriptions.leave(self._shell, command.broker, topics)
-        except BrokerError as error:
-            self._refuse_leave(command, "broker", str(error))
+        limit = self._context.limits.max_topics_per_command
+        if len(topics) > limit:
+            kind, reason = "topics_per_command", f"more than {limit} topics in a command"
+            self._transport.command_refused(reason)
         else:
-            self._reply("@leave", command)
-
-    def _refuse_leave(self, command: Command, kind: str, reason: str) -> None:
-        """Answer a leave with `#leave`; `kind` is one of `LEAVE_REFUSALS`."""
-        self._setup.stats.leaves_refused[kind] += 1
+            try:
+                self._context.subscriptions.leave(self._transport, command.broker, topics)
+                self._reply("@leave", command)
+                return
+            except BrokerError as error:
+                kind, reason = "broker", str(error)
+        self._context.counters.leaves_refused[kind] += 1
         self._reply("#leave", command, reason)
 
+    def _refuse_join(self, command: Command, kind: str, reason: str) -> None:
+        """Answer a join with `#join`; `kind` is one of `JOIN_REFUSALS`."""
+        self._context.counters.joins_refused[kind] += 1
+        self._reply("#join", command, reason)
+
     def _reply(self, kind: str, command: Command, reason: str = "") -> None:
-        self._shell.write(encode_reply(kind, command.topics, id=command.id, reason=reason))
-
-    def _wait(self, waiting: Awaitable[Any], then: Callable[[Any, Exception | None], None]) -> None:
-        self._busy = True
-        self._shell.when_done(waiting, partial(self._resume, then))
-
-    def _resume(
-        self, then: Callable[[Any, Exception | None], None], result: Any, error: Exception | None
-    ) -> None:
-        self._busy = False
-        then(result, error)
-        while self._queue and not self._busy:
-            self._handle(*self._queue.popleft())
-        if not self._queue:
-            self._queue = None  # an empty deque takes more memory than the rest of a session
+        transport = self._transport
+        transport.write(transport.encoding.reply(kind, command.topics, id=command.id, reason=reason))

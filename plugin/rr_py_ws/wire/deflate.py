@@ -8,16 +8,15 @@ its own.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from rr_py_ws.wire.push import Encoding, server_frame
+from rr_py_ws.wire.framing.websocket import RSV1, frame_payload, server_frame
+from rr_py_ws.wire.publication import Publication
+from rr_py_ws.wire.push import Encoding
 
 TAIL = b"\x00\x00\xff\xff"
 """What a flush ends with; left out of each message (RFC 7692 section 7.2.1)."""
 
-_RSV1 = 0x40
-_HEADS = {126: 4, 127: 10}
 _LARGEST = 1024 * 1024
 """Compressing holds everything else up: a message of this size for 5 ms, for 50 ms if it has no pattern."""
 _MEMORY = 5
@@ -25,7 +24,7 @@ _MEMORY = 5
 
 
 @dataclass(slots=True)
-class DeflateStats:
+class DeflateMetrics:
     """What compression has done so far.
 
     Attributes:
@@ -45,13 +44,13 @@ class Compressor:
     Args:
         level: zlib's, 1 (fast) to 9 (small).
         min_size: a message below so many bytes is sent as it is; so is one that does not become shorter.
-        stats: counts what is compressed.
+        counters: counts what is compressed.
     """
 
-    def __init__(self, level: int, min_size: int, stats: DeflateStats) -> None:
+    def __init__(self, level: int, min_size: int, counters: DeflateMetrics) -> None:
         self._level = level
         self._min_size = min_size
-        self._stats = stats
+        self._counters = counters
         self._encodings: dict[tuple[Encoding, int], Encoding] = {}
 
     def encoding(self, plain: Encoding, window_bits: int) -> Encoding:
@@ -63,17 +62,15 @@ class Compressor:
         """
         key = plain, window_bits
         if key not in self._encodings:
-            self._encodings[key] = Encoding(plain.subprotocol, self._push(plain, window_bits), deflated=True)
+
+            def push(publication: Publication) -> bytes:
+                return self._compress(plain.push(publication), window_bits)
+
+            self._encodings[key] = Encoding(plain.subprotocol, push, deflated=True)
         return self._encodings[key]
 
-    def _push(self, plain: Encoding, window_bits: int) -> Callable[[str, bytes], bytes]:
-        def push(topic: str, payload: bytes) -> bytes:
-            return self._compress(plain.push(topic, payload), window_bits)
-
-        return push
-
     def _compress(self, frame: bytes, window_bits: int) -> bytes:
-        message = memoryview(frame)[_HEADS.get(frame[1], 2) :]
+        message = frame_payload(frame)
         if not self._min_size <= len(message) <= _LARGEST:
             return frame
         deflate = zlib.compressobj(self._level, zlib.DEFLATED, -window_bits, _MEMORY)
@@ -81,6 +78,6 @@ class Compressor:
         saved = len(message) - len(deflated) + len(TAIL)
         if saved <= 0:
             return frame
-        self._stats.messages += 1
-        self._stats.saved += saved
-        return server_frame(frame[0] | _RSV1, deflated[: -len(TAIL)])
+        self._counters.messages += 1
+        self._counters.saved += saved
+        return server_frame(frame[0] | RSV1, deflated[: -len(TAIL)])

@@ -1,4 +1,4 @@
-"""What the server sends to browsers: pushes and replies, encoded once, as whole WebSocket frames.
+"""What the server sends to browsers: pushes and replies, as whole frames.
 
 The default form is RoadRunner's, byte for byte: a text frame `{"topic":"<topic>","payload":"<payload>"}` with
 the payload as a JSON string (roadrunner-server/websockets pool/workers_pool.go @v2.16.5). A client that asks
@@ -19,95 +19,77 @@ Replies (`@join`, `#join`, `@leave`, `#leave`, `#error`) are JSON text frames in
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from enum import IntEnum
+from dataclasses import dataclass
 from struct import Struct
-from typing import NamedTuple
 
 import orjson
 
+from rr_py_ws.wire.framing.websocket import Opcode, server_frame
 from rr_py_ws.wire.jsontext import encode_string
+from rr_py_ws.wire.publication import Publication
 
-_SHORT = Struct("!BB")
-_MEDIUM = Struct("!BBH")
-_LONG = Struct("!BBQ")
 _TOPIC_LENGTH = Struct("!H")
-_FIN = 0x80
 
 
-class Opcode(IntEnum):
-    """RFC 6455 section 5.2."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Encoding:
+    """One form of pushes and replies, framing included. Compared by identity.
 
-    TEXT = 1
-    BINARY = 2
-    PING = 9
-
-
-def server_frame(opcode: int, payload: bytes) -> bytes:
-    """Encode one unfragmented, unmasked frame with the shortest length form (RFC 6455 section 5.2)."""
-    length = len(payload)
-    if length < 126:
-        return _SHORT.pack(_FIN | opcode, length) + payload
-    if length < 65536:
-        return _MEDIUM.pack(_FIN | opcode, 126, length) + payload
-    return _LONG.pack(_FIN | opcode, 127, length) + payload
-
-
-class Encoding(NamedTuple):
-    """One form of pushes; all connections that share it share each encoded frame.
+    All connections that share an encoding share each frame that it makes of a message.
 
     Attributes:
         subprotocol: what a client asks for in `Sec-WebSocket-Protocol`; empty for the default.
-        push: `push(topic, payload)` returns the whole frame.
-        deflated: whether frames may be compressed; see `deflate`.
+        push: `push(publication)` returns the whole frame of a message.
+        deflated: whether permessage-deflate was agreed on; see `deflate`.
     """
 
     subprotocol: str
-    push: Callable[[str, bytes], bytes]
+    push: Callable[[Publication], bytes]
     deflated: bool = False
 
+    def reply(
+        self, kind: str, topics: Sequence[str] | None, *, id: str | int | None = None, reason: str = ""
+    ) -> bytes:
+        """Encode the answer to a command as a whole frame; it is never compressed.
 
-def _push_string(topic: str, payload: bytes) -> bytes:
-    return server_frame(
-        Opcode.TEXT, b'{"topic":%b,"payload":%b}' % (encode_string(topic), encode_string(payload))
-    )
+        Args:
+            kind: `@join`, `#join`, `@leave`, `#leave`, `#error` or `#gap`.
+            topics: as the client sent them; None (the command had none) is written as null.
+            id: the command's own id, when it had one. Without it the reply is RoadRunner's, byte for byte.
+            reason: why a command was refused; sent only together with an id.
+        """
+        names = b"null" if topics is None else b"[%b]" % b",".join(map(encode_string, topics))
+        extra = b""
+        if id is not None:
+            extra = b',"id":%b' % (encode_string(id) if isinstance(id, str) else b"%d" % id)
+            if reason:
+                extra += b',"reason":%b' % encode_string(reason)
+        return server_frame(Opcode.TEXT, b'{"topic":"%b","payload":%b%b}' % (kind.encode(), names, extra))
 
 
-def _push_json(topic: str, payload: bytes) -> bytes:
+def _push_string(publication: Publication) -> bytes:
+    topic, payload = publication.topic, publication.payload
+    content = b'{"topic":%b,"payload":%b}' % (encode_string(topic), encode_string(payload))
+    return server_frame(Opcode.TEXT, content)
+
+
+def _push_json(publication: Publication) -> bytes:
+    topic, payload = publication.topic, publication.payload
     try:
         orjson.loads(payload)
     except orjson.JSONDecodeError:
-        return _push_string(topic, payload)
+        return _push_string(publication)
     return server_frame(Opcode.TEXT, b'{"topic":%b,"payload":%b}' % (encode_string(topic), payload))
 
 
-def _push_binary(topic: str, payload: bytes) -> bytes:
-    name = topic.encode("utf-8", "surrogateescape")
-    if len(name) > 65535:
-        return _push_string(topic, payload)
-    return server_frame(Opcode.BINARY, _TOPIC_LENGTH.pack(len(name)) + name + payload)
+def _push_binary(publication: Publication) -> bytes:
+    name = publication.topic.encode("utf-8", "surrogateescape")
+    if len(name) > 65535:  # its length does not fit into the 16 bits before it
+        return _push_string(publication)
+    return server_frame(Opcode.BINARY, _TOPIC_LENGTH.pack(len(name)) + name + publication.payload)
 
 
 STRING = Encoding("", _push_string)
 JSON = Encoding("rr.json", _push_json)
 BINARY = Encoding("rr.binary", _push_binary)
 BY_SUBPROTOCOL = {encoding.subprotocol: encoding for encoding in (JSON, BINARY)}
-
-
-def encode_reply(
-    kind: str, topics: Sequence[str] | None, *, id: str | int | None = None, reason: str = ""
-) -> bytes:
-    """Encode the answer to a command as a whole frame.
-
-    Args:
-        kind: `@join`, `#join`, `@leave`, `#leave` or `#error`.
-        topics: as the client sent them; None (it sent none) is written as null.
-        id: the command's own id, when it had one. Without it the reply is RoadRunner's, byte for byte.
-        reason: why a command was refused; sent only together with an id.
-    """
-    names = b"null" if topics is None else b"[%b]" % b",".join(map(encode_string, topics))
-    extra = b""
-    if id is not None:
-        extra = b',"id":%b' % (encode_string(id) if isinstance(id, str) else b"%d" % id)
-        if reason:
-            extra += b',"reason":%b' % encode_string(reason)
-    return server_frame(Opcode.TEXT, b'{"topic":"%b","payload":%b%b}' % (kind.encode(), names, extra))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from rr_py_ws.errors import BrokerError
 from rr_py_ws.metrics import Sample
+from rr_py_ws.wire.publication import Publication
 
 
 class MemoryBroker:
@@ -15,22 +16,22 @@ class MemoryBroker:
     """
 
     def __init__(self) -> None:
-        self._on_message: Callable[[str, bytes], None] = _not_running
+        self._on_publication: Callable[[Publication], None] = _not_running
 
     @property
     def ready(self) -> bool:
         """See `Broker.ready`."""
-        return self._on_message is not _not_running
+        return self._on_publication is not _not_running
 
     async def start(
-        self, on_message: Callable[[str, bytes], None], on_gap: Callable[[Sequence[str]], None]
+        self, on_publication: Callable[[Publication], None], on_gap: Callable[[Sequence[str]], None]
     ) -> None:
         """See `Broker.start`: nothing is ever missed."""
-        self._on_message = on_message
+        self._on_publication = on_publication
 
-    def publish(self, topic: str, payload: bytes) -> None:
+    def publish(self, publication: Publication) -> None:
         """See `Broker.publish`."""
-        self._on_message(topic, payload)
+        self._on_publication(publication)
 
     def subscribe(self, topics: Sequence[str]) -> None:
         """See `Broker.subscribe`: nothing to ask anybody for."""
@@ -43,12 +44,12 @@ class MemoryBroker:
 
     async def close(self) -> None:
         """See `Broker.close`."""
-        self._on_message = _not_running
+        self._on_publication = _not_running
 
     def metrics(self) -> tuple[Sample, ...]:
         """See `Broker.metrics`: nothing that the hub does not count."""
         return ()
 
 
-def _not_running(topic: str, payload: bytes) -> None:
+def _not_running(publication: Publication) -> None:
     raise BrokerError("the memory broker is not running")

@@ -1,6 +1,5 @@
-"""WebSocket listener: HTTP handshakes, connections, keep-alive."""
+"""WebSockets: the handler of upgrade requests, and the connections after them."""
 
-from rr_py_ws.adapters.ws.server import WebSocketServer
-from rr_py_ws.adapters.ws.settings import Settings
+from rr_py_ws.adapters.ws.handler import WebSocketHandler
 
-__all__ = ["Settings", "WebSocketServer"]
+__all__ = ["WebSocketHandler"]

@@ -1,83 +1,80 @@
 """A client that is read more slowly than it sends.
 
-Nothing is dropped because a client sends too much: it is not read for a while, and TCP makes it wait. There
-are two reasons, and reading goes on when neither is left: as many of its commands as may wait do wait
-(`max_commands_waiting`), or it has sent more than `commands_per_second` frames. Frames, because a ping or an
-empty fragment costs about as much as a command.
+Nothing is dropped because a client sends too much: its socket is not read for a while, and TCP makes the
+client wait. There are two reasons, and reading goes on when neither is left: as many of its commands as may
+wait do wait (`max_commands_waiting`), or it has sent more than `commands_per_second` frames. Frames, because
+a ping or an empty fragment costs about as much as a command.
 
-One read may bring 256 KiB: thousands of commands, tens of thousands of pings. So nobody looks at more than a
-piece of it at a time, and what follows is held here as it came, until its time has come.
+One read may bring 256 KiB: thousands of commands, tens of thousands of pings. So no more than a piece of it
+is looked at before the limits are asked again, and what follows is held here as it came.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-from typing import Protocol
-
-from rr_py_ws import logs
-from rr_py_ws.adapters.ws.stats import WebSocketStats
+from collections.abc import Callable
 
 PIECE = 4096
 """Bytes that are looked at without asking again; a client may be ahead by the frames in them."""
 
-log = logs.get_limited("websockets")
 
-
-class Source(Protocol):
-    """A connection, as far as it concerns reading."""
-
-    def take(self, data: bytes) -> None:
-        """Look at bytes that have arrived."""
-
-    def reading_delay(self) -> float:
-        """Seconds for which it is not to be read; infinite: until fewer commands wait. 0 or less for none."""
-
-    def reading_resumed(self) -> None:
-        """It is read as before."""
-
-
-class SlowReading:
-    """What is there of one client while it is not read; and what has arrived of it and was not looked at.
+class ReadThrottle:
+    """What has arrived of one client and was not looked at, while there is a reason not to read its socket.
 
     Args:
-        source: the connection.
-        transport: its transport.
-        stats: pauses are counted there.
+        transport: of the connection.
+        take: looks at bytes that have arrived.
+        wait_time: returns for how many seconds the client is not to be read; infinite: until fewer commands
+            wait; 0 or less: it may be read.
+        on_pause: called with the reason, `rate` or `commands_waiting`, when the socket is no longer read.
+        on_resume: called when the client is read as before; this object is not needed any more then.
     """
 
-    __slots__ = ("_paused", "_rest", "_source", "_stats", "_timer", "_transport")
+    __slots__ = ("_held", "_on_pause", "_on_resume", "_paused", "_take", "_timer", "_transport", "_wait_time")
 
-    def __init__(self, source: Source, transport: asyncio.Transport, stats: WebSocketStats) -> None:
-        self._source = source
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        take: Callable[[bytes], None],
+        wait_time: Callable[[], float],
+        on_pause: Callable[[str], None],
+        on_resume: Callable[[], None],
+    ) -> None:
         self._transport = transport
-        self._stats = stats
-        self._rest = b""
+        self._take = take
+        self._wait_time = wait_time
+        self._on_pause = on_pause
+        self._on_resume = on_resume
+        self._held = b""
         self._paused = False
         self._timer: asyncio.TimerHandle | None = None
 
     def receive(self, data: bytes) -> None:
-        """Bytes have arrived behind those that are held."""
-        self._rest += data
-        self.go_on()
+        """Hold bytes that have arrived, behind those that are held, and look at what may be looked at."""
+        self._held += data
+        self.resume()
 
-    def go_on(self) -> None:
-        """Look at what is held as far as the client may go; then read on, unless it has to wait.
+    def resume(self) -> None:
+        """Look at what is held as far as the limits allow; then read on, unless the client has to wait.
 
-        To be called when fewer commands wait. When the time has come, it comes by itself.
+        To be called when fewer commands wait. When it is the rate that is waited for, a timer calls it.
         """
         self.stop()
         if self._transport.is_closing():
             return
-        while (delay := self._source.reading_delay()) <= 0 and self._rest:
-            piece, self._rest = self._rest[:PIECE], self._rest[PIECE:]
-            self._source.take(piece)
+        while (delay := self._wait_time()) <= 0 and self._held:
+            piece, self._held = self._held[:PIECE], self._held[PIECE:]
+            self._take(piece)
         if delay > 0:
-            self._pause("commands_waiting" if delay == math.inf else "rate")
+            if not self._paused:
+                self._paused = True
+                self._transport.pause_reading()
+                self._on_pause("commands_waiting" if delay == math.inf else "rate")
             if delay < math.inf:
-                self._timer = asyncio.get_running_loop().call_later(delay, self.go_on)
+                self._timer = asyncio.get_running_loop().call_later(delay, self.resume)
             return
-        self._source.reading_resumed()
+        self._on_resume()
         if self._paused:
             self._transport.resume_reading()
 
@@ -86,15 +83,3 @@ class SlowReading:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-    def _pause(self, reason: str) -> None:
-        if self._paused:
-            return
-        self._paused = True
-        self._transport.pause_reading()
-        self._stats.pauses[reason] += 1
-        if reason == "rate":
-            remote = str(self._transport.get_extra_info("peername"))
-            log.warning(
-                "client is read more slowly, see websockets.limits.commands_per_second", remote=remote
-            )

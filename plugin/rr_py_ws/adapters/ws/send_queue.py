@@ -1,100 +1,141 @@
-"""A slow receiver: what waits for it, and what happens when that becomes too much."""
+"""What waits for one slow receiver: whole frames, in order, bounded in bytes.
+
+Pushes are kept as they came: the same bytes object waits for everybody who is stuck at the same place, so
+that many stuck receivers take little more memory than one. Everything else (replies, pongs, a close frame)
+belongs to one connection, and is gathered.
+"""
 
 from __future__ import annotations
 
-import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 
-from rr_py_ws import logs
-from rr_py_ws.adapters.ws.clients import Clients
-from rr_py_ws.adapters.ws.stats import WebSocketStats
-from rr_py_ws.core.outbox import Outbox
-from rr_py_ws.core.session import Session
-from rr_py_ws.wire.pushed import pushed_topics
+from rr_py_ws.wire.publication import Pushes
 
-_PORTION = 64 * 1024
-"""Bytes that are handed to the transport at a time: few system calls, and little that cannot be dropped."""
-
-log = logs.get_limited("websockets")
+OnDrop = Callable[[Pushes], bool]
+"""Takes pushes that are dropped; returns whether the client is to be told of their topics."""
 
 
-class Backlog:
-    """What waits behind a transport that holds enough. There is one only while something waits.
-
-    `send` and `write` stand in for those of the connection meanwhile. Pushes come by `send`, replies and
-    control frames by `write`; only pushes may be dropped.
+class SendQueue:
+    """A queue of frames with a limit in bytes.
 
     Args:
-        clients: theirs are the settings, and what is counted.
-        transport: where it goes when there is room.
-        session: of the client; tells whether it is to be told of gaps.
-        overflow: called when something could neither be queued nor dropped; the connection has to end.
+        limit: most bytes that may wait. Pushes that find nothing else waiting are taken when they alone are
+            over it, so that a single message larger than the limit can be delivered at all.
+        encode_gap: encodes the message that tells of topics whose messages were dropped.
+        on_drop: None: a full queue refuses what comes. Otherwise a full queue drops its oldest pushes, and a
+            `#gap` message stands in their place.
 
     Attributes:
-        paused: whether the transport still holds enough; set when it says so.
+        size: bytes that wait; of topics to be told of their names.
     """
 
-    __slots__ = ("_outbox", "_overflow", "_transport", "paused")
+    __slots__ = ("_encode_gap", "_limit", "_missed", "_on_drop", "_queue", "_replies", "size")
 
     def __init__(
-        self,
-        clients: Clients,
-        transport: asyncio.Transport,
-        session: Session,
-        overflow: Callable[[], None],
+        self, limit: int, encode_gap: Callable[[Sequence[str]], bytes], on_drop: OnDrop | None = None
     ) -> None:
-        self._transport = transport
-        self._overflow = overflow
-        drops = clients.settings.send_queue_policy == "drop"
-        losses = _Losses(clients.stats, transport, session) if drops else None
-        self._outbox = Outbox(clients.settings.send_queue, losses.add if losses else None)
-        self.paused = True
+        self._limit = limit
+        self._encode_gap = encode_gap
+        self._on_drop = on_drop
+        # In the order in which they leave: replies, what was dropped, then the rest, which begins with
+        # pushes.
+        self._replies = bytearray()
+        self._missed: dict[str, None] = {}
+        self._queue: deque[Pushes | bytearray] = deque()
+        self.size = 0
 
-    def send(self, pushes: bytes) -> int:
-        """See `Subscriber.send`."""
-        if not self._outbox.put_pushes(pushes):
-            self._overflow()
-        return len(pushes)
+    def __bool__(self) -> bool:
+        """Whether anything waits."""
+        return bool(self._queue or self._replies or self._missed)
 
-    def write(self, frames: bytes | memoryview) -> None:
-        """See `Subscriber.write`."""
-        if not self._outbox.put(frames):
-            self._overflow()
+    def put(self, frames: bytes | memoryview, *, force: bool = False) -> bool:
+        """Queue what may not be dropped.
 
-    def hand_over(self) -> bool:
-        """Give the transport what waits; False when it holds enough again before the end."""
-        self.paused = False
-        while self._outbox:
-            self._transport.writelines(self._outbox.get(_PORTION))
-            if self.paused:
-                return False
+        Args:
+            frames: whole frames, or the rest of some that were begun.
+            force: queue also what exceeds the limit: a close frame, without which the client would not know
+                why its connection ends.
+
+        Returns:
+            False when the frames would exceed the limit; then they are not queued.
+        """
+        if not self._make_room(len(frames)) and not force:
+            return False
+        if not self._queue:
+            self._end_gap()
+            self._replies += frames
+        elif isinstance(self._queue[-1], bytearray):
+            self._queue[-1] += frames
+        else:
+            self._queue.append(bytearray(frames))
+        self.size += len(frames)
         return True
 
+    def put_pushes(self, pushes: Pushes) -> bool:
+        """Queue pushes; False (and they are not queued) when that would exceed the limit and none may go."""
+        if not self._make_room(len(pushes.frames)) and self._on_drop is None:
+            return False
+        self._queue.append(pushes)
+        self.size += len(pushes.frames)
+        return True
+
+    def get(self, size: int) -> list[bytes]:
+        """Take what waits longest, until it is `size` bytes together or more. Only when something waits."""
+        taken: list[bytes] = []
+        while self and size > 0:
+            if self._missed and not self._replies:
+                self._end_gap()
+            if self._replies:
+                frames = bytes(self._replies)
+                self._replies.clear()
+            else:
+                frames = self._pop_pushes().frames
+                self._take_replies()
+            self.size -= len(frames)
+            size -= len(frames)
+            taken.append(frames)
+        return taken
+
     def clear(self) -> None:
-        """Throw away what waits."""
-        self._outbox.clear()
+        """Drop everything."""
+        self._queue.clear()
+        self._replies.clear()
+        self._missed.clear()
+        self.size = 0
 
+    def _make_room(self, size: int) -> bool:
+        """Drop what may be dropped until so many bytes fit; return whether they do."""
+        while self and self.size + size > self._limit:
+            if self._on_drop is None or not self._queue:
+                return False
+            pushes = self._pop_pushes()
+            self.size -= len(pushes.frames)
+            if self._on_drop(pushes):
+                for topic, _ in pushes.topics:
+                    if topic not in self._missed:
+                        self._missed[topic] = None
+                        self.size += len(topic)
+            if self._queue and isinstance(self._queue[0], bytearray):
+                self._end_gap()
+                self._take_replies()
+        return True
 
-class _Losses:
-    """What one receiver misses. Apart from its `Backlog`, so that this is free as soon as it is given up."""
+    def _pop_pushes(self) -> Pushes:
+        pushes = self._queue.popleft()
+        assert isinstance(pushes, Pushes)  # kept so by `_take_replies`
+        return pushes
 
-    __slots__ = ("_logged", "_session", "_stats", "_transport")
+    def _take_replies(self) -> None:
+        """Restore that the queue begins with pushes."""
+        if self._queue and isinstance(replies := self._queue[0], bytearray):
+            self._replies += replies
+            self._queue.popleft()
 
-    def __init__(self, stats: WebSocketStats, transport: asyncio.Transport, session: Session) -> None:
-        self._stats = stats
-        self._transport = transport
-        self._session = session
-        self._logged = False
-
-    def add(self, pushes: bytes) -> Sequence[str]:
-        """Count what is dropped; return the topics of it that the client wants to be told of."""
-        topics = pushed_topics(pushes)
-        self._stats.dropped += len(topics)
-        self._stats.dropped_bytes += len(pushes)
-        if not self._logged:
-            self._logged = True
-            log.warning(
-                "slow client misses messages, see websockets.limits.send_queue",
-                remote=str(self._transport.get_extra_info("peername")),
-            )
-        return topics if self._session.opted_in else ()
+    def _end_gap(self) -> None:
+        """Put the message about what was dropped so far behind the replies that precede it."""
+        if self._missed:
+            gap = self._encode_gap(tuple(self._missed))
+            self._replies += gap
+            self.size += len(gap) - sum(map(len, self._missed))
+            self._missed.clear()

@@ -1,7 +1,7 @@
-"""The protocol core of one connection: `websockets`' own, with messages out of fragments and their limit.
+"""The protocol of one connection: that of `websockets`, with messages made of fragments and their limit.
 
-The core reads frames, answers pings and does the close handshake. Its own limit would also hold for control
-frames inside a message, of which RFC 6455 section 5.4 says that they may come anywhere.
+The protocol reads frames, answers pings and does the close handshake. Its own limit of sizes would also hold
+for control frames inside a message, of which RFC 6455 section 5.4 says that they may come anywhere.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _CONTROL_SIZE = 125
 _utf8_decoder = codecs.getincrementaldecoder("utf-8")
 
 _silent = logging.Logger("rr_py_ws.websockets", logging.CRITICAL)
-"""The core logs each connection's end at info; our own log lines say it better."""
+"""`websockets` logs each connection's end at info; our own log lines say it better."""
 
 
-class Core(Protocol):
-    """Reads what a client sends, from the first frame on that `small_frames` does not know.
+class WebSocketProtocol(Protocol):
+    """Reads what a client sends, from the first frame on that the fast path does not know.
 
     Args:
         limit: bytes that a message may have.
@@ -48,14 +48,14 @@ class Core(Protocol):
 
     @property
     def max_message_size(self) -> int:
-        """What the core subtracts `current_size` from: there is always room for a control frame."""
+        """What `websockets` subtracts `current_size` from: there is always room for a control frame."""
         if self.current_size is None:
             return self._frame_limit
         return max(self._frame_limit, self.current_size + _CONTROL_SIZE)
 
     @max_message_size.setter
     def max_message_size(self, _: Any) -> None:
-        """The core's default is not wanted."""
+        """Ignore the default that `websockets` sets."""
 
     def read(self, data: bytes) -> Iterator[bytes]:
         """Take bytes of the client; what came before a close or an error in them is yielded, too.
@@ -82,8 +82,8 @@ class Core(Protocol):
     def forget(self) -> None:
         """Give everything up, at the end of the connection.
 
-        The core refers to itself. Without that the memory is free now, not at the next full garbage
-        collection, which a server with many connections wants to be rare.
+        The parser of `websockets` refers to its protocol. Without that cycle the memory is free now, not at
+        the next full garbage collection, which a server with many connections wants to be rare.
         """
         vars(self).clear()
 
@@ -95,7 +95,7 @@ class Core(Protocol):
             PayloadTooBig: the message is over the limit.
         """
         if frame.opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
-            return None  # control frames are done with when the core has seen them
+            return None  # `websockets` has dealt with control frames already
         data = cast(bytearray, frame.data)
         if frame.opcode is not Opcode.CONT:
             if frame.fin:
@@ -103,7 +103,7 @@ class Core(Protocol):
                     data.decode()
                 return bytes(data)
             self._assembly = bytearray(), _utf8_decoder() if frame.opcode is Opcode.TEXT else None
-        assert self._assembly is not None  # the core refuses a continuation of nothing
+        assert self._assembly is not None  # `websockets` refuses a continuation of nothing
         message, decoder = self._assembly
         if len(message) + len(data) > self._limit:
             raise PayloadTooBig(len(data), self._limit - len(message), len(message))

@@ -1,6 +1,6 @@
 """Compression agreed on in the handshake, and messages that clients compress (RFC 7692).
 
-The protocol core's own implementation is used for the agreement only. For what arrives it has no limit on
+The implementation of `websockets` is used for the agreement only. For what arrives it has no limit on
 what follows the last block of a message, and counts compressed bytes against the limit of a message.
 """
 
@@ -106,9 +106,9 @@ class Inflater:
 
 
 class PerMessageDeflate(Extension):
-    """What the protocol core of one connection reads frames through.
+    """What the protocol of one connection reads frames through.
 
-    It keeps the limit of messages, compressed or not; the core's own has to be `frame_limit`.
+    It keeps the limit of messages, compressed or not; that of the protocol has to be `frame_limit`.
 
     Args:
         limit: bytes that a message may have.
@@ -128,7 +128,7 @@ class PerMessageDeflate(Extension):
             ProtocolError: this is not DEFLATE data, or the message ends in the middle of it.
         """
         if frame.opcode in _CONTROL or (frame.opcode is Opcode.CONT and frame.rsv1):
-            return frame  # the core refuses RSV1 there (RFC 7692 section 6)
+            return frame  # the protocol refuses RSV1 there (RFC 7692 section 6)
         if frame.opcode is not Opcode.CONT:
             self._left = self._limit
             self._inflater = Inflater() if frame.rsv1 else None
@@ -143,5 +143,5 @@ class PerMessageDeflate(Extension):
         return Frame(frame.opcode, data, frame.fin, False, frame.rsv2, frame.rsv3)
 
     def encode(self, frame: Frame) -> Frame:
-        """Leave it as it is: the core sends nothing but control frames."""
+        """Leave a frame as it is: the protocol sends nothing but control frames."""
         return frame

@@ -1,7 +1,7 @@
-"""The frames that nearly all clients send, read without a protocol core.
+"""The frames that nearly all clients send, read without the protocol.
 
 A join, a leave and the answer to a ping arrive as one whole frame in one read. Reading such a frame is a
-comparison and one exclusive or. Everything else is left to those who know all the rules.
+comparison and one exclusive or. Everything else is left to the protocol, which knows all the rules.
 """
 
 from __future__ import annotations
@@ -32,32 +32,19 @@ def read_small_frame(data: bytes, inflate_to: int = 0) -> bytes | None:
     size = len(data) - _HEADER
     if not 0 <= size <= _LONGEST or data[1] != _MASKED | size:
         return None
-    if data[0] == _TEXT and size:
-        text = _unmask(data, size)
-        return text if _is_utf8(text) else None
-    if data[0] == _DEFLATED_TEXT and inflate_to:
-        text = _inflate(_unmask(data, size), inflate_to)
-        return text if text and _is_utf8(text) else None
-    return b"" if data[0] == _PONG else None
-
-
-def _unmask(data: bytes, size: int) -> bytes:
-    mask = data[2:_HEADER] * (size // 4 + 1)
-    bits = int.from_bytes(data[_HEADER:], "big") ^ int.from_bytes(mask[:size], "big")
-    return bits.to_bytes(size, "big")
-
-
-def _inflate(data: bytes, limit: int) -> bytes:
-    """Decompress a whole message; nothing when that is not possible."""
-    try:
-        return Inflater().inflate(data, limit, last=True)
-    except (PayloadTooBig, ProtocolError):
+    opcode = data[0]
+    if opcode == _PONG:
         return b""
-
-
-def _is_utf8(text: bytes) -> bool:
+    if not (opcode == _TEXT and size) and not (opcode == _DEFLATED_TEXT and inflate_to):
+        return None
+    # The mask as one number as long as the payload: one operation instead of one for each byte.
+    mask = (data[2:_HEADER] * (size // 4 + 1))[:size]
+    bits = int.from_bytes(data[_HEADER:], "big") ^ int.from_bytes(mask, "big")
+    text = bits.to_bytes(size, "big")
     try:
+        if opcode == _DEFLATED_TEXT:
+            text = Inflater().inflate(text, inflate_to, last=True)
         text.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
+    except (UnicodeDecodeError, PayloadTooBig, ProtocolError):
+        return None  # the protocol says in its close frame what is wrong
+    return text or None

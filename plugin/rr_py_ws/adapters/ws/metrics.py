@@ -1,4 +1,4 @@
-"""What the WebSocket listener counts."""
+"""What the WebSockets of a server count."""
 
 from __future__ import annotations
 
@@ -8,37 +8,20 @@ from dataclasses import dataclass, field
 
 from websockets.frames import CloseCode
 
-from rr_py_ws.core.session import CommandStats
+from rr_py_ws.core.session import CommandMetrics
 from rr_py_ws.metrics import Sample, counter, gauge
-from rr_py_ws.wire.deflate import DeflateStats
-
-REFUSALS = (
-    "path",
-    "origin",
-    "authorization",
-    "unanswered",
-    "upgrade",
-    "head",
-    "connections",
-    "address",
-    "busy",
-    "stopping",
-)
-"""Why a request did not become a WebSocket; `unanswered` is for a PHP that failed to decide, `connections`
-and `address` are for one that found no place, `busy` for one whose turn did not come in time."""
+from rr_py_ws.wire.deflate import DeflateMetrics
 
 PAUSES = ("rate", "commands_waiting")
-"""Why a client is not read for a while; see `reading`."""
+"""Why a client is not read for a while; see `read_throttle`."""
 
 
 @dataclass(slots=True)
-class WebSocketStats:
+class WebSocketMetrics:
     """Plain numbers since the start of the process.
 
     Attributes:
         accepted: handshakes that became a WebSocket.
-        refused: reason -> handshakes that did not.
-        accept_failures: how often the system had no more sockets to accept connections with.
         closed: close code -> connections that ended with it.
         slow: connections closed because their send queue was full.
         dropped: messages that were dropped instead, times connections.
@@ -46,13 +29,11 @@ class WebSocketStats:
         pauses: reason -> how often a client was not read for a while.
         messages: messages of clients, whole ones.
         received: bytes from clients, after the handshake.
-        commands: see `CommandStats`.
-        deflate: see `DeflateStats`.
+        commands: see `CommandMetrics`.
+        deflate: see `DeflateMetrics`.
     """
 
     accepted: int = 0
-    refused: dict[str, int] = field(default_factory=lambda: dict.fromkeys(REFUSALS, 0))
-    accept_failures: int = 0
     closed: Counter[str] = field(default_factory=Counter)
     slow: int = 0
     dropped: int = 0
@@ -60,8 +41,8 @@ class WebSocketStats:
     pauses: dict[str, int] = field(default_factory=lambda: dict.fromkeys(PAUSES, 0))
     messages: int = 0
     received: int = 0
-    commands: CommandStats = field(default_factory=CommandStats)
-    deflate: DeflateStats = field(default_factory=DeflateStats)
+    commands: CommandMetrics = field(default_factory=CommandMetrics)
+    deflate: DeflateMetrics = field(default_factory=DeflateMetrics)
 
     def count_close(self, code: int | None) -> None:
         """Count the end of a connection.
@@ -72,11 +53,9 @@ class WebSocketStats:
         self.closed[_label(code)] += 1
 
     def metrics(self) -> Iterator[Sample]:
-        """See `metrics.MetricSource`."""
+        """Yield all of them."""
         commands = self.commands
         yield counter("handshakes_accepted", "Requests that became a WebSocket.", self.accepted)
-        yield counter("handshakes_refused", "Requests that were refused.", self.refused, "reason")
-        yield counter("accept_failures", "Failed attempts to accept connections.", self.accept_failures)
         yield counter("connections_closed", "WebSockets that ended, by close code.", self.closed, "code")
         yield counter("slow_clients", "WebSockets closed because their send queue was full.", self.slow)
         yield counter("dropped_messages", "Messages dropped because a send queue was full.", self.dropped)

@@ -1,0 +1,121 @@
+"""From an HTTP request to a WebSocket: the handler of `websockets.path`.
+
+Order of checks (RoadRunner 2.5 to 2.11): path (the router), origin, PHP, upgrade headers, 101.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Protocol
+
+from rr_py_ws import logs
+from rr_py_ws.adapters.net.transports import cancel_soon
+from rr_py_ws.wire.access import FAILED, Verdict
+from rr_py_ws.wire.http import Request
+
+if TYPE_CHECKING:
+    from rr_py_ws.adapters.ws.handler import WebSocketHandler
+
+log = logs.get_limited("websockets")
+
+
+class HTTPConnection(Protocol):
+    """The connection of a request that is being decided, as the HTTP listener gives it to a handler.
+
+    Attributes:
+        request: the request.
+        transport: of the connection.
+        socket: below the transport.
+        on_lost: called once when the connection ends before it was answered.
+    """
+
+    request: Request
+    transport: asyncio.Transport
+    socket: socket.socket
+    on_lost: Callable[[], None] | None
+
+    @property
+    def closing(self) -> bool:
+        """Whether the connection was answered, or is ending."""
+
+    def refuse(self, reason: str, verdict: Verdict) -> None:
+        """Answer with a refusal, counted by its reason, and close."""
+
+    def hand_over(self, protocol: asyncio.Protocol) -> bytes:
+        """Give the transport to a protocol; return what has arrived behind the head of the request."""
+
+
+class Upgrade:
+    """The decision about one request. In the handshake queue while it waits for its turn.
+
+    Args:
+        connection: of the request.
+        handler: what all requests share.
+    """
+
+    __slots__ = ("_connection", "_handler", "_queued", "_task")
+
+    def __init__(self, connection: HTTPConnection, handler: WebSocketHandler) -> None:
+        self._connection = connection
+        self._handler = handler
+        self._queued = True
+        self._task: asyncio.Task[None] | None = None
+        connection.on_lost = self._stop
+        if handler.queue.enter(self):
+            self.decide()
+
+    def decide(self, waited: float | None = None) -> None:
+        """Ask the authorizer. The seconds that the handshake has waited are taken off the time for that."""
+        connection = self._connection
+        if connection.closing:  # it has ended in this moment; `on_lost` is to come
+            return
+        try:
+            verdict = self._handler.authorizer.connect(connection.request)
+        except Exception as error:  # fail closed, whatever an authorizer does
+            self._handler.authorizer_failed(error)
+            verdict = FAILED
+        if isinstance(verdict, Verdict):
+            self._answer(verdict)
+        else:
+            limit = None if waited is None else self._handler.authorize_timeout - waited
+            self._task = asyncio.get_running_loop().create_task(self._wait(verdict, limit))
+
+    def expire(self) -> None:
+        """The turn has not come in time: the client shall come back, and not when all others do."""
+        self._queued = False
+        retry = (("Retry-After", str(random.randint(2, 6))),)
+        self._connection.refuse("busy", Verdict(503, retry, b"too many handshakes"))
+
+    async def _wait(self, deciding: Awaitable[Verdict], limit: float | None) -> None:
+        try:
+            async with asyncio.timeout(limit):
+                verdict = await deciding
+        except TimeoutError:
+            log.warning("handshake refused: it had to wait, and PHP gave no answer in the time that was left")
+            verdict = FAILED
+        except Exception as error:
+            self._handler.authorizer_failed(error)
+            verdict = FAILED
+        self._task = None
+        if not self._connection.closing:
+            self._answer(verdict)
+
+    def _answer(self, verdict: Verdict) -> None:
+        self._connection.on_lost = None
+        self._stop()
+        if verdict.allowed:
+            self._handler.accept(self._connection, verdict)
+        else:
+            self._connection.refuse("authorization" if verdict.answered else "unanswered", verdict)
+
+    def _stop(self) -> None:
+        """Let another handshake have the turn, and cancel what is being awaited."""
+        if self._queued:
+            self._queued = False
+            self._handler.queue.leave(self)
+        if self._task is not None:
+            cancel_soon(self._task)
+            self._task = None  # a task keeps the traceback of its end, which leads back here

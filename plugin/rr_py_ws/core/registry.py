@@ -1,0 +1,79 @@
+"""The open connections of this node: by connection id, and by user."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Collection, Iterator
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+
+class Identity(NamedTuple):
+    """What an authorizer has said of the client behind a connection; never what the client said itself.
+
+    Attributes:
+        user: the application's own name of the user.
+        info: JSON that other clients may see.
+    """
+
+    user: str
+    info: bytes = b""
+
+
+class Client(Protocol):
+    """A connection, as the registry sees it. Compared by identity.
+
+    Attributes:
+        id: unguessable; made by `new_id`.
+        identity: None for an anonymous connection; fixed while the connection is registered.
+    """
+
+    id: str
+    identity: Identity | None
+
+
+_Client = TypeVar("_Client", bound=Client)
+
+
+def new_id() -> str:
+    """Make the id of a connection: 128 random bits as 22 characters that are safe in a URL."""
+    return secrets.token_urlsafe(16)
+
+
+class Registry(Generic[_Client]):
+    """Connections by id, and those of a user together."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[str, _Client] = {}
+        self._by_user: dict[str, dict[_Client, None]] = {}
+
+    def __len__(self) -> int:
+        """Return the number of connections."""
+        return len(self._by_id)
+
+    def __iter__(self) -> Iterator[_Client]:
+        """Yield the connections in the order in which they were added."""
+        return iter(self._by_id.values())
+
+    def add(self, client: _Client) -> None:
+        """Add a connection."""
+        self._by_id[client.id] = client
+        if client.identity is not None:
+            self._by_user.setdefault(client.identity.user, {})[client] = None
+
+    def discard(self, client: _Client) -> None:
+        """Remove a connection, if it is there."""
+        if self._by_id.pop(client.id, None) is None or client.identity is None:
+            return
+        user = client.identity.user
+        connections = self._by_user[user]
+        del connections[client]
+        if not connections:
+            del self._by_user[user]
+
+    def get(self, id: str) -> _Client | None:
+        """Return the connection with this id."""
+        return self._by_id.get(id)
+
+    def of_user(self, user: str) -> Collection[_Client]:
+        """Return the connections of a user."""
+        return tuple(self._by_user.get(user, ()))

@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rr_py_ws.adapters.ws.send_queue import OnDrop, SendQueue
+from rr_py_ws.wire.publication import Pushes
+from rr_py_ws.wire.push import STRING
+
+
+def pushes(frames: bytes) -> Pushes:
+    """In these tests a push is the name of its topic, of one character."""
+    return Pushes(frames, [(topic, 1) for topic in frames.decode()])
+
+
+def queue(limit: int, on_drop: OnDrop | None = None) -> SendQueue:
+    return SendQueue(limit, encode_gap, on_drop)
+
+
+def encode_gap(topics: Sequence[str]) -> bytes:
+    return STRING.reply("#gap", topics, id="")
+
+
+def gap(*topics: str) -> bytes:
+    return encode_gap(topics)
+
+
+def told(dropped: Pushes) -> bool:
+    return True
+
+
+def not_told(dropped: Pushes) -> bool:
+    return False
+
+
+def test_gives_back_in_order_what_was_put() -> None:
+    waiting = queue(100)
+    assert not waiting
+    for frames in (b"one", b"two", b"three"):
+        assert waiting.put_pushes(pushes(frames))
+    assert waiting
+    assert waiting.size == 11
+    assert [waiting.get(1), waiting.get(1), waiting.get(1)] == [[b"one"], [b"two"], [b"three"]]
+    assert not waiting
+    assert waiting.size == 0
+
+
+def test_gives_so_much_at_a_time() -> None:
+    waiting = queue(100)
+    for frames in (b"one", b"two", b"three", b"four"):
+        waiting.put_pushes(pushes(frames))
+    assert [waiting.get(4), waiting.get(100)] == [[b"one", b"two"], [b"three", b"four"]]
+
+
+def test_pushes_are_not_copied() -> None:
+    """A thousand receivers may wait for the same bytes."""
+    frames = b"x" * 1000
+    waiting = queue(10_000)
+    waiting.put(b"a reply")
+    waiting.put_pushes(pushes(frames))
+    assert waiting.get(10_000)[1] is frames
+
+
+def test_the_limit_may_be_reached_and_not_exceeded() -> None:
+    waiting = queue(10)
+    assert waiting.put_pushes(pushes(b"x" * 6))
+    assert waiting.put(b"x" * 4)
+    assert not waiting.put(b"x")
+    assert not waiting.put_pushes(pushes(b"x"))
+
+
+def test_what_is_not_taken_changes_nothing() -> None:
+    waiting = queue(10)
+    waiting.put_pushes(pushes(b"first"))
+    assert not waiting.put_pushes(pushes(b"too much"))
+    assert waiting.size == 5
+    assert waiting.put(b"small")
+    assert waiting.get(10) == [b"first", b"small"]
+
+
+def test_an_empty_queue_takes_a_message_above_the_limit() -> None:
+    """Otherwise a payload larger than the limit could never be delivered to a receiver that pauses once."""
+    waiting = queue(10)
+    assert waiting.put_pushes(pushes(b"x" * 1000))
+    assert not waiting.put(b"")
+    assert waiting.get(1) == [b"x" * 1000]
+    assert waiting.put_pushes(pushes(b"y" * 1000))
+
+
+def test_clear_makes_room() -> None:
+    waiting = queue(10)
+    waiting.put(b"x" * 5)
+    waiting.put_pushes(pushes(b"x" * 5))
+    waiting.clear()
+    assert not waiting
+    assert waiting.size == 0
+    assert waiting.put(b"y" * 10)
+
+
+def test_nothing_can_be_taken_from_an_empty_queue() -> None:
+    assert queue(10).get(1) == []
+
+
+@pytest.mark.parametrize("on_drop", [None, told])
+def test_a_close_frame_is_queued_whatever_waits(on_drop: OnDrop | None) -> None:
+    """Without room for it the client got no close code, and was cut ten seconds later."""
+    waiting = queue(10, on_drop)
+    waiting.put(b"reply" * 2)
+    assert not waiting.put(b"ping")
+    assert waiting.put(b"close", force=True)
+    assert waiting.get(100) == [b"replyreplyclose"]
+
+
+def test_the_oldest_pushes_make_room_and_a_message_stands_in_their_place() -> None:
+    waiting = queue(14, told)  # 11 bytes wait, and three topics
+    for frames in (b"aaba", b"caaa", b"dddd", b"eeee", b"fff"):
+        assert waiting.put_pushes(pushes(frames))
+    assert waiting.get(100) == [gap("a", "b", "c"), b"dddd", b"eeee", b"fff"]
+    assert not waiting
+    assert waiting.size == 0
+
+
+def test_who_is_told_nothing_finds_nothing_in_their_place() -> None:
+    waiting = queue(8, not_told)
+    for frames in (b"aaaa", b"bbbb", b"cccc"):
+        waiting.put_pushes(pushes(frames))
+    assert waiting.get(100) == [b"bbbb", b"cccc"]
+
+
+def test_replies_stay_where_they_are_when_pushes_around_them_are_dropped() -> None:
+    waiting = queue(60, told)
+    waiting.put_pushes(pushes(b"a" * 10))
+    waiting.put(b"[one]")
+    waiting.put_pushes(pushes(b"b" * 10))
+    waiting.put(b"[two]")
+    waiting.put_pushes(pushes(b"c" * 10))
+    waiting.put_pushes(pushes(b"d" * 50))
+    assert b"".join(waiting.get(1000)) == gap("a") + b"[one]" + gap("b") + b"[two]" + gap("c") + b"d" * 50
+
+
+def test_a_reply_makes_room_too_and_is_refused_when_only_replies_are_left() -> None:
+    waiting = queue(100, told)
+    waiting.put_pushes(pushes(b"a" * 90))
+    assert waiting.put(b"x" * 50)
+    assert not waiting.put(b"y" * 50)
+    assert waiting.get(1000) == [gap("a") + b"x" * 50]
+
+
+def test_pushes_that_find_only_replies_are_taken_whatever_their_size() -> None:
+    """There is nothing to drop, and the next ones drop these."""
+    waiting = queue(10, told)
+    waiting.put(b"x" * 10)
+    assert waiting.put_pushes(pushes(b"a" * 50))
+    assert waiting.put_pushes(pushes(b"b" * 50))
+    assert waiting.get(1000) == [b"x" * 10, gap("a"), b"b" * 50]
+
+
+class Model:
+    """The same in the simplest way: a list of all that waits; what is dropped leaves its topics there."""
+
+    def __init__(self, limit: int, *, drop: bool) -> None:
+        self.items: list[tuple[str, bytes]] = []
+        self._limit = limit
+        self._drop = drop
+
+    def size(self) -> int:
+        return sum(len(set(data)) if kind == "gap" else len(data) for kind, data in self.items)
+
+    def put(self, kind: str, data: bytes) -> bool:
+        while self.items and self.size() + len(data) > self._limit:
+            pushes = [index for index, (kind, _) in enumerate(self.items) if kind == "push"]
+            if not self._drop or not pushes:
+                if self._drop and kind == "push":
+                    break
+                return False
+            self._replace_by_gap(pushes[0])
+        self.items.append((kind, data))
+        self._end_gaps()
+        return True
+
+    def _replace_by_gap(self, index: int) -> None:
+        lost = self.items.pop(index)[1]
+        if index and self.items[index - 1][0] == "gap":
+            index -= 1
+            lost = self.items.pop(index)[1] + lost
+        self.items.insert(index, ("gap", lost))
+        self._end_gaps()
+
+    def _end_gaps(self) -> None:
+        """A gap before a reply cannot grow any more."""
+        for index in range(len(self.items) - 1):
+            if self.items[index][0] == "gap" and self.items[index + 1][0] == "reply":
+                self.items[index] = ("reply", self.told(self.items[index][1]))
+
+    @staticmethod
+    def told(lost: bytes) -> bytes:
+        return gap(*dict.fromkeys(lost.decode()))
+
+    def all(self) -> bytes:
+        return b"".join(self.told(data) if kind == "gap" else data for kind, data in self.items)
+
+
+frames = st.text("abcd", min_size=1, max_size=20).map(str.encode)
+steps = st.lists(st.tuples(st.sampled_from(["push", "reply"]), frames) | st.just(None), max_size=40)
+
+
+@given(st.integers(0, 120), st.booleans(), steps)
+def test_is_a_bounded_queue(limit: int, drop: bool, steps: list[tuple[str, bytes] | None]) -> None:
+    """Against the model; None takes everything out."""
+    waiting = queue(limit, told if drop else None)
+    model = Model(limit, drop=drop)
+    for step in steps:
+        if step is not None:
+            kind, data = step
+            taken = waiting.put_pushes(pushes(data)) if kind == "push" else waiting.put(data)
+            assert taken is model.put(kind, data)
+        elif waiting:
+            assert b"".join(waiting.get(1 << 20)) == model.all()
+            model.items.clear()
+        assert waiting.size == model.size()
+        assert bool(waiting) is bool(model.items)
+    if waiting:
+        assert b"".join(waiting.get(1 << 20)) == model.all()
+    assert not waiting
