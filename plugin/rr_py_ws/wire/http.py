@@ -1,13 +1,13 @@
-"""The HTTP side of a WebSocket: the request head, the checks of the handshake, the responses.
+"""HTTP/1.1 as far as every handler of the shared port needs it: the request head, and the refusal.
 
-The order of checks and the texts of refusals are those of RoadRunner 2.7 to 2.11 (gobwas/ws server.go
-@v1.1.0). A refusal closes the connection and says so, which RoadRunner's did not.
+The head is parsed by httptools (llhttp). What two parsers may understand differently (two `Host` headers,
+folded lines, a body where none is expected) is refused, so that a proxy before this server never sees another
+request than this server does (request smuggling, RFC 9112 section 11.2).
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
+import random
 import re
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -20,7 +20,6 @@ import httptools
 from rr_py_ws.errors import HandshakeError
 from rr_py_ws.wire.access import Verdict
 
-_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _HTML = re.compile(
     rb"[\t\n\f\r ]*<(?:!doctype html|html|head|script|iframe|h1|div|font|table|a|style|title|b|body|br|p|!--)"
     rb"[ >]",
@@ -85,8 +84,8 @@ class Request(NamedTuple):
     secure: bool
 
 
-class _Receiver:
-    """Collects what the parser calls back with."""
+class _HeadCollector:
+    """Collects what the parser of httptools calls back with."""
 
     __slots__ = ("begun", "complete", "first", "headers", "hosts", "url")
 
@@ -120,33 +119,35 @@ def parse_request_head(head: bytes) -> RequestHead:
     """Parse a whole request head, with the empty line that ends it.
 
     Raises:
-        HandshakeError: it is no HTTP/1 request or more than one, it has several `Host` headers, or it
-            announces a body, which a WebSocket handshake cannot have and which must not be taken for frames.
+        HandshakeError: the bytes are not one whole HTTP/1 request, there are several `Host` headers, or a
+            body is announced, which a WebSocket handshake cannot have and which must not be taken for frames.
     """
-    receiver = _Receiver()
-    parser = httptools.HttpRequestParser(receiver)
+    collector = _HeadCollector()
+    parser = httptools.HttpRequestParser(collector)
     try:
         parser.feed_data(head)
-    except httptools.HttpParserUpgrade:
+    except httptools.HttpParserUpgrade:  # not an error: "the rest is not HTTP", and there is no rest
         pass
     except httptools.HttpParserError as error:
-        raise HandshakeError(f"no HTTP request: {error}") from None
-    if (receiver.begun, receiver.complete) != (1, 1):
+        raise HandshakeError(f"not an HTTP request: {error}") from None
+    # A head that ends early is not an error for the parser, and two heads are two requests.
+    if (collector.begun, collector.complete) != (1, 1):
         raise HandshakeError("not one whole HTTP request")
-    if receiver.hosts > 1:
+    if collector.hosts > 1:
         raise HandshakeError("several Host headers")
-    if b"transfer-encoding" in receiver.first or receiver.first.get(b"content-length", b"0") != b"0":
+    if b"transfer-encoding" in collector.first or collector.first.get(b"content-length", b"0") != b"0":
         raise HandshakeError("a request with a body")
     return RequestHead(
         method=parser.get_method().decode("latin-1"),
-        target=_origin_form(receiver.url).decode("utf-8", "surrogateescape"),
+        target=_origin_form(collector.url).decode("utf-8", "surrogateescape"),
         version=parser.get_http_version(),
-        headers=receiver.headers,
-        first=receiver.first,
+        headers=collector.headers,
+        first=collector.first,
     )
 
 
 def _origin_form(url: bytes) -> bytes:
+    """Strip scheme and host from an absolute-form target (RFC 9112 section 3.2.2), as Go does."""
     scheme, separator, rest = url.partition(b"://")
     if separator and scheme.lower() in (b"http", b"https"):
         slash = rest.find(b"/")
@@ -157,61 +158,12 @@ def _origin_form(url: bytes) -> bytes:
     return url
 
 
-def check_upgrade(head: RequestHead) -> Verdict | None:
-    """Return the refusal of a request that cannot become a WebSocket, or None when it can."""
-    if head.method != "GET":
-        return _refusal(405, "bad HTTP request method")
-    if head.version != "1.1":
-        return _refusal(505, "bad HTTP protocol version")
-    if not head.header(b"host"):
-        return _refusal(400, 'bad "Host" header')
-    if head.header(b"upgrade").lower() != "websocket":
-        return _refusal(400, 'bad "Upgrade" header')
-    if "upgrade" not in map(str.strip, head.header(b"connection").lower().split(",")):
-        return _refusal(400, 'bad "Connection" header')
-    if len(head.header(b"sec-websocket-key")) != 24:
-        return _refusal(400, 'bad "Sec-WebSocket-Key" header')
-    version = head.header(b"sec-websocket-version")
-    if version != "13":
-        refusal = _refusal(426 if version else 400, 'bad "Sec-WebSocket-Version" header')
-        return refusal if not version else Verdict(426, (("Sec-WebSocket-Version", "13"),), refusal.body)
-    return None
+def try_again_later(status: int, text: bytes) -> Verdict:
+    """Make the refusal of a request that may succeed some seconds later.
 
-
-def _refusal(status: int, text: str) -> Verdict:
-    return Verdict(status, (), f"handshake error: {text}".encode())
-
-
-def accept_response(head: RequestHead, subprotocol: str = "", extensions: str = "") -> bytes:
-    """Encode the 101 response: RoadRunner's three headers, and what was agreed on beyond them."""
-    key = head.header(b"sec-websocket-key").encode("latin-1")
-    accept = base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
-    agreed = b"Sec-WebSocket-Protocol: %b\r\n" % subprotocol.encode() if subprotocol else b""
-    if extensions:
-        agreed += b"Sec-WebSocket-Extensions: %b\r\n" % extensions.encode()
-    return (
-        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Sec-WebSocket-Accept: %b\r\n%b\r\n" % (accept, agreed)
-    )
-
-
-def requested_subprotocols(head: RequestHead) -> list[str]:
-    """Return the subprotocols that the client offers, in its order."""
-    offers = _joined(head, b"sec-websocket-protocol")
-    return [token.strip() for token in offers.split(",")] if offers else []
-
-
-def offered_extensions(head: RequestHead) -> str:
-    """Return the extensions that the client offers, as one header; empty for none."""
-    return _joined(head, b"sec-websocket-extensions")
-
-
-def _joined(head: RequestHead, name: bytes) -> str:
-    """All values of a header that is a list (RFC 9110 section 5.3)."""
-    if name not in head.first:
-        return ""
-    values = [value for key, value in head.headers if key.lower() == name]
-    return b",".join(values).decode("latin-1")
+    The seconds of `Retry-After` are random, so that clients refused together do not come back together.
+    """
+    return Verdict(status, (("Retry-After", str(random.randint(2, 6))),), text)
 
 
 def refusal_response(verdict: Verdict, *, send_body: bool = True) -> bytes:
@@ -223,6 +175,7 @@ def refusal_response(verdict: Verdict, *, send_body: bool = True) -> bytes:
             when missing.
         send_body: False for the answer to a HEAD request.
     """
+    # After an interim status (1xx) the client would wait for another, or take the body for frames (101).
     status = verdict.status if verdict.status >= 200 else 400
     without_body = status in (204, 304)
     lines = [f"HTTP/1.1 {status} {_phrase(status)}"]

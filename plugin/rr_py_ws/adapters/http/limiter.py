@@ -1,13 +1,13 @@
-"""Places for TCP connections: how many there may be at a time, in all and from one address.
+"""How many TCP connections there may be at a time, in all and from one address.
 
-A connection takes its place when it is accepted and gives it back when its socket is closed, whether it
-becomes a WebSocket or not. Who finds none is refused with an answer, and for as long as that takes is among
-those that are turned away, of whom there may be a few too; more than that are cut without an answer. So the
-number of open sockets has a bound, whatever clients do.
+A connection takes a place when it is accepted and gives it back when its socket is closed, whether it is
+handed over to another protocol in between or not. A connection that gets no place is *rejected*: refused
+with an answer. For as long as that takes it is one of the rejected, of which there may be `max_refusals`; more
+than that are cut without an answer. So the number of open sockets has a bound, whatever clients do.
 
-When all places are taken, a connection that owes us something (a request, or its end after a refusal) and
-has owed it for longer than an honest client needs makes room for a new one: connections that say nothing
-cannot keep others out.
+When all places are taken, the connection that has been idle longest (its request head, or its FIN after a
+refusal, has not come), and for longer than an honest client needs, is cut for a new one: connections that say
+nothing cannot keep others out.
 """
 
 from __future__ import annotations
@@ -16,174 +16,158 @@ import asyncio
 import ipaddress
 from collections import Counter
 from collections.abc import Iterator
-from typing import Protocol
 
 from rr_py_ws import logs
+from rr_py_ws.adapters.http.connection import HTTPConnection
 from rr_py_ws.adapters.http.proxies import TrustedProxies
-from rr_py_ws.adapters.net.timeout_queue import Deadlines
-from rr_py_ws.adapters.ws.settings import Settings
+from rr_py_ws.adapters.net.timeout_queue import TimeoutQueue
+from rr_py_ws.config import Limits
 from rr_py_ws.metrics import Sample, counter, gauge
-from rr_py_ws.wire.http import RequestHead
 
-_PATIENCE = 1.0
-"""Seconds after which a connection that owes us something may have to make room."""
+_MIN_IDLE = 1.0
+"""Seconds after which an idle connection may be cut for a new one: a few round trips on a bad line."""
 
 log = logs.get_limited("websockets")
 
 
-class Guest(Protocol):
-    """A TCP connection that is no WebSocket yet.
-
-    Attributes:
-        peer: IP address of the other side; empty when it has none.
-        turned_away: why it has found or kept no place; empty when it has one.
-    """
-
-    peer: str
-    turned_away: str
-
-    def head_timeout(self) -> None:
-        """It has not sent a whole request in time."""
-
-    def give_up(self) -> None:
-        """Cut it."""
-
-
-class Places:
-    """Counts connections, and turns away those that find no place.
+class ConnectionLimiter:
+    """Counts connections and rejects those over the limits.
 
     Args:
-        settings: see `Settings`.
-        proxies: whose address is not a client's.
+        limits: `max_connections_per_address` (0 for no limit) and `head_timeout` are looked at.
+        proxies: the peers whose address is not a client's.
+        max_connections: places; 0 for no limit.
+        max_refusals: rejected connections that are being answered.
+        close_timeout: seconds that a refused connection has to close; then it is cut.
     """
 
-    def __init__(self, settings: Settings, proxies: TrustedProxies) -> None:
-        self._total = settings.max_connections
-        self._per_address = settings.max_connections_per_address
-        self._refusals = settings.max_refusals
+    def __init__(
+        self,
+        limits: Limits,
+        proxies: TrustedProxies,
+        *,
+        max_connections: int,
+        max_refusals: int,
+        close_timeout: float,
+    ) -> None:
         self._proxies = proxies
+        self._max_connections = max_connections
+        self._max_per_address = limits.max_connections_per_address
+        self._max_refusals = max_refusals
         self._taken = 0
         self._cut = 0
-        self._silent = Deadlines[Guest](settings.head_timeout, lambda guest: guest.head_timeout())
-        self._leaving = Deadlines[Guest](settings.close_timeout, lambda guest: guest.give_up())
-        self._turned_away = Deadlines[Guest](settings.close_timeout, lambda guest: guest.give_up())
-        self._by_address: Counter[bytes] = Counter()
-        self._address_of: dict[object, bytes] = {}
+        self._reading_head = TimeoutQueue[HTTPConnection](limits.head_timeout, HTTPConnection.head_timeout)
+        self._refused = TimeoutQueue[HTTPConnection](close_timeout, HTTPConnection.cut)
+        self._rejected = TimeoutQueue[HTTPConnection](close_timeout, HTTPConnection.cut)
+        self._by_network: Counter[bytes] = Counter()
+        self._network_of: dict[asyncio.Protocol, bytes] = {}
 
     def metrics(self) -> Iterator[Sample]:
-        """See `metrics.MetricSource`."""
-        yield gauge("places", "TCP connections that there may be at a time.", self._total)
+        """Read what is counted; see `metrics.MetricSource`."""
+        yield gauge("places", "TCP connections that there may be at a time.", self._max_connections)
         yield gauge("places_taken", "TCP connections that there are.", self._taken)
         yield counter("connections_cut", "TCP connections cut without an answer.", self._cut)
 
-    def arrive(self, guest: Guest) -> bool:
-        """Give a newcomer a place, or turn it away.
+    def acquire(self, connection: HTTPConnection) -> bool:
+        """Give an accepted connection a place, or reject it by setting its `reject_reason`.
 
         Returns:
-            False when it is one too many even to be told so: its socket is to be closed.
+            False when there are too many rejected ones already: its socket is to be closed at once.
         """
         now = asyncio.get_running_loop().time()
-        if self._total and self._taken >= self._total and not self._make_room(now):
-            guest.turned_away = "connections"
-            self._turned_away.add(guest, now)
-            log.warning("connection refused, see websockets.limits.max_connections", limit=self._total)
-            return not self._overrun()
+        limit = self._max_connections
+        if limit and self._taken >= limit and not self._cut_idle(now):
+            log.warning("connection refused, see websockets.limits.max_connections", limit=limit)
+            return self._reject(connection, "connections", now)
         self._taken += 1
-        self._silent.add(guest, now)
-        if self._per_address and not self._proxies.trusts(guest.peer):
-            return self._count_address(guest, guest.peer)
+        self._reading_head.add(connection, now)
+        # Of a proxy's connections the client is known only when the request has come.
+        if self._max_per_address and not self._proxies.trusts(connection.peer):
+            return self._count_address(connection, connection.peer, now)
         return True
 
-    def request_came(self, guest: Guest, head: RequestHead) -> bool:
-        """Its request is complete, so now it is our turn; it may say for which client a proxy speaks.
+    def request_received(self, connection: HTTPConnection, address: str) -> bool:
+        """The request head is complete: from now on the server owes something, not the client.
 
-        A proxy that does not say that is not counted: it would be all clients in one.
+        Args:
+            connection: whose.
+            address: of the client for whom a trusted proxy speaks. A proxy that does not say so is not
+                counted: all clients behind it would count as one.
 
         Returns:
-            False when it is one too many: it is to be cut.
+            False when it has been rejected, and there are too many rejected ones already: it is to be cut.
         """
-        self._silent.discard(guest)
-        if self._per_address and self._proxies.trusts(guest.peer):
-            address = self._proxies.client_address(guest.peer, head)
-            if address != guest.peer:
-                return self._count_address(guest, address)
+        self._reading_head.discard(connection)
+        if self._max_per_address and address != connection.peer:
+            return self._count_address(connection, address, asyncio.get_running_loop().time())
         return True
 
-    def refused(self, guest: Guest) -> None:
-        """It was answered with a refusal, and has to go."""
-        self._silent.discard(guest)
-        if not guest.turned_away:
-            self._leaving.add(guest, asyncio.get_running_loop().time())
+    def request_refused(self, connection: HTTPConnection) -> None:
+        """The connection was answered with a refusal, and has to close."""
+        self._reading_head.discard(connection)
+        if not connection.reject_reason:  # a rejected one is watched since it was rejected
+            self._refused.add(connection, asyncio.get_running_loop().time())
 
-    def hand_over(self, guest: Guest, successor: object) -> None:
-        """The connection became a WebSocket, which keeps the place."""
-        network = self._address_of.pop(guest, None)
+    def transfer(self, connection: HTTPConnection, successor: asyncio.Protocol) -> None:
+        """Let another protocol hold the place of a connection, until `release`."""
+        network = self._network_of.pop(connection, None)
         if network is not None:
-            self._address_of[successor] = network
+            self._network_of[successor] = network
 
-    def leave(self, guest: Guest) -> None:
-        """The socket of a connection that was no WebSocket is closed."""
-        if guest.turned_away:
-            self._turned_away.discard(guest)
-        else:
-            self._give_back(guest)
-
-    def leave_open(self, successor: object) -> None:
-        """The socket of a WebSocket is closed."""
+    def release(self, holder: asyncio.Protocol) -> None:
+        """The socket of a connection is closed: take its place back, if it has one. Once for each."""
+        if isinstance(holder, HTTPConnection):
+            if holder.reject_reason:
+                self._rejected.discard(holder)
+                return
+            self._reading_head.discard(holder)
+            self._refused.discard(holder)
         self._taken -= 1
-        self._forget_address(successor)
+        network = self._network_of.pop(holder, None)
+        if network is not None:
+            self._by_network[network] -= 1
+            if not self._by_network[network]:  # an address that is gone must leave nothing behind
+                del self._by_network[network]
 
     def stop(self) -> None:
-        """Watch nobody any more."""
-        for waits in (self._silent, self._leaving, self._turned_away):
-            waits.stop()
+        """Cancel the timers."""
+        for queue in (self._reading_head, self._refused, self._rejected):
+            queue.stop()
 
-    def _make_room(self, now: float) -> bool:
-        for waits in (self._leaving, self._silent):
-            oldest = next(iter(waits), None)
-            if oldest is not None and now - waits.since(oldest) >= _PATIENCE:
+    def _cut_idle(self, now: float) -> bool:
+        """Free a place by cutting an idle connection; False when none has been idle for long enough."""
+        for queue in (self._refused, self._reading_head):  # rather one that has had its answer
+            oldest = next(iter(queue), None)
+            if oldest is not None and now - queue.since(oldest) >= _MIN_IDLE:
+                self.release(oldest)
+                # Its socket takes a moment to close, and must not give back its place once more.
+                oldest.reject_reason = "connections"
+                self._rejected.add(oldest, now)
                 self._cut += 1
-                self._turn_away(oldest, "connections")
-                oldest.give_up()
+                oldest.cut()
                 return True
         return False
 
-    def _count_address(self, guest: Guest, address: str) -> bool:
+    def _count_address(self, connection: HTTPConnection, address: str, now: float) -> bool:
         network = _network(address)
         if network is None:
             return True
-        if self._by_address[network] < self._per_address:
-            self._by_address[network] += 1
-            self._address_of[guest] = network
+        if self._by_network[network] < self._max_per_address:
+            self._by_network[network] += 1
+            self._network_of[connection] = network
             return True
-        self._turn_away(guest, "address")
         log.warning("connection refused, see websockets.limits.max_connections_per_address", address=address)
-        return not self._overrun()
+        self.release(connection)
+        return self._reject(connection, "address", now)
 
-    def _overrun(self) -> bool:
-        """Whether more are being turned away than there may be."""
-        if len(self._turned_away) <= self._refusals:
+    def _reject(self, connection: HTTPConnection, reason: str, now: float) -> bool:
+        """Watch a connection without a place until it is gone; False when there are too many of those."""
+        connection.reject_reason = reason
+        if len(self._rejected) >= self._max_refusals:
+            self._cut += 1
             return False
-        self._cut += 1
+        self._rejected.add(connection, now)
         return True
-
-    def _turn_away(self, guest: Guest, reason: str) -> None:
-        self._give_back(guest)
-        guest.turned_away = reason
-        self._turned_away.add(guest, asyncio.get_running_loop().time())
-
-    def _give_back(self, guest: Guest) -> None:
-        self._taken -= 1
-        self._silent.discard(guest)
-        self._leaving.discard(guest)
-        self._forget_address(guest)
-
-    def _forget_address(self, tenant: object) -> None:
-        network = self._address_of.pop(tenant, None)
-        if network is not None:
-            self._by_address[network] -= 1
-            if not self._by_address[network]:
-                del self._by_address[network]
 
 
 def _network(address: str) -> bytes | None:

@@ -17,7 +17,7 @@ class TrustedProxies:
         subnets: peers in one of these may say whom they speak for.
 
     Raises:
-        ValueError: a subnet is no CIDR.
+        ValueError: a subnet is not a CIDR.
     """
 
     def __init__(self, subnets: Sequence[str]) -> None:
@@ -29,7 +29,7 @@ class TrustedProxies:
             return False
         try:
             address = ipaddress.ip_address(peer)
-        except ValueError:  # a unix socket has no address
+        except ValueError:  # the peer of a unix socket has no address
             return False
         return any(address in network for network in self._networks)
 
@@ -37,6 +37,7 @@ class TrustedProxies:
         """Return the address of the client: the peer's own, or what a trusted peer says."""
         if not self.trusts(peer):
             return peer
+        # Headers and order are RoadRunner's; the first one that is an address counts.
         for claim in (
             _forwarded_for(head.header(b"forwarded")),
             head.header(b"x-forwarded-for").partition(",")[0],

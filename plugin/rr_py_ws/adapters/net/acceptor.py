@@ -1,9 +1,9 @@
-"""The accepting of connections from one listening socket.
+"""Accepts the connections of one listening socket.
 
-Event loops have servers of their own. This one is there because theirs do not tell of a connection before its
-TLS handshake is done, so that nobody could count it, and because of what they do when `accept` fails: uvloop
-closes the listening socket without a word, or (file descriptors used up) all connections that wait in its
-queue; asyncio tries again thousands of times in a row.
+The event loops have servers of their own, which do not do: they do not tell of a connection before its TLS
+handshake is done, so that nobody could count it. And when `accept` fails because file descriptors are used
+up, uvloop closes the listening socket without a word, or all connections that wait in its queue, and asyncio
+tries again thousands of times in a row.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from rr_py_ws import logs
 from rr_py_ws.adapters.net.listen import BACKLOG, bound_address
 from rr_py_ws.address import Address
 
-_AT_ONCE = 16
-"""Connections that are accepted before everybody else gets a turn."""
+_BATCH = 16
+"""Connections that are accepted in one turn of the event loop; whatever else goes on has its turn then."""
 _PAUSE = 0.5
-"""Seconds in which nothing is accepted when the system has run out of something."""
-_RUN_OUT = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+"""Seconds in which nothing is accepted when the system has run out of descriptors or memory."""
+_EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
 Accept = Callable[[socket.socket, str], asyncio.Protocol | None]
 """Takes an accepted socket and the peer's IP address (empty for a unix socket); returns the protocol of the
@@ -36,13 +36,13 @@ class Acceptor:
 
     Args:
         listening: the socket; it belongs to this object from now on.
-        accept: see `Accept`. Of a connection whose TLS handshake fails, its `connection_lost` is called and
-            `connection_made` never.
+        accept: see `Accept`. When the TLS handshake of a connection fails, `connection_lost` of its protocol
+            is called, and `connection_made` never.
         tls: how connections are secured; None for not at all.
         tls_timeout: seconds for a TLS handshake.
         tls_shutdown_timeout: seconds for the closing handshake of TLS.
         channel: the log's channel for failures.
-        on_failure: called each time that the system cannot give a connection.
+        on_failure: called each time that the system has run out of descriptors or memory.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Acceptor:
 
     @property
     def address(self) -> Address:
-        """Where it listens."""
+        """Where the socket listens."""
         return bound_address(self._socket)
 
     def close(self) -> None:
@@ -92,16 +92,17 @@ class Acceptor:
         self._loop.add_reader(self._socket, self._accept)
 
     def _accept(self) -> None:
-        for _ in range(_AT_ONCE):
+        for _ in range(_BATCH):
             try:
                 connection, peer = self._socket.accept()
             except BlockingIOError:
                 return
             except OSError as error:
-                if error.errno in _RUN_OUT:
+                if error.errno in _EXHAUSTED:
                     self._pause(error)
                     return
-                continue  # what has become of that connection (accept(2)) says nothing about the next
+                # Linux passes on network errors of the connection itself (accept(2)); the next may be fine.
+                continue
             connection.setblocking(False)
             protocol = self._accept_one(connection, _ip_address(peer))
             if protocol is None:
@@ -112,7 +113,10 @@ class Acceptor:
             task.add_done_callback(self._connecting.discard)
 
     def _pause(self, error: OSError) -> None:
-        """Leave those who wait in the queue of the socket there for a while."""
+        """Leave connections in the kernel's queue for a while.
+
+        The socket stays readable, so that without a pause the event loop would do nothing but try again.
+        """
         if self._on_failure is not None:
             self._on_failure()
         self._log.error(
@@ -124,10 +128,10 @@ class Acceptor:
         self._timer = self._loop.call_later(_PAUSE, self._resume)
 
     async def _connect(self, connection: socket.socket, protocol: asyncio.Protocol) -> None:
-        """Make the transport; the rest is the protocol's."""
+        """Make the transport, with TLS after its handshake; the rest is up to the protocol."""
         try:
             await self._loop.connect_accepted_socket(lambda: protocol, connection, **self._options)
-        except Exception as error:  # of the TLS handshake: whatever a peer can bring OpenSSL to say
+        except Exception as error:  # TLS: whatever a peer can make OpenSSL raise
             protocol.connection_lost(error)
             connection.close()
 

@@ -7,7 +7,6 @@ import errno
 import os
 import pwd
 import socket
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -31,7 +30,7 @@ async def listen(
         owner: account that a socket file is given to; empty leaves it to the server's own.
 
     Raises:
-        ConfigError: it cannot be listened on; the text names key, address and reason.
+        ConfigError: the address cannot be listened on; the text names key, address and reason.
     """
     try:
         if isinstance(address, UnixAddress):
@@ -55,6 +54,7 @@ def remove_socket_file(path: str, bound: os.stat_result) -> None:
         bound: what `os.stat` said of it when it was bound.
     """
     with suppress(OSError):
+        # A later server may have replaced the file; its clients must still find it.
         if os.path.samestat(os.stat(path), bound):  # noqa: PTH116
             Path(path).unlink()
 
@@ -67,7 +67,7 @@ def describe_os_error(error: BaseException) -> str:
 
 
 def describe_bind_error(error: BaseException) -> str:
-    """Say why an address cannot be listened on, and what a person may do."""
+    """Say why an address cannot be listened on, and what to do about it."""
     if isinstance(error, UnicodeError | socket.gaierror):  # UnicodeError: not a host name (70 letters)
         return "it cannot be resolved to an address of this machine"
     if isinstance(error, KeyError):
@@ -86,10 +86,11 @@ async def _listen_tcp(address: TCPAddress) -> list[socket.socket]:
     )
     sockets: list[socket.socket] = []
     try:
-        for family, *_, place in dict.fromkeys(found):
+        for family, *_, place in dict.fromkeys(found):  # a name may resolve to one address twice
             sockets.append(socket.create_server(place, family=family, backlog=BACKLOG))
     except BaseException:
-        _close(sockets)
+        for listening in sockets:
+            listening.close()
         raise
     return sockets
 
@@ -97,7 +98,7 @@ async def _listen_tcp(address: TCPAddress) -> list[socket.socket]:
 def _listen_unix(path: Path, mode: int | None, owner: str) -> socket.socket:
     listening = socket.socket(socket.AF_UNIX)
     try:
-        _make_way(path)
+        _remove_stale_socket(path)
         listening.bind(str(path))
         # Nobody can connect before `listen`, so the permissions are never wider than asked for.
         if mode is not None:
@@ -112,21 +113,21 @@ def _listen_unix(path: Path, mode: int | None, owner: str) -> socket.socket:
     return listening
 
 
-def _make_way(path: Path) -> None:
-    """Remove a socket file that is left over.
+def _remove_stale_socket(path: Path) -> None:
+    """Remove the socket file of a server that is gone.
 
-    A file is no proof that its server is gone, so somebody has to refuse to answer first: a second start must
-    not take the socket away from the first.
+    The file alone does not tell: only when nobody accepts a connection there is its server gone. A second
+    start must not take the socket away from the first.
 
     Raises:
-        OSError: somebody listens there, or it is another kind of file.
+        OSError: a server listens there, or the file is not a socket.
     """
     if not path.is_socket():
         if path.exists():
             raise OSError("the file exists and is not a socket")
         return
     with socket.socket(socket.AF_UNIX) as probe:
-        probe.setblocking(False)  # a full backlog blocks; whoever has one is there
+        probe.setblocking(False)  # with a full backlog `connect` would block; then there is a server
         try:
             probe.connect(str(path))
         except (ConnectionRefusedError, FileNotFoundError):
@@ -135,8 +136,3 @@ def _make_way(path: Path) -> None:
         except BlockingIOError:
             pass
     raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
-
-
-def _close(sockets: Sequence[socket.socket]) -> None:
-    for listening in sockets:
-        listening.close()

@@ -1,4 +1,9 @@
-"""Many waits of the same length, without a timer for each."""
+"""Many timeouts of the same length, without a timer for each.
+
+All items wait equally long, so the order in which they were added is the order in which their time comes. An
+event loop's own timer heap would cost a handle and a closure per item; a connection is in two such queues
+while it is open, and there are tens of thousands of them.
+"""
 
 from __future__ import annotations
 
@@ -10,76 +15,69 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class EqualWaits(Generic[T]):
-    """Who waits equally long: a queue in the order in which their time comes.
+class TimeoutQueue(Generic[T]):
+    """Items that wait equally long, in the order in which their time comes.
 
     Args:
         seconds: how long each of them waits.
+        on_timeout: called with each item whose time has come, when the item is not in the queue any more; one
+            timer serves them all. None: there is no timer, and the owner calls `take_due`.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, on_timeout: Callable[[T], None] | None = None) -> None:
         self.seconds = seconds
+        self._on_timeout = on_timeout
         self._deadlines: dict[T, float] = {}
+        self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self._deadlines)
 
-    def __contains__(self, waiter: T) -> bool:
-        return waiter in self._deadlines
+    def __contains__(self, item: T) -> bool:
+        return item in self._deadlines
 
     def __iter__(self) -> Iterator[T]:
-        """Who waits, the longest first."""
+        """All items, the one that has waited longest first."""
         return iter(self._deadlines)
 
-    def since(self, waiter: T) -> float:
-        """When the wait began."""
-        return self._deadlines[waiter] - self.seconds
+    def since(self, item: T) -> float:
+        """When the wait of an item began."""
+        return self._deadlines[item] - self.seconds
 
-    def add(self, waiter: T, now: float) -> None:
-        """Begin to wait."""
-        self._deadlines[waiter] = now + self.seconds
+    def add(self, item: T, now: float) -> None:
+        """Begin to wait.
 
-    def discard(self, waiter: T) -> None:
-        """Wait no longer."""
-        self._deadlines.pop(waiter, None)
-
-    def take_due(self, now: float) -> list[T]:
-        """Remove those whose time has come."""
-        due = list(takewhile(lambda waiter: self._deadlines[waiter] <= now, self._deadlines))
-        for waiter in due:
-            del self._deadlines[waiter]
-        return due
-
-
-class Deadlines(EqualWaits[T]):
-    """Waits whose end is announced; one timer for all of them, and none while nobody waits.
-
-    Args:
-        seconds: how long each of them waits.
-        on_expiry: called with each whose time has come, when it is no longer among those that wait.
-    """
-
-    def __init__(self, seconds: float, on_expiry: Callable[[T], None]) -> None:
-        super().__init__(seconds)
-        self._on_expiry = on_expiry
-        self._timer: asyncio.TimerHandle | None = None
-
-    def add(self, waiter: T, now: float) -> None:
-        """Begin to wait."""
-        super().add(waiter, now)
-        if self._timer is None:
+        Args:
+            item: not in the queue.
+            now: the time of the event loop; never before that of an earlier call.
+        """
+        self._deadlines[item] = now + self.seconds
+        if self._timer is None and self._on_timeout is not None:
             self._timer = asyncio.get_running_loop().call_at(now + self.seconds, self._expire)
 
+    def discard(self, item: T) -> None:
+        """Wait no longer. The timer stays as it is: most items go early, and it looks again when it fires."""
+        self._deadlines.pop(item, None)
+
+    def take_due(self, now: float) -> list[T]:
+        """Remove and return the items whose time has come."""
+        due = list(takewhile(lambda item: self._deadlines[item] <= now, self._deadlines))
+        for item in due:
+            del self._deadlines[item]
+        return due
+
     def stop(self) -> None:
-        """Announce nothing any more."""
+        """Cancel the timer; nothing is called any more until something is added."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def _expire(self) -> None:
+        assert self._on_timeout is not None
         loop = asyncio.get_running_loop()
         self._timer = None
-        for waiter in self.take_due(loop.time()):
-            self._on_expiry(waiter)
+        for item in self.take_due(loop.time()):
+            self._on_timeout(item)
+        # The callbacks may have added items, and with them a timer.
         if self._timer is None and self._deadlines:
             self._timer = loop.call_at(next(iter(self._deadlines.values())), self._expire)

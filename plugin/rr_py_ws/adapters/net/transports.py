@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 
-_TLS_HOLDS = 32 * 1024
+_TLS_BUFFER = 32 * 1024
 """Bytes that a TLS transport may hold before it says so. They are encrypted: no two connections share them,
 so the usual 512 KiB would be what each stalled client costs."""
 
@@ -16,8 +16,9 @@ def bare_socket(transport: asyncio.Transport, connection: socket.socket) -> sock
     The transport has to report at once that it holds anything; with TLS, that it holds more than a little.
     """
     if transport.get_extra_info("sslcontext") is not None:
-        transport.set_write_buffer_limits(_TLS_HOLDS)
+        transport.set_write_buffer_limits(_TLS_BUFFER)
         return None
+    # Bytes in the transport's buffer must not be overtaken by bytes that are sent past it.
     transport.set_write_buffer_limits(0)
     return connection
 
@@ -33,10 +34,14 @@ def end_writing(transport: asyncio.Transport) -> None:
         return
     try:
         transport.write_eof()
-    except OSError:  # asyncio's own loop lets it out when the peer has gone away in this moment
+    except OSError:  # asyncio's own loop lets ENOTCONN out when the peer has gone away in this moment
         transport.abort()
 
 
 def cancel_soon(task: asyncio.Task[None]) -> None:
-    """Cancel a task that may not have begun yet: then it begins first, so that what it awaits is awaited."""
+    """Cancel a task that may not have begun yet.
+
+    A task that is cancelled before its first step never runs, and what it should have awaited is never
+    awaited (a RuntimeWarning). One turn of the event loop later it has begun.
+    """
     asyncio.get_running_loop().call_soon(task.cancel)

@@ -1,0 +1,254 @@
+"""One TCP connection from accept until its request is refused, or the connection is handed over.
+
+::
+
+    ACCEPTED ──> READING_HEAD ──> HANDLING ──> HANDED_OVER
+        │             │              │
+        │             └──> CLOSING <─┘
+        └─────────────────────┴──────┴───────> CLOSED
+
+There is one request per connection: whatever is answered here ends the connection (`Connection: close`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from enum import IntEnum
+from typing import TYPE_CHECKING, cast
+
+from rr_py_ws import logs
+from rr_py_ws.adapters.net.transports import end_writing
+from rr_py_ws.errors import HandshakeError
+from rr_py_ws.wire.access import Verdict
+from rr_py_ws.wire.http import Request, parse_request_head, refusal_response, try_again_later
+
+if TYPE_CHECKING:
+    from rr_py_ws.adapters.http.listener import HTTPListener
+
+_HEAD_END = b"\r\n\r\n"
+_REJECTIONS = {
+    "connections": (503, b"too many connections"),
+    "address": (429, b"too many connections from this address"),
+}
+"""Status and text by `HTTPConnection.reject_reason`."""
+
+log = logs.get_limited("websockets")
+
+
+class State(IntEnum):
+    """Where a connection is."""
+
+    ACCEPTED = 0
+    """There is a socket, and no transport yet: with TLS, until the TLS handshake is done."""
+    READING_HEAD = 1
+    HANDLING = 2
+    """The request is complete; a handler owes the answer."""
+    CLOSING = 3
+    """The request is refused; what the peer still sends is thrown away until it closes its side."""
+    HANDED_OVER = 4
+    """The transport belongs to another protocol."""
+    CLOSED = 5
+
+
+_NEXT = (
+    (State.READING_HEAD, State.CLOSED),
+    (State.HANDLING, State.CLOSING, State.CLOSED),
+    (State.CLOSING, State.HANDED_OVER, State.CLOSED),
+    (State.CLOSED,),
+    (),
+    (),
+)
+"""Where a connection may go from each state; the picture above."""
+
+
+class HTTPConnection(asyncio.Protocol):
+    """Reads one request head and has it answered by a handler.
+
+    While the handler decides, what the peer sends is kept, up to the size of a head; then reading pauses.
+    Every method is called by the event loop's thread, and none of them waits.
+
+    Args:
+        listener: the listener that accepted it.
+        connection: the socket.
+        peer: IP address of the other side; empty when there is none (unix socket).
+        secure: whether the connection is secured by TLS.
+
+    Attributes:
+        state: changed by `_enter` only.
+        transport: from the state READING_HEAD on.
+        socket: the socket below the transport.
+        request: from the state HANDLING on.
+        on_lost: set by a handler that decides later: called once when the peer goes away, or when the server
+            stops, before the handler has answered. From then on an answer changes nothing.
+        reject_reason: why the limiter gives this connection no place; empty when it has one.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_listener",
+        "_secure",
+        "on_lost",
+        "peer",
+        "reject_reason",
+        "request",
+        "socket",
+        "state",
+        "transport",
+    )
+
+    transport: asyncio.Transport
+    request: Request
+
+    def __init__(self, listener: HTTPListener, connection: socket.socket, peer: str, *, secure: bool) -> None:
+        self._listener = listener
+        self._secure = secure
+        self._buffer = b""
+        self.state = State.ACCEPTED
+        self.socket = connection
+        self.peer = peer
+        self.on_lost: Callable[[], None] | None = None
+        self.reject_reason = ""
+
+    @property
+    def closing(self) -> bool:
+        """Whether an answer of the handler would be too late: nobody would get it."""
+        return self.state is not State.HANDLING or self.transport.is_closing()
+
+    # What handlers answer with
+
+    def refuse(self, reason: str, verdict: Verdict) -> None:
+        """Answer the request with a status, then close; the peer has `close_timeout` to close its side.
+
+        Args:
+            reason: one of `listener.REFUSALS`.
+            verdict: the answer.
+        """
+        self.on_lost = None
+        self._refuse(reason, verdict)
+
+    def hand_over(self, successor: asyncio.Protocol) -> bytes:
+        """Give the transport to another protocol; not while `closing`.
+
+        The place in the limiter goes with it: the successor calls `HTTPListener.release` with itself when its
+        `connection_lost` is called. `connection_made` is not called.
+
+        Returns:
+            What the peer has sent behind the request head. It comes before anything that `data_received` of
+            the successor is called with.
+        """
+        self.on_lost = None
+        self._enter(State.HANDED_OVER)
+        self.transport.set_protocol(successor)
+        self._listener.handed_over(self, successor)
+        self.transport.resume_reading()
+        rest, self._buffer = self._buffer, b""
+        return rest
+
+    # What the event loop calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Wait for a request, unless the listener has decided otherwise meanwhile."""
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's does not inherit from asyncio's
+        self._enter(State.READING_HEAD)
+        if self.reject_reason:
+            self._reject()
+        elif self._listener.stopping:
+            self.dismiss()
+
+    def data_received(self, data: bytes) -> None:
+        """Collect the head, and what follows it before the answer."""
+        if self.state >= State.CLOSING:
+            return
+        self._buffer += data
+        if self.state is State.READING_HEAD:
+            self._read_head()
+        if self.state is State.HANDLING and len(self._buffer) >= self._listener.max_head_size:
+            self.transport.pause_reading()  # the kernel's buffers fill up, and TCP makes the peer wait
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The socket is closed, or the TLS handshake has failed."""
+        if self.state is State.CLOSED:  # a failed TLS handshake may be told twice: by loop and acceptor
+            return
+        self._enter(State.CLOSED)
+        self._listener.closed(self)
+
+    # What limiter and listener decide
+
+    def dismiss(self) -> None:
+        """Refuse the request, whatever has come of it: the server is stopping."""
+        if self.state is State.ACCEPTED:
+            if self._secure:  # the peer may draw out its TLS handshake as long as it likes
+                self.cut()
+            return  # without TLS `connection_made` is about to be called, and sees that the server stops
+        self._refuse("stopping", Verdict(503, (("Retry-After", "1"),), b"server is stopping"))
+
+    def cut(self) -> None:
+        """Close the connection at once, without an answer."""
+        if self.state is not State.ACCEPTED:
+            self.transport.abort()
+        else:  # the event loop has the socket and, with TLS, nothing to abort it by
+            with suppress(OSError):
+                self.socket.shutdown(socket.SHUT_RDWR)
+
+    def head_timeout(self) -> None:
+        """The request head has not come in time."""
+        if self.state is State.READING_HEAD and self._buffer:
+            self._refuse("head", Verdict(408, (), b"request head incomplete"))
+        else:  # a peer that has said nothing at all (a port scan, a spare connection) expects no answer
+            self.cut()
+
+    def _read_head(self) -> None:
+        listener = self._listener
+        limit = listener.max_head_size
+        end = self._buffer.find(_HEAD_END, 0, limit)
+        if end < 0:
+            if len(self._buffer) >= limit:
+                self._refuse("head", Verdict(431, (), b"request head over the limit of %d bytes" % limit))
+            return
+        end += len(_HEAD_END)
+        try:
+            head = parse_request_head(self._buffer[:end])
+        except HandshakeError as error:
+            log.warning("bad handshake", reason=str(error))
+            self._refuse("head", Verdict(400, (), str(error).encode("utf-8", "replace")))
+            return
+        self._buffer = self._buffer[end:]
+        address = listener.proxies.client_address(self.peer, head)
+        self.request = Request(head, address, self._secure)
+        self._enter(State.HANDLING)
+        if not listener.limiter.request_received(self, address):
+            self.cut()
+        elif self.reject_reason:
+            self._reject()
+        else:
+            listener.router.dispatch(self)
+
+    def _reject(self) -> None:
+        self._refuse(self.reject_reason, try_again_later(*_REJECTIONS[self.reject_reason]))
+
+    def _refuse(self, reason: str, verdict: Verdict) -> None:
+        transport = self.transport
+        if self.state >= State.CLOSING or transport.is_closing():  # the peer may have gone in this moment
+            return
+        head_only = self.state is State.HANDLING and self.request.head.method == "HEAD"
+        self._enter(State.CLOSING)
+        self._buffer = b""
+        self._listener.refused(self, reason)
+        transport.write(refusal_response(verdict, send_body=not head_only))
+        end_writing(transport)
+        transport.resume_reading()  # of what still comes, only the FIN matters
+
+    def _enter(self, state: State) -> None:
+        """Change the state; the one place that does.
+
+        A handler that has not answered learns that it need not, and is forgotten: the two refer to each
+        other, and connections should not wait for the garbage collector.
+        """
+        assert state in _NEXT[self.state], (self.state, state)
+        self.state = state
+        if state > State.HANDLING and self.on_lost is not None:
+            on_lost, self.on_lost = self.on_lost, None
+            on_lost()

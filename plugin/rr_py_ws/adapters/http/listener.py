@@ -1,0 +1,234 @@
+"""The port that browsers reach: any number of addresses, one router, one limit of connections.
+
+What the listener accepts stays an `HTTPConnection` until its request is refused, or handed over to another
+protocol (a WebSocket). A connection that is handed over keeps its place in the limiter and is otherwise none
+of the listener's business: `stop` neither waits for it nor cuts it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+from rr_py_ws import logs
+from rr_py_ws.adapters.http.connection import HTTPConnection
+from rr_py_ws.adapters.http.limiter import ConnectionLimiter
+from rr_py_ws.adapters.http.proxies import TrustedProxies
+from rr_py_ws.adapters.http.router import Router
+from rr_py_ws.adapters.net.acceptor import Acceptor
+from rr_py_ws.adapters.net.listen import listen as bind
+from rr_py_ws.address import TCPAddress, parse_host_port
+from rr_py_ws.config import Limits
+from rr_py_ws.errors import ConfigError
+from rr_py_ws.metrics import Sample, counter, gauge
+
+REFUSALS = (
+    "path",
+    "origin",
+    "authorization",
+    "unanswered",
+    "upgrade",
+    "head",
+    "connections",
+    "address",
+    "busy",
+    "stopping",
+)
+"""Why a request is refused: those of listener, limiter and router, and those of the handlers.
+
+`unanswered`: PHP should have decided and could not. `connections`, `address`: no place in the limiter.
+`busy`: the turn of the request did not come in time.
+"""
+_NOT_SENT = 128 * 1024
+"""Bytes not sent yet that the kernel may hold for a client."""
+
+log = logs.get_logger("websockets")
+
+
+class HTTPListener:
+    """Accepts connections and has their requests answered.
+
+    Args:
+        limits: `max_connections_per_address`, `max_head_size` and `head_timeout` are looked at.
+        proxies: which peers may say for whom they speak.
+        router: who answers.
+        max_connections: TCP connections at a time, with those that were handed over; over it the answer is
+            503. 0 for no limit.
+        max_refusals: connections over the limits that are being answered; more are cut without an answer.
+        close_timeout: seconds that a peer has to read a refusal and to close its side; then it is cut.
+
+    Attributes:
+        max_head_size: largest request head, bytes.
+        limiter: counts the connections.
+        stopping: whether every request is refused.
+        refusals: reason -> requests refused for it.
+        accept_failures: how often the system had no more sockets.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        proxies: TrustedProxies,
+        router: Router,
+        *,
+        max_connections: int,
+        max_refusals: int,
+        close_timeout: float = 10.0,
+    ) -> None:
+        self.proxies = proxies
+        self.router = router
+        self.max_head_size = limits.max_head_size
+        self.limiter = ConnectionLimiter(
+            limits,
+            proxies,
+            max_connections=max_connections,
+            max_refusals=max_refusals,
+            close_timeout=close_timeout,
+        )
+        self.stopping = False
+        self.refusals = dict.fromkeys(REFUSALS, 0)
+        self.accept_failures = 0
+        self._head_timeout = limits.head_timeout
+        self._close_timeout = close_timeout
+        self._acceptors: list[Acceptor] = []
+        self._connections: set[HTTPConnection] = set()
+        self._all_gone = asyncio.Event()
+        self._all_gone.set()
+
+    def __len__(self) -> int:
+        """Return the number of connections that are neither closed nor handed over."""
+        return len(self._connections)
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """Host and port of each listening TCP socket."""
+        found = [acceptor.address for acceptor in self._acceptors]
+        return [(address.host, address.port) for address in found if isinstance(address, TCPAddress)]
+
+    def metrics(self) -> Iterator[Sample]:
+        """Read what is counted; see `metrics.MetricSource`."""
+        yield gauge("handshakes", "Connections that are no WebSocket yet.", len(self._connections))
+        yield from self.limiter.metrics()
+        yield counter("handshakes_refused", "Requests that were refused.", self.refusals, "reason")
+        yield counter("accept_failures", "Failed attempts to accept connections.", self.accept_failures)
+
+    async def listen(
+        self,
+        address: str,
+        tls: ssl.SSLContext | None = None,
+        *,
+        key: str = "http.address",
+        path: str = "",
+        inherited: Sequence[socket.socket] = (),
+    ) -> None:
+        """Accept connections on `host:port`; an empty host means all IPv4 addresses, port 0 any free one.
+
+        Args:
+            address: where.
+            tls: how connections are secured; None for not at all.
+            key: the configuration key that the address comes from, for error texts.
+            path: what is served there, for the log.
+            inherited: sockets that listen already; used instead of binding the address.
+
+        Raises:
+            ConfigError: the address cannot be parsed or bound.
+        """
+        try:
+            parsed = parse_host_port(address)
+        except ValueError as error:
+            raise ConfigError(key, str(error)) from None
+        for listening in inherited or await bind(parsed, key):
+            # Left alone the kernel takes megabytes that are not sent yet, of each client as many as it likes:
+            # nobody would know which client is behind, and each message would be that much older on its way.
+            if listening.family != socket.AF_UNIX:  # accepted sockets inherit it
+                listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _NOT_SENT)
+            acceptor = Acceptor(
+                listening,
+                partial(self._accept, tls is not None),
+                tls=tls,
+                tls_timeout=self._head_timeout,
+                tls_shutdown_timeout=self._close_timeout,
+                channel="websockets",
+                on_failure=self._accept_failed,
+            )
+            self._acceptors.append(acceptor)
+            log.info(
+                "websocket listener was started",
+                address=str(acceptor.address),
+                path=path,
+                tls=tls is not None,
+                inherited=bool(inherited),
+            )
+
+    def refuse(self) -> None:
+        """Listen no more, and answer requests that are not answered yet with 503."""
+        for acceptor in self._acceptors:
+            acceptor.close()
+        self._acceptors.clear()
+        self.stopping = True  # those that are accepted, and whose `connection_made` is to come, look at this
+        for connection in tuple(self._connections):
+            connection.dismiss()
+
+    async def stop(self, timeout: float) -> int:
+        """Refuse new requests, wait until all connections are closed, cut what is left.
+
+        Connections that were handed over are not waited for. Cancelling this cuts nobody.
+
+        Args:
+            timeout: seconds to wait.
+
+        Returns:
+            How many connections had to be cut.
+        """
+        self.refuse()
+        left: tuple[HTTPConnection, ...] = ()
+        try:
+            async with asyncio.timeout(timeout):
+                await self._all_gone.wait()
+        except TimeoutError:
+            left = tuple(self._connections)
+            for connection in left:
+                connection.cut()
+            await self._all_gone.wait()
+        self.limiter.stop()
+        return len(left)
+
+    def release(self, successor: asyncio.Protocol) -> None:
+        """Give back the place of a connection that was handed over; its socket is closed. Once for each."""
+        self.limiter.release(successor)
+
+    # What connections report
+
+    def refused(self, connection: HTTPConnection, reason: str) -> None:
+        """A connection was answered with a refusal, and has to go."""
+        self.refusals[reason] += 1
+        self.limiter.request_refused(connection)
+
+    def handed_over(self, connection: HTTPConnection, successor: asyncio.Protocol) -> None:
+        """The transport of a connection belongs to another protocol."""
+        self.limiter.transfer(connection, successor)
+        self._forget(connection)
+
+    def closed(self, connection: HTTPConnection) -> None:
+        """The socket of a connection that was not handed over is closed."""
+        self.limiter.release(connection)
+        self._forget(connection)
+
+    def _forget(self, connection: HTTPConnection) -> None:
+        self._connections.discard(connection)
+        if not self._connections:
+            self._all_gone.set()
+
+    def _accept(self, secure: bool, accepted: socket.socket, peer: str) -> HTTPConnection | None:
+        connection = HTTPConnection(self, accepted, peer, secure=secure)
+        if not self.limiter.acquire(connection):
+            return None
+        self._connections.add(connection)
+        self._all_gone.clear()
+        return connection
+
+    def _accept_failed(self) -> None:
+        self.accept_failures += 1
