@@ -9,9 +9,11 @@ import ssl
 import struct
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, NamedTuple
 
-from rr_py_ws.wire.access import ALLOWED, AccessRequest, Verdict
+from rr_py_ws.wire.access import ALLOWED, Verdict
+from rr_py_ws.wire.http import Request
 from support.patience import DEADLINE
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
@@ -264,22 +266,21 @@ class Gate:
     What is to be answered later is in `waiting`, in the order of the questions.
     """
 
-    reads_requests = True
-
     def __init__(
         self, connect: Verdict | Exception | None = ALLOWED, join: Verdict | Exception | None = ALLOWED
     ) -> None:
         self.on_connect = connect
         self.on_join = join
-        self.requests: list[AccessRequest] = []
+        self.requests: list[Request] = []
         self.topics: list[Sequence[str]] = []
         self.waiting: list[asyncio.Future[Verdict]] = []
 
-    def connect(self, request: AccessRequest) -> Verdict | Awaitable[Verdict]:
+    def connect(self, request: Request) -> Verdict | Awaitable[Verdict]:
         self.requests.append(request)
-        return self._answer(self.on_connect)
+        answer = self._answer(self.on_connect)
+        return replace(answer, grant=self) if isinstance(answer, Verdict) else answer
 
-    def join(self, request: AccessRequest, topics: Sequence[str]) -> Verdict | Awaitable[Verdict]:
+    def join(self, grant: object, topics: Sequence[str]) -> Verdict | Awaitable[Verdict]:
         self.topics.append(topics)
         return self._answer(self.on_join)
 

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
+import socket
 import ssl
 from collections import Counter
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any, Protocol
 
-from rr_py_ws.adapters.ws import WebSocketServer
+from rr_py_ws.adapters.http.connection import HTTPConnection
+from rr_py_ws.adapters.http.listener import HTTPListener
+from rr_py_ws.adapters.http.proxies import TrustedProxies
+from rr_py_ws.adapters.http.router import Router
+from rr_py_ws.adapters.ws import WebSocketHandler
 from rr_py_ws.adapters.ws.connection import Connection
-from rr_py_ws.adapters.ws.handshake import Handshake
-from rr_py_ws.adapters.ws.protocol.core import Core
+from rr_py_ws.adapters.ws.protocol.core import WebSocketProtocol
+from rr_py_ws.config import Limits, Ping, WebSockets
+from rr_py_ws.config.extensions import Compression
+from rr_py_ws.core.backpressure import Backpressure
 from rr_py_ws.core.hub import Hub
 from rr_py_ws.core.node import Node
 from rr_py_ws.core.ports import Authorizer
 from rr_py_ws.core.session import Session
+from rr_py_ws.metrics import Sample
+from rr_py_ws.wire.publication import Publication
 from support.ws_peer import Client, request
 
 
@@ -34,7 +44,7 @@ def _is_socket(descriptor: Path) -> bool:
         return False
 
 
-_KINDS = (Connection, Handshake, Session, Core)
+_KINDS = (Connection, HTTPConnection, Session, WebSocketProtocol)
 NOTHING = {kind.__name__: 0 for kind in _KINDS}
 
 
@@ -44,11 +54,99 @@ def living() -> dict[str, int]:
     return {kind.__name__: counts[kind] for kind in _KINDS}
 
 
+def make_backpressure(turn: int = 1 << 30) -> Backpressure:
+    return Backpressure(asyncio.get_running_loop().call_later, turn, lambda behind, receivers: None)
+
+
+class Server:
+    """An HTTP listener with the WebSocket handler behind it, as `server.roles` puts them together.
+
+    Args:
+        authorizer: decides about handshakes and joins.
+        node: where topics are joined.
+        backpressure: that of the node.
+        settings: keys of `websockets` and `websockets.limits`; `ping_interval` and `ping_timeout`;
+            `compression_level` (0 for none) and `compression_min_size`; `trusted_subnets`; and what the
+            listener is given beside the configuration: `max_connections`, `max_refusals`, `close_timeout`.
+    """
+
+    def __init__(
+        self,
+        authorizer: Authorizer,
+        node: Node,
+        backpressure: Backpressure | None = None,
+        **settings: Any,
+    ) -> None:
+        own = {
+            "max_connections": settings.pop("max_connections", 0),
+            "max_refusals": settings.pop("max_refusals", 128),
+            "close_timeout": settings.pop("close_timeout", 10.0),
+        }
+        proxies = TrustedProxies(settings.pop("trusted_subnets", ()))
+        ping = {
+            key: settings.pop(f"ping_{key}") for key in ("interval", "timeout") if f"ping_{key}" in settings
+        }
+        level, size = settings.pop("compression_level", 0), settings.pop("compression_min_size", 256)
+        limits = {key: settings.pop(key) for key in tuple(settings) if key in Limits.model_fields}
+        section = WebSockets(
+            limits=Limits(**limits),
+            ping=Ping(**ping),
+            compression=Compression(enabled=bool(level), level=level or 1, min_size=size),
+            **settings,
+        )
+        router = Router(f"WebSockets are at {section.path}")
+        self.path = section.path
+        self.http = HTTPListener(section.limits, proxies, router, **own)
+        self.websockets = WebSocketHandler(
+            section,
+            authorizer,
+            node,
+            backpressure or make_backpressure(),
+            self.http.release,
+            close_timeout=own["close_timeout"],
+        )
+        router.add(section.path, self.websockets.handle)
+
+    @property
+    def connections(self) -> int:
+        """How many WebSockets are open."""
+        return len(self.websockets)
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        return self.http.addresses
+
+    def metrics(self) -> Iterator[Sample]:
+        yield from self.http.metrics()
+        yield from self.websockets.metrics()
+
+    async def listen(
+        self,
+        address: str,
+        tls: ssl.SSLContext | None = None,
+        *,
+        key: str = "http.address",
+        inherited: Sequence[socket.socket] = (),
+    ) -> None:
+        await self.http.listen(address, tls, key=key, path=self.path, inherited=inherited)
+
+    def refuse(self) -> None:
+        self.http.refuse()
+
+    async def stop(self, timeout: float, drain: float = 0.0) -> int:
+        """Stop as `server.shutdown` does; return how many connections had to be cut."""
+        self.refuse()
+        return sum(
+            await asyncio.gather(self.websockets.stop(timeout, drain), self.http.stop(drain + timeout))
+        )
+
+
 class Site:
     """A running server with a memory broker, and its clients."""
 
-    def __init__(self, server: WebSocketServer, node: Node) -> None:
+    def __init__(self, server: Server, node: Node, backpressure: Backpressure) -> None:
         self.server = server
+        self.backpressure = backpressure
         self.node = node
         self.clients: list[Client] = []
         self._others = open_sockets()
@@ -72,7 +170,11 @@ class Site:
 
     def connections(self) -> list[Connection]:
         """The server's side of the open WebSockets, for what no client can bring about."""
-        return [client for client in self.server._clients._open if isinstance(client, Connection)]
+        return list(self.server.websockets.registry)
+
+    def handshakes(self) -> list[HTTPConnection]:
+        """The server's side of the connections that are not WebSockets yet."""
+        return list(self.server.http._connections)
 
     def here(self) -> list[Client]:
         """Clients that have not closed their sockets."""
@@ -96,7 +198,7 @@ class Site:
     def publish(self, topic: str, payload: bytes | str) -> None:
         """Publish a message as an RPC connection would."""
         data = payload.encode() if isinstance(payload, str) else payload
-        assert self.node.publish("", [topic], data) is None
+        assert self.node.publish("", Publication(topic, data)) is None
 
     async def connect(self, **options: Any) -> Client:
         """A TCP connection."""
@@ -120,7 +222,7 @@ class Site:
 
 
 class Start(Protocol):
-    """Starts a server; see `Settings` for the options."""
+    """Starts a server; see `Server` for the settings."""
 
     def __call__(
         self, authorizer: Authorizer | None = None, *, tls: ssl.SSLContext | None = None, **settings: Any

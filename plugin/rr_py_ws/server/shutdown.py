@@ -8,14 +8,12 @@ from collections.abc import Sequence
 
 from rr_py_ws import logs
 from rr_py_ws.adapters.ops import OpsServer
-from rr_py_ws.adapters.php import WorkerPool
-from rr_py_ws.adapters.rpc import RPCServer
-from rr_py_ws.adapters.ws import WebSocketServer
 from rr_py_ws.core.node import Node
+from rr_py_ws.server.roles import CoreRole, ListenerRole
 
 _SETTLE = 1.0
 """Seconds, at most, that a broker may take to hand over what it has accepted."""
-_FAREWELL = 5.0
+_CLOSE = 5.0
 """Seconds, at most, that the last clients get to answer the close frame."""
 _LAST_ANSWER = 1.0
 """Seconds, at most, that a scrape or a health check may still take when everything else has stopped."""
@@ -24,14 +22,7 @@ log = logs.get_logger("app")
 
 
 async def shut_down(
-    *,
-    rpc: Sequence[RPCServer],
-    websockets: WebSocketServer,
-    node: Node,
-    pool: WorkerPool | None,
-    ops: Sequence[OpsServer],
-    grace: float,
-    drain: float,
+    core: CoreRole, listener: ListenerRole, ops: Sequence[OpsServer], *, grace: float, drain: float
 ) -> bool:
     """Stop everything; safe after half a start.
 
@@ -45,10 +36,8 @@ async def shut_down(
     in its part is cut, and one line of the log says so.
 
     Args:
-        rpc: where publishers call.
-        websockets: where clients are.
-        node: what is between the two.
-        pool: the workers.
+        core: publishers, brokers and workers.
+        listener: clients.
         ops: the pages.
         grace: seconds for all of it.
         drain: seconds over which clients are told to go; no more than half of what is left.
@@ -56,21 +45,27 @@ async def shut_down(
     Returns:
         Whether everything was stopped. False is a mistake in this program.
     """
-    websockets.refuse()
+    listener.http.refuse()
     last_part = min(_LAST_ANSWER, grace / 10)
     budget = _Budget(grace - last_part)
-    log.info("stopping", connections=websockets.connections, grace_period=grace)
+    log.info("stopping", connections=len(listener.websockets), grace_period=grace)
     cut: dict[str, int] = {}
     try:
         async with asyncio.timeout(grace - last_part):
-            late = await asyncio.gather(*(server.stop(budget.part(1 / 4)) for server in rpc))
-            cut["rpc_calls"] = sum(late)
-            await _settle(node, budget.part(1 / 4, _SETTLE))
+            if core.rpc is not None:
+                cut["rpc_calls"] = await core.rpc.stop(budget.part(1 / 4))
+            await _settle(core.node, budget.part(1 / 4, _SETTLE))
             drain = budget.part(1 / 2, drain)
-            cut["clients"] = await websockets.stop(budget.part(1 / 4, _FAREWELL), drain)
-            if pool is not None:
-                cut["workers"] = await pool.stop(budget.part(3 / 4))
-            await node.close()
+            timeout = budget.part(1 / 4, _CLOSE)
+            cut["clients"] = sum(
+                await asyncio.gather(
+                    listener.websockets.stop(timeout, drain),
+                    listener.http.stop(drain + timeout),  # peers that do not take their refusal
+                )
+            )
+            if core.pool is not None:
+                cut["workers"] = await core.pool.stop(budget.part(3 / 4))
+            await core.node.close()
     except TimeoutError:
         return False
     finally:
@@ -101,9 +96,10 @@ class _Budget:
 
 
 async def _settle(node: Node, timeout: float) -> None:
-    """Have everything written that a publisher was told is accepted, before anybody is told to go."""
+    """Have everything written that a publisher was told is accepted, before any client is told to go."""
     try:
         async with asyncio.timeout(timeout):
-            await node.settle()
+            await asyncio.gather(*(broker.settle() for broker in node.brokers.values()))
     except TimeoutError:
-        node.flush()
+        pass
+    node.flush()

@@ -12,15 +12,15 @@ import pytest
 import uvloop
 
 from rr_py_ws import logs
-from rr_py_ws.adapters.auth import fail_closed
 from rr_py_ws.adapters.auth.allow_all import AllowAll
 from rr_py_ws.adapters.brokers.memory import MemoryBroker
-from rr_py_ws.adapters.ws import Settings, WebSocketServer, connection
-from rr_py_ws.adapters.ws import send_queue as backlog
+from rr_py_ws.adapters.http import connection as http_connection
+from rr_py_ws.adapters.http import limiter
+from rr_py_ws.adapters.ws import connection, handler, upgrade
 from rr_py_ws.core.node import Node
 from rr_py_ws.core.ports import Authorizer
 from support.ws_peer import until
-from support.ws_site import Site, Start, open_sockets
+from support.ws_site import Server, Site, Start, make_backpressure, open_sockets
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -41,11 +41,12 @@ async def start() -> AsyncIterator[Start]:
     async def start(
         authorizer: Authorizer | None = None, *, tls: ssl.SSLContext | None = None, **settings: Any
     ) -> Site:
-        node = Node({"default": MemoryBroker()}, "default", loop.call_soon)
+        backpressure = make_backpressure(settings.pop("turn", 1 << 30))
+        node = Node({"default": MemoryBroker()}, "default", loop.call_soon, backpressure)
         await node.start()
-        server = WebSocketServer(Settings(**settings), authorizer or AllowAll(), node)
+        server = Server(authorizer or AllowAll(), node, backpressure, **settings)
         await server.listen("127.0.0.1:0", tls)
-        sites.append(Site(server, node))
+        sites.append(Site(server, node, backpressure))
         return sites[-1]
 
     yield start
@@ -72,8 +73,9 @@ async def site(start: Start) -> Site:
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
     """What was logged so far; every line, whatever earlier tests had to say."""
-    for module in (backlog, connection, fail_closed):
+    for module in (connection, http_connection, limiter, upgrade):
         monkeypatch.setattr(module, "log", logs.get_logger("websockets"))
+    monkeypatch.setattr(handler, "limited", logs.get_logger("websockets"))
     return lambda: capsys.readouterr().err
 
 

@@ -11,7 +11,6 @@ from contextlib import suppress
 import pytest
 
 from rr_py_ws.adapters.http import limiter
-from rr_py_ws.adapters.ws.handshake import Handshake
 from rr_py_ws.wire.access import ALLOWED, Verdict
 from support.ws_peer import CLOSE, PING, TEXT, Gate, command, frame, request, until
 from support.ws_site import Site, Start
@@ -87,16 +86,15 @@ class Crowd:
 
 def check(site: Site) -> None:
     """Compare what is counted with what is there."""
-    clients = site.server._clients
-    handshakes = [client for client in clients._handshakes if isinstance(client, Handshake)]
-    with_place = [handshake for handshake in handshakes if not handshake.turned_away]
-    assert site.sample("places_taken") == len(with_place) + len(clients) <= LIMITS["max_connections"]
-    deciding = sum(handshake._deciding for handshake in handshakes)
-    assert clients.turns.waiting + clients.turns._running == deciding
-    assert 0 <= clients.turns._running <= LIMITS["max_handshakes"]
-    tenants = {*with_place, *clients._open}
-    assert clients.limiter._address_of.keys() <= tenants
-    assert clients.limiter._by_address.total() == len(clients.limiter._address_of)
+    queue, places, opened = site.server.websockets.queue, site.server.http.limiter, site.connections()
+    handshakes = site.handshakes()
+    with_place = [handshake for handshake in handshakes if not handshake.reject_reason]
+    assert site.sample("places_taken") == len(with_place) + len(opened) <= LIMITS["max_connections"]
+    deciding = sum(handshake.on_lost is not None for handshake in handshakes)
+    assert queue.waiting + queue._running == deciding
+    assert 0 <= queue._running <= LIMITS["max_handshakes"]
+    assert places._network_of.keys() <= {*with_place, *opened}
+    assert places._by_network.total() == len(places._network_of)
 
 
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
@@ -110,7 +108,7 @@ async def test_places_and_turns_are_those_of_who_is_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Half of the crowds are still there when the server stops."""
-    monkeypatch.setattr(limiter, "_PATIENCE", 0.01)
+    monkeypatch.setattr(limiter, "_MIN_IDLE", 0.01)
     gate = Gate(connect=None)
     site = await start(gate, tls=server_tls if secure else None, **LIMITS)
     crowd = Crowd(site, gate, seed, client_tls if secure else None)
@@ -121,12 +119,13 @@ async def test_places_and_turns_are_those_of_who_is_there(
     for client in site.clients:
         client.close()
         check(site)
-    await until(lambda: not site.server._clients._handshakes and not site.server.connections)
+    await until(lambda: not site.handshakes() and not site.server.connections)
     if stopping is not None:
         await stopping
-    clients = site.server._clients
-    assert (site.sample("places_taken"), clients.turns._running, clients.turns.waiting) == (0, 0, 0)
-    assert not clients.limiter._by_address
-    assert not clients.limiter._address_of
-    for waits in (clients.limiter._silent, clients.limiter._leaving, clients.limiter._turned_away):
+    queue = site.server.websockets.queue
+    assert (site.sample("places_taken"), queue._running, queue.waiting) == (0, 0, 0)
+    assert not site.server.http.limiter._by_network
+    assert not site.server.http.limiter._network_of
+    places = site.server.http.limiter
+    for waits in (places._reading_head, places._refused, places._rejected):
         assert len(waits) == 0

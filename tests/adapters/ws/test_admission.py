@@ -23,7 +23,7 @@ def sample(site: Site, name: str) -> float:
 
 
 def refused(site: Site, reason: str) -> int:
-    return site.server._clients.stats.refused[reason]
+    return site.server.http.refusals[reason]
 
 
 async def answer(client: Client) -> tuple[int, str]:
@@ -120,7 +120,7 @@ async def test_who_was_told_to_go_and_stays_is_cut(start: Start) -> None:
 
 
 async def test_connections_that_say_nothing_make_room(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limiter, "_PATIENCE", 0.0)
+    monkeypatch.setattr(limiter, "_MIN_IDLE", 0.0)
     site = await start(max_connections=3)
     silent = [await site.connect() for _ in range(3)]
     await silent[1].send(b"GET /ws")
@@ -138,7 +138,7 @@ async def test_connections_that_say_nothing_make_room(start: Start, monkeypatch:
 async def test_refused_connections_that_do_not_go_make_room(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limiter, "_PATIENCE", 0.0)
+    monkeypatch.setattr(limiter, "_MIN_IDLE", 0.0)
     site = await start(max_connections=1)
     lingering = await site.connect()
     await lingering.send(request("/other"))
@@ -167,7 +167,7 @@ async def test_over_the_limit_of_an_address_the_answer_is_429(start: Start) -> N
     first.close()
     await until(lambda: site.server.connections == 1)
     await site.open()
-    assert site.server._clients.limiter._by_address.total() == 2
+    assert site.server.http.limiter._by_network.total() == 2
 
 
 async def test_behind_a_trusted_proxy_the_clients_address_counts(start: Start) -> None:
@@ -194,7 +194,7 @@ async def test_the_refusals_of_a_proxys_clients_are_bounded_too(start: Start) ->
     for client in flood:
         await client.ended()
         client.close()
-    await until(lambda: site.server._clients._handshakes == set())
+    await until(lambda: site.handshakes() == [])
     assert sample(site, "places_taken") == 1
 
 
@@ -202,9 +202,9 @@ async def test_an_address_that_nobody_has_any_more_is_forgotten(start: Start) ->
     site = await start(max_connections_per_address=5, trusted_subnets=["127.0.0.0/8"])
     for number in range(50):
         assert (await ask(site, f"X-Real-IP: 10.0.0.{number}", "-upgrade"))[0] == 400
-    await until(lambda: site.server._clients._handshakes == set())
-    assert not site.server._clients.limiter._by_address
-    assert not site.server._clients.limiter._address_of
+    await until(lambda: site.handshakes() == [])
+    assert not site.server.http.limiter._by_network
+    assert not site.server.http.limiter._network_of
 
 
 @pytest.mark.parametrize(
@@ -369,7 +369,7 @@ async def test_d18_heads_byte_by_byte_are_cut_however_often_a_byte_comes(start: 
         task.cancel()
         client.close()
     await asyncio.wait(dripping)
-    await until(lambda: site.server._clients._handshakes == set())
+    await until(lambda: site.handshakes() == [])
     assert refused(site, "head") == 30
 
 
@@ -400,7 +400,7 @@ async def test_tls_connections_count_before_they_are_secure(
 async def test_tls_connections_that_say_nothing_make_room(
     start: Start, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limiter, "_PATIENCE", 0.0)
+    monkeypatch.setattr(limiter, "_MIN_IDLE", 0.0)
     site = await start(tls=server_tls, max_connections=1)
     silent = await site.connect()
     await until(lambda: sample(site, "places_taken") == 1)
@@ -412,7 +412,7 @@ async def test_tls_who_becomes_secure_while_it_is_cut_gives_its_place_back_once(
     start: Start, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The rest of its TLS handshake and its request are there already when the newcomer is accepted."""
-    monkeypatch.setattr(limiter, "_PATIENCE", 0.0)
+    monkeypatch.setattr(limiter, "_MIN_IDLE", 0.0)
     site = await start(tls=server_tls, max_connections=1)
     first = SecureClient((await site.connect())._socket, client_tls)
     await first._again_and_again(first._tls.do_handshake)
@@ -436,9 +436,9 @@ async def test_tls_a_turn_that_comes_when_its_client_has_just_gone_is_given_back
     await gate.asked(1)
     await second.send(request())
     await until(lambda: sample(site, "handshakes_waiting") == 1)
-    gate.on_connect, turns = ALLOWED, site.server._clients.turns
-    deciding, waiting = sorted(site.server._clients._handshakes, key=lambda one: one in turns._waiting)
-    waiting.give_up()
+    gate.on_connect, turns = ALLOWED, site.server.websockets.queue
+    deciding, waiting = sorted(site.handshakes(), key=lambda one: one.on_lost.__self__ in turns._waiting)
+    waiting.cut()
     deciding.dismiss()
     await first.ended()
     first.close()

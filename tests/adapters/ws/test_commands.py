@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from rr_py_ws.adapters.ws import handshake
+from rr_py_ws.adapters.ws import handler
 from rr_py_ws.wire.access import Verdict
+from rr_py_ws.wire.publication import Publication
 from rr_py_ws.wire.push import Encoding
 from support.ws_peer import BINARY, TEXT, Client, Gate, command, frame, text
 from support.ws_site import Site, Start
@@ -271,11 +272,11 @@ async def test_d26_a_message_is_encoded_once_for_all_connections(
 ) -> None:
     encoded = []
 
-    def push(topic: str, payload: bytes) -> bytes:
-        encoded.append(payload)
-        return text(payload)
+    def push(publication: Publication) -> bytes:
+        encoded.append(publication.payload)
+        return text(publication.payload)
 
-    monkeypatch.setattr(handshake, "STRING", Encoding("", push))
+    monkeypatch.setattr(handler, "STRING", Encoding("", push))
     site = await start()
     clients = [await joined(site, "a") for _ in range(20)]
     site.publish("a", "one")

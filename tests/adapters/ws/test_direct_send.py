@@ -12,18 +12,20 @@ import uvloop
 
 from rr_py_ws.adapters.auth.allow_all import AllowAll
 from rr_py_ws.adapters.brokers.memory import MemoryBroker
-from rr_py_ws.adapters.ws import Settings, WebSocketServer
 from rr_py_ws.core.node import Node
-from rr_py_ws.wire.http import accept_response, parse_request_head
-from rr_py_ws.wire.push import STRING, encode_reply
+from rr_py_ws.wire.http import parse_request_head
+from rr_py_ws.wire.publication import Publication
+from rr_py_ws.wire.push import STRING
+from rr_py_ws.wire.upgrade import accept_response
 from support.patience import DEADLINE
+from support.ws_site import Server
 
 _REQUEST = (
     b"GET /ws HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
 _JOIN = b'{"command":"join","topics":["a"]}'
-_JOINED = encode_reply("@join", ["a"])
+_JOINED = STRING.reply("@join", ["a"])
 _RESPONSE = accept_response(parse_request_head(_REQUEST)) + _JOINED
 
 
@@ -69,7 +71,7 @@ def _masked(text: bytes) -> bytes:
 @asynccontextmanager
 async def _serving(node: Node) -> AsyncIterator[tuple[str, int]]:
     await node.start()
-    server = WebSocketServer(Settings(send_queue=1 << 30), AllowAll(), node)
+    server = Server(AllowAll(), node, send_queue=1 << 30)
     await server.listen("127.0.0.1:0")
     try:
         yield server.addresses[0]
@@ -86,8 +88,9 @@ async def _a_receiver_that_reads_slowly() -> None:
             await client.open(address)
         expected = received = b""
         for number in range(1000):
-            expected += (frame := STRING.push("a", b"%03d" % number * 3_333))
-            node.publish("", ["a"], b"%03d" % number * 3_333)
+            publication = Publication("a", b"%03d" % number * 3_333)
+            expected += (frame := STRING.push(publication))
+            node.publish("", publication)
             received += slow.read_now(5_000)  # room comes between two sends, before the transport sees it
             node.flush()
             assert await other.read(len(frame)) == frame

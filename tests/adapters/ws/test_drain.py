@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from rr_py_ws.adapters.ws import drain
-from rr_py_ws.adapters.ws.drain import FEW, dismiss_all
+from rr_py_ws.adapters.ws.drain import FEW, close_all
 from support.ws_peer import CLOSE, TEXT, Client, Gate, close, command, request, until
 from support.ws_site import Site, Start
 
@@ -21,18 +21,15 @@ class Told:
         self.at: list[float] = []
         self.gone = gone
 
-    def dismiss(self) -> bool:
+    def close(self) -> bool:
         self.at.append(asyncio.get_running_loop().time())
         return not self.gone
-
-    def give_up(self) -> None:
-        raise AssertionError("it was not asked for")
 
 
 async def dismissals(count: int, seconds: float) -> list[float]:
     """When each of so many clients was told, once, in their order."""
     clients = [Told() for _ in range(count)]
-    await dismiss_all(clients, seconds)
+    await close_all([client.close for client in clients], seconds)
     return [moment for client in clients for moment in client.at]
 
 
@@ -57,7 +54,7 @@ async def test_a_few_or_no_time_is_as_fast_as_possible(count: int, seconds: floa
 
 
 async def test_nobody_waits_for_those_who_have_gone_by_themselves() -> None:
-    await dismiss_all([Told(gone=True) for _ in range(1000)], 3600.0)
+    await close_all([Told(gone=True).close for _ in range(1000)], 3600.0)
 
 
 async def joined(site: Site, **options: bool) -> Client:
@@ -152,9 +149,10 @@ async def test_connections_that_end_in_the_same_turn_do_not_stop_the_stop(site: 
     clients = [await joined(site) for _ in range(3)]
     handshake = await site.connect()
     await handshake.send(request()[:20])
-    await until(lambda: any(half._buffer for half in site.server._clients._handshakes))  # type: ignore[attr-defined]
-    for ending in (site.connections()[0], *site.server._clients._handshakes):
-        ending._transport.abort()  # type: ignore[attr-defined]
+    await until(lambda: any(half._buffer for half in site.handshakes()))
+    site.connections()[0].abort()
+    for half in site.handshakes():
+        half.cut()
     stopping = asyncio.create_task(site.server.stop(20.0))
     await asyncio.sleep(0)
     for client in (*clients, handshake):

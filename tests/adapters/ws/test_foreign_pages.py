@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from rr_py_ws import logs
-from rr_py_ws.adapters.ws import clients
+from rr_py_ws.adapters.ws import handler
 from rr_py_ws.wire.access import ALLOWED, FAILED
 from support.ws_peer import Gate, request
 from support.ws_site import Start
@@ -18,7 +18,7 @@ BROWSER = ("Cookie: sid=1", "Origin: https://elsewhere.test")
 @pytest.fixture
 def warnings(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[], int]:
     """How often the log has warned of cookies."""
-    monkeypatch.setattr(clients, "log", logs.get_logger("websockets"))
+    monkeypatch.setattr(handler, "log", logs.get_logger("websockets"))
     return lambda: capsys.readouterr().err.count("a browser sent cookies")
 
 

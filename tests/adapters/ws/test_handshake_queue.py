@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rr_py_ws.adapters.ws.handshake_queue import Turns
+from rr_py_ws.adapters.ws.handshake_queue import HandshakeQueue
 
 
 class Clock:
@@ -60,8 +60,8 @@ class Timer:
 class Hall:
     """Applicants by name, and what has become of them, in order."""
 
-    def __init__(self, turns: Turns, *, at_once_done: bool = False) -> None:
-        self.turns = turns
+    def __init__(self, queue: HandshakeQueue, *, at_once_done: bool = False) -> None:
+        self.queue = queue
         self.at_once_done = at_once_done
         self.begun: list[str] = []
         self.waited: list[float] = []
@@ -71,12 +71,12 @@ class Hall:
     def come(self, *names: str) -> None:
         for name in names:
             self.people[name] = person = Person(self, name)
-            if self.turns.ask(person):
-                person.proceed(0.0)
+            if self.queue.enter(person):
+                person.decide(0.0)
 
     def done(self, *names: str) -> None:
         for name in names:
-            self.turns.done(self.people[name])
+            self.queue.leave(self.people[name])
 
 
 class Person:
@@ -84,13 +84,13 @@ class Person:
         self.hall = hall
         self.name = name
 
-    def proceed(self, waited: float) -> None:
+    def decide(self, waited: float) -> None:
         self.hall.begun.append(self.name)
         self.hall.waited.append(round(waited, 6))
         if self.hall.at_once_done:
-            self.hall.turns.done(self)
+            self.hall.queue.leave(self)
 
-    def waited_too_long(self) -> None:
+    def expire(self) -> None:
         self.hall.refused.append(self.name)
 
 
@@ -107,9 +107,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
 
 
 def test_so_many_begin_at_once_and_the_others_when_one_is_done_in_order(clock: Clock) -> None:
-    hall = Hall(Turns(2, 0, 5.0))
+    hall = Hall(HandshakeQueue(2, 0, 5.0))
     hall.come(*"abcde")
-    assert (hall.begun, hall.turns.waiting) == (["a", "b"], 3)
+    assert (hall.begun, hall.queue.waiting) == (["a", "b"], 3)
     hall.done("b")
     clock.advance(0)
     assert hall.begun == ["a", "b", "c"]
@@ -120,7 +120,7 @@ def test_so_many_begin_at_once_and_the_others_when_one_is_done_in_order(clock: C
 
 def test_nobody_overtakes_who_waits(clock: Clock) -> None:
     """A turn is free, but the one who waits for it has not been called yet."""
-    hall = Hall(Turns(1, 0, 5.0))
+    hall = Hall(HandshakeQueue(1, 0, 5.0))
     hall.come("a", "b")
     hall.done("a")
     hall.come("c")
@@ -132,37 +132,37 @@ def test_nobody_overtakes_who_waits(clock: Clock) -> None:
 
 
 def test_who_waits_too_long_is_told_and_the_others_move_up(clock: Clock) -> None:
-    hall = Hall(Turns(1, 0, 5.0))
+    hall = Hall(HandshakeQueue(1, 0, 5.0))
     hall.come("a", "b")
     clock.advance(3.0)
     hall.come("c")
     clock.advance(3.0)
-    assert (hall.refused, hall.turns.waiting) == (["b"], 1)
+    assert (hall.refused, hall.queue.waiting) == (["b"], 1)
     hall.done("a")
     clock.advance(0)
     assert (hall.begun, hall.waited) == (["a", "c"], [0.0, 3.0])
 
 
 def test_who_goes_away_gives_up_its_turn_or_its_place_in_the_queue(clock: Clock) -> None:
-    hall = Hall(Turns(1, 0, 5.0))
+    hall = Hall(HandshakeQueue(1, 0, 5.0))
     hall.come("a", "b", "c")
     hall.done("b")
     clock.advance(0)
-    assert (hall.begun, hall.turns.waiting) == (["a"], 1)
+    assert (hall.begun, hall.queue.waiting) == (["a"], 1)
     hall.done("a")
     clock.advance(10.0)
     assert (hall.begun, hall.refused) == (["a", "c"], [])
 
 
 def test_without_patience_nobody_waits(clock: Clock) -> None:
-    hall = Hall(Turns(1, 0, 0.0))
+    hall = Hall(HandshakeQueue(1, 0, 0.0))
     hall.come("a", "b")
     clock.advance(0)
     assert (hall.begun, hall.refused) == (["a"], ["b"])
 
 
 def test_the_rate_lets_a_tenth_of_a_second_in_at_once_and_keeps_the_order(clock: Clock) -> None:
-    hall = Hall(Turns(1000, 100, 60.0), at_once_done=True)
+    hall = Hall(HandshakeQueue(1000, 100, 60.0), at_once_done=True)
     names = [f"{number:03}" for number in range(500)]
     hall.come(*names)
     assert 10 <= len(hall.begun) <= 12
@@ -171,11 +171,11 @@ def test_the_rate_lets_a_tenth_of_a_second_in_at_once_and_keeps_the_order(clock:
         assert abs(len(hall.begun) - 11 - 100 * second) <= 2
     clock.advance(1.0)
     assert hall.begun == names
-    assert not clock.armed or hall.turns.waiting == 0
+    assert not clock.armed or hall.queue.waiting == 0
 
 
 def test_a_rate_below_one_a_second_is_kept_too(clock: Clock) -> None:
-    hall = Hall(Turns(10, 0.5, 60.0), at_once_done=True)
+    hall = Hall(HandshakeQueue(10, 0.5, 60.0), at_once_done=True)
     hall.come("a", "b", "c")
     clock.advance(1.5)
     assert hall.begun == ["a"]
@@ -186,7 +186,7 @@ def test_a_rate_below_one_a_second_is_kept_too(clock: Clock) -> None:
 
 
 def test_a_rate_that_nobody_has_used_is_not_saved_up(clock: Clock) -> None:
-    hall = Hall(Turns(1000, 100, 60.0), at_once_done=True)
+    hall = Hall(HandshakeQueue(1000, 100, 60.0), at_once_done=True)
     clock.advance(3600.0)
     hall.come(*map(str, range(100)))
     assert len(hall.begun) <= 12
@@ -194,7 +194,7 @@ def test_a_rate_that_nobody_has_used_is_not_saved_up(clock: Clock) -> None:
 
 def test_rate_and_turns_hold_together(clock: Clock) -> None:
     """All turns are taken while the rate would let more begin; nobody looks in vain meanwhile."""
-    hall = Hall(Turns(1, 100, 60.0))
+    hall = Hall(HandshakeQueue(1, 100, 60.0))
     hall.come("a", "b")
     clock.advance(30.0)
     assert hall.begun == ["a"]
@@ -204,8 +204,8 @@ def test_rate_and_turns_hold_together(clock: Clock) -> None:
 
 
 def test_nothing_is_left_to_do_when_it_is_stopped(clock: Clock) -> None:
-    hall = Hall(Turns(1, 1, 60.0), at_once_done=True)
+    hall = Hall(HandshakeQueue(1, 1, 60.0), at_once_done=True)
     hall.come(*"abcdef")
     assert clock.armed
-    hall.turns.stop()
+    hall.queue.stop()
     assert not clock.armed

@@ -55,9 +55,9 @@ class Client:
 
     def __init__(self, latency: float | None = 0.01) -> None:
         self.latency = latency
-        self.heard = True
+        self.alive = True
         self.pings: list[float] = []
-        self.given_up: float | None = None
+        self.cut_at: float | None = None
         self.broken = False
 
     def ping(self) -> None:
@@ -69,11 +69,11 @@ class Client:
             loop.call_later(self.latency, self.hear)
 
     def hear(self) -> None:
-        self.heard = True
+        self.alive = True
 
-    def give_up(self) -> None:
-        assert self.given_up is None
-        self.given_up = asyncio.get_running_loop().time()
+    def abort(self) -> None:
+        assert self.cut_at is None
+        self.cut_at = asyncio.get_running_loop().time()
 
 
 def keep_alive(*peers: Client, interval: float = 25.0, timeout: float = 20.0) -> KeepAlive:
@@ -91,7 +91,7 @@ def test_every_peer_is_pinged_once_per_interval(run: Run) -> None:
         await asyncio.sleep(110)
         watch.stop()
         assert quick.pings == slow.pings == [25, 50, 75, 100]
-        assert (quick.given_up, slow.given_up) == (None, None)
+        assert (quick.cut_at, slow.cut_at) == (None, None)
 
     run(scene())
 
@@ -120,8 +120,8 @@ def test_d18_a_silent_peer_is_given_up_after_the_timeout(run: Run) -> None:
         await asyncio.sleep(199)
         watch.stop()
         assert silent.pings == [25]
-        assert silent.given_up == 45
-        assert alive.given_up is None
+        assert silent.cut_at == 45
+        assert alive.cut_at is None
         assert alive.pings == [25, 50, 75, 100, 125, 150, 175]
 
     run(scene())
@@ -139,7 +139,7 @@ def test_d18_a_peer_that_falls_silent_later_is_given_up_then(run: Run, timeout: 
         peer.latency = None
         await asyncio.sleep(100)
         watch.stop()
-        assert peer.given_up == 75 + timeout
+        assert peer.cut_at == 75 + timeout
 
     run(scene())
 
@@ -151,7 +151,7 @@ def test_anything_heard_after_the_ping_is_an_answer(run: Run) -> None:
         await asyncio.sleep(44)
         peer.hear()
         await asyncio.sleep(2)
-        assert peer.given_up is None
+        assert peer.cut_at is None
         watch.stop()
 
     run(scene())
@@ -164,7 +164,7 @@ def test_what_was_heard_before_the_ping_is_no_answer(run: Run) -> None:
         await asyncio.sleep(24.9)
         peer.hear()
         await asyncio.sleep(25)
-        assert peer.given_up is not None
+        assert peer.cut_at is not None
         watch.stop()
 
     run(scene())
@@ -201,8 +201,8 @@ def test_the_timeout_may_be_shorter_or_longer_than_the_interval(run: Run, timeou
         await asyncio.sleep(160)
         watch.stop()
         assert alive.pings == [25, 50, 75, 100, 125, 150]
-        assert alive.given_up is None
-        assert silent.given_up == 25 + timeout
+        assert alive.cut_at is None
+        assert silent.cut_at == 25 + timeout
         assert silent.pings == alive.pings[: len(silent.pings)]
         assert len(silent.pings) == (3 if timeout == 60 else 1)
 
@@ -219,7 +219,7 @@ def test_a_late_answer_counts_until_the_timeout_is_over(run: Run) -> None:
         assert len(peer.pings) == 3
         peer.hear()
         await asyncio.sleep(70)
-        assert peer.given_up is None
+        assert peer.cut_at is None
         watch.stop()
 
     run(scene())
@@ -236,7 +236,7 @@ def test_a_discarded_peer_is_left_alone(run: Run) -> None:
         await asyncio.sleep(60)
         watch.stop()
         assert unpinged.pings == []
-        assert (len(pinged.pings), pinged.given_up) == (1, None)
+        assert (len(pinged.pings), pinged.cut_at) == (1, None)
         assert len(stays.pings) == 3
 
     run(scene())
@@ -251,7 +251,7 @@ def test_one_peer_whose_ping_fails_does_not_stop_the_others(run: Run) -> None:
         watch = keep_alive(*peers)
         await asyncio.sleep(60)
         watch.stop()
-        assert peers[1].given_up == 25
+        assert peers[1].cut_at == 25
         assert [len(peer.pings) for peer in peers] == [2, 0, 2, 2, 2]
 
     run(scene())
@@ -262,7 +262,7 @@ def test_an_interval_of_zero_is_off(run: Run) -> None:
         peer = Client()
         watch = keep_alive(peer, interval=0.0)
         await asyncio.sleep(1000)
-        assert (peer.pings, peer.given_up) == ([], None)
+        assert (peer.pings, peer.cut_at) == ([], None)
         watch.discard(peer)
         watch.stop()
 
@@ -286,14 +286,14 @@ def test_stop_from_within_a_tick_ends_it_too(run: Run) -> None:
 
     async def scene() -> None:
         class Last(Client):
-            def give_up(self) -> None:
-                super().give_up()
+            def abort(self) -> None:
+                super().abort()
                 watch.stop()
 
         last, other = Last(latency=None), Client()
         watch = keep_alive(last, other)
         await asyncio.sleep(100)
-        assert last.given_up is not None
+        assert last.cut_at is not None
         assert len(other.pings) == 1
 
     run(scene())
@@ -305,7 +305,7 @@ def test_d2_a_peer_that_was_given_up_or_discarded_is_not_held(run: Run) -> None:
         watch = keep_alive(silent, gone)
         watch.discard(gone)
         await asyncio.sleep(50)
-        assert silent.given_up is not None
+        assert silent.cut_at is not None
         references = [weakref.ref(silent), weakref.ref(gone)]
         del silent, gone
         gc.collect()

@@ -9,8 +9,7 @@ from collections import deque
 
 import pytest
 
-from rr_py_ws.adapters.ws.read_throttle import PIECE, SlowReading
-from rr_py_ws.adapters.ws.stats import WebSocketStats
+from rr_py_ws.adapters.ws.read_throttle import PIECE, ReadThrottle
 from rr_py_ws.wire.access import ALLOWED
 from support.ws_peer import BINARY, CLOSE, PING, PONG, TEXT, Gate, close, command, frame, until
 from support.ws_site import Start
@@ -146,16 +145,23 @@ class Scripted(asyncio.Transport):
         super().__init__()
         self.delays = deque(delays)
         self.events: list[object] = []
+        self.reasons: list[str] = []
         self.closing = False
 
     def take(self, data: bytes) -> None:
         self.events.append(data)
 
-    def reading_delay(self) -> float:
+    def wait_time(self) -> float:
         return self.delays.popleft() if self.delays else 0.0
 
-    def reading_resumed(self) -> None:
+    def paused(self, reason: str) -> None:
+        self.reasons.append(reason)
+
+    def resumed(self) -> None:
         self.events.append("as before")
+
+    def throttle(self) -> ReadThrottle:
+        return ReadThrottle(self, self.take, self.wait_time, self.paused, self.resumed)
 
     def pause_reading(self) -> None:
         self.events.append("pause")
@@ -173,40 +179,40 @@ def pieces(data: bytes) -> list[bytes]:
 
 async def test_data_is_looked_at_in_pieces_without_a_pause_while_there_is_no_delay() -> None:
     source, data = Scripted(), bytes(range(256)) * 50
-    SlowReading(source, source, WebSocketStats()).receive(data)
+    source.throttle().receive(data)
     assert source.events == [*pieces(data), "as before"]
 
 
 async def test_reading_goes_on_when_neither_reason_is_left() -> None:
     """Too fast, then too many commands, then too fast again: one pause, and nobody is read in it."""
-    source, stats = Scripted(0, 0.001, math.inf, 0.002), WebSocketStats()
+    source = Scripted(0, 0.001, math.inf, 0.002)
     data = bytes(2 * PIECE)
-    slow = SlowReading(source, source, stats)
+    slow = source.throttle()
     slow.receive(data)
     assert source.events == [data[:PIECE], "pause"]
     await until(lambda: len(source.delays) == 1)
     await asyncio.sleep(0.01)
     assert len(source.delays) == 1, "nothing happens by itself while commands wait"
-    slow.go_on()
+    slow.resume()
     assert source.events == [data[:PIECE], "pause"]
     await until(lambda: len(source.events) == 5)
     assert source.events[2:] == [data[:PIECE], "as before", "resume"]
-    assert stats.pauses == {"rate": 1, "commands_waiting": 0}
+    assert source.reasons == ["rate"]
 
 
 async def test_what_arrives_all_the_same_comes_after_what_is_held() -> None:
     source = Scripted(math.inf, math.inf)
-    slow = SlowReading(source, source, WebSocketStats())
+    slow = source.throttle()
     slow.receive(b"one")
     slow.receive(b"two")
-    slow.go_on()
+    slow.resume()
     assert source.events == ["pause", b"onetwo", "as before", "resume"]
 
 
 async def test_a_connection_that_is_closed_is_let_alone() -> None:
     source = Scripted(math.inf)
-    slow = SlowReading(source, source, WebSocketStats())
+    slow = source.throttle()
     slow.receive(b"one")
     source.closing = True
-    slow.go_on()
+    slow.resume()
     assert source.events == ["pause"]

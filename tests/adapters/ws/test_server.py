@@ -32,14 +32,14 @@ async def joined(site: Site, *, small_buffers: bool = False) -> Client:
 @pytest.mark.parametrize(
     ("address", "problem"),
     [
-        ("8080", "found '8080', accepted: host:port"),
-        ("localhost:http", "accepted: host:port"),
-        ("127.0.0.1:65536", "accepted: host:port"),
-        ("127.0.0.1:²", "accepted: host:port"),
+        ("8080", "'8080' is not an address; write host:port"),
+        ("localhost:http", "write host:port"),
+        ("127.0.0.1:65536", "write host:port"),
+        ("127.0.0.1:²", "write host:port"),
         ("a" * 64 + ".test:0", "cannot be resolved"),
         ("a..b:0", "cannot be resolved"),
         ("[::zz]:0", "cannot be resolved"),
-        ("203.0.113.1:0", "cannot be listened on: "),
+        ("203.0.113.1:0", "cannot listen on 203.0.113.1:0: "),
     ],
 )
 async def test_a_bad_address_is_one_line_that_names_the_key(site: Site, address: str, problem: str) -> None:
@@ -51,8 +51,9 @@ async def test_a_bad_address_is_one_line_that_names_the_key(site: Site, address:
 
 
 async def test_an_address_in_use_is_said_to_be(site: Site) -> None:
-    with pytest.raises(ConfigError, match=f"^http.address: 127.0.0.1:{site.address[1]} is in use by another"):
-        await site.server.listen(f"127.0.0.1:{site.address[1]}")
+    address = f"127.0.0.1:{site.address[1]}"
+    with pytest.raises(ConfigError, match=f"^http.address: cannot listen on {address}: it is in use by"):
+        await site.server.listen(address)
 
 
 @needs_ipv6

@@ -7,8 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
+from rr_py_ws.adapters.ws.connection import State
+from rr_py_ws.wire.publication import Publication
 from rr_py_ws.wire.push import STRING
-from support.ws_peer import CLOSE, PING, PONG, TEXT, Client, close, command, frame, until
+from support.ws_peer import CLOSE, PING, PONG, TEXT, Client, close, command, frame, text, until
 from support.ws_site import Site, Start
 
 SIZE = 50_000
@@ -130,7 +132,7 @@ async def test_a_client_that_reads_byte_by_byte_gets_a_whole_stream(start: Start
     expected, received = b"", b""
     for number in range(200):
         site.publish("t", numbered(number))
-        expected += STRING.push("t", numbered(number).encode())
+        expected += STRING.push(Publication("t", numbered(number).encode()))
         for _ in range(10):
             received += await client.byte()
     received += await client.exactly(len(expected) - len(received))
@@ -253,6 +255,23 @@ async def test_a_client_that_recovers_in_the_turn_of_its_overflow_is_closed_all_
     assert await numbers_until_close(client) == ([0], close(1013, "send queue full"))
 
 
+@pytest.mark.parametrize("policy", ["close", "drop"])
+async def test_a_full_send_queue_has_room_for_the_close_frame(start: Start, policy: str) -> None:
+    """It was dropped when the queue had less room than the frame: no 1001, and a cut ten seconds later."""
+    site = await start(send_queue=100, send_queue_policy=policy)
+    client = await joined(site)
+    (connection,) = site.connections()
+    connection.pause_writing()
+    connection.write(text("x" * 96))  # a reply, which may not be dropped: two bytes are left
+    stopping = asyncio.create_task(site.server.stop(20.0))
+    await until(lambda: connection._state is State.CLOSING)
+    connection.resume_writing()
+    assert await client.frame() == (TEXT, b"x" * 96)
+    assert await client.frame() == (CLOSE, close(1001, "server is stopping"))
+    client.close()
+    await stopping
+
+
 async def test_d18_a_client_that_takes_what_waits_is_alive_though_its_pongs_wait_behind_it(
     start: Start,
 ) -> None:
@@ -264,25 +283,29 @@ async def test_d18_a_client_that_takes_what_waits_is_alive_though_its_pongs_wait
         site.publish("t", numbered(number))
         await asyncio.sleep(0)
     connection.ping()
-    connection.heard = False
+    connection.alive = False
     for number in range(200):
         assert number_of(await client.json()) == number
     assert await client.frame() == (PING, b"")
-    assert connection.heard
+    assert connection.alive
 
 
 async def test_a_connection_whose_write_raises_is_cut_and_the_others_are_served(
-    start: Start, log: Callable[[], str]
+    start: Start, log: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site = await start()
     broken = await joined(site)
     (connection,) = site.connections()
     others = [await joined(site) for _ in range(3)]
 
-    def fail(frames: bytes) -> None:
-        raise RuntimeError("no such socket")
+    class Raising:
+        def write(self, data: object) -> None:
+            raise RuntimeError("no such socket")
 
-    connection.send = connection.write = fail
+        abort = connection._transport.abort
+
+    connection.send = lambda frames: 0
+    monkeypatch.setattr(connection, "_transport", Raising())
     site.publish("t", "x")
     for client in others:
         assert await client.json() == {"topic": "t", "payload": "x"}
@@ -306,8 +329,7 @@ async def test_what_waits_for_many_clients_is_there_once(start: Start, policy: s
             site.publish(topic, numbered(turn))
         site.node.flush()
         await asyncio.sleep(0)
-    waiting = [connection._backlog for connection in site.connections()]
-    queues = [backlog._outbox.get(1 << 30) for backlog in waiting if backlog is not None]
+    queues = [connection._queue.get(1 << 30) for connection in site.connections() if connection._queue]
     assert [len(queue) for queue in queues] == [2, 2, 2]
     assert len({id(pushes) for queue in queues for pushes in queue}) == 2
     for connection in site.connections():

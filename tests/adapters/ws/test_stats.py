@@ -7,8 +7,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from rr_py_ws.adapters.ws.stats import REFUSALS, WebSocketStats
-from rr_py_ws.wire.access import FAILED, AccessRequest, Verdict
+from rr_py_ws.adapters.http.listener import REFUSALS
+from rr_py_ws.adapters.ws.metrics import WebSocketMetrics
+from rr_py_ws.wire.access import FAILED, Verdict
+from rr_py_ws.wire.http import Request
 from support.ws_peer import CLOSE, close, command, frame, request, until
 from support.ws_site import Site, Start
 
@@ -16,15 +18,13 @@ from support.ws_site import Site, Start
 class Refusing:
     """An authorizer that gives one answer."""
 
-    reads_requests = False
-
     def __init__(self, verdict: Verdict) -> None:
         self._verdict = verdict
 
-    def connect(self, request: AccessRequest) -> Verdict:
+    def connect(self, request: Request) -> Verdict:
         return self._verdict
 
-    def join(self, request: AccessRequest, topics: Sequence[str]) -> Verdict:
+    def join(self, grant: object, topics: Sequence[str]) -> Verdict:
         return self._verdict
 
 
@@ -86,7 +86,7 @@ async def test_silent_clients_are_counted(start: Start) -> None:
 
 def test_codes_of_applications_are_two_labels() -> None:
     """A client must not be able to make up time series."""
-    stats = WebSocketStats()
+    stats = WebSocketMetrics()
     for code in range(3000, 5000):
         stats.count_close(code)
     assert stats.closed == {"3xxx": 1000, "4xxx": 1000}

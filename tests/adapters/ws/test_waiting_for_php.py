@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import pytest
 
-from rr_py_ws.core.limits import CommandLimits
 from rr_py_ws.wire.access import ALLOWED, AccessRequest, Verdict
 from support.ws_peer import CLOSE, PING, PONG, TEXT, Client, Gate, close, command, frame, request, until
 from support.ws_site import Site, Start
@@ -90,7 +89,7 @@ async def test_too_many_waiting_commands_stop_the_reading_until_they_are_fewer(
     site = await start(
         gate,
         max_commands_waiting=4,
-        commands=CommandLimits(max_topic_length=100_000),
+        max_topic_length=100_000,
         send_queue=100_000_000,  # the client may be the last to get a turn
     )
     joins = [command("join", [f"{number:03}" + "x" * 60_000]) for number in range(50)]

@@ -14,8 +14,8 @@ log = get_limited("app")
 class TaskSet:
     """The background tasks of one part of the program.
 
-    A task that fails, which would be a mistake in this program, is logged with its traceback. The owner of the
-    set calls `finish` or `cancel` before it ends.
+    A task that fails, which would be a mistake in this program, is logged with its traceback. The owner of
+    the set calls `finish` or `cancel` before it ends.
 
     Args:
         owner: names the part in the log.

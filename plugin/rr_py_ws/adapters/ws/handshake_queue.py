@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-from rr_py_ws.adapters.net.timeout_queue import Deadlines
+from rr_py_ws.adapters.net.timeout_queue import TimeoutQueue
 from rr_py_ws.core.token_bucket import TokenBucket
 
 _BURST = 0.1
@@ -42,7 +42,7 @@ class HandshakeQueue:
         self._at_once = at_once
         self._bucket = TokenBucket(per_second, _BURST)
         self._bucket_full_at = 0.0
-        self._waiting = Deadlines[Handshake](wait, lambda handshake: handshake.expire())
+        self._waiting = TimeoutQueue[Handshake](wait, lambda handshake: handshake.expire())
         self._running = 0
         self._wakeup: asyncio.Handle | None = None
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from rr_py_ws.adapters.net.timeout_queue import EqualWaits
+from rr_py_ws.adapters.net.timeout_queue import TimeoutQueue
 
 if TYPE_CHECKING:
     from rr_py_ws.adapters.ws.connection import Connection
@@ -34,8 +34,8 @@ class KeepAlive:
         self.cut = 0
         self._interval = interval
         self._tick_length = min(_TICK, interval / 4, timeout / 4)
-        self._watched: EqualWaits[Connection] = EqualWaits(interval)
-        self._pinged: EqualWaits[Connection] = EqualWaits(timeout)
+        self._watched: TimeoutQueue[Connection] = TimeoutQueue(interval)
+        self._pinged: TimeoutQueue[Connection] = TimeoutQueue(timeout)
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:

@@ -6,7 +6,6 @@ Order of checks (RoadRunner 2.5 to 2.11): path (the router), origin, PHP, upgrad
 from __future__ import annotations
 
 import asyncio
-import random
 import socket
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from rr_py_ws import logs
 from rr_py_ws.adapters.net.transports import cancel_soon
 from rr_py_ws.wire.access import FAILED, Verdict
-from rr_py_ws.wire.http import Request
+from rr_py_ws.wire.http import Request, try_again_later
 
 if TYPE_CHECKING:
     from rr_py_ws.adapters.ws.handler import WebSocketHandler
@@ -86,8 +85,7 @@ class Upgrade:
     def expire(self) -> None:
         """The turn has not come in time: the client shall come back, and not when all others do."""
         self._queued = False
-        retry = (("Retry-After", str(random.randint(2, 6))),)
-        self._connection.refuse("busy", Verdict(503, retry, b"too many handshakes"))
+        self._connection.refuse("busy", try_again_later(503, b"too many handshakes"))
 
     async def _wait(self, deciding: Awaitable[Verdict], limit: float | None) -> None:
         try:

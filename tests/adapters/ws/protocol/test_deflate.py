@@ -119,7 +119,7 @@ async def test_a_connection_that_ends_inside_a_compressed_message_leaves_nothing
     first = deflate(os.urandom(20_000).hex().encode())
     await client.send(frame(TEXT, first[:20_000], fin=False, rsv=RSV1))
     assert await client.silent()
-    assert living()["Core"] == before["Core"] + 1
+    assert living()["WebSocketProtocol"] == before["WebSocketProtocol"] + 1
     end(client)
     await until(lambda: living() == before)
 
@@ -129,7 +129,7 @@ async def test_an_uncompressed_small_message_is_read_without_the_core(start: Sta
     client = await site.open(OFFER)
     await client.send(command("join", ["a"]))
     await client.frame()
-    assert living()["Core"] == 0
+    assert living()["WebSocketProtocol"] == 0
 
 
 # With a client that others wrote
@@ -164,7 +164,7 @@ async def test_listen_understands_compressed_messages(start: Start, tmp_path: Pa
     await until(lambda: "news" in site.hub)
     site.publish("news", b"x" * 1000)
     assert await listen.stdout.readline() == b"news\t%b\n" % (b"x" * 1000)
-    assert site.server._clients.stats.deflate.messages == 1
+    assert site.server.websockets.counters.deflate.messages == 1
     listen.send_signal(SIGINT)
     await listen.communicate()
     assert listen.returncode == 0

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from websockets.frames import Frame
 from websockets.protocol import State
 
-from rr_py_ws.adapters.ws.protocol.core import Core
+from rr_py_ws.adapters.ws.protocol.core import WebSocketProtocol
 from rr_py_ws.adapters.ws.protocol.fast_path import read_small_frame
 from support.ws_peer import BINARY, CLOSE, PING, PONG, TEXT, frame
 
@@ -24,7 +24,7 @@ def deflate(data: bytes, flush: int = zlib.Z_SYNC_FLUSH) -> bytes:
 
 def read_by_core(data: bytes, deflated: bool = False) -> tuple[list[tuple[int, bool, bytes]], bool, bytes]:
     """The frames in these bytes, whether more are expected, and what the core answers."""
-    core = Core(LIMIT, deflated=deflated)
+    core = WebSocketProtocol(LIMIT, deflated=deflated)
     core.receive_data(data)
     frames = [event for event in core.events_received() if isinstance(event, Frame)]
     seen = [(int(event.opcode), event.fin, bytes(event.data)) for event in frames]
