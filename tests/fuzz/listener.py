@@ -11,12 +11,16 @@ from typing import Any, NamedTuple
 
 from rr_py_ws.adapters.auth.allow_all import AllowAll
 from rr_py_ws.adapters.brokers.memory import MemoryBroker
-from rr_py_ws.adapters.ws.clients import Clients
-from rr_py_ws.adapters.ws.handshake import Handshake
-from rr_py_ws.adapters.ws.settings import Settings
 from rr_py_ws.core.node import Node
+from rr_py_ws.wire.publication import Publication
+from support.ws_site import Server
 
-_SETTINGS = Settings(max_message_size=1024, max_head_size=1024, compression_level=1, commands_per_second=0)
+_SETTINGS = {
+    "max_message_size": 1024,
+    "max_head_size": 1024,
+    "compression_level": 1,
+    "commands_per_second": 0,
+}
 _TEXT, _CLOSE, _PONG = 0x81, 0x88, 0x8A
 _BAD_TEXT = (1007).to_bytes(2)
 _loop = asyncio.new_event_loop()
@@ -104,21 +108,22 @@ async def _exchange(chunks: list[bytes]) -> tuple[bytes, bool]:
     _loop.set_exception_handler(lambda _, context: failed.append(context))
     node = Node({"memory": MemoryBroker()}, "memory", _loop.call_soon)
     await node.start()
-    clients = Clients(_SETTINGS, AllowAll(), node)
+    server = Server(AllowAll(), node, ping_interval=0.0, **_SETTINGS)
     wire = _Wire()
-    wire.protocol = handshake = Handshake(clients, _socket, "127.0.0.1", tls=False)
-    assert clients.arrived(handshake)
-    handshake.connection_made(wire)
+    connection = server.http._accept(False, _socket, "127.0.0.1")
+    assert connection is not None
+    wire.protocol = connection
+    connection.connection_made(wire)
     for chunk in chunks:
         if not wire.closed:
             wire.protocol.data_received(chunk)
-    node.publish("", ["a"], b"hello")
+    node.publish("", Publication("a", b"hello"))
     node.flush()
     wire.protocol.connection_lost(None)
     await asyncio.sleep(0)
     assert not failed, failed
-    clients.limiter.stop()
-    assert len(clients) == 0
+    server.http.limiter.stop()
+    assert server.connections == 0 == len(server.http)
     metrics = {sample.name: sum(sample.values.values()) for sample in node.metrics()}
     assert metrics["subscriptions"] == 0 and metrics["topics"] == 0
     return re.sub(rb"Date: .*\r\n", b"", wire.written), wire.closed

@@ -31,10 +31,11 @@ from rr_py_ws.errors import (
     WorkerDied,
     WorkerError,
 )
-from rr_py_ws.wire import command, http, publish, push, rpc, values, worker
+from rr_py_ws.wire import command, http, publish, push, rpc, upgrade, values, worker
 from rr_py_ws.wire.access import AccessRequest, Verdict, decode_answer
 from rr_py_ws.wire.goridge import Flag, Frame, FrameDecoder, encode_frame
 from rr_py_ws.wire.jsontext import encode_string
+from rr_py_ws.wire.publication import Publication
 from support.go_json import go_encode
 
 Target = Callable[[bytes], None]
@@ -170,7 +171,7 @@ def rpc_publish(data: bytes) -> None:
         for topic in topics:
             assert type(topic) is str
             for encoding in (push.STRING, push.JSON, push.BINARY):
-                assert encoding.push(topic, payload)
+                assert encoding.push(Publication(topic, payload))
     if codec is Flag.PROTO and not has_broker:
         assert publish.decode_broadcast(codec, publish.encode_broadcast(messages)) == messages
 
@@ -244,7 +245,7 @@ def browser_command(data: bytes) -> None:
         return
     assert type(decoded.name) is str and type(decoded.broker) is str
     for kind in ("@join", "#join"):
-        reply = json.loads(_content(push.encode_reply(kind, decoded.topics, id=decoded.id, reason="no")))
+        reply = json.loads(_content(push.STRING.reply(kind, decoded.topics, id=decoded.id, reason="no")))
         assert reply["topic"] == kind
         assert len(reply["payload"] or ()) == len(decoded.topics or ())
 
@@ -293,13 +294,13 @@ def request_head(data: bytes) -> None:
     question = json.loads(context)
     assert question["attributes"] == {"ws:joinTopics": "a"}
     assert all(len(value) >= 1 for value in question["headers"].values())
-    refusal = http.check_upgrade(request)
+    refusal = upgrade.check_upgrade(request)
     if refusal is not None:
         _check_response(refusal)
         return
-    offers = http.requested_subprotocols(request)
+    offers = upgrade.requested_subprotocols(request)
     chosen = next((offer for offer in offers if offer in push.BY_SUBPROTOCOL), "")
-    response = http.accept_response(request, chosen)
+    response = upgrade.accept_response(request, chosen)
     assert response.count(b"\r\n") == (6 if chosen else 5)
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rr_py_ws.errors import CommandError
 from rr_py_ws.wire.command import Command, decode_command
-from rr_py_ws.wire.push import encode_reply
+from rr_py_ws.wire.push import STRING
 
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -216,7 +216,7 @@ def test_the_escape_of_a_surrogate_never_passes_for_a_byte(escape: bytes) -> Non
     r"""Beside a byte that is no UTF-8, `\udfff` was kept; the reply then could not be encoded."""
     command = decode_command(b'{"topics":["\xff%b"],"id":"%b"}' % (escape, escape))
     assert command == Command(topics=["\udcff\ufffd"], id="\ufffd")
-    assert encode_reply("@join", command.topics, id=command.id)
+    assert STRING.reply("@join", command.topics, id=command.id)
 
 
 def test_deep_nesting_is_refused_and_nothing_else() -> None:
@@ -271,7 +271,7 @@ def test_any_bytes_give_a_command_or_a_command_error(message: bytes) -> None:
         return
     assert isinstance(command.name, str)
     assert isinstance(command.broker, str)
-    encode_reply("@join", command.topics, id=command.id)
+    STRING.reply("@join", command.topics, id=command.id)
 
 
 @given(st.lists(st.tuples(KEYS, JSON_VALUES), max_size=5))

@@ -7,14 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rr_py_ws.wire.deflate import TAIL, Compressor, DeflateStats
+from rr_py_ws.wire.deflate import TAIL, Compressor, DeflateMetrics
+from rr_py_ws.wire.publication import Publication
 from rr_py_ws.wire.push import BINARY, JSON, STRING, Encoding
 
 FORMS = [STRING, JSON, BINARY]
 
 
-def compressor(level: int = 3, min_size: int = 1) -> tuple[Compressor, DeflateStats]:
-    stats = DeflateStats()
+def compressor(level: int = 3, min_size: int = 1) -> tuple[Compressor, DeflateMetrics]:
+    stats = DeflateMetrics()
     return Compressor(level, min_size, stats), stats
 
 
@@ -34,16 +35,16 @@ def content(frame: bytes, bits: int = 15) -> bytes:
 @pytest.mark.parametrize("level", [1, 3, 9])
 def test_a_window_of_each_size_is_enough_to_read_a_push(plain: Encoding, bits: int, level: int) -> None:
     payload = b" ".join(b"%d" % (n * n) for n in range(3000)) * 2
-    frame = compressor(level)[0].encoding(plain, bits).push("t", payload)
-    assert frame[0] == plain.push("t", payload)[0] | 0x40
-    assert content(frame, bits) == content(plain.push("t", payload))
+    frame = compressor(level)[0].encoding(plain, bits).push(Publication("t", payload))
+    assert frame[0] == plain.push(Publication("t", payload))[0] | 0x40
+    assert content(frame, bits) == content(plain.push(Publication("t", payload)))
     assert len(frame) < len(payload)
 
 
 @given(st.sampled_from(FORMS), st.text(), st.binary() | st.binary().map(lambda data: data * 50))
 def test_whatever_is_pushed_comes_out_again(plain: Encoding, topic: str, payload: bytes) -> None:
-    frame = plain.push(topic, payload)
-    deflated = compressor()[0].encoding(plain, 15).push(topic, payload)
+    frame = plain.push(Publication(topic, payload))
+    deflated = compressor()[0].encoding(plain, 15).push(Publication(topic, payload))
     assert content(deflated) == content(frame)
     assert len(deflated) <= len(frame)
 
@@ -64,22 +65,22 @@ def test_the_same_form_is_the_same_object_so_that_connections_share_it() -> None
 def test_only_messages_of_some_sizes_are_compressed(size: int, compressed: bool) -> None:
     makes, stats = compressor(min_size=300)
     payload = b"x" * (size - len(b'{"topic":"t","payload":""}'))
-    frame = makes.encoding(STRING, 15).push("t", payload)
+    frame = makes.encoding(STRING, 15).push(Publication("t", payload))
     assert bool(frame[0] & 0x40) == compressed
     assert stats.messages == compressed
     if not compressed:
-        assert frame == STRING.push("t", payload)
+        assert frame == STRING.push(Publication("t", payload))
 
 
 def test_what_would_become_longer_is_sent_as_it_is_and_not_counted() -> None:
     makes, stats = compressor()
     noise = random.Random(1).randbytes(1000)
-    assert makes.encoding(BINARY, 15).push("t", noise) == BINARY.push("t", noise)
+    assert makes.encoding(BINARY, 15).push(Publication("t", noise)) == BINARY.push(Publication("t", noise))
     assert (stats.messages, stats.saved) == (0, 0)
 
 
 def test_what_is_saved_is_counted() -> None:
     makes, stats = compressor()
-    frames = [makes.encoding(STRING, 15).push("t", b"x" * size) for size in (90, 70)]
+    frames = [makes.encoding(STRING, 15).push(Publication("t", b"x" * size)) for size in (90, 70)]
     assert stats.messages == 2
     assert stats.saved == sum(len(content(frame)) - len(frame[2:]) for frame in frames) > 100

@@ -9,15 +9,14 @@ from websockets.frames import Frame
 from websockets.frames import Opcode as RFCOpcode
 from websockets.streams import StreamReader
 
+from rr_py_ws.wire.framing.websocket import Opcode, server_frame
+from rr_py_ws.wire.publication import Publication
 from rr_py_ws.wire.push import (
     BINARY,
     BY_SUBPROTOCOL,
     JSON,
     STRING,
     Encoding,
-    Opcode,
-    encode_reply,
-    server_frame,
 )
 
 BOUNDARIES = [0, 1, 125, 126, 127, 65535, 65536, 65537]
@@ -76,14 +75,17 @@ class TestDefaultEncoding:
         ],
     )
     def test_is_roadrunners_byte_for_byte(self, topic: str, payload: bytes, text: str) -> None:
-        assert STRING.push(topic, payload) == server_frame(Opcode.TEXT, text.encode())
+        assert STRING.push(Publication(topic, payload)) == server_frame(Opcode.TEXT, text.encode())
 
     def test_what_a_browser_gets_whole(self) -> None:
-        assert STRING.push("foo", b"hello, PHP") == b'\x81\x26{"topic":"foo","payload":"hello, PHP"}'
+        assert (
+            STRING.push(Publication("foo", b"hello, PHP"))
+            == b'\x81\x26{"topic":"foo","payload":"hello, PHP"}'
+        )
 
     @given(st.text(st.characters(codec="utf-8")), st.binary())
     def test_is_always_json_in_a_text_frame(self, topic: str, payload: bytes) -> None:
-        frame = parse(STRING.push(topic, payload))
+        frame = parse(STRING.push(Publication(topic, payload)))
         assert (frame.opcode, frame.fin) == (RFCOpcode.TEXT, True)
         message = json.loads(bytes(frame.data))
         assert list(message) == ["topic", "payload"]
@@ -106,7 +108,7 @@ class TestJsonEncoding:
         ],
     )
     def test_d20_json_is_not_encoded_twice(self, payload: bytes) -> None:
-        assert JSON.push("foo", payload) == server_frame(
+        assert JSON.push(Publication("foo", payload)) == server_frame(
             Opcode.TEXT, b'{"topic":"foo","payload":%b}' % payload
         )
 
@@ -127,35 +129,36 @@ class TestJsonEncoding:
         ],
     )
     def test_what_is_no_json_comes_as_without_the_subprotocol(self, payload: bytes) -> None:
-        assert JSON.push("foo", payload) == STRING.push("foo", payload)
+        assert JSON.push(Publication("foo", payload)) == STRING.push(Publication("foo", payload))
 
     @given(st.text(), st.binary() | st.text().map(lambda text: json.dumps(text).encode()))
     def test_nothing_that_is_published_breaks_out_of_the_envelope(self, topic: str, payload: bytes) -> None:
-        message = json.loads(content(JSON.push(topic, payload)))
+        message = json.loads(content(JSON.push(Publication(topic, payload))))
         assert list(message) == ["topic", "payload"]
 
 
 class TestBinaryEncoding:
     def test_d20_bytes_arrive_undamaged(self) -> None:
         payload = bytes(range(256))
-        assert content(BINARY.push("é/1", payload)) == b"\x00\x04" + "é/1".encode() + payload
-        assert parse(BINARY.push("é/1", payload)).opcode is RFCOpcode.BINARY
+        assert content(BINARY.push(Publication("é/1", payload))) == b"\x00\x04" + "é/1".encode() + payload
+        assert parse(BINARY.push(Publication("é/1", payload))).opcode is RFCOpcode.BINARY
 
     def test_a_topic_that_was_no_utf8_arrives_as_it_was(self) -> None:
         assert (
-            content(BINARY.push(b"\xff\xfe".decode("utf-8", "surrogateescape"), b"")) == b"\x00\x02\xff\xfe"
+            content(BINARY.push(Publication(b"\xff\xfe".decode("utf-8", "surrogateescape"), b"")))
+            == b"\x00\x02\xff\xfe"
         )
 
     @pytest.mark.parametrize("length", [0, 1, 255, 256, 65535])
     def test_the_topic_has_its_length_in_front(self, length: int) -> None:
-        data = content(BINARY.push("t" * length, b"payload"))
+        data = content(BINARY.push(Publication("t" * length, b"payload")))
         assert int.from_bytes(data[:2], "big") == length
         assert data[2:] == b"t" * length + b"payload"
 
     @pytest.mark.parametrize("topic", ["t" * 65536, "é" * 32768])
     def test_a_topic_too_long_for_its_length_is_never_cut(self, topic: str) -> None:
         """It was cut to 65535 bytes once, so that the message came under the name of another topic."""
-        assert BINARY.push(topic, b"\xff") == STRING.push(topic, b"\xff")
+        assert BINARY.push(Publication(topic, b"\xff")) == STRING.push(Publication(topic, b"\xff"))
 
 
 @pytest.mark.parametrize("length", BOUNDARIES[2:])
@@ -172,7 +175,7 @@ def test_every_encoding_is_right_at_the_length_boundaries(
     encoding: Encoding, opcode: Opcode, quote: bytes, envelope: bytes, length: int
 ) -> None:
     payload = quote + b"7" * (length - len(envelope % b"") - 2 * len(quote)) + quote
-    frame = encoding.push("foo", payload)
+    frame = encoding.push(Publication("foo", payload))
     assert frame == server_frame(opcode, envelope % payload)
     assert len(content(frame)) == length
 
@@ -195,18 +198,18 @@ class TestReplies:
         ],
     )
     def test_are_roadrunners_byte_for_byte(self, kind: str, topics: list[str] | None, written: bytes) -> None:
-        assert content(encode_reply(kind, topics)) == b'{"topic":"%b","payload":%b}' % (
+        assert content(STRING.reply(kind, topics)) == b'{"topic":"%b","payload":%b}' % (
             kind.encode(),
             written,
         )
 
     def test_are_text_frames(self) -> None:
-        assert encode_reply("@join", ["foo", "foo2"]) == b'\x81\x2a{"topic":"@join","payload":["foo","foo2"]}'
+        assert STRING.reply("@join", ["foo", "foo2"]) == b'\x81\x2a{"topic":"@join","payload":["foo","foo2"]}'
 
     @pytest.mark.parametrize("length", BOUNDARIES[2:])
     def test_are_right_at_the_length_boundaries(self, length: int) -> None:
         topic = "t" * (length - len('{"topic":"@join","payload":[""]}'))
-        assert len(content(encode_reply("@join", [topic]))) == length
+        assert len(content(STRING.reply("@join", [topic]))) == length
 
     @pytest.mark.parametrize(
         ("id", "written"),
@@ -221,15 +224,15 @@ class TestReplies:
     )
     def test_d25_carry_the_id_of_the_command(self, id: str | int, written: bytes) -> None:
         assert (
-            content(encode_reply("@join", ["a"], id=id))
+            content(STRING.reply("@join", ["a"], id=id))
             == b'{"topic":"@join","payload":["a"],"id":%b}' % written
         )
 
     def test_d25_carry_a_reason_for_clients_that_sent_an_id(self) -> None:
         assert (
-            content(encode_reply("#join", None, id=1, reason='"no"'))
+            content(STRING.reply("#join", None, id=1, reason='"no"'))
             == rb'{"topic":"#join","payload":null,"id":1,"reason":"\"no\""}'
         )
 
     def test_carry_no_reason_for_roadrunners_clients(self) -> None:
-        assert encode_reply("#join", ["a"], reason="no") == encode_reply("#join", ["a"])
+        assert STRING.reply("#join", ["a"], reason="no") == STRING.reply("#join", ["a"])
