@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 
 from rr_py_ws import logs
-from rr_py_ws.adapters.ops import OpsServer
+from rr_py_ws.adapters.ops import OpsListener
 from rr_py_ws.adapters.php import WorkerPool
 from rr_py_ws.adapters.rpc import RPCServer
 from rr_py_ws.adapters.ws import WebSocketServer
@@ -29,7 +29,7 @@ async def shut_down(
     websockets: WebSocketServer,
     node: Node,
     pool: WorkerPool | None,
-    ops: Sequence[OpsServer],
+    ops: Sequence[OpsListener],
     grace: float,
     drain: float,
 ) -> bool:
