@@ -63,7 +63,7 @@ def test_colour_is_for_terminals_only(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not StreamOutput("stderr").terminal
 
 
-def test_a_broken_pipe_loses_lines_but_disturbs_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_pipe_loses_lines_and_raises_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     stream = os.fdopen(writer, "w")
@@ -76,8 +76,8 @@ def test_a_broken_pipe_loses_lines_but_disturbs_nobody(monkeypatch: pytest.Monke
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_a_full_disk_is_told_once_on_the_error_output(tmp_path: Path) -> None:
-    """The server goes on; whoever looks at the error output learns why the log is silent."""
+def test_a_full_disk_is_reported_once_on_the_error_output(tmp_path: Path) -> None:
+    """The server continues; the error output says why the log is silent."""
     trouble = tmp_path / "trouble"
     logs.setup(Logs(output=("/dev/full",), error_output=(str(trouble),)))
     for _ in range(3):

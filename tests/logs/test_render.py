@@ -113,7 +113,7 @@ UNSAFE = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066
 @pytest.mark.parametrize("mode", ["development", "production", "raw"])
 @given(text=st.text() | st.text(st.characters(max_codepoint=0xA0)) | st.binary(), key=st.text())
 def test_no_value_breaks_a_line_or_reaches_the_terminal(mode: str, text: str | bytes, key: str) -> None:
-    """A peer cannot forge a second log line, nor send escape sequences to whoever reads the log."""
+    """A peer cannot forge a second log line, nor send escape sequences to the terminal of a reader."""
     for json_form in (True, False):
         line = render(mode, json_form, text, field=text, list=[text], map={key: text})
         assert line.endswith("\n")

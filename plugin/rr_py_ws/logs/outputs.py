@@ -109,9 +109,9 @@ class FileOutput(RotatingFileHandler):
     def emit(self, record: logging.LogRecord) -> None:
         """Append one line; only the first failure after a success is reported."""
         self._error = None
-        super().emit(record)  # does not raise, but calls `handleError`
+        super().emit(record)  # rotates before, and does not raise but calls `handleError`
         if self._error is not None and not self._failing:
-            self._report("write", self._error)
+            self._report("write the log file", self._error)
         self._failing = self._error is not None
 
     def handleError(self, record: logging.LogRecord) -> None:
@@ -139,14 +139,14 @@ class FileOutput(RotatingFileHandler):
             name = self._path.with_name(f"{self._path.stem}-{stamp}{self._path.suffix}")
             if not name.exists() and not Path(f"{name}.gz").exists():
                 return str(name)
-            moment += timedelta(milliseconds=1)
+            moment += timedelta(milliseconds=1)  # two rotations in one millisecond
 
     def rotate(self, source: str, dest: str) -> None:
         """Set the full file aside; when that is impossible, it is written further."""
         try:
             Path(source).rename(dest)
         except OSError as error:
-            self._report("rotate", error)
+            self._report("rotate the log file", error)
         if self._tidying is None or not self._tidying.is_alive():
             self._tidying = threading.Thread(target=self._tidy, name="log files", daemon=True)
             self._tidying.start()
@@ -167,8 +167,8 @@ class FileOutput(RotatingFileHandler):
         file = self._path.open("ab", buffering=0)
         return io.TextIOWrapper(file, "utf-8", newline="", write_through=True)
 
-    def _report(self, action: str, error: BaseException) -> None:
-        write_line(self._error_output, f"cannot {action} the log file {str(self._path)!r}: {error}\n")
+    def _report(self, failed: str, error: BaseException) -> None:
+        write_line(self._error_output, f"cannot {failed} {str(self._path)!r}: {error}\n")
 
     def _tidy(self) -> None:
         """Remove old files that are too many or too old, and compress the others. Runs in a thread."""
@@ -181,8 +181,7 @@ class FileOutput(RotatingFileHandler):
                 elif self._options.compress and file.suffix != ".gz":
                     _compress(file)
         except OSError as error:
-            text = f"cannot tidy the log files of {str(self._path)!r}: {error}\n"
-            write_line(self._error_output, text)
+            self._report("tidy the log files of", error)
 
     def _backups(self) -> list[tuple[datetime, Path]]:
         """Files that were set aside, the newest first."""

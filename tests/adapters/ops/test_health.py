@@ -69,6 +69,6 @@ async def test_every_method_is_accepted(server: OpsListener) -> None:
         assert (await get(server.address, "/ready?plugin=ill", method=method)).status == 503
 
 
-async def test_the_status_of_a_no_can_be_chosen(serve: Serve) -> None:
+async def test_the_status_of_an_unavailable_plugin_can_be_chosen(serve: Serve) -> None:
     server = await serve(HealthPage(PROBES, 500))
     assert (await get(server.address, "/health?plugin=ill")).status == 500

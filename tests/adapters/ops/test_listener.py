@@ -34,7 +34,7 @@ async def test_an_inherited_socket_is_served_and_stays() -> None:
             await server.start([holder.dup()])
             assert (await get(server.address, "/")).text == "hello"
             await server.stop(1.0)
-        socket.create_connection(holder.getsockname()).close()  # it waits for who listens next
+        socket.create_connection(holder.getsockname()).close()  # waits for the next listener
 
 
 async def test_an_empty_host_is_every_ipv4_address(serve: Serve) -> None:
@@ -67,12 +67,12 @@ def test_an_address_that_cannot_be_read_is_an_error_that_names_the_key() -> None
 
 
 @pytest.mark.parametrize("host", ["1.2.3.4.5", "ü" * 70])
-async def test_a_host_that_cannot_be_is_an_error_that_names_the_key(serve: Serve, host: str) -> None:
+async def test_a_host_that_does_not_exist_is_an_error_that_names_the_key(serve: Serve, host: str) -> None:
     with pytest.raises(ConfigError, match=f"^metrics.address: cannot listen on {host}:80: "):
         await serve(hello, f"{host}:80")
 
 
-async def test_what_signals_mean_is_not_changed(serve: Serve) -> None:
+async def test_signal_handlers_are_not_changed(serve: Serve) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     await serve(hello)
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
@@ -125,7 +125,7 @@ async def test_stop_without_start_does_nothing() -> None:
     await OpsListener(hello, "127.0.0.1:0", key="").stop(1.0)
 
 
-async def test_stop_lets_what_is_asked_be_answered(serve: Serve) -> None:
+async def test_stop_waits_for_answers_that_have_begun(serve: Serve) -> None:
     asked, may_answer = asyncio.Event(), asyncio.Event()
 
     async def slow(scope: Scope, receive: Receive, send: Send) -> None:
@@ -143,7 +143,7 @@ async def test_stop_lets_what_is_asked_be_answered(serve: Serve) -> None:
     await stop
 
 
-async def test_stop_waits_for_nobody_longer_than_it_is_told(serve: Serve) -> None:
+async def test_stop_cuts_peers_that_take_longer_than_the_timeout(serve: Serve) -> None:
     asked = asyncio.Event()
 
     async def never(scope: Scope, receive: Receive, send: Send) -> None:
