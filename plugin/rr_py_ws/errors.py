@@ -5,26 +5,28 @@
     RRWSError
     ├── ConfigError            a key, a file or a flag is wrong; the text names it
     ├── ProtocolError          a peer sent bytes that break its protocol
-    │   ├── FrameError         goridge: bad header length, checksum, options
+    │   ├── FrameError         goridge: wrong header length, checksum or options
     │   ├── PayloadTooBig      goridge: the announced payload is over the limit
     │   ├── HandshakeError     HTTP: the upgrade request cannot be read
-    │   └── CommandError       a browser's JSON command cannot be decoded
+    │   └── CommandError       a client's JSON command cannot be decoded
     ├── RPCError               an RPC call failed; the text goes to the caller
-    ├── BrokerError            a broker did not take a message or a subscription
-    └── WorkerError            a PHP worker did not answer a request
-        ├── WorkerStartError   it could not be started, or its handshake failed
-        ├── WorkerDied         it went away, or what it wrote is no frame
-        ├── SoftJobError       it answered with an error frame
-        ├── ExecTimeout        it took too long and was killed
-        ├── NoFreeWorkers      none became free in time
-        └── WorkersDown        none was asked, because none would have answered
+    ├── BrokerError            a broker did not accept a publication or a subscription
+    └── WorkerError            a request to a PHP worker failed
+        ├── WorkerStartError   a worker could not be started, or its handshake failed
+        ├── WorkerDied         the worker exited, or sent something that is not a valid frame
+        ├── SoftJobError       the worker answered with an error frame
+        ├── ExecTimeout        the worker took too long and was killed
+        ├── NoFreeWorkers      no worker became free in time
+        └── WorkersDown        the request was refused, because no worker would have answered
+
+The kinds of `WorkerError` are those of RoadRunner's pool, and the labels of a metric tell them apart.
 """
 
 from __future__ import annotations
 
 
 class RRWSError(Exception):
-    """Root of the tree. Its text is one line, meant for a person."""
+    """Root of the tree. Its text is one line for a person."""
 
 
 class ConfigError(RRWSError):
@@ -44,7 +46,7 @@ class ProtocolError(RRWSError):
 
 
 class FrameError(ProtocolError):
-    """The bytes are no goridge frame."""
+    """The bytes are not a goridge frame."""
 
 
 class PayloadTooBig(ProtocolError):
@@ -52,7 +54,7 @@ class PayloadTooBig(ProtocolError):
 
 
 class HandshakeError(ProtocolError):
-    """The HTTP request that should become a WebSocket cannot be read."""
+    """The HTTP request that asks for a WebSocket cannot be read."""
 
 
 class CommandError(ProtocolError):
@@ -68,15 +70,15 @@ class CommandError(ProtocolError):
 
 
 class RPCError(RRWSError):
-    """An RPC call failed; the text is what the caller gets."""
+    """An RPC call failed; the text goes to the caller."""
 
 
 class BrokerError(RRWSError):
-    """A broker did not take a message or a subscription."""
+    """A broker did not accept a publication or a subscription."""
 
 
 class WorkerError(RRWSError):
-    """A PHP worker did not answer a request."""
+    """A request to a PHP worker failed."""
 
 
 class WorkerStartError(WorkerError):
@@ -84,11 +86,11 @@ class WorkerStartError(WorkerError):
 
 
 class WorkerDied(WorkerError):
-    """A worker went away, or wrote something that is no frame."""
+    """A worker exited, or sent something that is not a valid frame."""
 
 
 class SoftJobError(WorkerError):
-    """A worker answered with an error frame; it is still usable."""
+    """A worker answered with an error frame; the worker is still usable."""
 
 
 class ExecTimeout(WorkerError):
@@ -100,4 +102,4 @@ class NoFreeWorkers(WorkerError):
 
 
 class WorkersDown(WorkerError):
-    """No worker was asked, because none would have answered."""
+    """The request was refused, because no worker would have answered."""

@@ -1,4 +1,4 @@
-"""A client that speaks HTTP byte by byte, for what `ops` serves."""
+"""An HTTP client without a library, for the pages of `adapters.ops`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Answer(NamedTuple):
 
 
 async def exchange(address: str, data: bytes) -> bytes:
-    """Send bytes to `host:port` and return everything that comes back until the server closes."""
+    """Send bytes to `host:port` and return all bytes until the server closes the connection."""
     host, _, port = address.rpartition(":")
     reader, writer = await asyncio.open_connection(host.strip("[]"), int(port))
     try:
@@ -29,7 +29,7 @@ async def exchange(address: str, data: bytes) -> bytes:
 
 
 async def get(address: str, path: str, *, method: str = "GET") -> Answer:
-    """Make one request; the connection ends with the answer."""
+    """Make one request; the connection ends with the response."""
     request = f"{method} {path} HTTP/1.1\r\nHost: {address}\r\n\r\n"
     data = await exchange(address, request.encode())
     head, _, body = data.partition(b"\r\n\r\n")

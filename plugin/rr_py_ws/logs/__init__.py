@@ -1,20 +1,23 @@
-"""Logs: one line per event, per channel, in the forms of RoadRunner's `logs` section.
+"""Logs: one line per event, per channel, in the formats of RoadRunner's `logs` section.
 
 ::
 
-    log = logs.get_logger("websockets")         # module level, before or after setup
+    log = logs.get_logger("websockets")         # at module level, before or after setup
     log.info("client joined", topics=3)
-    peer_log = logs.get_limited("websockets")   # for whatever a peer can trigger again and again
+    peer_log = logs.get_limited("websockets")   # for events that a peer can cause again and again
 
-`setup` is called once, by the application; until then warnings and errors go to stderr. A logger belongs to a
-channel, never to a connection; a call below the level costs one empty function call. The event is a constant
-text, what varies goes into fields. Control characters, from whomever, never reach a terminal or split a line.
+The event is a constant text; values that vary go into fields. The program calls `setup` once; until then
+warnings and errors go to stderr. A logger belongs to a channel, never to a connection, which is a field.
+Control characters in events and fields never reach a terminal and never split a line.
+
+An event passes through three steps: `Logger` checks level and rate, `Renderer` makes the line, and handlers
+of the standard library's `logging` write the line.
 """
 
 from __future__ import annotations
 
 from rr_py_ws.logs.limiter import Limiter
-from rr_py_ws.logs.loggers import Emit, Logger, get_limited, get_logger, setup, shutdown
+from rr_py_ws.logs.loggers import Logger, get_limited, get_logger, setup, shutdown
 from rr_py_ws.logs.render import escape
 
-__all__ = ["Emit", "Limiter", "Logger", "escape", "get_limited", "get_logger", "setup", "shutdown"]
+__all__ = ["Limiter", "Logger", "escape", "get_limited", "get_logger", "setup", "shutdown"]

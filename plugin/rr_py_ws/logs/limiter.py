@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 BURST = 10
 INTERVAL = 10.0
@@ -12,19 +12,10 @@ _MAX_EVENTS = 256
 _OTHERS = ""
 
 
-@dataclass(slots=True)
-class _Window:
-    """The current interval of one event."""
-
-    start: float
-    written: int = 1
-    suppressed: int = 0
-
-
 class Limiter:
-    """At most `burst` times the same event in `interval` seconds.
+    """Admits the same event at most `burst` times in `interval` seconds.
 
-    The memory is bounded: beyond 256 different events at a time, the rest share one allowance.
+    The memory is bounded: beyond 256 different events at a time, the others share one allowance.
     """
 
     __slots__ = ("_burst", "_clock", "_interval", "_windows")
@@ -35,35 +26,26 @@ class Limiter:
         self._clock = clock
         self._burst = burst
         self._interval = interval
-        self._windows: dict[str, _Window] = {}
+        # event -> start of its interval, attempts since then
+        self._windows: dict[str, tuple[float, int]] = {}
 
     def admit(self, event: str) -> int | None:
-        """Ask to write an event.
+        """Ask whether an event may be written.
 
         Returns:
-            None when it must not be written; otherwise how many were suppressed since the last one written.
+            None when the event must not be written; otherwise how often it was suppressed since it was last
+            written.
         """
         now = self._clock()
-        window = self._windows.get(event)
-        if window is None and len(self._windows) >= _MAX_EVENTS:
-            self._forget_old(now)
+        if event not in self._windows and len(self._windows) >= _MAX_EVENTS:
+            self._windows = {
+                known: window for known, window in self._windows.items() if now - window[0] < self._interval
+            }
             if len(self._windows) >= _MAX_EVENTS:
                 event = _OTHERS
-                window = self._windows.get(event)
-        if window is None:
-            self._windows[event] = _Window(now)
-            return 0
-        if now - window.start >= self._interval:
-            suppressed = window.suppressed
-            self._windows[event] = _Window(now)
-            return suppressed
-        if window.written < self._burst:
-            window.written += 1
-            return 0
-        window.suppressed += 1
-        return None
-
-    def _forget_old(self, now: float) -> None:
-        self._windows = {
-            event: window for event, window in self._windows.items() if now - window.start < self._interval
-        }
+        start, attempts = self._windows.get(event, (-math.inf, 0))
+        if now - start >= self._interval:
+            self._windows[event] = (now, 1)
+            return max(0, attempts - self._burst)
+        self._windows[event] = (start, attempts + 1)
+        return 0 if attempts < self._burst else None

@@ -1,146 +1,155 @@
-"""The loggers that modules hold, and how the `logs` section is put behind them."""
+"""The loggers that modules hold, and the `logs` section behind them."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
-
-import structlog
+from typing import TYPE_CHECKING
 
 from rr_py_ws.errors import ConfigError
 from rr_py_ws.logs.limiter import Limiter
-from rr_py_ws.logs.outputs import FileOutput, Output, RotatingFileOutput, StreamOutput
+from rr_py_ws.logs.outputs import FileOutput, StreamOutput, write_line
 from rr_py_ws.logs.render import BRIEF, FULL, Limits, Renderer
 
 if TYPE_CHECKING:
     from rr_py_ws.config import Channel, FileLoggerOptions, Logs
 
 _METHODS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+_NOTHING = logging.CRITICAL
 _LEVELS = {
     "debug": logging.DEBUG,
     "info": logging.INFO,
     "warn": logging.WARNING,
     "error": logging.ERROR,
-    "dpanic": logging.CRITICAL,
-    "panic": logging.CRITICAL,
-    "fatal": logging.CRITICAL,
+    # zap's levels above error: no event of this program is that bad.
+    "dpanic": _NOTHING,
+    "panic": _NOTHING,
+    "fatal": _NOTHING,
 }
-
-
-class Emit(Protocol):
-    """Writes one event."""
-
-    def __call__(self, event: str, **fields: object) -> None:
-        """Write a constant text and the values that belong to it."""
-
-
-class Logger:
-    """The log of one channel. Its methods are exchanged by `setup`, so a module may keep the object."""
-
-    __slots__ = ("debug", "error", "info", "warning")
-    debug: Emit
-    info: Emit
-    warning: Emit
-    error: Emit
 
 
 @dataclass(frozen=True, slots=True)
 class _Route:
-    """Where the events of a channel go, and how they look."""
+    """What a section says about a channel: which events are written, how they look, and where they go.
+
+    Outputs get finished lines, so that a `QueueHandler` among them could move the writing into a thread.
+    """
 
     level: int
-    mode: str
-    json: bool
-    line_ending: str
-    outputs: tuple[Output, ...]
-
-    def emitters(self, channel: str, limits: Limits) -> dict[str, Emit]:
-        """Make the four methods of a logger of the channel."""
-        bound = structlog.wrap_logger(
-            _Writer(self.outputs),
-            processors=[
-                structlog.processors.format_exc_info,
-                Renderer(
-                    channel,
-                    self.mode,
-                    self.json,
-                    colour=all(output.terminal for output in self.outputs),
-                    line_ending=self.line_ending,
-                    limits=limits,
-                ),
-            ],
-            wrapper_class=structlog.make_filtering_bound_logger(self.level),
-        ).bind()
-        return {
-            method: getattr(bound, method) if level >= self.level else _discard
-            for method, level in _METHODS.items()
-        }
+    render: Renderer
+    outputs: Sequence[logging.Handler]
 
 
-class _Writer:
-    """What structlog hands a finished line to."""
+class Logger:
+    """The log of one channel. `setup` changes what is behind it, so a module may keep the object.
 
-    __slots__ = ("_outputs",)
+    Args:
+        channel: the name in the line.
+        limits: how much of each value is written.
+        limiter: how often the same event is written; None for always. The first line after a pause has the
+            number of suppressed ones as the field `suppressed`.
+    """
 
-    def __init__(self, outputs: tuple[Output, ...]) -> None:
-        self._outputs = outputs
+    def __init__(self, channel: str, limits: Limits, limiter: Limiter | None, route: _Route) -> None:
+        self.channel = channel
+        self._limits = limits
+        self._limiter = limiter
+        self.connect(route)
 
-    def write(self, line: bytes) -> None:
-        for output in self._outputs:
-            output.write(line)
+    def connect(self, route: _Route) -> None:
+        """Write by a route from now on."""
+        self._route = route
+        for name, level in _METHODS.items():
+            # Attributes of the object hide the methods, so that a call below the level is an empty call.
+            if level < route.level:
+                self.__dict__[name] = _discard
+            else:
+                self.__dict__.pop(name, None)
 
-    debug = info = warning = error = write
+    def debug(self, event: str, /, **fields: object) -> None:
+        """Write what only a developer wants to see."""
+        self._write("debug", event, fields)
+
+    def info(self, event: str, /, **fields: object) -> None:
+        """Write what happens as it should."""
+        self._write("info", event, fields)
+
+    def warning(self, event: str, /, **fields: object) -> None:
+        """Write what a person should look at some day."""
+        self._write("warn", event, fields)
+
+    def error(self, event: str, /, **fields: object) -> None:
+        """Write what a person should look at now; `exc_info` adds a traceback as the field `exception`."""
+        self._write("error", event, fields)
+
+    def _write(self, level: str, event: str, fields: dict[str, object]) -> None:
+        if self._limiter is not None:
+            suppressed = self._limiter.admit(event)
+            if suppressed is None:
+                return
+            if suppressed:
+                fields["suppressed"] = suppressed
+        # Rendered now and not in the outputs: the values may change after this call.
+        line = self._route.render(self.channel, level, event, fields, self._limits)
+        for output in self._route.outputs:
+            write_line(output, line)
 
 
-def _discard(event: str, **fields: object) -> None:
+class _LibraryHandler(logging.Handler):
+    """Writes what libraries and asyncio log, warnings and worse, to the channel `app`."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write with the limits of a limited logger, but with the whole traceback."""
+        try:
+            text = record.getMessage()
+        except Exception:  # a wrong format string in a library must not disturb this program
+            text = str(record.msg)
+        log = _get("app", FULL, limited=True)
+        fields: dict[str, object] = {"source": record.name}
+        if record.exc_info:
+            fields["exc_info"] = record.exc_info
+        (log.error if record.levelno >= logging.ERROR else log.warning)(text, **fields)
+
+
+def _discard(event: str, /, **fields: object) -> None:
     """Take an event below the level."""
 
 
 _STDERR = StreamOutput("stderr")
-_DEFAULT = _Route(logging.WARNING, "development", False, "\n", (_STDERR,))
-_NOWHERE = _Route(logging.CRITICAL, "development", False, "\n", ())
-_plain: dict[str, Logger] = {}
-_limited: dict[str, tuple[Logger, Limiter]] = {}
+_DEFAULT = _Route(logging.WARNING, Renderer("development", json=False, colour=_STDERR.terminal), (_STDERR,))
+_LIBRARIES = _LibraryHandler(logging.WARNING)
 
-
-@dataclass(frozen=True, slots=True)
-class _Setup:
-    """What is in force: the route of each channel that has its own, that of the others, the open outputs."""
-
-    main: _Route
-    routes: dict[str, _Route]
-    opened: tuple[FileOutput, ...]
-
-
-_BEFORE = _Setup(_DEFAULT, {}, ())
-_current = _BEFORE
+_loggers: dict[tuple[str, Limits, bool], Logger] = {}
+_main = _DEFAULT
+_routes: Mapping[str, _Route] = {}
+_files: Collection[FileOutput] = ()
 
 
 def get_logger(channel: str) -> Logger:
     """Return the channel's logger; always the same object."""
-    if channel not in _plain:
-        _plain[channel] = Logger()
-        _connect(channel)
-    return _plain[channel]
+    return _get(channel, FULL, limited=False)
 
 
 def get_limited(channel: str) -> Logger:
-    """Return the channel's logger for events that a peer can trigger: 10 of each in 10 seconds, briefly.
+    """Return the channel's logger for events that a peer can cause: 10 of each in 10 seconds, shortened.
 
-    The first one written after a pause says how many were not, as the field `suppressed`. Texts are cut at
+    The first line after a pause has the number of suppressed ones as the field `suppressed`. Texts are cut at
     512 characters, lists at 10 items (16,384 and 100 in the other logger).
     """
-    if channel not in _limited:
-        _limited[channel] = (Logger(), Limiter())
-        _connect(channel)
-    return _limited[channel][0]
+    return _get(channel, BRIEF, limited=True)
 
 
-def setup(logs: Logs) -> None:
+def _get(channel: str, limits: Limits, *, limited: bool) -> Logger:
+    key = channel, limits, limited
+    if key not in _loggers:
+        route = _routes.get(channel, _main)
+        _loggers[key] = Logger(channel, limits, Limiter() if limited else None, route)
+    return _loggers[key]
+
+
+def setup(section: Logs) -> None:
     """Apply the `logs` section to all loggers, those that exist and those to come.
 
     Also takes what libraries and asyncio report by `logging` (warnings and worse) into the channel `app`.
@@ -148,116 +157,56 @@ def setup(logs: Logs) -> None:
     Raises:
         ConfigError: a log file cannot be opened; everything stays as it was.
     """
-    opener = _Opener()
+    files: dict[Path, FileOutput] = {}
     try:
-        main = opener.route(logs)
-        routes = {name.lower(): opener.route(channel) for name, channel in logs.channels.items()}
+        main = _route(section, files)
+        routes = {name.lower(): _route(channel, files) for name, channel in section.channels.items()}
     except ConfigError:
-        for output in opener.opened:
-            output.close()
+        for file in files.values():
+            file.close()
         raise
-    _install(_Setup(main, routes, opener.opened))
-    logging.getLogger().addHandler(_BRIDGE)
+    _install(main, routes, files.values())
+    logging.getLogger().addHandler(_LIBRARIES)
 
 
 def shutdown() -> None:
     """Close log files and go back to the state before `setup`."""
-    _install(_BEFORE)
-    logging.getLogger().removeHandler(_BRIDGE)
+    logging.getLogger().removeHandler(_LIBRARIES)
+    _install(_DEFAULT, {}, ())
 
 
-def _install(setup: _Setup) -> None:
-    global _current
-    former, _current = _current, setup
-    for channel in {*_plain, *_limited}:
-        _connect(channel)
-    for output in former.opened:
-        output.close()
+def _install(main: _Route, routes: Mapping[str, _Route], files: Collection[FileOutput]) -> None:
+    global _main, _routes, _files
+    former, _main, _routes, _files = _files, main, routes, files
+    for logger in _loggers.values():
+        logger.connect(routes.get(logger.channel, main))
+    for file in former:  # last: until now a logger could write to it
+        file.close()
 
 
-def _connect(channel: str) -> None:
-    route = _current.routes.get(channel, _current.main)
-    if channel in _plain:
-        for method, emit in route.emitters(channel, FULL).items():
-            setattr(_plain[channel], method, emit)
-    if channel in _limited:
-        logger, limiter = _limited[channel]
-        for method, emit in route.emitters(channel, BRIEF).items():
-            setattr(logger, method, emit if emit is _discard else partial(_emit_limited, limiter, emit))
+def _route(section: Channel, files: dict[Path, FileOutput]) -> _Route:
+    """Open the outputs of a section; a file that is already in `files` is not opened twice."""
 
-
-def _emit_limited(limiter: Limiter, emit: Callable[..., Any], event: str, **fields: object) -> None:
-    suppressed = limiter.admit(event)
-    if suppressed:
-        emit(event, **fields, suppressed=suppressed)
-    elif suppressed is not None:
-        emit(event, **fields)
-
-
-class _Opener:
-    """Opens the outputs of one setup; the same file named twice is opened once."""
-
-    def __init__(self) -> None:
-        self._files: dict[str, FileOutput] = {}
-
-    @property
-    def opened(self) -> tuple[FileOutput, ...]:
-        """All that was opened so far."""
-        return tuple(self._files.values())
-
-    def route(self, channel: Channel) -> _Route:
-        if channel.mode in ("none", "off"):
-            return _NOWHERE
-        complain = self._output(channel.error_output[0], _STDERR)
-        if channel.file_logger_options is not None:
-            outputs: tuple[Output, ...] = (self._rotating(channel.file_logger_options, complain),)
-        else:
-            outputs = tuple(self._output(name, complain) for name in channel.output)
-        return _Route(
-            level=_LEVELS[channel.level],
-            mode=channel.mode,
-            json=channel.encoding == "json" or channel.file_logger_options is not None,
-            line_ending=channel.line_ending,
-            outputs=outputs,
-        )
-
-    def _output(self, name: str, complain: Output) -> Output:
-        if name in ("stdout", "stderr"):
+    def open_output(
+        name: str, error_output: logging.Handler, options: FileLoggerOptions | None = None
+    ) -> StreamOutput | FileOutput:
+        if options is None and name in ("stdout", "stderr"):
             return StreamOutput(name)
-        if name not in self._files:
-            self._files[name] = FileOutput(Path(name), complain)
-        return self._files[name]
+        path = Path(name)
+        if path not in files:
+            files[path] = FileOutput(path, error_output, options)
+        return files[path]
 
-    def _rotating(self, options: FileLoggerOptions, complain: Output) -> Output:
-        path = Path(options.log_output)
-        if str(path) not in self._files:
-            self._files[str(path)] = RotatingFileOutput(
-                path,
-                complain,
-                max_size=options.max_size * 1024 * 1024,
-                max_age=options.max_age,
-                max_backups=options.max_backups,
-                compress=options.compress,
-            )
-        return self._files[str(path)]
-
-
-class _Bridge(logging.Handler):
-    """Takes records of the standard `logging` into the channel `app`, rate limited, tracebacks in full."""
-
-    def __init__(self, level: int) -> None:
-        super().__init__(level)
-        self._limiter = Limiter()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        log = get_logger("app")
-        write = log.error if record.levelno >= logging.ERROR else log.warning
-        try:
-            text = record.getMessage()
-        except Exception:  # a library's wrong format string is no reason to fail
-            text = str(record.msg)
-        failure = {"exc_info": record.exc_info} if record.exc_info else {}
-        _emit_limited(self._limiter, write, text, source=record.name, **failure)
-
-
-_BRIDGE = _Bridge(logging.WARNING)
+    if section.mode in ("none", "off"):
+        return _Route(_NOTHING, Renderer(section.mode, json=False), ())
+    options = section.file_logger_options
+    names = section.output if options is None else (options.log_output,)
+    error_output = open_output(section.error_output[0], _STDERR)
+    outputs = [open_output(name, error_output, options) for name in names]
+    renderer = Renderer(
+        section.mode,
+        json=section.encoding == "json" or options is not None,
+        colour=all(output.terminal for output in outputs),
+        line_ending=section.line_ending,
+    )
+    return _Route(_LEVELS[section.level], renderer, outputs)

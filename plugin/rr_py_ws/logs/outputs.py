@@ -1,8 +1,14 @@
-"""Where lines go: a standard stream, a file, a file that is rotated. Writing never raises."""
+"""Where lines go: a standard stream, or a file that may be rotated.
+
+Outputs are handlers of the standard library's `logging`; the message of a record is the finished line. A line
+that cannot be written is lost, and the caller never sees an exception.
+"""
 
 from __future__ import annotations
 
 import gzip
+import io
+import logging
 import os
 import shutil
 import sys
@@ -10,187 +16,185 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import TYPE_CHECKING
 
 from rr_py_ws.errors import ConfigError
 
+if TYPE_CHECKING:
+    from rr_py_ws.config import FileLoggerOptions
 
-class Output(Protocol):
-    """Takes finished lines."""
-
-    @property
-    def terminal(self) -> bool:
-        """A person looks at it directly."""
-
-    def write(self, line: bytes) -> None:
-        """Write one line; a line that cannot be written is lost, the caller is not disturbed."""
+_STAMP = "%Y-%m-%dT%H-%M-%S"
+_DEFAULT_NAME = "rr-py-ws.log"
+_JOIN_TIMEOUT = 5.0
+"""Seconds that a closing file waits for the thread that compresses old files."""
 
 
-class StreamOutput:
-    """`stdout` or `stderr`, looked up at each write: the stream may be replaced while we run."""
+def write_line(output: logging.Handler, line: str) -> None:
+    """Give a finished line, with its line ending, to an output."""
+    output.handle(logging.makeLogRecord({"msg": line}))
+
+
+class StreamOutput(logging.Handler):
+    """`stdout` or `stderr`, looked up for each line: the stream may be replaced while the program runs."""
 
     def __init__(self, name: str) -> None:
+        super().__init__()
         self._name = name
 
     @property
     def terminal(self) -> bool:
-        """Colours are welcome there."""
+        """Whether lines may have colours: a person sees them directly, and `NO_COLOR` is not set."""
         stream = getattr(sys, self._name)
         return not os.environ.get("NO_COLOR") and stream is not None and stream.isatty()
 
-    def write(self, line: bytes) -> None:
-        """Write and flush."""
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write and flush, in UTF-8 whatever the locale is."""
         try:
             stream = getattr(sys, self._name).buffer
-            stream.write(line)
+            stream.write(self.format(record).encode())
             stream.flush()
-        except (OSError, ValueError, AttributeError):  # broken pipe, closed, absent
+        except (OSError, ValueError, AttributeError):  # a broken pipe, a closed stream, no stream
             return
 
 
-class FileOutput:
-    """Appends to a file. The first failure after a success is told to `complain`."""
-
-    terminal = False
-
-    def __init__(self, path: Path, complain: Output) -> None:
-        """Open the file.
-
-        Raises:
-            ConfigError: it cannot be opened.
-        """
-        self.path = path
-        self._complain = complain
-        self._failed = False
-        try:
-            self._file = self._open()
-        except OSError as error:
-            raise ConfigError("logs", f"cannot open the log file {str(path)!r}: {error.strerror}") from error
-
-    def write(self, line: bytes) -> None:
-        """Append; the system call is one, so that lines of several writers do not mix."""
-        try:
-            self._file.write(line)
-            self._failed = False
-        except (OSError, ValueError) as error:
-            if not self._failed:
-                self._complain.write(f"cannot write the log file {str(self.path)!r}: {error}\n".encode())
-            self._failed = True
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-    def _open(self) -> BinaryIO:
-        return self.path.open("ab", buffering=0)
-
-
-class RotatingFileOutput(FileOutput):
-    """Appends to a file that is set aside when it is full.
+class FileOutput(RotatingFileHandler):
+    """Appends to a file; with `options`, a full file is set aside and a new one begun.
 
     Names and rules are those of lumberjack, which RoadRunner uses: `app.log` becomes
     `app-2024-05-01T10-20-30.123.log` (UTC), then `.gz` with compression. A thread compresses and removes old
-    files, so that the server does not stand still meanwhile.
+    files, so that the event loop does not wait for them.
     """
+
+    terminal = False
+    terminator = ""  # the line has the line ending of its channel
 
     def __init__(
         self,
         path: Path,
-        complain: Output,
-        *,
-        max_size: int,
-        max_age: int,
-        max_backups: int,
-        compress: bool,
+        error_output: logging.Handler,
+        options: FileLoggerOptions | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Open the file; makes its directory when missing.
+        """Open the file, and with `options` make its directory when missing.
 
         Args:
-            path: the file that is written.
-            complain: where failures are told.
-            max_size: bytes; a longer line is still written whole.
-            max_age: days that a file set aside is kept.
-            max_backups: how many of them are kept.
-            compress: with gzip.
+            path: the file; of a directory, the file `rr-py-ws.log` in it.
+            error_output: gets a line when the file cannot be written or rotated.
+            options: when to rotate, and which old files to keep; None never rotates.
             clock: Unix time in seconds.
 
         Raises:
-            ConfigError: it cannot be opened.
+            ConfigError: the file cannot be opened.
         """
-        self._max_size = max_size
-        self._max_age = timedelta(days=max_age)
-        self._max_backups = max_backups
-        self._compress = compress
+        self._path = path / _DEFAULT_NAME if path.is_dir() else path
+        self._error_output = error_output
+        self._options = options
         self._clock = clock
-        self._lock = threading.Lock()
+        self._error: BaseException | None = None
+        self._failing = False
         self._tidying: threading.Thread | None = None
-        super().__init__(path, complain)
-        self._size = self._file.seek(0, os.SEEK_END)
-
-    def write(self, line: bytes) -> None:
-        """Append, after a rotation when the line does not fit."""
-        with self._lock:
-            if self._size and self._size + len(line) > self._max_size:
-                self._rotate()
-            super().write(line)
-            self._size += len(line)
-
-    def close(self) -> None:
-        """Close the file; waits a little for compression to end."""
-        super().close()
-        if self._tidying is not None:
-            self._tidying.join(timeout=5)
-
-    def _open(self) -> BinaryIO:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        return super()._open()
-
-    def _rotate(self) -> None:
         try:
-            self.path.rename(self._backup_name())
-            full, self._file = self._file, self._open()
-            full.close()
+            # For the library a maxBytes of 0 is no rotation. Its number of backups only has to be above 0:
+            # `_tidy` decides which of them stay.
+            super().__init__(
+                self._path, maxBytes=options.max_size if options else 0, backupCount=1, encoding="utf-8"
+            )
+            self._size = self._path.stat().st_size
         except OSError as error:
-            self._complain.write(f"cannot rotate the log file {str(self.path)!r}: {error}\n".encode())
-        self._size = 0
+            problem = f"cannot open the log file {str(self._path)!r}: {error.strerror}"
+            raise ConfigError("logs", problem) from error
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Append one line; only the first failure after a success is reported."""
+        self._error = None
+        super().emit(record)  # rotates before, and does not raise but calls `handleError`
+        if self._error is not None and not self._failing:
+            self._report("write the log file", self._error)
+        self._failing = self._error is not None
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Remember why the line was lost; the original prints a traceback to stderr."""
+        self._error = sys.exception()
+
+    def shouldRollover(self, record: logging.LogRecord) -> bool:
+        """Whether the line does not fit into the file; a line over the limit gets a file of its own.
+
+        Counts the bytes of the line; the original counts characters.
+        """
+        if not self.maxBytes:
+            return False
+        size = len(self.format(record).encode())
+        full = self._size > 0 and self._size + size > self.maxBytes
+        # Begins anew also when the rotation fails: the next attempt is then max_size later, not at each line.
+        self._size = size if full else self._size + size
+        return full
+
+    def rotation_filename(self, default_name: str) -> str:
+        """Return a name that no other file has, with the current time."""
+        moment = datetime.fromtimestamp(self._clock(), UTC)
+        while True:
+            stamp = f"{moment.strftime(_STAMP)}.{moment.microsecond // 1000:03d}"
+            name = self._path.with_name(f"{self._path.stem}-{stamp}{self._path.suffix}")
+            if not name.exists() and not Path(f"{name}.gz").exists():
+                return str(name)
+            moment += timedelta(milliseconds=1)  # two rotations in one millisecond
+
+    def rotate(self, source: str, dest: str) -> None:
+        """Set the full file aside; when that is impossible, it is written further."""
+        try:
+            Path(source).rename(dest)
+        except OSError as error:
+            self._report("rotate the log file", error)
         if self._tidying is None or not self._tidying.is_alive():
             self._tidying = threading.Thread(target=self._tidy, name="log files", daemon=True)
             self._tidying.start()
 
-    def _backup_name(self) -> Path:
-        moment = datetime.fromtimestamp(self._clock(), UTC)
-        while True:
-            stamp = moment.strftime("%Y-%m-%dT%H-%M-%S.") + f"{moment.microsecond // 1000:03d}"
-            name = self.path.with_name(f"{self.path.stem}-{stamp}{self.path.suffix}")
-            if not name.exists() and not Path(f"{name}.gz").exists():
-                return name
-            moment += timedelta(milliseconds=1)
+    def close(self) -> None:
+        """Close the file; waits at most 5 s for the compression of old files."""
+        super().close()
+        if self._tidying is not None:
+            self._tidying.join(_JOIN_TIMEOUT)
+
+    def _open(self) -> io.TextIOWrapper:
+        """Open without a buffer: each line is one system call, so that lines of several processes do not mix.
+
+        A buffer would also keep a line that could not be written, and fail again when the file is closed.
+        """
+        if self._options is not None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        file = self._path.open("ab", buffering=0)
+        return io.TextIOWrapper(file, "utf-8", newline="", write_through=True)
+
+    def _report(self, failed: str, error: BaseException) -> None:
+        write_line(self._error_output, f"cannot {failed} {str(self._path)!r}: {error}\n")
+
+    def _tidy(self) -> None:
+        """Remove old files that are too many or too old, and compress the others. Runs in a thread."""
+        assert self._options is not None
+        oldest = datetime.fromtimestamp(self._clock(), UTC) - timedelta(days=self._options.max_age)
+        try:
+            for index, (moment, file) in enumerate(self._backups()):
+                if index >= self._options.max_backups or moment < oldest:
+                    file.unlink()
+                elif self._options.compress and file.suffix != ".gz":
+                    _compress(file)
+        except OSError as error:
+            self._report("tidy the log files of", error)
 
     def _backups(self) -> list[tuple[datetime, Path]]:
-        """Files set aside, the newest first."""
+        """Files that were set aside, the newest first."""
         found = []
-        for file in self.path.parent.iterdir():
-            stamp = file.name.removesuffix(".gz").removesuffix(self.path.suffix)
-            if stamp.startswith(prefix := f"{self.path.stem}-"):
+        for file in self._path.parent.iterdir():
+            stamp = file.name.removesuffix(".gz").removesuffix(self._path.suffix)
+            if stamp.startswith(prefix := f"{self._path.stem}-"):
                 try:
-                    moment = datetime.strptime(stamp.removeprefix(prefix), "%Y-%m-%dT%H-%M-%S.%f")
-                except ValueError:
+                    moment = datetime.strptime(stamp.removeprefix(prefix), f"{_STAMP}.%f")
+                except ValueError:  # somebody else's file
                     continue
                 found.append((moment.replace(tzinfo=UTC), file))
         return sorted(found, reverse=True)
-
-    def _tidy(self) -> None:
-        oldest = datetime.fromtimestamp(self._clock(), UTC) - self._max_age
-        try:
-            for index, (moment, file) in enumerate(self._backups()):
-                if index >= self._max_backups or moment < oldest:
-                    file.unlink()
-                elif self._compress and file.suffix != ".gz":
-                    _compress(file)
-        except OSError as error:
-            self._complain.write(f"cannot tidy the log files of {str(self.path)!r}: {error}\n".encode())
 
 
 def _compress(file: Path) -> None:

@@ -1,8 +1,8 @@
-"""One event -> one line of bytes.
+"""Lines of the log: one event becomes one line.
 
-Whatever the values hold, a line has no control character but the separators that are written here: a peer can
-neither forge a line nor talk to the terminal of the person who reads it. JSON has escape sequences instead: a
-program gets the original value back.
+Whatever the values hold, a line has no control characters but its separators: a peer can neither forge a line
+nor send commands to the terminal of the person who reads the log. In JSON they are JSON's own escapes, from
+which a program gets the original value.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 import time
-from collections.abc import Callable, MutableMapping
+import traceback
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
@@ -25,7 +27,6 @@ _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 _HI_RED, _HI_GREEN, _HI_YELLOW, _HI_CYAN, _HI_WHITE = 91, 92, 93, 96, 97
 _LEVEL_COLOURS = {"debug": _HI_WHITE, "info": _HI_CYAN, "warn": _HI_YELLOW, "error": _HI_RED}
-_LEVEL_NAMES = {"warning": "warn"}  # zap's word
 _NAME_WIDTH = 12
 
 
@@ -47,44 +48,52 @@ BRIEF = Limits(512, 10)  # where a peer decides how often
 
 @dataclass(frozen=True, slots=True)
 class Renderer:
-    """Renders the events of one channel; the last structlog processor.
+    """Makes lines in one of RoadRunner's formats.
 
     Attributes:
-        channel: the logger's name.
         mode: `development`, `production` or `raw`: what a line has besides message and fields.
         json: an object instead of text.
-        colour: colour level and name (a terminal reads it).
+        colour: colour level and channel, for a terminal.
         line_ending: closes each line.
-        limits: what is longer is cut, and says so.
         clock: Unix time in seconds.
     """
 
-    channel: str
     mode: str
     json: bool
     colour: bool = False
     line_ending: str = "\n"
-    limits: Limits = FULL
     clock: Callable[[], float] = time.time
 
-    def __call__(self, _logger: object, method: str, event: MutableMapping[str, Any]) -> bytes:
-        """Render; never fails, whatever the values are."""
-        message = _text(event.pop("event", ""), self.limits.text)
-        head = self._head(_LEVEL_NAMES.get(method, method))
-        fields = {str(key): _plain(value, self.limits) for key, value in event.items()}
-        line = self._as_json(head, message, fields) if self.json else self._as_text(head, message, fields)
-        return (line + self.line_ending).encode()
+    def __call__(
+        self, channel: str, level: str, event: str, fields: Mapping[str, object], limits: Limits = FULL
+    ) -> str:
+        """Make the line of an event; never fails, whatever the values are.
 
-    def _head(self, level: str) -> dict[str, Any]:
+        Args:
+            channel: where the event belongs.
+            level: `debug`, `info`, `warn` or `error`.
+            event: the message.
+            fields: name -> value; `exc_info` becomes a traceback with the name `exception`.
+            limits: what is longer is cut, and the line says so.
+        """
+        message = _text(event, limits.text)
+        head = self._head(channel, level)
+        plain = {key: _plain(value, limits) for key, value in fields.items() if key != "exc_info"}
+        if trace := _traceback(fields.get("exc_info")):
+            plain["exception"] = _text(trace, limits.text)
+        line = self._as_json(head, message, plain) if self.json else self._as_text(head, message, plain)
+        return line + self.line_ending
+
+    def _head(self, channel: str, level: str) -> dict[str, Any]:
         now = self.clock()
         match self.mode:
             case "raw":
                 return {}
             case "production":
-                return {"level": level, "ts": round(now, 6), "logger": self.channel}
+                return {"level": level, "ts": round(now, 6), "logger": channel}
             case _:
                 colour = self.colour and not self.json
-                name = self.channel if self.json else self.channel.ljust(_NAME_WIDTH)
+                name = channel if self.json else channel.ljust(_NAME_WIDTH)
                 return {
                     "level": _paint(level.upper(), _LEVEL_COLOURS[level], colour),
                     "ts": _iso8601(now),
@@ -93,7 +102,7 @@ class Renderer:
 
     def _as_json(self, head: dict[str, Any], message: str, fields: dict[str, Any]) -> str:
         record = head | {"msg" if head else "message": message}
-        for key, value in fields.items():  # which must not replace level, ts, logger or msg
+        for key, value in fields.items():  # a field must not replace level, ts, logger or msg
             record[f"{key}_" if key in record else key] = value
         return _dump(record, compact=True)
 
@@ -113,7 +122,7 @@ def _dump(value: dict[str, Any], *, compact: bool) -> str:
 
 
 def escape(text: str) -> str:
-    """Make text fit for one line of a terminal: control and direction characters become visible."""
+    """Show control and direction characters as escapes, so that text fits into one line of a terminal."""
     return _UNSAFE.sub(_visible, text)
 
 
@@ -124,7 +133,7 @@ def _visible(match: re.Match[str]) -> str:
 
 
 def _plain(value: object, limits: Limits, depth: int = 0) -> Any:
-    """Make a value JSON can carry; deep or unknown things become text."""
+    """Make a value that JSON can carry; what is nested too deep or of another type becomes text."""
     match value:
         case None | bool():
             return value
@@ -158,6 +167,14 @@ def _text(value: object, limit: int) -> str:
         except Exception:  # a broken __str__, an int with more digits than str() converts
             text = type(value).__name__
     return text if len(text) <= limit else f"{text[:limit]}... ({len(text) - limit} more characters)"
+
+
+def _traceback(exc_info: object) -> str:
+    """Show an exception: the value itself, that of a `sys.exc_info()`, or for True the one being handled."""
+    error = sys.exception() if exc_info is True else exc_info
+    if isinstance(error, tuple):
+        error = error[1]
+    return "".join(traceback.format_exception(error)).rstrip("\n") if isinstance(error, BaseException) else ""
 
 
 def _paint(text: str, colour: int, on: bool) -> str:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 
 from rr_py_ws import logs
-from rr_py_ws.adapters.ops import OpsServer
+from rr_py_ws.adapters.ops import OpsListener
 from rr_py_ws.core.node import Node
 from rr_py_ws.server.roles import CoreRole, ListenerRole
 
@@ -22,7 +22,7 @@ log = logs.get_logger("app")
 
 
 async def shut_down(
-    core: CoreRole, listener: ListenerRole, ops: Sequence[OpsServer], *, grace: float, drain: float
+    core: CoreRole, listener: ListenerRole, ops: Sequence[OpsListener], *, grace: float, drain: float
 ) -> bool:
     """Stop everything; safe after half a start.
 

@@ -7,9 +7,9 @@ import pytest
 import uvloop
 from starlette.types import ASGIApp
 
-from rr_py_ws.adapters.ops import OpsServer
+from rr_py_ws.adapters.ops import OpsListener
 
-Serve = Callable[..., Awaitable[OpsServer]]
+Serve = Callable[..., Awaitable[OpsListener]]
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -21,10 +21,10 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEv
 @pytest.fixture
 async def serve() -> AsyncIterator[Serve]:
     """Serve pages on free ports; the servers are stopped in the end."""
-    servers: list[OpsServer] = []
+    servers: list[OpsListener] = []
 
-    async def serve(page: ASGIApp, address: str = "127.0.0.1:0") -> OpsServer:
-        servers.append(OpsServer(page, address, key="metrics.address"))
+    async def serve(page: ASGIApp, address: str = "127.0.0.1:0") -> OpsListener:
+        servers.append(OpsListener(page, address, key="metrics.address"))
         await servers[-1].start()
         return servers[-1]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from adapters.ops.conftest import Serve
-from rr_py_ws.adapters.ops import OpsServer, StatusPage
+from rr_py_ws.adapters.ops import HealthPage, OpsListener
 from rr_py_ws.core.ports import Probe
 from support.http_peer import get
 
@@ -52,23 +52,23 @@ ANSWERS = [
 
 
 @pytest.fixture
-async def server(serve: Serve) -> OpsServer:
-    return await serve(StatusPage(PROBES, 503))
+async def server(serve: Serve) -> OpsListener:
+    return await serve(HealthPage(PROBES, 503))
 
 
-async def test_answers_are_roadrunners(server: OpsServer) -> None:
+async def test_answers_are_roadrunners(server: OpsListener) -> None:
     for path, *expected in ANSWERS:
         answer = await get(server.address, path)
         assert [path, answer.status, answer.text] == [path, *expected]
         assert answer.headers["content-type"] == "text/plain; charset=utf-8"
 
 
-async def test_every_method_is_accepted(server: OpsServer) -> None:
+async def test_every_method_is_accepted(server: OpsListener) -> None:
     for method in ("HEAD", "POST", "DELETE", "OPTIONS"):
         assert (await get(server.address, "/ready?plugin=good", method=method)).status == 200
         assert (await get(server.address, "/ready?plugin=ill", method=method)).status == 503
 
 
-async def test_the_status_of_a_no_can_be_chosen(serve: Serve) -> None:
-    server = await serve(StatusPage(PROBES, 500))
+async def test_the_status_of_an_unavailable_plugin_can_be_chosen(serve: Serve) -> None:
+    server = await serve(HealthPage(PROBES, 500))
     assert (await get(server.address, "/health?plugin=ill")).status == 500

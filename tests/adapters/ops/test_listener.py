@@ -11,7 +11,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 from adapters.ops.conftest import Serve
-from rr_py_ws.adapters.ops import OpsServer, listener
+from rr_py_ws.adapters.ops import OpsListener, listener
 from rr_py_ws.errors import ConfigError
 from support.http_peer import exchange, get
 from support.ports import needs_ipv6
@@ -30,11 +30,11 @@ async def test_a_connection_carries_one_request(serve: Serve) -> None:
 async def test_an_inherited_socket_is_served_and_stays() -> None:
     with socket.create_server(("127.0.0.1", 0)) as holder:
         for _ in range(2):
-            server = OpsServer(hello, "127.0.0.1:1", key="metrics.address")
+            server = OpsListener(hello, "127.0.0.1:1", key="metrics.address")
             await server.start([holder.dup()])
             assert (await get(server.address, "/")).text == "hello"
             await server.stop(1.0)
-        socket.create_connection(holder.getsockname()).close()  # it waits for who listens next
+        socket.create_connection(holder.getsockname()).close()  # waits for the next listener
 
 
 async def test_an_empty_host_is_every_ipv4_address(serve: Serve) -> None:
@@ -55,16 +55,24 @@ async def test_a_port_that_is_in_use_is_an_error_that_names_the_key(serve: Serve
     address = (await serve(hello)).address
     with pytest.raises(ConfigError) as caught:
         await serve(hello, address)
-    assert str(caught.value) == f"metrics.address: cannot listen on {address}: Address already in use"
+    assert str(caught.value) == (
+        f"metrics.address: cannot listen on {address}:"
+        " it is in use by another process (a server still running?), or by a socket of systemd"
+    )
+
+
+def test_an_address_that_cannot_be_read_is_an_error_that_names_the_key() -> None:
+    with pytest.raises(ConfigError, match=r"^metrics\.address: '2112' is not an address"):
+        OpsListener(hello, "2112", key="metrics.address")
 
 
 @pytest.mark.parametrize("host", ["1.2.3.4.5", "ü" * 70])
-async def test_a_host_that_cannot_be_is_an_error_that_names_the_key(serve: Serve, host: str) -> None:
+async def test_a_host_that_does_not_exist_is_an_error_that_names_the_key(serve: Serve, host: str) -> None:
     with pytest.raises(ConfigError, match=f"^metrics.address: cannot listen on {host}:80: "):
         await serve(hello, f"{host}:80")
 
 
-async def test_what_signals_mean_is_not_changed(serve: Serve) -> None:
+async def test_signal_handlers_are_not_changed(serve: Serve) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     await serve(hello)
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
@@ -92,7 +100,7 @@ async def test_a_websocket_handshake_is_answered_as_any_other_request(serve: Ser
 async def test_a_peer_that_does_not_finish_its_request_is_cut(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, start: bytes
 ) -> None:
-    monkeypatch.setattr(listener, "_LIFE", 0.05)
+    monkeypatch.setattr(listener, "_LIFETIME", 0.05)
     address = (await serve(hello)).address
     with suppress(ConnectionResetError):
         assert await exchange(address, start) == b""
@@ -114,10 +122,10 @@ async def test_stop_frees_the_address(serve: Serve) -> None:
 
 
 async def test_stop_without_start_does_nothing() -> None:
-    await OpsServer(hello, "127.0.0.1:0", key="").stop(1.0)
+    await OpsListener(hello, "127.0.0.1:0", key="").stop(1.0)
 
 
-async def test_stop_lets_what_is_asked_be_answered(serve: Serve) -> None:
+async def test_stop_waits_for_answers_that_have_begun(serve: Serve) -> None:
     asked, may_answer = asyncio.Event(), asyncio.Event()
 
     async def slow(scope: Scope, receive: Receive, send: Send) -> None:
@@ -135,7 +143,7 @@ async def test_stop_lets_what_is_asked_be_answered(serve: Serve) -> None:
     await stop
 
 
-async def test_stop_waits_for_nobody_longer_than_it_is_told(serve: Serve) -> None:
+async def test_stop_cuts_peers_that_take_longer_than_the_timeout(serve: Serve) -> None:
     asked = asyncio.Event()
 
     async def never(scope: Scope, receive: Receive, send: Send) -> None:
@@ -149,3 +157,15 @@ async def test_stop_waits_for_nobody_longer_than_it_is_told(serve: Serve) -> Non
     await server.stop(0.01)
     with suppress(ConnectionResetError):
         assert await answer == b""
+
+
+async def test_stop_closes_a_connection_that_was_accepted_in_the_same_moment(serve: Serve) -> None:
+    """The event loop makes the transport a moment after the connection was accepted."""
+    server = await serve(hello)
+    host, _, port = server.address.rpartition(":")
+    with socket.create_connection((host, int(port))) as peer:
+        server._acceptors[0]._accept()
+        await server.stop(20.0)
+        assert server._connections == set()
+        with suppress(ConnectionResetError):
+            assert peer.recv(1) == b""

@@ -10,15 +10,17 @@ from starlette.types import Receive, Scope, Send
 
 from rr_py_ws.core.ports import Probe
 
+_NO_PLUGINS = "No plugins provided in query. Query should be in form of: {}?plugin=plugin1&plugin=plugin2 \n"
 
-class StatusPage:
-    """An ASGI application that asks the plugins which the query names, in that order, until one says no.
 
-    Every method is accepted, and whatever follows `/health` and `/ready` in the path.
+class HealthPage:
+    """An ASGI application that asks the plugins named in the query, in that order, until one is unavailable.
+
+    Every method is accepted, and every path that begins with `/health` or `/ready`.
 
     Args:
-        probes: plugin name -> whom to ask. A plugin that is not there is said to be, and is no failure.
-        unavailable: the status code of a no.
+        probes: plugin name -> its probe. An unknown plugin is reported as not found, which is no failure.
+        unavailable: the status code when a plugin is unavailable.
     """
 
     def __init__(self, probes: Mapping[str, Probe], unavailable: int) -> None:
@@ -29,13 +31,15 @@ class StatusPage:
         """Answer one request."""
         query = QueryParams(scope["query_string"])
         plugins = [name for value in query.getlist("plugin") for name in value.split(",")]
-        await self._answer(scope["method"], scope["path"], plugins)(scope, receive, send)
-
-    def _answer(self, method: str, path: str, plugins: list[str]) -> PlainTextResponse:
-        for question in ("health", "ready"):
-            if path.startswith(f"/{question}"):
-                return self._ask(question, plugins) if plugins else _nobody_to_ask(question)
-        return PlainTextResponse(f"Cannot {method} {path}", 404)
+        path = scope["path"]
+        question = next((one for one in ("health", "ready") if path.startswith(f"/{one}")), None)
+        if question is None:
+            response = PlainTextResponse(f"Cannot {scope['method']} {path}", 404)
+        elif not plugins:
+            response = PlainTextResponse(_NO_PLUGINS.format(question), 400)
+        else:
+            response = self._ask(question, plugins)
+        await response(scope, receive, send)
 
     def _ask(self, question: str, plugins: list[str]) -> PlainTextResponse:
         text = ""
@@ -48,8 +52,3 @@ class StatusPage:
             else:
                 return PlainTextResponse(text, self._unavailable)
         return PlainTextResponse(text)
-
-
-def _nobody_to_ask(question: str) -> PlainTextResponse:
-    text = "No plugins provided in query. Query should be in form of: "
-    return PlainTextResponse(f"{text}{question}?plugin=plugin1&plugin=plugin2 \n", 400)

@@ -1,70 +1,83 @@
-"""A small HTTP listener for a page that operators read."""
+"""A small HTTP listener for a page that operators read.
+
+HTTP is uvicorn's protocol, the rest is not: its `Server` takes over signals, polls, and says nothing about
+connections that never finish their request.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import socket
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import cast
 
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
 from rr_py_ws import logs
+from rr_py_ws.adapters.net.acceptor import Acceptor
+from rr_py_ws.adapters.net.listen import bound_address, listen
+from rr_py_ws.address import Address, parse_host_port
 from rr_py_ws.errors import ConfigError
 
-_BACKLOG = 128
-_LIFE = 10.0
+_LIFETIME = 10.0
 """Seconds that a peer has for its request and for taking the answer; then the connection is cut."""
-_LARGEST_REQUEST = 64 * 1024
+_MAX_REQUEST = 64 * 1024
+"""Bytes, head and body together."""
 
 _log = logs.get_logger("app")
 
 
-class OpsServer:
-    """Serves one page on one address, in the event loop of the caller. No authentication: keep it private.
+class OpsListener:
+    """Serves one page on one address, without authentication: the address must be private.
 
     Each connection carries one request.
 
     Args:
         page: the ASGI application.
         address: `host:port`; an empty host means all IPv4 addresses, port 0 any free one.
-        key: the configuration key that the address comes from, for error texts.
+        key: the configuration key of the address, for error texts.
 
     Attributes:
         key: the same.
+
+    Raises:
+        ConfigError: the address cannot be read.
     """
 
     def __init__(self, page: ASGIApp, address: str, *, key: str) -> None:
-        self._address = address
         self.key = key
-        self._uvicorn = _Uvicorn(
-            uvicorn.Config(
-                page,
-                http=_Connection,
-                ws="none",
-                lifespan="off",
-                interface="asgi3",
-                backlog=_BACKLOG,
-                log_config=None,
-                log_level=logging.ERROR,  # below it is what any peer can trigger
-                access_log=False,
-                proxy_headers=False,
-                server_header=False,
-                date_header=False,
-                headers=[("connection", "close")],
-            )
+        try:
+            self._address: Address = parse_host_port(address)
+        except ValueError as error:
+            raise ConfigError(key, str(error)) from None
+        self._config = uvicorn.Config(
+            page,
+            http=_Connection,
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            log_level=logging.ERROR,  # any peer can cause uvicorn's warnings
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+            headers=[("connection", "close")],
         )
-        self._serving: asyncio.Task[None] | None = None
+        self._config.load()
+        self._state = ServerState()
+        self._state.default_headers = self._config.encoded_headers
+        self._acceptors: list[Acceptor] = []
+        self._connections: set[_Connection] = set()
 
     @property
     def address(self) -> str:
-        """The address in use; after `start` with the real port."""
-        return self._address
+        """The address as `host:port`; after `start` with the real port."""
+        return str(self._address)
 
     async def start(self, inherited: Sequence[socket.socket] = ()) -> None:
         """Listen.
@@ -75,82 +88,81 @@ class OpsServer:
         Raises:
             ConfigError: the address cannot be listened on.
         """
-        listeners = list(inherited) or [await self._listen()]
-        host, port = listeners[0].getsockname()[:2]
-        self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self._serving = asyncio.create_task(self._uvicorn.serve(listeners))
-        while not self._uvicorn.started and not self._serving.done():  # noqa: ASYNC110
-            await asyncio.sleep(0)
-        _log.info("monitoring listener was started", key=self.key, address=self._address)
+        sockets = list(inherited) or await listen(self._address, self.key)
+        self._address = bound_address(sockets[0])
+        self._acceptors = [Acceptor(listening, self._accept) for listening in sockets]
+        _log.info("monitoring listener was started", key=self.key, address=self.address)
 
     async def stop(self, timeout: float) -> None:
-        """Stop listening, finish what is being answered. Safe without `start`.
+        """Stop listening, finish the answers that have begun. Safe without `start`.
 
         Args:
             timeout: seconds; peers that have not taken their answer by then are cut.
         """
-        if self._serving is None:
-            return
-        self._uvicorn.stopping.set()
-        await asyncio.wait([self._serving], timeout=timeout)
-        self._uvicorn.force_exit = True
-        for connection in tuple(self._uvicorn.server_state.connections):
-            connection.transport.abort()
-        await asyncio.wait([self._serving])
+        for acceptor in self._acceptors:
+            acceptor.close()
+        for connection in self._connections:
+            connection.finish()
+        closed = [connection.closed for connection in self._connections]
+        if closed:
+            await asyncio.wait(closed, timeout=timeout)
+        for connection in self._connections:
+            connection.abort()
+        # Pages do not wait for anything but their peer, so their tasks end with the connections.
+        if remaining := {*closed, *self._state.tasks}:
+            await asyncio.wait(remaining)
 
-    async def _listen(self) -> socket.socket:
-        host, _, port = self._address.rpartition(":")
-        family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
-        try:
-            [found, *_] = await asyncio.get_running_loop().getaddrinfo(
-                host.strip("[]") or "0.0.0.0", port, family=family, type=socket.SOCK_STREAM
-            )
-            return socket.create_server(found[4][:2], family=family, backlog=_BACKLOG)
-        except (OSError, UnicodeError) as error:
-            errno = getattr(error, "errno", None)
-            problem = os.strerror(errno) if errno and errno > 0 else str(error)
-            raise ConfigError(self.key, f"cannot listen on {self._address}: {problem}") from error
-
-
-class _Uvicorn(uvicorn.Server):
-    """Runs as a part of a program: it leaves signals alone, and sleeps until it is told to stop."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.stopping = asyncio.Event()
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Capture none."""
-        yield
-
-    async def main_loop(self) -> None:
-        """Wait for the end; the original looks ten times a second."""
-        await self.on_tick(0)
-        await self.stopping.wait()
+    def _accept(self, _socket: socket.socket, _peer: str) -> asyncio.Protocol:
+        connection = _Connection(self._config, self._state)
+        self._connections.add(connection)
+        connection.closed.add_done_callback(lambda _: self._connections.discard(connection))
+        return connection
 
 
 class _Connection(HttpToolsProtocol):
-    """A connection that ends in time, whatever the peer does; uvicorn itself waits for a request for ever."""
+    """A connection that ends in time, whatever the peer does; uvicorn alone waits for a request without end.
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    Attributes:
+        closed: done when the connection is closed.
+    """
+
+    def __init__(self, config: uvicorn.Config, state: ServerState) -> None:
+        super().__init__(config, state, app_state={})
+        self.closed: asyncio.Future[None] = self.loop.create_future()
         self._received = 0
+        self._aborted = False
+        self._deadline = self.loop.call_later(_LIFETIME, self.abort)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to serve."""
-        super().connection_made(cast(asyncio.Transport, transport))  # uvloop's is none by inheritance
-        self._end = self.loop.call_later(_LIFE, self.transport.abort)
+        super().connection_made(cast(asyncio.Transport, transport))  # uvloop's class does not inherit from it
+        if self._aborted:
+            self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Take some of the request, which has a limit in all."""
+        """Take a part of the request, the whole of which has a limit."""
         self._received += len(data)
-        if self._received > _LARGEST_REQUEST:
-            self.transport.abort()
+        if self._received > _MAX_REQUEST:
+            self.abort()
         else:
             super().data_received(data)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Forget the peer."""
-        self._end.cancel()
+        """End; the transport is closed."""
+        self._deadline.cancel()
         super().connection_lost(error)
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+    def finish(self) -> None:
+        """Close when the running answer is written, or now when there is none."""
+        if self.transport is None:
+            self.abort()
+        else:
+            self.shutdown()
+
+    def abort(self) -> None:
+        """Close now."""
+        self._aborted = True  # the event loop makes the transport a moment after the connection was accepted
+        if self.transport is not None:
+            self.transport.abort()
