@@ -49,22 +49,28 @@ def decode_command(message: bytes) -> Command:
     """Decode one message.
 
     Raises:
-        CommandError: the message is no JSON object, or a known key has a value of the wrong type; then it
-            carries the command's id, so that the client can be told.
+        CommandError: the message is not a JSON object, or a known key has a value of the wrong type; then the
+            error carries the command's id, so that the client can be told.
     """
     fields = _known_fields(message)
-    broker = fields.get("broker")
-    id = _id(fields.get("id"))
-    try:
-        _check_payload(fields.get("payload"))
-        return Command(
-            name=_text(fields.get("command"), "command"),
-            topics=_topics(fields.get("topics")),
-            broker=broker if isinstance(broker, str) else "",
-            id=id,
-        )
-    except CommandError as error:
-        raise CommandError(str(error), id) from None
+    id = fields.get("id")
+    if not isinstance(id, str) and not (type(id) is int and -(2**63) <= id < 2**64):
+        id = None
+    name, topics, broker = fields.get("command"), fields.get("topics"), fields.get("broker")
+    if name is not None and not isinstance(name, str):
+        raise CommandError("command is not a string", id)
+    if topics is not None:
+        if not isinstance(topics, list):
+            raise CommandError("topics is not a list", id)
+        if None in topics:  # the zero value of an element
+            topics = ["" if topic is None else topic for topic in topics]
+        if not all(isinstance(topic, str) for topic in topics):
+            raise CommandError("a topic is not a string", id)
+    # The payload is never used, but Go refuses the whole command when it cannot be decoded.
+    payload = fields.get("payload")
+    if payload is not None and payload != "" and not _is_bytes(payload):
+        raise CommandError("payload is neither base64 nor a list of bytes", id)
+    return Command(name or "", topics, broker if isinstance(broker, str) else "", id)
 
 
 def _known_fields(message: bytes) -> dict[str, Any]:
@@ -89,9 +95,9 @@ def _known_fields(message: bytes) -> dict[str, Any]:
 
 
 def _known_fields_slowly(message: bytes) -> dict[str, Any]:
-    """Read what orjson refuses or cannot tell: lone surrogate escapes, bytes that are no UTF-8, key order.
+    """Read what orjson refuses or cannot tell: lone surrogate escapes, bytes that are not UTF-8, key order.
 
-    Bytes that are no UTF-8 are kept, as surrogates; so that the escapes of lone surrogates do not become the
+    Bytes that are not UTF-8 are kept, as surrogates; so that the escapes of lone surrogates do not become the
     same, they are replaced by U+FFFD before, which is what Go makes of them.
     """
     text = message.decode("utf-8", "surrogateescape")
@@ -106,38 +112,15 @@ def _known_fields_slowly(message: bytes) -> dict[str, Any]:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
-def _text(value: Any, key: str) -> str:
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise CommandError(f"{key} is no string")
-    return value
-
-
-def _id(value: Any) -> str | int | None:
-    whole = type(value) is int and -(2**63) <= value < 2**64
-    return value if whole or isinstance(value, str) else None
-
-
-def _topics(value: Any) -> list[str] | None:
-    if value is None:
-        return None
-    if not isinstance(value, list):
-        raise CommandError("topics is no list")
-    return [_text(item, "a topic") for item in value]
-
-
-def _check_payload(value: Any) -> None:
-    """Refuse what Go refuses; the payload itself is never used."""
-    if value is None or value == "":
-        return
-    if isinstance(value, str):
+def _is_bytes(payload: Any) -> bool:
+    """Return whether Go could decode a payload as bytes."""
+    if isinstance(payload, str):
         try:
-            base64.b64decode(value.replace("\r", "").replace("\n", ""), validate=True)
-        except (binascii.Error, ValueError):
-            raise CommandError("payload is no base64") from None
-    elif not isinstance(value, list) or not all(type(item) is int and 0 <= item <= 255 for item in value):
-        raise CommandError("payload is neither base64 nor a list of bytes")
+            base64.b64decode(payload.replace("\r", "").replace("\n", ""), validate=True)
+        except (binascii.Error, ValueError):  # ValueError: not ASCII
+            return False
+        return True
+    return isinstance(payload, list) and all(type(item) is int and 0 <= item <= 255 for item in payload)
