@@ -15,7 +15,7 @@ from rr_py_ws.core.node import Node
 from rr_py_ws.wire.publication import Publication
 from support.ws_site import Server
 
-_SETTINGS = {
+_SETTINGS: dict[str, int] = {
     "max_message_size": 1024,
     "max_head_size": 1024,
     "compression_level": 1,
@@ -108,7 +108,7 @@ async def _exchange(chunks: list[bytes]) -> tuple[bytes, bool]:
     _loop.set_exception_handler(lambda _, context: failed.append(context))
     node = Node({"memory": MemoryBroker()}, "memory", _loop.call_soon)
     await node.start()
-    server = Server(AllowAll(), node, ping_interval=0.0, compression_level=1, **_SETTINGS)
+    server = Server(AllowAll(), node, ping_interval=0.0, **_SETTINGS)
     wire = _Wire()
     connection = server.http._accept(False, _socket, "127.0.0.1")
     assert connection is not None

@@ -55,7 +55,7 @@ class WebSocketHandler:
         authorizer: Authorizer,
         subscriptions: Subscriptions,
         backpressure: Backpressure,
-        release: Callable[[object], None],
+        release: Callable[[Connection], None],
         *,
         close_timeout: float = 10.0,
     ) -> None:
