@@ -64,7 +64,9 @@ def test_host_and_port_are_read_and_written(text: str, address: TCPAddress) -> N
     assert str(address) == text
 
 
-@pytest.mark.parametrize("text", ["", "80", "host", "host:", "::1:80", "host:x", "host:٣", ":65536", "a\nb:80"])
+@pytest.mark.parametrize(
+    "text", ["", "80", "host", "host:", "::1:80", "host:x", "host:٣", ":65536", "a\nb:80"]
+)
 def test_what_is_not_host_and_port_is_refused_by_name(text: str) -> None:
     with pytest.raises(ValueError, match="is not an address; write host:port") as caught:
         parse_host_port(text)

@@ -14,6 +14,7 @@ from rr_py_ws.adapters.ops import build_servers
 from rr_py_ws.adapters.php import WorkerFactory, WorkerPool, run_on_init
 from rr_py_ws.adapters.rpc import RPCLimits, RPCServer, Services, build_services
 from rr_py_ws.adapters.ws import Settings, WebSocketServer
+from rr_py_ws.address import parse_dsn
 from rr_py_ws.core.backpressure import Brake
 from rr_py_ws.core.limits import CommandLimits
 from rr_py_ws.core.node import Node
@@ -98,7 +99,7 @@ class App:
         if not self._rpc:
             log.warning("no rpc section in the configuration: nobody can publish")
         for address in [address for server in self._rpc for address in server.addresses]:
-            if not config.is_local(address):
+            if not parse_dsn(address).is_local:
                 log.warning(
                     "RPC has no password: whoever reaches its address can publish to every topic",
                     address=address,
