@@ -220,7 +220,7 @@ def _rpc_server(loaded: config.Config, services: Services, dsn: str, connections
     )
 
 
-def _settings(loaded: config.Config, shares: rlimits.Shares) -> Settings:
+def _settings(loaded: config.Config, shares: rlimits.FileLimits) -> Settings:
     section, http = loaded.websockets, loaded.http
     assert section is not None
     trusting = http is not None and "proxy_ip_parser" in http.middleware
