@@ -44,6 +44,7 @@ def _masked(value: Any, in_env: bool) -> Any:
 
 def _masked_entry(key: str, value: Any, in_env: bool) -> Any:
     name = key.lower()
+    # `env` is what applications define, so that more names are suspicious there. Empty values stay visible.
     if value and (_SECRET_VARIABLE if in_env else _SECRET_KEY).search(name):
         return _MASK
     return _masked(value, in_env or name == "env")

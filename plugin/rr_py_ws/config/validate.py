@@ -72,7 +72,7 @@ def _certificate(config: Config, ssl: SSL) -> Iterator[ConfigError]:
 
 
 def _file(config: Config, key: str, file: str) -> Iterator[ConfigError]:
-    """A problem if the file that a key names does not exist; an empty text names no file."""
+    """Report a file that does not exist; an empty text means that the key names none."""
     if file and not (config.directory / file).is_file():
         yield ConfigError(key, f"found {shown(file)}, which is not a file in {config.directory}")
 

@@ -117,7 +117,7 @@ def one_of(*words: str) -> Callable[[object], str]:
 
 
 def address(value: object) -> str:
-    """`host:port` or `:port`; empty text is no address."""
+    """`host:port` or `:port`; an empty text stays empty."""
     found = text(value)
     return _checked(found, parse_host_port, "accepted: host:port or :port") if found else ""
 

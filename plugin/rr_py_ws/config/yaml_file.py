@@ -107,6 +107,7 @@ class _Normalizer:
         """Keys outside lists: lower case, and a dot is a level. A dotted key wins over a nested one."""
         tree: dict[str, Any] = {}
         entries = [(self._key(key).lower(), value) for key, value in found.items()]
+        # Dotted keys come last, so that they win.
         for key, value in sorted(entries, key=lambda entry: "." in entry[0]):
             merge(tree, key.split("."), self._value(value, depth + key.count("."), self.map))
         return tree
@@ -124,6 +125,7 @@ class _Normalizer:
             return [self._value(item, depth + 1, self._map_in_list) for item in value]
         if isinstance(value, datetime.date):
             return value.isoformat()
+        # Integers of YAML and JSON have no limit; Go's end here.
         if isinstance(value, int) and not -(2**63) <= value < 2**64:
             raise ConfigError(str(self._path), "has a number of more than 64 bits")
         if isinstance(value, str):
@@ -146,6 +148,7 @@ class _Normalizer:
         return name
 
     def _text(self, value: str) -> str:
+        # A lone surrogate, from an escape in JSON or YAML, cannot be encoded when it is printed or sent.
         if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
             raise ConfigError(str(self._path), "has an escape that is not a Unicode character")
         return value

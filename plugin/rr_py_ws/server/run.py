@@ -28,7 +28,8 @@ def run(loaded: config.Config, *, silent: bool, debug: bool) -> int:
         debug: switch on asyncio's debug mode.
 
     Raises:
-        RRWSError: the server cannot start, or did not stop in the grace period; nothing is left running.
+        RRWSError: the server cannot start, and nothing of it is left running; or it did not stop in the
+            grace period.
     """
     rlimits.raise_limit()
     with asyncio.Runner(loop_factory=_event_loop(), debug=debug) as runner:
