@@ -35,7 +35,10 @@ class TCPAddress:
 
     @property
     def is_local(self) -> bool:
-        """Whether only this machine can reach a listener there; names but localhost are not resolved."""
+        """Whether only this machine can reach a listener there.
+
+        No name is resolved: every name except `localhost` counts as reachable by others.
+        """
         try:
             return self.host == _LOOPBACK or ip_address(self.host).is_loopback
         except ValueError:
@@ -58,7 +61,7 @@ class UnixAddress:
 
     @property
     def is_local(self) -> bool:
-        """A socket file is on this machine."""
+        """Always true: a socket file is on this machine."""
         return True
 
 
@@ -66,34 +69,39 @@ Address = TCPAddress | UnixAddress
 
 
 def parse_host_port(text: str) -> TCPAddress:
-    """Read `host:port` or `:port`; an IPv6 address has brackets.
+    """Read `host:port`, `[IPv6]:port` or `:port`.
 
     Raises:
-        ValueError: the text is no such address; the message names it and what is accepted.
+        ValueError: the text is not such an address; the message has the text and the accepted forms.
     """
     host, colon, port = text.rpartition(":")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     elif ":" in host:
-        colon = ""  # an IPv6 address without brackets could end in a port or not
-    # Of "٣" isdigit is true too, and int() of thousands of digits raises.
-    if not colon or not (port.isascii() and port.isdigit()) or len(port) > 5 or int(port) > _MAX_PORT:
+        colon = ""  # An IPv6 address without brackets: nothing tells whether its last part is a port.
+    # The resolver of the C library reads a host up to its first NUL: it would find another one.
+    if not colon or not host.isprintable() or not _is_port(port):
         raise ValueError(f"{text!r} is not an address; write host:port, [IPv6]:port or :port")
     return TCPAddress(host, int(port))
+
+
+def _is_port(text: str) -> bool:
+    # isdigit() alone is true for "٣" and "²", and int() of thousands of digits raises.
+    return text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= _MAX_PORT
 
 
 def parse_dsn(text: str) -> Address:
     """Read `tcp://host:port` or `unix://path`.
 
     Raises:
-        ValueError: the text is no such address; the message names it and what is accepted.
+        ValueError: the text is not such an address; the message has the text and the accepted forms.
     """
-    scheme, separator, rest = text.partition("://")
-    if separator and scheme == "unix" and rest and "://" not in rest and "\0" not in rest:
+    scheme, _, rest = text.partition("://")
+    if scheme == "unix" and rest and "://" not in rest and "\0" not in rest:
         return UnixAddress(rest)
-    if separator and scheme == "tcp":
+    if scheme == "tcp":
         try:
             return parse_host_port(rest)
         except ValueError:
-            pass
+            pass  # The message below names the whole text, scheme and all.
     raise ValueError(f"{text!r} is not an address; write tcp://host:port, tcp://[IPv6]:port or unix://path")

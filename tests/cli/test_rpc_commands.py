@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rr_py_ws.cli.workers import age, decimal_size
+from rr_py_ws.cli.rpc import age, decimal_size
 from rr_py_ws.core.ports import WorkerState
 from support.program import Cli, Running, one_error_line, start
 

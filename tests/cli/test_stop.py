@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from rr_py_ws.cli.entry import run
-from rr_py_ws.cli.stop import PID_FILE, pid_file
+from rr_py_ws.cli.serve import PID_FILE, pid_file
 from rr_py_ws.errors import ConfigError
 from support.program import one_error_line
 
@@ -93,7 +93,7 @@ def test_what_is_no_process_id_is_never_signalled(content: bytes, capfd: pytest.
     """0 and negative numbers would reach whole process groups."""
     PID_FILE.write_bytes(content)
     assert run(["stop"]) == 1
-    assert "holds no process id" in one_error_line(capfd.readouterr().err)
+    assert "does not hold a process id" in one_error_line(capfd.readouterr().err)
 
 
 def test_a_file_left_from_a_crash_is_recognised(

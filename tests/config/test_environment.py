@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rr_py_ws.config.environment import expand, load_dotenv, with_environment
+from rr_py_ws.config.overrides import expand, load_dotenv, with_environment
 from rr_py_ws.errors import ConfigError
 
 ENVIRONMENT = {"NAME": "value", "EMPTY": "", "A1_b": "x", "1": "one"}

@@ -9,17 +9,17 @@ from pydantic import ValidationError
 
 from rr_py_ws.config import (
     RPC,
+    AddressExtension,
+    Compression,
     Config,
     Logs,
     Metrics,
-    OwnAddress,
-    OwnRPC,
     Ping,
     Pool,
+    RPCExtension,
     Status,
     WebSockets,
 )
-from rr_py_ws.config.extensions import Compression
 from rr_py_ws.config.section import FROM_FILE
 from rr_py_ws.errors import ConfigError
 
@@ -68,7 +68,7 @@ def test_an_unknown_log_level_is_ignored_and_a_known_one_may_have_any_case() -> 
 
 def test_the_rpc_listener_is_our_own_when_one_is_named() -> None:
     path = Path(".rr.yaml")
-    own = WebSockets(rpc=OwnRPC(listen="tcp://:2"))
+    own = WebSockets(rpc=RPCExtension(listen="tcp://:2"))
     assert Config(path=path).rpc_listen is None
     assert Config(path=path, websockets=WebSockets()).rpc_listen is None
     assert Config(path=path, rpc=RPC(listen="tcp://:1")).rpc_listen == "tcp://:1"
@@ -84,7 +84,7 @@ def test_the_monitoring_addresses_are_our_own_when_they_are_named(
     def address(roadrunners: str | None, own: str | None) -> str:
         config = Config(
             path=Path(".rr.yaml"),
-            websockets=WebSockets(**{name: None if own is None else OwnAddress(address=own)}),
+            websockets=WebSockets(**{name: None if own is None else AddressExtension(address=own)}),
             **{name: None if roadrunners is None else section(address=roadrunners)},
         )
         return str(getattr(config, f"{name}_address"))

@@ -69,11 +69,11 @@ def test_what_can_be_served(load: Load, tmp_path: Path, text: str) -> None:
         (BASE + "http: {ssl: {key: a.pem}}", "http.ssl.cert: missing, TLS needs both cert and key"),
         (
             BASE + "http: {ssl: {cert: b.pem, key: a.pem}}",
-            'http.ssl.cert: found "b.pem", which is no file in {directory}',
+            'http.ssl.cert: found "b.pem", which is not a file in {directory}',
         ),
         (
             BASE + "http: {ssl: {cert: a.pem, key: a.pem, root_ca: b.pem}}",
-            'http.ssl.root_ca: found "b.pem", which is no file in {directory}',
+            'http.ssl.root_ca: found "b.pem", which is not a file in {directory}',
         ),
         (
             "http: {address: ':80'}\nserver: {command: php}\nwebsockets: {broker: b}\n"
@@ -87,7 +87,7 @@ def test_what_can_be_served(load: Load, tmp_path: Path, text: str) -> None:
         ),
         (
             BASE + "http: {address: ':80'}\nredis: {tls: {ca: b.pem}}\nbroadcast.b: {driver: redis}",
-            'redis.tls.ca: found "b.pem", which is no file in {directory}',
+            'redis.tls.ca: found "b.pem", which is not a file in {directory}',
         ),
     ],
 )

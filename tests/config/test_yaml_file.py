@@ -85,7 +85,7 @@ def test_json_is_read_by_its_extension(tmp_path: Path) -> None:
         ("rr.yaml", "a: 99999999999999999999\n", "rr.yaml: has a number of more than 64 bits"),
         ("rr.yaml", '"a\\nb": 1\n', 'rr.yaml: has a key that cannot be printed: "a\\nb"'),
         ("rr.yaml", "? [a, b]\n: 1\n", "rr.yaml: has a key that is not text"),
-        ("rr.yaml", 'a: "\\ud800"\n', "rr.yaml: has an escape that is no Unicode character"),
+        ("rr.yaml", 'a: "\\ud800"\n', "rr.yaml: has an escape that is not a Unicode character"),
         ("rr.yaml", b"a: \xff\n", "rr.yaml: is not UTF-8 text"),
         ("rr.json", '{"a":\n}', "rr.json:2: Expecting value"),
         ("rr.json", "[" * 100_000, "rr.json: nested too deeply"),

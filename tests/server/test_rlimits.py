@@ -10,7 +10,7 @@ from rr_py_ws.config import WebSockets
 from rr_py_ws.server import rlimits
 
 
-def share(monkeypatch: pytest.MonkeyPatch, limit: int, **limits: int) -> rlimits.Shares:
+def share(monkeypatch: pytest.MonkeyPatch, limit: int, **limits: int) -> rlimits.FileLimits:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (limit, limit))
     section = {"authorize": "php", "pool": {"num_workers": 4}, "limits": limits}
     return rlimits.share(WebSockets.model_validate(section))

@@ -176,12 +176,12 @@ def test_what_is_no_listening_socket_is_an_error(monkeypatch: pytest.MonkeyPatch
         monkeypatch.setattr(systemd, "_FIRST", descriptor)
         InheritedSockets.take_over(environ(LISTEN_FDS="1"))
 
-    with (tmp_path / "file").open("w") as file, pytest.raises(ConfigError, match="is no socket"):
+    with (tmp_path / "file").open("w") as file, pytest.raises(ConfigError, match="is not a socket"):
         adopt(file.fileno())
-    with pytest.raises(ConfigError, match="is no socket: Bad file descriptor"):
+    with pytest.raises(ConfigError, match="is not a socket: Bad file descriptor"):
         adopt(1 << 20)  # open it is not
     for sock in (socket.socket(), socket.socket(type=socket.SOCK_DGRAM)):
-        with pytest.raises(ConfigError, match="is no listening socket"):
+        with pytest.raises(ConfigError, match="is not a listening socket"):
             adopt(sock.detach())
 
 

@@ -1,8 +1,9 @@
-"""The program: its commands, and how whatever happens becomes an exit code."""
+"""The program: its commands, and how everything that happens becomes an exit code."""
 
 from __future__ import annotations
 
 import os
+import platform
 import sys
 import traceback
 from collections.abc import Sequence
@@ -10,15 +11,12 @@ from typing import NoReturn
 
 import click
 
-from rr_py_ws.cli.check import check
+from rr_py_ws import __version__
 from rr_py_ws.cli.console import fail
-from rr_py_ws.cli.flags import Flags, Group
+from rr_py_ws.cli.flags import Command, Flags, Group
 from rr_py_ws.cli.listen import listen
-from rr_py_ws.cli.publish import publish
-from rr_py_ws.cli.serve import serve
-from rr_py_ws.cli.stop import stop
-from rr_py_ws.cli.version import version
-from rr_py_ws.cli.workers import reset, workers
+from rr_py_ws.cli.rpc import publish, reset, workers
+from rr_py_ws.cli.serve import serve, stop
 from rr_py_ws.errors import RRWSError
 
 
@@ -39,12 +37,46 @@ def program(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
+@click.command(
+    cls=Command,
+    examples=[
+        "rr-py-ws check",
+        "rr-py-ws check -c config/rr.yaml -o websockets.authorize=none",
+    ],
+)
+@click.pass_obj
+def check(flags: Flags) -> int:
+    """Read the configuration and say what becomes of it.
+
+    Section by section: what is used, what is ignored and why, what differs from RoadRunner. The exit code is
+    1 when the server would not start.
+    """
+    from rr_py_ws.config import check as check_config
+
+    report = check_config(flags.load_config())
+    click.echo(report.text)
+    return 0 if report.ok else 1
+
+
+@click.command(cls=Command, examples=["rr-py-ws version"])
+def version() -> None:
+    """Print the version, and that of Python and the system."""
+    click.echo(
+        f"rr-py-ws version {__version__} ({platform.python_implementation()} {platform.python_version()}),"
+        f" OS: {platform.system().lower()}, arch: {platform.machine()}"
+    )
+
+
 for _command in (serve, check, workers, reset, stop, publish, listen, version):
     program.add_command(_command)
 
 
 def run(args: Sequence[str] | None = None) -> int:
-    """Run a command line; returns the exit code."""
+    """Run a command line and return the exit code.
+
+    Args:
+        args: the words after the program's name; None: those of this process.
+    """
     flags = Flags()
     try:
         with program.make_context("rr-py-ws", list(sys.argv[1:] if args is None else args), obj=flags) as ctx:
@@ -58,7 +90,9 @@ def run(args: Sequence[str] | None = None) -> int:
         return fail(str(error))
     except (KeyboardInterrupt, click.Abort):
         return fail("interrupted")
-    except BrokenPipeError:  # nobody reads our stdout any more (`| head`): no failure, nothing to say
+    except BrokenPipeError:
+        # The reader of stdout is gone (`| head`), which is not a failure. Python flushes stdout once more
+        # when it exits; on /dev/null that cannot fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Flags:
-    """What the global flags say; the same object for the program and its command."""
+    """The global flags; one object for the program and its command."""
 
     config: str = ".rr.yaml"
     workdir: str = ""
@@ -51,7 +51,7 @@ class Flags:
 
 
 def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
-    """Store a flag that was given; one after the command wins, overrides add up."""
+    """Store a flag that was given: one after the command wins over one before it, overrides add up."""
     flags = ctx.ensure_object(Flags)
     name = param.name or ""
     if name == "overrides":
@@ -106,7 +106,7 @@ def _global_flags() -> list[click.Option]:
 
 
 class Command(click.Command):
-    """A command that takes the global flags too; its help has them apart, after examples."""
+    """A command that takes the global flags too; its help has examples, its own flags, the global flags."""
 
     def __init__(
         self,

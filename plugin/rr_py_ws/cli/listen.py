@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from rr_py_ws.address import TCPAddress, parse_host_port
 from rr_py_ws.cli.console import escape, run_until_signal
 from rr_py_ws.cli.flags import Command, Flags
 from rr_py_ws.errors import ConfigError, RRWSError
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
     from rr_py_ws.config import Config
 
 _MAX_REFUSAL = 500
+"""Bytes of the body of a refusal that are shown."""
 _CLOSE_TIMEOUT = 1.0
+_LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
+"""Where a listener on all addresses is reached from this machine."""
 
 
 @click.command(
@@ -57,24 +61,22 @@ def listen(
 
 
 def listen_url(config: Config) -> str:
-    """Where this configuration's server is reached from this machine.
+    """Return the URL at which this configuration's server is reached from this machine.
 
     Raises:
-        ConfigError: it does not say.
+        ConfigError: the configuration has no address for browsers.
     """
     if config.websockets is None:
         raise ConfigError("websockets", "the section is missing; name the server with --url")
-    own = config.websockets.address
-    ssl = config.http.ssl if config.http else None
-    if own or (config.http and config.http.address):
-        scheme, address = "ws", own or (config.http.address if config.http else "")
-    elif ssl:
-        scheme, address = "wss", ssl.address
+    http = config.http
+    if plain := config.websockets.address or (http.address if http else ""):
+        scheme, address = "ws", parse_host_port(plain)
+    elif http and http.ssl:
+        scheme, address = "wss", parse_host_port(http.ssl.address)
     else:
         raise ConfigError("http.address", "no address to listen on; name the server with --url")
-    host, _, port = address.rpartition(":")
-    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)
-    return f"{scheme}://{host}:{port}{config.websockets.path}"
+    host = _LOOPBACK.get(address.host, address.host)
+    return f"{scheme}://{TCPAddress(host, address.port)}{config.websockets.path}"
 
 
 def _parse_header(text: str) -> tuple[str, str]:
@@ -96,9 +98,9 @@ async def _listen(url: str, topics: tuple[str, ...], headers: list[tuple[str, st
             url, additional_headers=headers, max_size=None, close_timeout=_CLOSE_TIMEOUT, proxy=_proxy(url)
         )
     except InvalidStatus as error:
-        raise RRWSError(
-            _refusal(url, error.response.status_code, bytes(error.response.body or b""))
-        ) from error
+        body = bytes(error.response.body or b"")[:_MAX_REFUSAL].decode("utf-8", "backslashreplace").strip()
+        answer = f"HTTP status {error.response.status_code}{f', {body}' if body else ''}"
+        raise RRWSError(f"{url} refuses the connection: {answer}") from error
     except ConnectionRefusedError as error:
         raise RRWSError(f"cannot connect to {url}: connection refused") from error
     except (OSError, WebSocketException, TimeoutError, ValueError) as error:
@@ -115,24 +117,20 @@ async def _listen(url: str, topics: tuple[str, ...], headers: list[tuple[str, st
 
 
 def _proxy(url: str) -> Literal[True] | None:
-    """Whether the environment's proxy is used (None: no proxy): never for this machine itself."""
+    """Choose the proxy: that of the environment (True), or none for addresses of this machine."""
     host = urlsplit(url).hostname or ""
     return None if host in ("localhost", "::1") or host.startswith("127.") else True
 
 
-def _refusal(url: str, status: int, body: bytes) -> str:
-    detail = body[:_MAX_REFUSAL].decode("utf-8", "backslashreplace").strip()
-    return f"{url} refuses the connection: HTTP status {status}{f', {detail}' if detail else ''}"
-
-
 def _show(message: str | bytes, raw: bool) -> None:
-    """Print a push; tell what became of the join.
+    """Print a push, or the answer to the join.
 
     Raises:
-        RRWSError: it was refused.
+        RRWSError: the join was refused.
     """
     text = message if isinstance(message, str) else message.decode("utf-8", "backslashreplace")
     topic, payload = _parse(text)
+    # The payload of an answer is a list of topics. Pushes have a text; their topic may be `@join` as well.
     if topic == "#join" and not isinstance(payload, str):
         raise RRWSError(f"the server refuses to join {_names(payload)}")
     if topic == "@join" and not isinstance(payload, str):
@@ -144,7 +142,7 @@ def _show(message: str | bytes, raw: bool) -> None:
 
 
 def _parse(text: str) -> tuple[str | None, Any]:
-    """Topic and payload of a message; no topic when it is none of ours."""
+    """Return topic and payload of a message; None for the topic when it is not a message of this server."""
     try:
         message = json.loads(text)
     except (ValueError, RecursionError):

@@ -1,20 +1,29 @@
-"""`rr-py-ws serve`."""
+"""`rr-py-ws serve`, and `rr-py-ws stop` with the `.pid` file that `serve -p` keeps for it."""
 
 from __future__ import annotations
 
+import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
 import click
 
 from rr_py_ws.cli.flags import Command, Flags
-from rr_py_ws.cli.stop import pid_file
+from rr_py_ws.errors import ConfigError, RRWSError
 
 if TYPE_CHECKING:
     from rr_py_ws.config import Logs
+
+PID_FILE = Path(".pid")
+_FORCE_AFTER = 1.0
+"""Seconds between the two signals of `stop --force`."""
+_POLL_INTERVAL = 0.05
+_MAX_PID_FILE = 64
 
 
 @click.command(
@@ -33,29 +42,25 @@ def serve(flags: Flags) -> int:
     Clients are told to go (close code 1001), workers are stopped, and the exit code is 0 when that took no
     longer than `endure.grace_period`. A second signal exits at once, with 1.
     """
-    with _stoppable_before_the_start():
-        return _serve(flags)
+    with _exit_on_signals():  # from here on: the imports alone take a noticeable time
+        from rr_py_ws import config, logs
+        from rr_py_ws.server import run
 
-
-def _serve(flags: Flags) -> int:
-    from rr_py_ws import config, logs
-    from rr_py_ws.server import run
-
-    loaded = flags.load_config()
-    config.validate_for_serve(loaded)
-    if flags.debug:
-        loaded = loaded.model_copy(update={"logs": _at_debug(loaded.logs)})
-    logs.setup(loaded.logs)
-    try:
-        with pid_file() if flags.pid else nullcontext():
-            return run.run(loaded, silent=flags.silent, debug=flags.debug)
-    finally:
-        logs.shutdown()
+        loaded = flags.load_config()
+        config.validate_for_serve(loaded)
+        if flags.debug:
+            loaded = loaded.model_copy(update={"logs": _at_debug(loaded.logs)})
+        logs.setup(loaded.logs)
+        try:
+            with pid_file() if flags.pid else nullcontext():
+                return run.run(loaded, silent=flags.silent, debug=flags.debug)
+        finally:
+            logs.shutdown()
 
 
 @contextmanager
-def _stoppable_before_the_start() -> Iterator[None]:
-    """Until the event loop listens to signals there is nothing to stop: one ends the process, in order."""
+def _exit_on_signals() -> Iterator[None]:
+    """Have SIGINT and SIGTERM end the process with code 0 as long as the event loop does not handle them."""
 
     def end(number: int, frame: FrameType | None) -> None:
         raise SystemExit(0)
@@ -73,3 +78,93 @@ def _at_debug(logs: Logs) -> Logs:
         name: channel.model_copy(update={"level": "debug"}) for name, channel in logs.channels.items()
     }
     return logs.model_copy(update={"level": "debug", "channels": channels})
+
+
+@contextmanager
+def pid_file() -> Iterator[None]:
+    """Keep this process's id in `.pid` of the working directory while the block runs.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
+    own = str(os.getpid())
+    try:
+        PID_FILE.write_text(own, encoding="ascii")
+    except OSError as error:
+        raise ConfigError("--pid", f"cannot write {PID_FILE.absolute()}: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        # Another server may have been started here since, and have written its own id.
+        if PID_FILE.exists() and PID_FILE.read_text(encoding="ascii", errors="replace") == own:
+            PID_FILE.unlink()
+
+
+@click.command(
+    cls=Command,
+    short_help="Stop the server that was started with `serve -p`.",
+    examples=[
+        "rr-py-ws serve -p     # the server must have been started like this",
+        "rr-py-ws stop",
+        "rr-py-ws stop --force # exit now, without waiting for what is in progress",
+    ],
+)
+@click.pass_obj
+def stop(flags: Flags) -> None:
+    """Stop the server that was started with `serve -p` in the same working directory.
+
+    Returns at once; the server takes up to `endure.grace_period` to end. With --force it is told a second
+    time after one second, and exits whatever it is doing.
+    """
+    flags.enter_workdir()
+    pid = _read_pid()
+    if not flags.silent:
+        click.echo(f"stopping process with PID: {pid}", err=True)
+    if not _terminate(pid):
+        raise RRWSError(f"no process has the id {pid} of {PID_FILE.absolute()}; is it left from a crash?")
+    if flags.force and not _ends_within(pid, _FORCE_AFTER):
+        _terminate(pid)
+
+
+def _read_pid() -> int:
+    try:
+        with PID_FILE.open("rb") as file:
+            text = file.read(_MAX_PID_FILE).strip()
+    except FileNotFoundError:
+        raise RRWSError(
+            "open .pid: no such file or directory, to create a .pid file, you must run RR with the following"
+            " options: 'rr-py-ws serve -p'"
+        ) from None
+    except OSError as error:
+        raise RRWSError(f"cannot read {PID_FILE.absolute()}: {error.strerror}") from error
+    if not text.isdigit() or not 0 < int(text) < 2**31:
+        raise RRWSError(
+            f"{PID_FILE.absolute()} does not hold a process id: {text.decode('ascii', 'backslashreplace')}"
+        )
+    return int(text)
+
+
+def _terminate(pid: int) -> bool:
+    """Send SIGTERM and return whether the process exists.
+
+    Raises:
+        RRWSError: the process belongs to another user.
+    """
+    try:
+        os.kill(pid, signal.SIGTERM)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        raise RRWSError(f"process {pid} belongs to another user") from None
+    return True
+
+
+def _ends_within(pid: int, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(_POLL_INTERVAL)
+    return False

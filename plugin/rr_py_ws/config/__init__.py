@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from rr_py_ws.config.brokers import (
+    IMPLEMENTED_DRIVERS,
+    BrokerSection,
+    RedisOptions,
+    RedisTLS,
+    redis_options,
+)
 from rr_py_ws.config.check import check
-from rr_py_ws.config.extensions import Drain, Limits, OwnAddress, OwnRPC, Ping
+from rr_py_ws.config.extensions import AddressExtension, Compression, Drain, Limits, Ping, RPCExtension
 from rr_py_ws.config.loader import load_config, resolve_workdir
 from rr_py_ws.config.masking import masked_json
 from rr_py_ws.config.models import (
     HTTP,
-    IMPLEMENTED_DRIVERS,
     RPC,
     SSL,
-    BrokerSection,
     Channel,
     Config,
     Endure,
@@ -25,18 +30,18 @@ from rr_py_ws.config.models import (
     Supervisor,
     WebSockets,
 )
-from rr_py_ws.config.redis import RedisOptions, RedisTLS, redis_options
 from rr_py_ws.config.report import Finding, Kind, Report
 from rr_py_ws.config.validate import validate_for_serve
-from rr_py_ws.config.values import is_local
 
 __all__ = [
     "HTTP",
     "IMPLEMENTED_DRIVERS",
     "RPC",
     "SSL",
+    "AddressExtension",
     "BrokerSection",
     "Channel",
+    "Compression",
     "Config",
     "Drain",
     "Endure",
@@ -47,10 +52,9 @@ __all__ = [
     "Logs",
     "Metrics",
     "OnInit",
-    "OwnAddress",
-    "OwnRPC",
     "Ping",
     "Pool",
+    "RPCExtension",
     "RedisOptions",
     "RedisTLS",
     "Report",
@@ -59,7 +63,6 @@ __all__ = [
     "Supervisor",
     "WebSockets",
     "check",
-    "is_local",
     "load_config",
     "masked_json",
     "redis_options",

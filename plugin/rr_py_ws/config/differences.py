@@ -5,34 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
-from rr_py_ws.config.extensions import OwnAddress
-from rr_py_ws.config.models import BrokerSection, Config, LogLevel, LogMode, WebSockets
-from rr_py_ws.config.redis import redis_options
+from pydantic import BaseModel
+
+from rr_py_ws.config.brokers import BrokerSection, RedisOptions, redis_options
+from rr_py_ws.config.extensions import AddressExtension
+from rr_py_ws.config.models import Config, LogLevel, LogMode, WebSockets
 from rr_py_ws.config.report import Finding, Kind
 from rr_py_ws.config.yaml_file import lookup
 from rr_py_ws.errors import ConfigError
 
-_OWN_KEYS = (
-    "address",
-    "authorize",
-    "authorize_timeout",
-    "allow_commas",
-    "rpc",
-    "metrics",
-    "status",
-    "limits",
-    "ping",
-    "drain",
-    "compression",
-)
-_OWN_REDIS_OPTIONS = ("tls", "prefix", "on_start", "sharded", "publish_queue")
 _MIDDLEWARE = ("websockets", "proxy_ip_parser")
-_CLIENT_PATIENCE = 10.0  # seconds after which Spiral's JavaScript client gives a handshake up for good
+_CLIENT_TIMEOUT = 10.0  # seconds after which Spiral's JavaScript client gives a handshake up for good
 _DURATION_KEYS = ("timeout", "ttl", "watch_tick", "grace_period", "interval", "backoff")
 
 
 def differences(config: Config) -> Iterator[Finding]:
-    """Everything worth a word that keeps nobody from serving."""
+    """Differences, likely mistakes and ignored keys, none of which keeps the server from starting."""
     if isinstance(config.tree.get("version"), int | float):
         yield _differs("version", "RoadRunner 2.7 and later want it in quotes")
     if config.rpc_listen is None:
@@ -51,7 +39,7 @@ def differences(config: Config) -> Iterator[Finding]:
         )
     if config.websockets:
         yield from _reach(config, config.websockets)
-        yield from _own_keys(config, config.websockets)
+        yield from _extensions(config, config.websockets)
         yield from _brokers(config, config.websockets)
     for name, section in config.broadcast.items():
         if section.driver == "redis":
@@ -80,32 +68,37 @@ def _reach(config: Config, websockets: WebSockets) -> Iterator[Finding]:
         yield Finding("http", Kind.IGNORED, f"http.middleware: {', '.join(others)}: for requests to PHP")
 
 
-def _own_keys(config: Config, websockets: WebSockets) -> Iterator[Finding]:
-    own = [key for key in _OWN_KEYS if lookup(config.tree, f"websockets.{key}") is not None]
-    if own:
-        yield _differs("websockets", f"RoadRunner ignores these keys: {', '.join(own)}")
+def _extensions(config: Config, websockets: WebSockets) -> Iterator[Finding]:
+    if keys := _set_extensions(WebSockets, "address", config.tree["websockets"]):
+        yield _differs("websockets", f"RoadRunner ignores these keys: {keys}")
     if websockets.rpc and websockets.rpc.listen and config.rpc:
         yield Finding("rpc", Kind.IGNORED, "rpc.listen: websockets.rpc.listen is used instead")
     if websockets.metrics and config.metrics:
-        yield _own_address("metrics", websockets.metrics)
+        yield _instead("metrics", websockets.metrics)
     if websockets.status and config.status:
-        yield _own_address("status", websockets.status)
+        yield _instead("status", websockets.status)
     if len(websockets.allowed_origin) > 1:
         yield _differs("websockets", "allowed_origin has several values: RoadRunner takes one")
     if websockets.authorize == "none":
         yield _warning("websockets", "authorize is none: everybody may connect and join every topic")
         if config.server:
             yield Finding("server", Kind.IGNORED, "authorize is none, so no workers are started")
-    elif websockets.authorize_timeout >= _CLIENT_PATIENCE:
+    elif websockets.authorize_timeout >= _CLIENT_TIMEOUT:
         yield _warning("websockets", "authorize_timeout: clients may give up after 10 s without an answer")
     if websockets.allow_commas and websockets.authorize == "php":
         yield _warning("websockets", "allow_commas: who may join a and b may also join the topic a,b")
 
 
-def _own_address(section: str, own: OwnAddress) -> Finding:
+def _instead(section: str, extension: AddressExtension) -> Finding:
     key = f"websockets.{section}.address"
-    instead = f"{key} is used instead" if own.address else f"{key} is empty, so nothing is served"
+    instead = f"{key} is used instead" if extension.address else f"{key} is empty, so nothing is served"
     return Finding(section, Kind.IGNORED, f"{section}.address: {instead}")
+
+
+def _set_extensions(model: type[BaseModel], first: str, found: Mapping[str, Any]) -> str:
+    """Name the extensions that have a value; the models have them last, from `first` on."""
+    fields = list(model.model_fields)
+    return ", ".join(key for key in fields[fields.index(first) :] if found.get(key) is not None)
 
 
 def _brokers(config: Config, websockets: WebSockets) -> Iterator[Finding]:
@@ -133,12 +126,11 @@ def _brokers(config: Config, websockets: WebSockets) -> Iterator[Finding]:
 
 
 def _redis(name: str, section: BrokerSection) -> Iterator[Finding]:
-    own = [key for key in _OWN_REDIS_OPTIONS if section.options.get(key) is not None]
-    if own:
-        yield _differs("broadcast", f"{name}: RoadRunner ignores these options: {', '.join(own)}")
+    if keys := _set_extensions(RedisOptions, "tls", section.options):
+        yield _differs("broadcast", f"{name}: RoadRunner ignores these options: {keys}")
     try:
         options = redis_options(name, section)
-    except ConfigError:
+    except ConfigError:  # which is among the problems
         return
     if options.prefix:
         yield _differs("broadcast", f"{name}: with a prefix, nothing is exchanged with RoadRunner nodes")
@@ -149,7 +141,7 @@ def _redis(name: str, section: BrokerSection) -> Iterator[Finding]:
 
 
 def _nanoseconds(found: Any, key: str = "") -> Iterator[Finding]:
-    """Bare numbers below a millisecond in the sections that are read: surely meant as seconds."""
+    """Durations that are bare numbers below a millisecond, in the sections that are read: surely seconds."""
     if isinstance(found, Mapping):
         for name, entry in found.items():
             path = f"{key}.{name}" if key else name
@@ -160,7 +152,7 @@ def _nanoseconds(found: Any, key: str = "") -> Iterator[Finding]:
 
 
 def _log_words(key: str, found: Any) -> Iterator[Finding]:
-    """Modes and levels that RoadRunner's logger does not know, which it ignores."""
+    """Modes and levels that RoadRunner's logger does not know, and ignores."""
     if not isinstance(found, Mapping):
         return
     for name, known in (("mode", get_args(LogMode)), ("level", get_args(LogLevel))):

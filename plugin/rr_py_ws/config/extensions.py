@@ -1,16 +1,16 @@
-"""The sections below `websockets` that only this program reads."""
+"""The sections below `websockets` that RoadRunner does not have: extensions."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from rr_py_ws.config import values
+from rr_py_ws.config import quantities, values
 from rr_py_ws.config.section import (
     Address,
     Count,
     Duration,
+    ExtensionSection,
     Flag,
-    OwnSection,
     PositiveCount,
     PositiveDuration,
     Size,
@@ -18,11 +18,11 @@ from rr_py_ws.config.section import (
 )
 
 
-class OwnRPC(OwnSection):
-    """`websockets.rpc`: this program's own RPC listener, beside a RoadRunner that owns `rpc.listen`.
+class RPCExtension(ExtensionSection):
+    """`websockets.rpc`: an RPC listener beside a RoadRunner that listens on `rpc.listen`.
 
     Attributes:
-        listen: the DSN; None leaves it to `rpc.listen`.
+        listen: the DSN; None: `rpc.listen`.
         mode: permissions of the socket file; None leaves them to the umask.
     """
 
@@ -30,8 +30,52 @@ class OwnRPC(OwnSection):
     mode: Annotated[int, decoded(values.file_mode)] | None = None
 
 
-class Limits(OwnSection):
-    """`websockets.limits`: what a peer may make this program hold or do. A count of 0 is no limit."""
+class AddressExtension(ExtensionSection):
+    """`websockets.metrics`, `websockets.status`: an address beside RoadRunner's; empty: no listener."""
+
+    address: Address
+
+
+class Limits(ExtensionSection):
+    """`websockets.limits`: what a peer may make this program hold or do.
+
+    Sizes are bytes, durations are seconds. A count of 0 is no limit. The adapters are handed this section as
+    it is, so that no limit is written down twice.
+
+    Attributes:
+        max_connections: TCP connections of clients at a time, with those that are not a WebSocket yet; over
+            it the answer is 503. 0: as many as the process has file descriptors for.
+        max_connections_per_address: the same for one client's address; over it the answer is 429.
+        max_handshakes: handshakes that are being decided at a time; others wait in the handshake queue.
+        handshakes_per_second: handshakes of which the decision begins in a second; others wait in the
+            handshake queue.
+        handshake_wait: how long a handshake may wait in the queue; then the answer is 503. 0: no handshake
+            waits.
+        max_head_size: largest head of a request; over it the answer is 431.
+        head_timeout: how long the head of a request may take to arrive, from the start of the connection;
+            then the answer is 408.
+        max_message_size: largest message of a client; over it the connection is closed with 1009.
+        max_topics: topics that one client may be in, over all brokers; over it a join is refused.
+        max_topics_per_command: topics that one join or leave may name, counted as often as they are named;
+            over it the command is refused.
+        max_topic_length: longest topic of a join, bytes of UTF-8; over it the join is refused.
+        commands_per_second: rate and burst of the token bucket for the frames of one client; a client that
+            sends more is read more slowly.
+        max_commands_waiting: commands of one client that may wait; then its socket is not read
+            (backpressure).
+        max_joins_waiting: joins of all clients that may wait for the authorizer; over it a join is refused.
+        send_queue: bytes that may wait for one slow client, besides what the kernel holds; a single message
+            may be larger.
+        send_queue_policy: what happens over `send_queue`: the connection is closed with 1013, or the oldest
+            messages are dropped.
+        max_rpc_connections: RPC connections at a time; one more is closed at once.
+        rpc_payload: largest payload of an RPC frame; a larger one is skipped, and answered with an error.
+        rpc_frame_timeout: how long an RPC frame may take to arrive, for each MiB of it; then the connection
+            is closed.
+        rpc_memory: memory of all RPC frames together that have arrived in part; over it, only the frame that
+            began first is read on.
+        max_rpc_calls: unfinished calls of one RPC connection; then the connection is not read (backpressure).
+    """
 
     max_connections: Count = 0
     max_connections_per_address: Count = 0
@@ -56,32 +100,37 @@ class Limits(OwnSection):
     max_rpc_calls: PositiveCount = 1024
 
 
-class Ping(OwnSection):
-    """`websockets.ping`: how a dead connection is found; interval 0 is off."""
+class Ping(ExtensionSection):
+    """`websockets.ping`: how a dead connection is found.
+
+    Attributes:
+        interval: seconds between two pings of the server; 0: no pings.
+        timeout: seconds that a client may be silent after a ping; then the connection is given up.
+    """
 
     interval: Duration = 25.0
     timeout: PositiveDuration = 20.0
 
 
-class Compression(OwnSection):
-    """`websockets.compression`: permessage-deflate for clients that offer it. A section that is there is on.
+class Drain(ExtensionSection):
+    """`websockets.drain`: how a stopping server closes its connections.
 
     Attributes:
-        level: zlib's.
+        time: seconds over which the close frames are spread.
     """
-
-    enabled: Flag = True
-    level: Annotated[int, decoded(values.compression_level)] = 3
-    min_size: Size = 256
-
-
-class Drain(OwnSection):
-    """`websockets.drain`: over how long a stopping server spreads the closing of its connections."""
 
     time: Duration = 3.0
 
 
-class OwnAddress(OwnSection):
-    """`websockets.metrics`, `websockets.status`: an address that is not RoadRunner's; empty is off."""
+class Compression(ExtensionSection):
+    """`websockets.compression`: permessage-deflate for clients that offer it.
 
-    address: Address
+    Attributes:
+        enabled: true unless the section says otherwise; a file without the section has it off.
+        level: of zlib, 1 (fast) to 9 (small).
+        min_size: bytes; shorter messages are not compressed.
+    """
+
+    enabled: Flag = True
+    level: Annotated[int, decoded(quantities.compression_level)] = 3
+    min_size: Size = 256

@@ -8,11 +8,7 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel
-
 from rr_py_ws.config.brokers import choose_default, resolve_brokers
-from rr_py_ws.config.decoding import decode_section
-from rr_py_ws.config.environment import expand, load_dotenv, with_environment
 from rr_py_ws.config.models import (
     HTTP,
     RPC,
@@ -24,25 +20,26 @@ from rr_py_ws.config.models import (
     Status,
     WebSockets,
 )
-from rr_py_ws.config.overrides import override
+from rr_py_ws.config.overrides import expand, load_dotenv, override, with_environment
+from rr_py_ws.config.section import Section
 from rr_py_ws.config.values import shown, text
 from rr_py_ws.config.yaml_file import read_tree
 from rr_py_ws.errors import ConfigError
 
 _VERSION = re.compile(r"(2(\.[0-9]+){0,2}|3(\.0){0,2})")
-_Section = TypeVar("_Section", bound=BaseModel)
+_Section = TypeVar("_Section", bound=Section)
 
 
 def resolve_workdir(config_path: str | Path, workdir: str | Path | None) -> tuple[Path, Path]:
     """Change the directory as RoadRunner 2.10 and later do.
 
-    With `-w` to that directory, and the file is relative to it; without, to the file's directory.
+    With `-w` to that directory, and the file is relative to it; without `-w` to the file's directory.
 
     Returns:
-        The file's absolute path, and the directory, now the current one.
+        The file's absolute path, and the directory, which is now the current one.
 
     Raises:
-        ConfigError: there is no such directory.
+        ConfigError: the directory does not exist or cannot be entered.
     """
     try:
         if workdir:
@@ -68,13 +65,14 @@ def load_config(
 
     Args:
         path: the file.
-        workdir: what relative paths are relative to; by default the current directory.
+        workdir: directory of relative paths; by default the current directory.
         overrides: `key=value` texts, as `-o` takes them.
         dotenv: a file of variables; `DOTENV_PATH` wins over it.
-        environ: where variables are looked up, and a dotenv file's are added; by default the process's.
+        environ: variables, to which those of the dotenv file are added; by default the process's environment.
 
     Raises:
-        ConfigError: something cannot be used; whatever the file or the environment holds, nothing else.
+        ConfigError: something cannot be used. No other error is raised, whatever the file or the environment
+            holds.
     """
     environ = os.environ if environ is None else environ
     directory = Path(workdir or ".").absolute()
@@ -88,31 +86,26 @@ def load_config(
     brokers = resolve_brokers(tree)
     websockets = _section(WebSockets, "websockets", tree)
     if websockets:
-        default, brokers = choose_default(websockets, brokers, tree)
+        default, brokers = choose_default(websockets.broker, brokers, tree)
         websockets = websockets.model_copy(update={"broker": default})
+    server = _section(Server, "server", tree)
+    if server:  # Texts of lists are expanded by now; `env` may be a list of maps, which are not.
+        env = {name: expand(value, environ) for name, value in server.env.items()}
+        server = server.model_copy(update={"env": env})
     return Config(
         path=path,
         directory=directory,
         tree=tree,
         rpc=_section(RPC, "rpc", tree),
-        server=_server(tree, environ),
+        server=server,
         http=_section(HTTP, "http", tree),
         websockets=websockets,
         broadcast=brokers,
         logs=_section(Logs, "logs", tree) or Logs(),
         metrics=_section(Metrics, "metrics", tree),
         status=_section(Status, "status", tree),
-        # RoadRunner reads this one before everything else, straight from the file.
+        # RoadRunner reads this section before everything else, straight from the file: no variables, no `-o`.
         endure=_section(Endure, "endure", in_file) or Endure(),
-    )
-
-
-def _server(tree: Mapping[str, Any], environ: Mapping[str, str]) -> Server | None:
-    server = _section(Server, "server", tree)
-    if server is None:
-        return None
-    return server.model_copy(
-        update={"env": {name: expand(value, environ) for name, value in server.env.items()}}
     )
 
 
@@ -129,6 +122,5 @@ def _check_version(version: object) -> None:
 
 def _section(model: type[_Section], name: str, tree: Mapping[str, Any]) -> _Section | None:
     """Decode a section; absent and null are the same, an empty map is present."""
-    if tree.get(name) is None:
-        return None
-    return decode_section(model, name, tree[name])
+    found = tree.get(name)
+    return None if found is None else model.from_file(name, found)

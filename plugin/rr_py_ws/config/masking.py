@@ -1,4 +1,4 @@
-"""The configuration for other eyes: everything but its secrets."""
+"""The configuration without its secrets, for the RPC method `rpc.Config`."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ _QUERY = re.compile(rf"([?&;][^=&;\s]*(?:{_SECRET_KEY.pattern.replace('$', '')})
 def masked_json(config: Config) -> bytes:
     """Return the whole tree as JSON, with `***` for what looks like a secret.
 
-    That is: values of keys like `password`, `secret`, `token`, `api_key`; in a map called `env` also names
-    that end in `key`, `pass`, `auth` or `dsn`; private keys; user and password in URLs and DSNs.
+    Secrets are: values of keys like `password`, `secret`, `token`, `api_key`; in a map called `env` also
+    values of names that end in `key`, `pass`, `auth` or `dsn`; private keys; user and password in URLs and
+    DSNs.
     """
     return json.dumps(_masked(config.tree, False), separators=(",", ":")).encode()
 
@@ -43,6 +44,7 @@ def _masked(value: Any, in_env: bool) -> Any:
 
 def _masked_entry(key: str, value: Any, in_env: bool) -> Any:
     name = key.lower()
+    # `env` is what applications define, so that more names are suspicious there. Empty values stay visible.
     if value and (_SECRET_VARIABLE if in_env else _SECRET_KEY).search(name):
         return _MASK
     return _masked(value, in_env or name == "env")

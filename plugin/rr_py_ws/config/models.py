@@ -1,6 +1,6 @@
 """The configuration as values: what the rest of the program is given.
 
-Every default, accepted type and unit is declared here, in `own` and in `redis`, and nowhere else.
+Every default, accepted type and unit is declared here, in `extensions` and in `brokers`, and nowhere else.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from rr_py_ws.config import values
-from rr_py_ws.config.extensions import Compression, Drain, Limits, OwnAddress, OwnRPC, Ping
+from rr_py_ws.address import parse_dsn
+from rr_py_ws.config import quantities, values
+from rr_py_ws.config.brokers import IMPLEMENTED_DRIVERS, BrokerSection
+from rr_py_ws.config.extensions import AddressExtension, Compression, Drain, Limits, Ping, RPCExtension
 from rr_py_ws.config.section import (
     DSN,
     Address,
@@ -28,8 +30,6 @@ from rr_py_ws.config.section import (
     TextList,
     decoded,
 )
-
-IMPLEMENTED_DRIVERS = ("memory", "redis")
 
 LogMode = Literal["development", "production", "raw", "none", "off"]
 LogLevel = Literal["debug", "info", "warn", "error", "dpanic", "panic", "fatal"]
@@ -49,7 +49,7 @@ def _client_auth(value: object) -> str:
 
 
 def cpu_count() -> int:
-    """The processors this process may run on, as Go counts them."""
+    """Return the number of processors that this process may run on, as Go counts them."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -103,7 +103,11 @@ class Supervisor(RRSection):
     """`websockets.pool.supervisor`: limits of a worker's life; 0 is no limit.
 
     Attributes:
-        max_worker_memory: MiB.
+        watch_tick: seconds between two looks at the workers.
+        ttl: age in seconds at which a worker is replaced.
+        idle_ttl: idle seconds after which a worker is replaced.
+        exec_ttl: seconds of one request, after which the worker is killed.
+        max_worker_memory: MiB over which a worker is replaced.
     """
 
     watch_tick: Duration = 1.0
@@ -114,7 +118,14 @@ class Supervisor(RRSection):
 
 
 class Pool(RRSection):
-    """`websockets.pool`: the workers that decide who may connect and join."""
+    """`websockets.pool`: the workers that decide who may connect and join.
+
+    Attributes:
+        max_jobs: answers of a worker before it is replaced; 0 is no limit.
+        allocate_timeout: seconds that a worker may take to start, and a request may wait for a free worker.
+        destroy_timeout: seconds that the workers may take to stop.
+        debug: a fresh worker for each request.
+    """
 
     num_workers: Count = Field(default_factory=cpu_count)
     max_jobs: Count = 0
@@ -125,7 +136,19 @@ class Pool(RRSection):
 
 
 class WebSockets(RRSection):
-    """`websockets`: RoadRunner's keys, and those that only this program reads (from `address` on)."""
+    """`websockets`: RoadRunner's keys; from `address` on, extensions.
+
+    Attributes:
+        broker: the default broker, a section of `broadcast`.
+        path: path of the URL that is served, compared exactly.
+        allowed_origin: pages that may connect: exact, or with one `*` for any text.
+        pool: the workers; a file without the section has two.
+        address: `host:port` to listen on instead of `http.address`; None: `http` counts.
+        authorize: `php`: workers decide about connections and joins; `none`: every one is allowed.
+        authorize_timeout: seconds for the decision about a handshake, with the wait for a worker, or about a
+            join.
+        allow_commas: ask PHP about topics with a comma too; without it such a join is refused.
+    """
 
     broker: Text = ""
     path: Annotated[str, decoded(values.url_path)] = "/ws"
@@ -134,29 +157,14 @@ class WebSockets(RRSection):
     address: Address | None = None
     authorize: Annotated[Literal["php", "none"], decoded(values.one_of("php", "none"))] = "php"
     authorize_timeout: Duration = 8.0
-    rpc: OwnRPC | None = None
-    metrics: OwnAddress | None = None
-    status: OwnAddress | None = None
+    allow_commas: Flag = False
+    rpc: RPCExtension | None = None
+    metrics: AddressExtension | None = None
+    status: AddressExtension | None = None
     limits: Limits = Limits()
     ping: Ping = Ping()
     drain: Drain = Drain()
     compression: Annotated[Compression, decoded(values.switch)] = Compression(enabled=False)
-    allow_commas: Flag = False
-
-
-class BrokerSection(BaseModel):
-    """`broadcast.<name>`: one broker.
-
-    Attributes:
-        options: the driver's, undecoded.
-        key: where the options are in the file; empty when they are nowhere.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    driver: str
-    options: dict[str, Any] = {}
-    key: str = ""
 
 
 class FileLoggerOptions(RRSection):
@@ -168,7 +176,7 @@ class FileLoggerOptions(RRSection):
     """
 
     log_output: Text = Field(default_factory=tempfile.gettempdir)
-    max_size: Annotated[int, decoded(values.mebibytes)] = 100 * 1024 * 1024
+    max_size: Annotated[int, decoded(quantities.mebibytes)] = 100 * 1024 * 1024
     max_age: Count = 24
     max_backups: Count = 10
     compress: Flag = False
@@ -188,7 +196,7 @@ class Channel(RRSection):
     @model_validator(mode="before")
     @classmethod
     def _resolve(cls, found: Any) -> Any:
-        """Unknown modes and levels are ignored; level and encoding default by the mode."""
+        """Ignore unknown modes and levels; without them, level and encoding follow the mode."""
         if not isinstance(found, dict):
             return found
         mode, level = (str(found.get(key) or "").lower() for key in ("mode", "level"))
@@ -214,7 +222,7 @@ class Logs(Channel):
 
 
 class Metrics(RRSection):
-    """`metrics`: where Prometheus finds figures."""
+    """`metrics`: where Prometheus reads the metrics."""
 
     address: Address = "127.0.0.1:2112"
 
@@ -259,7 +267,7 @@ class Config(BaseModel):
 
     @property
     def served_brokers(self) -> dict[str, BrokerSection]:
-        """The sections of `broadcast` whose driver this version has."""
+        """The sections of `broadcast` with a driver of `IMPLEMENTED_DRIVERS`."""
         return {
             name: broker for name, broker in self.broadcast.items() if broker.driver in IMPLEMENTED_DRIVERS
         }
@@ -267,26 +275,24 @@ class Config(BaseModel):
     @property
     def rpc_listen(self) -> str | None:
         """The DSN of this program's RPC listener: `websockets.rpc.listen`, else `rpc.listen`, else none."""
-        own = self.websockets.rpc if self.websockets else None
-        if own is not None and own.listen is not None:
-            return own.listen
+        extension = self.websockets.rpc if self.websockets else None
+        if extension is not None and extension.listen is not None:
+            return extension.listen
         return self.rpc.listen if self.rpc else None
 
     @property
     def rpc_is_open(self) -> bool:
-        """Whether others than this machine may reach the RPC listener."""
-        return self.rpc_listen is not None and not values.is_local(self.rpc_listen)
+        """Whether other machines may reach the RPC listener."""
+        return self.rpc_listen is not None and not parse_dsn(self.rpc_listen).is_local
 
     @property
     def metrics_address(self) -> str:
         """`websockets.metrics.address`, else `metrics.address`; empty for none."""
-        own = self.websockets.metrics if self.websockets else None
-        chosen = own or self.metrics
+        chosen = (self.websockets.metrics if self.websockets else None) or self.metrics
         return chosen.address if chosen else ""
 
     @property
     def status_address(self) -> str:
         """`websockets.status.address`, else `status.address`; empty for none."""
-        own = self.websockets.status if self.websockets else None
-        chosen = own or self.status
+        chosen = (self.websockets.status if self.websockets else None) or self.status
         return chosen.address if chosen else ""

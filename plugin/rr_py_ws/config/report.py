@@ -1,4 +1,4 @@
-"""What `check` found, and how it is shown."""
+"""The findings of `check`, and the text of the report."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ class Finding:
     """One line of the report.
 
     Attributes:
-        section: the top-level section that it belongs to.
+        section: the top-level section that the finding is about.
+        kind: what the finding says.
+        text: one line, which may have values of the file in it.
     """
 
     section: str
@@ -65,9 +67,7 @@ class Report:
 
 
 def _printable(text: str) -> str:
-    """Values of the file are in some texts: they may neither split a line nor control the terminal."""
-    if text.isprintable():
-        return text
+    """Escape what a value of the file may have in it: line ends, and sequences that control the terminal."""
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text
     )

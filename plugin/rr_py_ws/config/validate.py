@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rr_py_ws.config.models import IMPLEMENTED_DRIVERS, SSL, Config
-from rr_py_ws.config.redis import redis_options
+from rr_py_ws.config.brokers import IMPLEMENTED_DRIVERS, redis_options
+from rr_py_ws.config.models import SSL, Config, WebSockets
 from rr_py_ws.config.values import shown
 from rr_py_ws.config.yaml_file import lookup
 from rr_py_ws.errors import ConfigError
@@ -22,25 +22,21 @@ def validate_for_serve(config: Config) -> None:
 
 
 def problems(config: Config) -> Iterator[ConfigError]:
-    """Everything that keeps this configuration from being served."""
-    if config.websockets is None:
+    """Everything that keeps this configuration from being served; `check` and `serve` both go by it."""
+    websockets = config.websockets
+    if websockets is None:
         yield ConfigError("websockets", "missing, so there is nothing to serve; see docs/configuration.md")
         return
-    yield from _brokers(config)
-    yield from _redis(config)
-    yield from _listener(config)
-    yield from _workers(config)
-
-
-def _brokers(config: Config) -> Iterator[ConfigError]:
-    assert config.websockets is not None
-    name = config.websockets.broker
-    section = config.broadcast[name]
-    if section.driver not in IMPLEMENTED_DRIVERS:
+    driver = config.broadcast[websockets.broker].driver
+    if driver not in IMPLEMENTED_DRIVERS:
         yield ConfigError(
-            f"broadcast.{name}.driver",
-            f"found {shown(section.driver)}, accepted by this version: {', '.join(IMPLEMENTED_DRIVERS)}",
+            f"broadcast.{websockets.broker}.driver",
+            f"found {shown(driver)}, accepted by this version: {', '.join(IMPLEMENTED_DRIVERS)}",
         )
+    yield from _redis(config)
+    if not websockets.address:
+        yield from _http(config)
+    yield from _workers(config, websockets)
 
 
 def _redis(config: Config) -> Iterator[ConfigError]:
@@ -53,13 +49,11 @@ def _redis(config: Config) -> Iterator[ConfigError]:
             yield error
             continue
         for key, file in tls or ():
-            if file and key != "server_name" and not (config.directory / file).is_file():
-                yield _no_file(f"{section.key}.tls.{key}", file, config)
+            if key != "server_name":
+                yield from _file(config, f"{section.key}.tls.{key}", file)
 
 
-def _listener(config: Config) -> Iterator[ConfigError]:
-    if config.websockets is None or config.websockets.address:
-        return
+def _http(config: Config) -> Iterator[ConfigError]:
     ssl = config.http.ssl if config.http else None
     if ssl and (ssl.cert or ssl.key):
         yield from _certificate(config, ssl)
@@ -70,21 +64,22 @@ def _listener(config: Config) -> Iterator[ConfigError]:
 
 
 def _certificate(config: Config, ssl: SSL) -> Iterator[ConfigError]:
-    for name, file in (("cert", ssl.cert), ("key", ssl.key), ("root_ca", ssl.root_ca)):
-        if not file and name != "root_ca":
+    for name, file in (("cert", ssl.cert), ("key", ssl.key)):
+        if not file:
             yield ConfigError(f"http.ssl.{name}", "missing, TLS needs both cert and key")
-        elif file and not (config.directory / file).is_file():
-            yield _no_file(f"http.ssl.{name}", file, config)
+        yield from _file(config, f"http.ssl.{name}", file)
+    yield from _file(config, "http.ssl.root_ca", ssl.root_ca)
 
 
-def _no_file(key: str, file: str, config: Config) -> ConfigError:
-    return ConfigError(key, f"found {shown(file)}, which is no file in {config.directory}")
+def _file(config: Config, key: str, file: str) -> Iterator[ConfigError]:
+    """Report a file that does not exist; an empty text means that the key names none."""
+    if file and not (config.directory / file).is_file():
+        yield ConfigError(key, f"found {shown(file)}, which is not a file in {config.directory}")
 
 
-def _workers(config: Config) -> Iterator[ConfigError]:
-    assert config.websockets is not None
+def _workers(config: Config, websockets: WebSockets) -> Iterator[ConfigError]:
     server = config.server
-    if config.websockets.authorize == "php" and not (server and server.command):
+    if websockets.authorize == "php" and not (server and server.command):
         yield ConfigError(
             "server.command",
             "missing, accepted: the command of a PHP worker, or `authorize: none` under websockets",

@@ -1,4 +1,4 @@
-"""The file into a tree of plain values with RoadRunner's keys: lower case, dots are levels."""
+"""The file as a tree of plain values, with RoadRunner's keys: lower case, dots are levels."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def read_tree(path: Path) -> dict[str, Any]:
     """Read a YAML file, or a JSON file when its name ends with `.json`.
 
     Raises:
-        ConfigError: it cannot be read, its syntax is wrong, or it holds something that is no plain value.
+        ConfigError: the file cannot be read, its syntax is wrong, or a value is not a plain value.
     """
     try:
         content = path.read_bytes().decode("utf-8-sig")
@@ -41,7 +41,7 @@ def read_tree(path: Path) -> dict[str, Any]:
 
 
 def lookup(tree: Mapping[str, Any], key: str) -> Any:
-    """Return what a dotted key names; None when there is nothing."""
+    """Return the value at a dotted key; None when there is none."""
     found: Any = tree
     for name in key.split("."):
         found = found.get(name) if isinstance(found, Mapping) else None
@@ -49,7 +49,7 @@ def lookup(tree: Mapping[str, Any], key: str) -> Any:
 
 
 def merge(target: dict[str, Any], path: Iterable[str], value: Any) -> None:
-    """Put a value into the tree; maps on the way are made, two maps at the end become one."""
+    """Set the value at a path. Missing maps on the way are made; a map is merged into a map that is there."""
     *parents, last = path
     for name in parents:
         if not isinstance(target.get(name), dict):
@@ -97,7 +97,7 @@ def _syntax_error(path: Path, line: int | None, problem: str) -> ConfigError:
 
 
 class _Normalizer:
-    """Copies a loaded tree: plain values only, keys in RoadRunner's form, bounded in depth and number."""
+    """Copies a loaded tree: plain values only, keys in RoadRunner's form, limits of depth and number."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -107,6 +107,7 @@ class _Normalizer:
         """Keys outside lists: lower case, and a dot is a level. A dotted key wins over a nested one."""
         tree: dict[str, Any] = {}
         entries = [(self._key(key).lower(), value) for key, value in found.items()]
+        # Dotted keys come last, so that they win.
         for key, value in sorted(entries, key=lambda entry: "." in entry[0]):
             merge(tree, key.split("."), self._value(value, depth + key.count("."), self.map))
         return tree
@@ -124,6 +125,7 @@ class _Normalizer:
             return [self._value(item, depth + 1, self._map_in_list) for item in value]
         if isinstance(value, datetime.date):
             return value.isoformat()
+        # Integers of YAML and JSON have no limit; Go's end here.
         if isinstance(value, int) and not -(2**63) <= value < 2**64:
             raise ConfigError(str(self._path), "has a number of more than 64 bits")
         if isinstance(value, str):
@@ -146,6 +148,7 @@ class _Normalizer:
         return name
 
     def _text(self, value: str) -> str:
+        # A lone surrogate, from an escape in JSON or YAML, cannot be encoded when it is printed or sent.
         if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
-            raise ConfigError(str(self._path), "has an escape that is no Unicode character")
+            raise ConfigError(str(self._path), "has an escape that is not a Unicode character")
         return value

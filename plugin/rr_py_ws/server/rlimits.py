@@ -1,4 +1,4 @@
-"""File descriptors, and how they are shared out: each connection takes one."""
+"""The limit of open files, and how many connections it allows: each connection takes one file descriptor."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from dataclasses import dataclass
 
 from rr_py_ws.config import WebSockets
 
-_OWN = 64
-"""For listeners, log files, brokers, monitoring, the event loop, and connections that are just ending."""
+_FOR_PROCESS = 64
+"""Descriptors for listeners, log files, brokers, monitoring, the event loop, connections that are ending."""
 _FOR_WORKER = 8
-"""Pipes or a socket, of each worker and of the one that replaces it."""
+"""Descriptors for the pipes or the socket of each worker, and of the worker that replaces it."""
 _MAX_REFUSALS = 128
-_ENDLESS = 1 << 20
-"""What stands for a limit that there is not."""
+_UNLIMITED = 1 << 20
+"""Used when the system sets no limit."""
 
 
 @dataclass(frozen=True, slots=True)
-class Shares:
-    """What the descriptors are for.
+class FileLimits:
+    """How many connections of each kind the limit of open files allows.
 
     Attributes:
-        limit: how many there are.
-        wanted: how many the configuration asks for.
+        limit: descriptors that the process may have.
+        wanted: descriptors that the configuration needs.
         clients: TCP connections of browsers.
-        refusals: more of them, which are told that there are too many.
+        refusals: connections of browsers beyond `clients`, which are answered that there are too many.
         rpc: RPC connections.
     """
 
@@ -37,7 +37,7 @@ class Shares:
 
     @property
     def warning(self) -> str:
-        """What to tell when the limit is too low for the configuration; empty when it is not."""
+        """Text for the log when the limit is too low for the configuration; empty when it is not."""
         if self.wanted <= self.limit:
             return ""
         return (
@@ -48,23 +48,27 @@ class Shares:
 
 
 def raise_limit() -> None:
-    """Raise the soft limit, usually 1024, to the hard one; `share` goes by what has come of it."""
+    """Raise the soft limit, usually 1024, to the hard limit; when that is refused, the limit stays."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):  # ValueError: `fs.nr_open` is lower by now
+    with suppress(ValueError, OSError):  # ValueError: `fs.nr_open` was lowered below the hard limit
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def share(section: WebSockets) -> Shares:
-    """Share out what the process may have. RPC gets at most a quarter, and clients what is left."""
+def share(section: WebSockets) -> FileLimits:
+    """Divide the limit of open files between clients and RPC.
+
+    RPC gets at most a quarter, so that a low limit shuts out neither publishers nor browsers. Clients get
+    what is left, at most `max_connections`.
+    """
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    limit = _ENDLESS if soft == resource.RLIM_INFINITY else soft
+    limit = _UNLIMITED if soft == resource.RLIM_INFINITY else soft
     workers = section.pool.num_workers if section.authorize == "php" else 0
     refusals = min(_MAX_REFUSALS, limit // 16)
-    fixed = _OWN + _FOR_WORKER * workers + refusals
+    fixed = _FOR_PROCESS + _FOR_WORKER * workers + refusals
     limits = section.limits
     rpc = min(limits.max_rpc_connections, limit // 4)
     left = max(1, limit - fixed - rpc)
-    return Shares(
+    return FileLimits(
         limit=limit,
         wanted=fixed + limits.max_rpc_connections + max(1, limits.max_connections),
         clients=min(limits.max_connections or left, left),

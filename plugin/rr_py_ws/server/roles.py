@@ -27,7 +27,7 @@ from rr_py_ws.core.backpressure import Backpressure
 from rr_py_ws.core.node import Node
 from rr_py_ws.core.ports import Authorizer, Broker, Probe, Subscriptions
 from rr_py_ws.metrics import MetricSource
-from rr_py_ws.server.rlimits import Shares
+from rr_py_ws.server.rlimits import FileLimits
 from rr_py_ws.server.systemd import InheritedSockets
 
 _TURNS_PER_QUEUE = 4
@@ -170,7 +170,7 @@ class ListenerRole:
     def __init__(
         self,
         loaded: config.Config,
-        shares: Shares,
+        shares: FileLimits,
         authorizer: Authorizer,
         subscriptions: Subscriptions,
         backpressure: Backpressure,

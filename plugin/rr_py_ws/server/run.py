@@ -1,4 +1,4 @@
-"""One run of the server: from the start to a signal, and what is set for the process meanwhile."""
+"""One run of the server process: limits and event loop, signals, start and stop."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import gc
 import os
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import suppress
 from typing import cast
 
@@ -28,7 +28,8 @@ def run(loaded: config.Config, *, silent: bool, debug: bool) -> int:
         debug: switch on asyncio's debug mode.
 
     Raises:
-        RRWSError: the server cannot start; nothing of it is left running.
+        RRWSError: the server cannot start, and nothing of it is left running; or it did not stop in the
+            grace period.
     """
     rlimits.raise_limit()
     with asyncio.Runner(loop_factory=_event_loop(), debug=debug) as runner:
@@ -40,12 +41,12 @@ async def _serve(loaded: config.Config, silent: bool) -> int:
     _handle_signals(stopping, silent, loaded.endure.grace_period)
     app = App(loaded, InheritedSockets.take_over())
     try:
-        await _unless(stopping, app.start())
+        await _start_or_stop(app, stopping)
         if not stopping.is_set():
             _relax_garbage_collector()
             notify("READY=1")
             if not silent:
-                _say(f"[INFO] rr-py-ws server started; version: {__version__}")
+                _print(f"[INFO] rr-py-ws server started; version: {__version__}")
             await stopping.wait()
     finally:
         notify("STOPPING=1")
@@ -55,28 +56,31 @@ async def _serve(loaded: config.Config, silent: bool) -> int:
     return 0
 
 
-async def _unless(stopping: asyncio.Event, starting: Coroutine[None, None, None]) -> None:
-    """Wait for the start; a stop signal in the middle of it cancels it."""
-    start, stop = asyncio.ensure_future(starting), asyncio.ensure_future(stopping.wait())
+async def _start_or_stop(app: App, stopping: asyncio.Event) -> None:
+    """Start the app; a stop signal cancels the start."""
+    start, stop = asyncio.ensure_future(app.start()), asyncio.ensure_future(stopping.wait())
     await asyncio.wait((start, stop), return_when=asyncio.FIRST_COMPLETED)
     for task in (start, stop):
         if not task.done():
             task.cancel()
-    await asyncio.wait((start, stop))
+    await asyncio.wait((start, stop))  # A cancelled start needs some turns of the loop to clean up.
     if not start.cancelled():
         start.result()
 
 
 def _handle_signals(stopping: asyncio.Event, silent: bool, grace: float) -> None:
-    """First signal: stop in order. Second: exit at once (RR internal/cli/serve/command.go @v2.11.4)."""
+    """Stop in order at the first SIGINT or SIGTERM, exit at once at the second.
+
+    Source: RR internal/cli/serve/command.go @v2.11.4.
+    """
 
     def on_signal() -> None:
         if stopping.is_set():
             if not silent:
-                _say("exit forced")
-            os._exit(1)
+                _print("exit forced")
+            os._exit(1)  # not sys.exit: nothing may delay the exit, neither tasks nor threads
         if not silent:
-            _say(f"stop signal received, grace timeout is: {grace:g} seconds")
+            _print(f"stop signal received, grace timeout is: {grace:g} seconds")
         stopping.set()
 
     loop = asyncio.get_running_loop()
@@ -84,14 +88,14 @@ def _handle_signals(stopping: asyncio.Event, silent: bool, grace: float) -> None
         loop.add_signal_handler(number, on_signal)
 
 
-def _say(line: str) -> None:
-    """Tell the person at the terminal; a server goes on when nobody is there to read."""
+def _print(line: str) -> None:
+    """Print a line for a person at the terminal; a closed stdout does not stop the server."""
     with suppress(OSError):
         click.echo(line)
 
 
 def _event_loop() -> Callable[[], asyncio.AbstractEventLoop]:
-    """The fastest loop there is: uvloop, or asyncio's own where uvloop is not installed."""
+    """Choose uvloop, or asyncio's own loop where uvloop is not installed."""
     try:
         import uvloop
     except ImportError:
@@ -100,7 +104,7 @@ def _event_loop() -> Callable[[], asyncio.AbstractEventLoop]:
 
 
 def _relax_garbage_collector() -> None:
-    """Collect cycles less often: with many connections each full pass walks all of them and finds nothing."""
+    """Collect cycles less often: with many connections a full pass walks all of them and finds nothing."""
     gc.collect()
-    gc.freeze()
+    gc.freeze()  # What the start has made lives as long as the process.
     gc.set_threshold(50_000, 20, 50)

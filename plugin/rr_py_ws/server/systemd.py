@@ -1,7 +1,7 @@
-"""What systemd, or who else starts us in its way, passes on: listening sockets, and where to tell how we are.
+"""What a service manager such as systemd hands over: listening sockets, and a socket for notifications.
 
-Sockets (sd_listen_fds(3)): whoever holds them keeps them open while one server ends and the next one starts.
-The kernel lets clients wait meanwhile, so that a restart refuses nobody.
+Sockets (sd_listen_fds(3)): the service manager keeps them open while one server ends and the next one starts.
+Meanwhile the kernel queues new connections, so that a restart refuses no client.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from collections.abc import MutableMapping
 from contextlib import suppress
 
 from rr_py_ws import logs
+from rr_py_ws.address import UnixAddress, parse_dsn, parse_host_port
 from rr_py_ws.errors import ConfigError
 
 LISTENERS = ("http", "https", "rpc", "metrics", "status")
-"""Names by which a socket (`FileDescriptorName=`) says what it is for, whatever its address."""
+"""Names (`FileDescriptorName=`) that assign a socket to a listener, whatever its address."""
 _FIRST = 3
+"""The first inherited descriptor (SD_LISTEN_FDS_START)."""
 _MOST = 64
 _WILDCARDS = {"0.0.0.0", "::"}
 
@@ -24,10 +26,10 @@ log = logs.get_logger("app")
 
 
 class InheritedSockets:
-    """Listening sockets that were there when the process was started; each is for one listener.
+    """Listening sockets that the process was started with; each is for one listener.
 
     Args:
-        sockets: with their names; a name that is not in `LISTENERS` says nothing.
+        sockets: names and sockets; a name that is not in `LISTENERS` does not matter.
     """
 
     def __init__(self, sockets: list[tuple[str, socket.socket]]) -> None:
@@ -35,16 +37,18 @@ class InheritedSockets:
 
     @classmethod
     def take_over(cls, environ: MutableMapping[str, str] = os.environ) -> InheritedSockets:
-        """Take the sockets that the environment names, out of it too: they are not for our own children.
+        """Take the sockets that the environment names, and remove the variables.
 
         Raises:
-            ConfigError: what is named is no listening socket.
+            ConfigError: a descriptor is not a listening socket, or their number is wrong.
         """
+        # The PHP workers inherit the environment, and must not take these sockets for theirs.
         pid, count, names = (environ.pop(f"LISTEN_{name}", "") for name in ("PID", "FDS", "FDNAMES"))
         environ.pop("LISTEN_PIDFDID", None)
         if not pid and not count:
             return cls([])
         if pid != str(os.getpid()):
+            # The variables were inherited by way of another process (a shell script without `exec`).
             log.warning("inherited sockets are not used, they are another process's", listen_pid=pid)
             return cls([])
         if not (count.isascii() and count.isdigit() and int(count) <= _MOST):
@@ -53,14 +57,15 @@ class InheritedSockets:
         return cls([(named.get(at, ""), _adopt(_FIRST + at)) for at in range(int(count))])
 
     def take(self, listener: str, address: str) -> list[socket.socket]:
-        """Return what a listener is to use instead of binding; nothing when there is nothing for it.
+        """Return the sockets that a listener is to use instead of binding; an empty list when it has to bind.
 
         Args:
-            listener: one of `LISTENERS`: sockets of this name.
-            address: `host:port`, `tcp://host:port` or `unix://path`: without any of this name, those there.
+            listener: one of `LISTENERS`; the sockets with this name are returned.
+            address: `host:port`, `tcp://host:port` or `unix://path`. When no socket has the listener's name,
+                the sockets at this address are returned.
 
         Raises:
-            ConfigError: it is a unix socket, and the listener takes no such.
+            ConfigError: a unix socket for a listener that takes TCP only.
         """
         taken = [item for item in self._left if item[0] == listener] or [
             item for item in self._left if item[0] not in LISTENERS and _is_at(item[1], address)
@@ -74,10 +79,10 @@ class InheritedSockets:
         return [sock for _, sock in taken]
 
     def expect_none_left(self) -> None:
-        """Refuse to start with a socket that nobody would ever accept from: its clients would hang.
+        """Refuse to start while a socket is not taken: nothing would accept its clients, which would hang.
 
         Raises:
-            ConfigError: there is one.
+            ConfigError: a socket is left.
         """
         if self._left:
             name, sock = self._left[0]
@@ -88,13 +93,16 @@ class InheritedSockets:
             )
 
     def close(self) -> None:
-        """Close what was not taken."""
+        """Close the sockets that were not taken."""
         for _, sock in self._left:
             sock.close()
 
 
 def notify(state: str, environ: MutableMapping[str, str] = os.environ) -> None:
-    """Tell who started us, if it wants to know, how we are (sd_notify(3)): `READY=1`, `STOPPING=1`."""
+    """Send `READY=1` or `STOPPING=1` to the service manager, if it asks for that (sd_notify(3)).
+
+    Errors are ignored: a server does not fail because its service manager does not listen.
+    """
     path = environ.get("NOTIFY_SOCKET", "")
     if path.startswith(("/", "@")):
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
@@ -106,33 +114,38 @@ def _adopt(descriptor: int) -> socket.socket:
         os.set_inheritable(descriptor, False)
         sock = socket.socket(fileno=descriptor)
     except OSError as error:
-        raise ConfigError("LISTEN_FDS", f"descriptor {descriptor} is no socket: {error.strerror}") from error
+        raise ConfigError(
+            "LISTEN_FDS", f"descriptor {descriptor} is not a socket: {error.strerror}"
+        ) from error
     listening = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
     if sock.type != socket.SOCK_STREAM or not listening:
         sock.close()
         raise ConfigError(
-            "LISTEN_FDS", f"descriptor {descriptor} is no listening socket (ListenStream=, Accept=no)"
+            "LISTEN_FDS", f"descriptor {descriptor} is not a listening socket (ListenStream=, Accept=no)"
         )
     return sock
 
 
 def _is_at(sock: socket.socket, address: str) -> bool:
-    scheme, _, place = address.rpartition("://")
+    try:
+        wanted = parse_dsn(address) if "://" in address else parse_host_port(address)
+    except ValueError:  # the listener reports it
+        return False
     bound = sock.getsockname()
-    if sock.family is socket.AF_UNIX:
-        named = isinstance(bound, str)  # else it is in Linux' abstract name space
-        return scheme == "unix" and named and os.path.realpath(bound) == os.path.realpath(place)
-    host, _, port = place.rpartition(":")
-    return scheme != "unix" and port == str(bound[1]) and bound[0] in _hosts(host.strip("[]"))
+    if isinstance(wanted, UnixAddress):
+        named = sock.family is socket.AF_UNIX and isinstance(bound, str)  # bytes: Linux' abstract name space
+        return named and os.path.realpath(bound) == os.path.realpath(wanted.path)
+    return sock.family is not socket.AF_UNIX and bound[1] == wanted.port and bound[0] in _hosts(wanted.host)
 
 
 def _hosts(host: str) -> set[str]:
-    """The addresses that a host of the configuration stands for; a wildcard of either family is one."""
+    """Return the IP addresses of a host of the configuration."""
     if not host or host in _WILDCARDS:
+        # systemd binds `ListenStream=8080` to [::], for both families: the same as 0.0.0.0 and an empty host.
         return _WILDCARDS
     try:
         return {str(found[4][0]) for found in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
-    except (OSError, UnicodeError):  # the listener will say it
+    except (OSError, UnicodeError):  # the listener reports it
         return set()
 
 

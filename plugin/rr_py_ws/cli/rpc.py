@@ -1,15 +1,17 @@
-"""`rr-py-ws workers` and `rr-py-ws reset`: the PHP workers of a running server."""
+"""Commands that call a running server by RPC: `rr-py-ws publish`, `workers` and `reset`."""
 
 from __future__ import annotations
 
 import asyncio
+import base64
+import os
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from rr_py_ws.cli.console import connect_rpc, escape, fail, run, run_until_signal
+from rr_py_ws.cli.console import escape, fail, run, run_until_signal
 from rr_py_ws.cli.flags import Command, Flags
 from rr_py_ws.errors import RPCError, RRWSError
 
@@ -17,7 +19,8 @@ if TYPE_CHECKING:
     from rr_py_ws.adapters.rpc.client import RPCClient
 
 _TIMEOUT = 10.0
-_REFRESH = 1.0
+_PUBLISH_TIMEOUT = 30.0
+_REFRESH_INTERVAL = 1.0
 _COLUMNS = ("PID", "Status", "Execs", "Memory", "CPU%", "Created")
 _UNITS = (
     ("year", 31536000),
@@ -27,6 +30,66 @@ _UNITS = (
     ("minute", 60),
     ("second", 1),
 )
+
+
+@click.command(
+    cls=Command,
+    examples=[
+        "rr-py-ws publish news 'hello world'",
+        """rr-py-ws publish user.42 '{"event":"paid"}' '{"event":"shipped"}'""",
+        "rr-py-ws publish news hello --broker replica --async",
+    ],
+)
+@click.argument("topic")
+@click.argument("payloads", metavar="PAYLOAD...", nargs=-1, required=True)
+@click.option("--async", "unconfirmed", is_flag=True, help="Do not wait for the broker to accept.")
+@click.option(
+    "--broker", metavar="NAME", default="", help="A section under broadcast. [default: websockets.broker]"
+)
+@click.pass_obj
+def publish(flags: Flags, topic: str, payloads: tuple[str, ...], unconfirmed: bool, broker: str) -> None:
+    """Publish messages to a topic, as PHP does.
+
+    Each PAYLOAD is one message; they are delivered in this order. Returns when the broker has accepted them;
+    it is not known who received them.
+    """
+    for name, text in (("TOPIC", topic), ("--broker", broker)):
+        # Bytes of argv that are not UTF-8 arrive as surrogates, which protobuf and JSON cannot carry.
+        if not text.isascii() and "\ufffd" in os.fsencode(text).decode("utf-8", "replace"):
+            raise click.BadParameter("not UTF-8", param_hint=f"'{name}'")
+    messages: list[dict[str, object]] = [
+        {"broker": broker, "topics": [topic], "payload": base64.b64encode(os.fsencode(payload)).decode()}
+        for payload in payloads
+    ]
+    # Only the older of the two message schemas, that of the service `websockets`, has a broker.
+    method = f"{'websockets' if broker else 'broadcast'}.Publish{'Async' if unconfirmed else ''}"
+    run(flags, _publish(flags, method, messages))
+    if not flags.silent:
+        click.echo(f"published {len(messages)} message{'s'[: len(messages) != 1]} to {topic}")
+
+
+async def _publish(flags: Flags, method: str, messages: list[dict[str, object]]) -> None:
+    async with await _connect(flags) as rpc:
+        answer = await rpc.call_json(method, {"messages": messages}, timeout=_PUBLISH_TIMEOUT)
+    if not isinstance(answer, dict) or answer.get("ok") is not True:
+        raise RRWSError(f"{method}: the server did not accept the messages")
+
+
+async def _connect(flags: Flags) -> RPCClient:
+    """Connect to the server of this configuration.
+
+    Raises:
+        ConfigError: the configuration cannot be used.
+        RRWSError: the configuration has no RPC address, or no server answers there.
+    """
+    from rr_py_ws.adapters.rpc.client import RPCClient
+
+    dsn = flags.load_config().rpc_listen
+    if dsn is None:
+        raise RRWSError(
+            "rpc service not specified in the configuration. Tip: add rpc: {listen: tcp://127.0.0.1:6001}"
+        )
+    return await RPCClient.connect(dsn)
 
 
 @click.command(
@@ -43,9 +106,9 @@ def workers(flags: Flags, plugins: tuple[str, ...], interactive: bool) -> None:
     share of its life, age.
     """
     if interactive:
-        run_until_signal(flags, _watch(flags, plugins))
+        run_until_signal(flags, _show(flags, plugins, repeat=True))
     else:
-        click.echo(run(flags, _look(flags, plugins)), nl=False)
+        run(flags, _show(flags, plugins, repeat=False))
 
 
 @click.command(
@@ -64,18 +127,16 @@ def reset(flags: Flags, plugins: tuple[str, ...]) -> int:
     return run(flags, _reset(flags, plugins))
 
 
-async def _look(flags: Flags, plugins: tuple[str, ...]) -> str:
-    async with await connect_rpc(flags) as rpc:
-        return await _tables(rpc, plugins)
-
-
-async def _watch(flags: Flags, plugins: tuple[str, ...]) -> None:
-    async with await connect_rpc(flags) as rpc:
+async def _show(flags: Flags, plugins: tuple[str, ...], *, repeat: bool) -> None:
+    async with await _connect(flags) as rpc:
         while True:
             text = await _tables(rpc, plugins)
-            click.clear()  # does nothing unless on a terminal
+            if repeat:
+                click.clear()  # does nothing unless on a terminal
             click.echo(text, nl=False)
-            await asyncio.sleep(_REFRESH)
+            if not repeat:
+                return
+            await asyncio.sleep(_REFRESH_INTERVAL)
 
 
 async def _tables(rpc: RPCClient, plugins: tuple[str, ...]) -> str:
@@ -104,13 +165,13 @@ async def _reset(flags: Flags, plugins: tuple[str, ...]) -> int:
         if not flags.silent:
             click.echo(escape(text), err=True)
 
-    async with await connect_rpc(flags) as rpc:
+    async with await _connect(flags) as rpc:
         names = plugins or await _names(rpc, "resetter.List")
         return max(await asyncio.gather(*(_reset_one(rpc, name, tell) for name in names)), default=0)
 
 
 async def _reset_one(rpc: RPCClient, name: str, tell: Callable[[str], None]) -> int:
-    """Reset one plugin; returns the exit code."""
+    """Reset one plugin and return the exit code."""
     tell(f"resetting plugin: [{name}]")
     try:
         if await rpc.call_json("resetter.Reset", name) is not True:
@@ -122,7 +183,7 @@ async def _reset_one(rpc: RPCClient, name: str, tell: Callable[[str], None]) -> 
 
 
 def _row(state: dict[str, Any], now: float) -> tuple[str, ...]:
-    """The cells of a worker; RoadRunner before 2.11.2 has the state as a text in `status`."""
+    """Cells of the table for one worker; RoadRunner before 2.11.2 has the state as a text in `status`."""
     return (
         str(int(state["pid"])),
         escape(str(state.get("statusStr") or state["status"])),
@@ -150,7 +211,7 @@ def _table(rows: list[tuple[str, ...]]) -> str:
 
 
 def decimal_size(count: int) -> str:
-    """Bytes for a person: `31 MB`, `4.2 GB`."""
+    """Format a number of bytes for a person: `31 MB`, `4.2 GB`."""
     size, units = float(count), iter(("B", "kB", "MB", "GB", "TB", "PB", "EB"))
     unit = next(units)
     while size >= 1000 and (larger := next(units, "")):
@@ -159,7 +220,7 @@ def decimal_size(count: int) -> str:
 
 
 def age(seconds: float) -> str:
-    """A time in the past for a person: `5 minutes ago`."""
+    """Format a time in the past for a person: `5 minutes ago`."""
     for unit, length in _UNITS:
         if seconds >= length:
             count = int(seconds // length)
