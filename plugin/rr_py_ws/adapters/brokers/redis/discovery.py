@@ -21,8 +21,9 @@ from rr_py_ws.config import RedisOptions
 from rr_py_ws.errors import BrokerError
 
 _HOST = re.compile(r"[\w.:%-]{1,255}")
-"""Letters of any language are resolved; what else may be in a host name is in the DNS of some people."""
+"""What a resolver may know: also letters of any language, underscores (Docker), the zone of an IPv6 address."""
 _MOST_SHOWN = 100
+"""Characters of something unreadable in an error; it may be megabytes."""
 _UNKNOWN_HOSTS = (None, "", b"", b"?")
 """What a node of a cluster says for a host that it does not know."""
 
@@ -58,9 +59,9 @@ def server_address(host: object, port: object, asked: Address | None = None) -> 
     )
     with suppress(ValueError):
         address = parse_host_port(f"[{name}]:{digits}")
-        if address.port and _HOST.fullmatch(name):
+        if address.port and isinstance(host, bytes | str) and _HOST.fullmatch(name):
             return address
-    raise BrokerError(f"{f'{name}:{digits}'[:_MOST_SHOWN]!r} cannot be the address of a redis server")
+    raise BrokerError(f"{f'{name}:{digits}'[:_MOST_SHOWN]!a} cannot be the address of a redis server")
 
 
 def moved_to(error: ErrorReply, asked: Address) -> Address:
@@ -69,8 +70,11 @@ def moved_to(error: ErrorReply, asked: Address) -> Address:
     Raises:
         BrokerError: the address cannot be one.
     """
-    host, _, port = error.text.rpartition(" ")[2].rpartition(":")
-    return server_address(host, port, asked)
+    match error.text.split(" "):
+        case [_, _, where]:
+            host, _, port = where.rpartition(":")  # an IPv6 address has no brackets here
+            return server_address(host, port, asked)
+    raise BrokerError(f"{error.text[:_MOST_SHOWN]!a} does not name the address of a redis server")
 
 
 def slot_ranges(reply: object) -> Iterator[tuple[int, int, object, object]]:
