@@ -18,7 +18,7 @@ from rr_py_ws.adapters.brokers.redis.cluster import ShardedCluster
 from rr_py_ws.adapters.brokers.redis.connection import Connection, ErrorReply
 from rr_py_ws.adapters.brokers.redis.connector import Connector
 from rr_py_ws.adapters.brokers.redis.discovery import moved_to, parse_address, server_address
-from rr_py_ws.address import TCPAddress, UnixAddress
+from rr_py_ws.address import Address, TCPAddress, UnixAddress
 from rr_py_ws.config import RedisOptions
 from rr_py_ws.errors import BrokerError, ConfigError
 from support.broker_node import Node
@@ -42,6 +42,8 @@ BAD = [
     (b"\xff\xfe", 6379),
     (b"x" * 300, 6379),
 ]
+
+READ_TIMEOUT = 60.0
 
 
 @pytest.fixture
@@ -134,6 +136,30 @@ class TestSentinel:
             liar.says["SENTINEL GET-MASTER-ADDR-BY-NAME"] = resp([b"127.0.0.1", b"70000"])
             server.says["SENTINEL GET-MASTER-ADDR-BY-NAME"] = resp(server.address.split(":"))
             await works(await start(liar.address, server.address, master_name="main"))
+
+    async def test_a_master_that_is_replaced_while_it_is_connected_to_is_left(
+        self, server: ScriptedRedis, start: Start, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Messages were published at the new master, and waited for at the old one, for ever."""
+        connect, slow, connected = Connector.connect, asyncio.Event(), asyncio.Event()
+
+        async def connect_slowly(self: Connector, address: Address, timeout: float) -> Connection:
+            connection = await connect(self, address, timeout)
+            if timeout == READ_TIMEOUT and not slow.is_set():  # the connection that receives
+                connected.set()
+                await slow.wait()
+            return connection
+
+        monkeypatch.setattr(Connector, "connect", connect_slowly)
+        async with ScriptedRedis() as successor:
+            server.says["SENTINEL GET-MASTER-ADDR-BY-NAME"] = resp(server.address.split(":"))
+            options = {"read_timeout": READ_TIMEOUT, "write_timeout": 50.0}
+            starting = asyncio.ensure_future(start(server.address, master_name="main", **options))
+            await connected.wait()
+            server.says["SENTINEL GET-MASTER-ADDR-BY-NAME"] = resp(successor.address.split(":"))
+            await until(lambda: successor.asked, "the connection that publishes")
+            slow.set()
+            await works(await starting)
 
 
 class TestCluster:

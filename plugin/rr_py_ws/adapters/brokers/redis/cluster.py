@@ -239,7 +239,7 @@ class ShardedCluster:
         failure = describe_failure(error)
         if failure["reason"] != self._problem:
             log.warning("the slots of the cluster cannot be read", section=self._context.name, **failure)
-            self._problem = str(failure["reason"])
+            self._problem = failure["reason"]
 
     def _explain(self) -> str:
         subscribers = (node.subscriber for node in self._nodes.values())

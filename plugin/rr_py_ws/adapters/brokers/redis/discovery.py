@@ -21,7 +21,7 @@ from rr_py_ws.config import RedisOptions
 from rr_py_ws.errors import BrokerError
 
 _HOST = re.compile(r"[\w.:%-]{1,255}")
-"""What a resolver may know: also letters of any language, underscores (Docker), the zone of an IPv6 address."""
+"""What a resolver may know: also letters of any language, underscores, the zone of an IPv6 address."""
 _MOST_SHOWN = 100
 """Characters of something unreadable in an error; it may be megabytes."""
 _UNKNOWN_HOSTS = (None, "", b"", b"?")

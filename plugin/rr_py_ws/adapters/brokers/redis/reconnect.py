@@ -195,6 +195,7 @@ class Reconnector(ABC):
         """Use a connection until it is lost; close it when it is of no use any more."""
         try:
             self._connection, self._address = connection, address
+            self.require(self._required)  # another server may have been required while this one was opened
             self._opened(connection, address)
             log.info("redis connected", **self._fields, address=str(address))
             self._logged.clear()
@@ -214,13 +215,13 @@ class Reconnector(ABC):
     async def _check_or_close(self, connection: Connection, address: Address) -> None:
         try:
             await self._check(connection, address)
-        except Exception as error:  # whatever it is, the connection that was opened anew says more
-            connection.close(str(error))
+        except Exception as error:  # whatever it is, opening the next connection begins with the same look
+            connection.close(describe_failure(error)["reason"])
 
     def _failed(self, error: Exception) -> None:
         """Log a problem once in an outage, not each time that it is met."""
         failure = describe_failure(error)
-        problem = str(failure["reason"])
+        problem: str = failure["reason"]
         if problem not in self._logged and len(self._logged) < _MOST_PROBLEMS:
             log.warning("redis not available, trying again", **self._fields, **failure)
             self._logged.add(problem)
