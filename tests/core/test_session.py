@@ -343,7 +343,9 @@ class TestIds:
     def test_d25_an_undecodable_command_is_answered_under_its_id(self, world: World) -> None:
         """Even when it is the first; once an earlier command with an id was needed to get answers."""
         world.receive({"command": "join", "topics": "foo", "id": 7})
-        assert world.replies == [{"topic": "#error", "payload": None, "id": 7, "reason": "topics is not a list"}]
+        assert world.replies == [
+            {"topic": "#error", "payload": None, "id": 7, "reason": "topics is not a list"}
+        ]
 
     def test_d25_a_command_whose_id_cannot_be_read_is_answered_with_an_empty_one(self, world: World) -> None:
         world.receive({"command": "headers", "id": 1}, b"{", {"command": "jion"})

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 
 from rr_py_ws.core.ports import Broker
+from rr_py_ws.wire.publication import Position, Publication
 
 
 class Node:
@@ -27,11 +28,12 @@ class Node:
         self.missed: list[str] = []
         self._came = asyncio.Event()
 
-    def on_message(self, topic: str, payload: bytes) -> None:
-        assert isinstance(topic, str)
-        assert isinstance(payload, bytes)
-        if topic in self.topics:
-            self.received.append((topic, payload))
+    def on_publication(self, publication: Publication) -> None:
+        assert type(publication) is Publication
+        assert isinstance(publication.topic, str)
+        assert isinstance(publication.payload, bytes)
+        if publication.topic in self.topics:
+            self.received.append((publication.topic, publication.payload))
             self._came.set()
 
     def on_gap(self, topics: Sequence[str]) -> None:
@@ -47,8 +49,12 @@ class Node:
         self.topics.difference_update(topics)
         self.broker.unsubscribe(topics)
 
+    def send(self, topic: str, payload: bytes) -> Awaitable[Position | None] | Position | None:
+        """Publish without waiting for the answer."""
+        return self.broker.publish(Publication(topic, payload))
+
     async def publish(self, topic: str, payload: bytes) -> None:
-        await done(self.broker.publish(topic, payload))
+        await done(self.send(topic, payload))
 
     async def wait_received(self, count: int) -> list[tuple[str, bytes | None]]:
         """Wait until so many have come."""
@@ -64,7 +70,7 @@ class Node:
             seen = len(self.received)
             await self.wait_received(seen + 1)
 
-    async def settle(self) -> list[tuple[str, bytes | None]]:
+    async def receive_all(self) -> list[tuple[str, bytes | None]]:
         """Wait until everything published so far is here, by sending one more message after it."""
         await self.subscribe("the end")
         await self.publish("the end", b"")
@@ -73,17 +79,18 @@ class Node:
         return self.received
 
 
-async def done(answer: Awaitable[None] | None) -> None:
+async def done(answer: Awaitable[Position | None] | Position | None) -> None:
     """Wait for an answer that may be there already, and that has nothing more to say."""
     if answer is not None:
-        assert await answer is None  # type: ignore[func-returns-value]
+        assert not isinstance(answer, Position)
+        assert await answer is None
 
 
 @asynccontextmanager
 async def started(broker: Broker) -> AsyncIterator[Node]:
     """A node that runs."""
     node = Node(broker)
-    await broker.start(node.on_message, node.on_gap)
+    await broker.start(node.on_publication, node.on_gap)
     try:
         yield node
     finally:

@@ -359,3 +359,96 @@ class Proxy:
                 await writer.drain()
         finally:
             writer.close()
+
+
+def resp(value: object) -> bytes:
+    """A reply in Redis' protocol."""
+    match value:
+        case None:
+            return b"$-1\r\n"
+        case int():
+            return b":%d\r\n" % value
+        case str():
+            return resp(value.encode())
+        case bytes():
+            return b"$%d\r\n%s\r\n" % (len(value), value)
+        case list():
+            return b"*%d\r\n" % len(value) + b"".join(map(resp, value))
+    raise TypeError(value)
+
+
+class ScriptedRedis:
+    """A server that answers what the test says, and else like one that knows pub/sub only.
+
+    Attributes:
+        address: where to connect.
+        says: command, or command and subcommand -> what is answered.
+        asked: the commands so far.
+    """
+
+    def __init__(self) -> None:
+        self.says: dict[str, bytes] = {}
+        self.asked: list[str] = []
+        self._writers: dict[asyncio.StreamWriter, set[bytes]] = {}
+
+    async def __aenter__(self) -> ScriptedRedis:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.address = f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        self.cut()
+
+    @property
+    def all_slots(self) -> bytes:
+        """What the only master of a cluster answers to CLUSTER SLOTS."""
+        host, port = self.address.split(":")
+        return resp([[0, 16383, [host, int(port)]]])
+
+    def cut(self) -> None:
+        """Reset all connections."""
+        for writer in self._writers:
+            writer.transport.abort()
+
+    def push(self, data: bytes) -> None:
+        """Say something unasked to all that are subscribed."""
+        for writer, channels in self._writers.items():
+            if channels:
+                writer.write(data)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers[writer] = set()
+        commands = hiredis.Reader()
+        try:
+            while data := await reader.read(65536):
+                commands.feed(data)
+                while command := commands.gets():
+                    self._answer(writer, command)
+        except ConnectionError:
+            pass
+        finally:
+            del self._writers[writer]
+            writer.close()
+
+    def _answer(self, writer: asyncio.StreamWriter, command: list[bytes]) -> None:
+        name, *arguments = command
+        self.asked.append(name.decode())
+        for words in (1, 2):
+            answer = self.says.get(b" ".join(command[:words]).decode(errors="replace"))
+            if answer is not None:
+                writer.write(answer)
+                return
+        channels = self._writers[writer]
+        if name.endswith(b"SUBSCRIBE"):
+            for channel in arguments:
+                (channels.discard if b"UN" in name else channels.add)(channel)
+                writer.write(resp([name.lower(), channel, len(channels)]))
+        elif name.endswith(b"PUBLISH"):
+            kind = b"smessage" if name.startswith(b"S") else b"message"
+            for listener, topics in self._writers.items():
+                if arguments[0] in topics:
+                    listener.write(resp([kind, *arguments]))
+            writer.write(resp(1))
+        else:
+            writer.write(b"+OK\r\n")

@@ -20,8 +20,7 @@ from rr_py_ws.adapters.http.router import Router
 from rr_py_ws.adapters.ws import WebSocketHandler
 from rr_py_ws.adapters.ws.connection import Connection
 from rr_py_ws.adapters.ws.protocol.core import WebSocketProtocol
-from rr_py_ws.config import Limits, Ping, WebSockets
-from rr_py_ws.config.extensions import Compression
+from rr_py_ws.config import Compression, Limits, Ping, WebSockets
 from rr_py_ws.core.backpressure import Backpressure
 from rr_py_ws.core.hub import Hub
 from rr_py_ws.core.node import Node

@@ -1,6 +1,6 @@
 """What every broker must do, whatever it is made of.
 
-A new broker is one more entry in `BROKERS`. The rules are those of `domain.ports.Broker`: a call may answer
+A new broker is one more entry in `BROKERS`. The rules are those of `core.ports.Broker`: a call may answer
 now or later, and messages may come now or later, so nothing here counts on either.
 """
 
@@ -18,6 +18,7 @@ from rr_py_ws.adapters.brokers.redis import RedisBroker
 from rr_py_ws.config import RedisOptions
 from rr_py_ws.core.ports import Broker
 from rr_py_ws.errors import BrokerError
+from rr_py_ws.wire.publication import Publication
 from support.broker_node import Node, done, started
 from support.redis_servers import Cluster, RedisServer
 
@@ -67,7 +68,7 @@ async def node(broker: Broker) -> AsyncIterator[Node]:
 
 async def test_a_broker_is_ready_from_its_start_to_its_end(broker: Broker) -> None:
     assert not broker.ready
-    await broker.start(lambda topic, payload: None, lambda topics: None)
+    await broker.start(lambda publication: None, lambda topics: None)
     assert broker.ready
     await broker.close()
     assert not broker.ready
@@ -76,7 +77,7 @@ async def test_a_broker_is_ready_from_its_start_to_its_end(broker: Broker) -> No
 async def test_a_message_of_a_subscribed_topic_arrives_once(node: Node) -> None:
     await node.subscribe("foo")
     await node.publish("foo", b"hello, PHP")
-    assert await node.settle() == [("foo", b"hello, PHP")]
+    assert await node.receive_all() == [("foo", b"hello, PHP")]
 
 
 async def test_d9_messages_arrive_in_publish_order_over_all_topics(node: Node) -> None:
@@ -91,7 +92,7 @@ async def test_messages_handed_over_without_waiting_keep_their_order(node: Node)
     """Calls that a PHP process has sent in one packet."""
     await node.subscribe("a", "b")
     messages = [("ab"[number % 2], b"%d" % number) for number in range(200)]
-    answers = [node.broker.publish(*message) for message in messages]
+    answers = [node.send(*message) for message in messages]
     for answer in answers:
         await done(answer)
     assert await node.wait_received(200) == messages
@@ -103,7 +104,7 @@ async def test_what_was_accepted_is_here_when_the_broker_has_settled(node: Node)
     await node.subscribe(*topics)
     for round in range(20):
         for topic in topics:
-            answer = node.broker.publish(topic, b"%d" % round)
+            answer = node.send(topic, b"%d" % round)
         await done(answer)
         await node.broker.settle()
         assert len(node.received) == (round + 1) * len(topics)
@@ -111,7 +112,7 @@ async def test_what_was_accepted_is_here_when_the_broker_has_settled(node: Node)
 
 async def test_a_broker_settles_whether_it_runs_or_not(broker: Broker) -> None:
     await broker.settle()
-    await broker.start(lambda topic, payload: None, lambda topics: None)
+    await broker.start(lambda publication: None, lambda topics: None)
     await broker.settle()
     await broker.close()
     await broker.settle()
@@ -121,7 +122,7 @@ async def test_d5_a_message_published_after_subscribe_answered_arrives(node: Nod
     for number in range(50):
         await node.subscribe(f"topic {number}")
         await node.publish(f"topic {number}", b"%d" % number)
-    assert await node.settle() == [(f"topic {number}", b"%d" % number) for number in range(50)]
+    assert await node.receive_all() == [(f"topic {number}", b"%d" % number) for number in range(50)]
 
 
 @pytest.mark.parametrize(
@@ -158,20 +159,20 @@ async def test_a_topic_is_any_text_and_no_pattern(node: Node, topic: str) -> Non
     await node.subscribe("other")
     await node.publish("foobar", b"no")
     await node.publish(topic, b"1")
-    assert await node.settle() == [(topic, b"1")]
+    assert await node.receive_all() == [(topic, b"1")]
 
 
 async def test_topics_are_case_sensitive(node: Node) -> None:
     await node.subscribe("News", "news")
     await node.publish("news", b"1")
-    assert await node.settle() == [("news", b"1")]
+    assert await node.receive_all() == [("news", b"1")]
 
 
 async def test_subscribing_again_brings_no_second_copy(node: Node) -> None:
     for _ in range(3):
         await node.subscribe("foo", "foo")
     await node.publish("foo", b"1")
-    assert await node.settle() == [("foo", b"1")]
+    assert await node.receive_all() == [("foo", b"1")]
 
 
 async def test_leaving_one_topic_leaves_the_others(node: Node) -> None:
@@ -179,7 +180,7 @@ async def test_leaving_one_topic_leaves_the_others(node: Node) -> None:
     node.unsubscribe("a")
     await node.publish("a", b"1")
     await node.publish("b", b"2")
-    assert await node.settle() == [("b", b"2")]
+    assert await node.receive_all() == [("b", b"2")]
 
 
 async def test_a_topic_can_be_subscribed_again_at_once(node: Node) -> None:
@@ -198,7 +199,7 @@ async def test_d4_leaving_what_was_never_joined_changes_nothing(node: Node) -> N
     node.unsubscribe()
     node.unsubscribe("bar")
     await node.publish("foo", b"1")
-    assert await node.settle() == [("foo", b"1")]
+    assert await node.receive_all() == [("foo", b"1")]
 
 
 async def test_subscribing_to_nothing_is_no_error(node: Node) -> None:
@@ -210,12 +211,12 @@ async def test_the_empty_topic_can_be_subscribed(node: Node) -> None:
     await node.subscribe("", "foo")
     node.unsubscribe("")
     await node.publish("foo", b"1")
-    assert await node.settle() == [("foo", b"1")]
+    assert await node.receive_all() == [("foo", b"1")]
 
 
 async def test_a_topic_of_nobody_accepts_messages(node: Node) -> None:
     await node.publish("nobody is here", b"1")
-    assert await node.settle() == []
+    assert await node.receive_all() == []
 
 
 async def test_many_publishers_lose_nothing(node: Node) -> None:
@@ -227,7 +228,7 @@ async def test_many_publishers_lose_nothing(node: Node) -> None:
             await node.publish("foo", f"{name} {number}".encode())
 
     await asyncio.gather(*(publisher(name) for name in "abcd"))
-    payloads = [payload.decode().split() for _, payload in await node.settle()]
+    payloads = [payload.decode().split() for _, payload in await node.receive_all()]
     for name in "abcd":
         assert [number for who, number in payloads if who == name] == [str(number) for number in range(50)]
     assert len(payloads) == 200
@@ -235,13 +236,13 @@ async def test_many_publishers_lose_nothing(node: Node) -> None:
 
 async def test_publishing_before_the_start_is_refused(broker: Broker) -> None:
     with pytest.raises(BrokerError):
-        await done(broker.publish("foo", b"1"))
+        await done(broker.publish(Publication("foo", b"1")))
     await broker.close()
 
 
 async def test_after_close_publishing_is_refused_and_nothing_arrives(broker: Broker) -> None:
     node = Node(broker)
-    await broker.start(node.on_message, node.on_gap)
+    await broker.start(node.on_publication, node.on_gap)
     await node.subscribe("foo")
     await broker.close()
     with pytest.raises(BrokerError):

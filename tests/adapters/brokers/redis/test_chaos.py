@@ -44,7 +44,7 @@ class Publisher:
         for number in count():
             message = (random.choice(TOPICS), f"{self._name} {number}".encode())
             with suppress(BrokerError):
-                await done(self._node.broker.publish(*message))
+                await done(self._node.send(*message))
                 self.accepted.append(message)
             if number % 10 == 0:
                 await asyncio.sleep(0.002)  # some thousand in a second: more would only take longer to check

@@ -82,4 +82,4 @@ async def test_addresses_that_are_no_cluster_are_named(
 ) -> None:
     node: Node = await start(own.address, redis.address)
     with pytest.raises(BrokerError, match="This instance has cluster support disabled"):
-        node.broker.publish("a", b"1")
+        node.send("a", b"1")

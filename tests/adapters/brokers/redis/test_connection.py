@@ -11,8 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rr_py_ws.adapters.brokers.redis.connection import ErrorReply, Link
-from rr_py_ws.adapters.brokers.redis.reconnect import Backoff
+from rr_py_ws.adapters.brokers.redis.connection import Connection, ErrorReply
 from rr_py_ws.errors import BrokerError
 from support.broker_node import started
 from support.redis_nodes import make_broker
@@ -33,23 +32,25 @@ class Server(asyncio.Protocol):
 
 
 @asynccontextmanager
-async def connected(timeout: float = 60.0) -> AsyncIterator[tuple[Link, Server]]:
+async def connected(timeout: float = 60.0) -> AsyncIterator[tuple[Connection, Server]]:
     loop = asyncio.get_running_loop()
     server = Server()
     listener = await loop.create_server(lambda: server, "127.0.0.1", 0)
-    _, link = await loop.create_connection(lambda: Link(timeout), *listener.sockets[0].getsockname())
+    _, connection = await loop.create_connection(
+        lambda: Connection(timeout), *listener.sockets[0].getsockname()
+    )
     await until(lambda: hasattr(server, "transport"))
     try:
-        yield link, server
+        yield connection, server
     finally:
-        link.close("end of test")
+        connection.close("end of test")
         server.transport.abort()
         listener.close()
 
 
 async def test_requests_of_one_turn_are_one_write_in_order() -> None:
-    async with connected() as (link, server):
-        replies = [link.request("PUBLISH", "a", b"%d" % number) for number in range(100)]
+    async with connected() as (connection, server):
+        replies = [connection.request("PUBLISH", "a", b"%d" % number) for number in range(100)]
         await until(lambda: server.reads)
         assert len(server.reads) == 1
         assert server.reads[0].startswith(b"*3\r\n$7\r\nPUBLISH\r\n$1\r\na\r\n$1\r\n0\r\n*3\r\n")
@@ -58,8 +59,8 @@ async def test_requests_of_one_turn_are_one_write_in_order() -> None:
 
 
 async def test_replies_may_come_byte_by_byte() -> None:
-    async with connected() as (link, server):
-        replies = [link.request("A"), link.request("B"), link.request("C")]
+    async with connected() as (connection, server):
+        replies = [connection.request("A"), connection.request("B"), connection.request("C")]
         for byte in b"*2\r\n$1\r\na\r\n$-1\r\n-NOPERM no\r\n+OK\r\n":
             server.transport.write(bytes([byte]))
             await asyncio.sleep(0)
@@ -71,8 +72,8 @@ async def test_replies_may_come_byte_by_byte() -> None:
 
 
 async def test_a_cancelled_request_takes_no_reply_from_another() -> None:
-    async with connected() as (link, server):
-        first, second = link.request("A"), link.request("B")
+    async with connected() as (connection, server):
+        first, second = connection.request("A"), connection.request("B")
         first.cancel()
         server.transport.write(b"+first\r\n+second\r\n")
         assert await second == b"second"
@@ -86,20 +87,21 @@ async def test_a_cancelled_request_takes_no_reply_from_another() -> None:
         (b"$99999999999999999999\r\n", "what it sent is not Redis' protocol: "),
         (b"*4000000000\r\n", "what it sent is not Redis' protocol: "),
         (b"*1\r\n" * 100_000, "what it sent is not Redis' protocol: "),
+        (b"%1\r\n*1\r\n+a\r\n+b\r\n", "what it sent is not Redis' protocol: "),  # a list for a key
         (b"+OK\r\n", "it sent a reply that nobody asked for"),
     ],
 )
 async def test_what_no_redis_would_send_ends_the_connection(sent: bytes, reason: str) -> None:
-    async with connected() as (link, server):
+    async with connected() as (connection, server):
         server.transport.write(sent)
-        assert (await link.lost).startswith(reason)
+        assert (await connection.lost).startswith(reason)
         with pytest.raises(BrokerError, match="redis connection lost: "):
-            link.request("PING")
+            connection.request("PING")
 
 
 async def test_what_is_not_answered_fails_when_the_connection_ends() -> None:
-    async with connected() as (link, server):
-        unanswered = link.request("PUBLISH", "a", "b")
+    async with connected() as (connection, server):
+        unanswered = connection.request("PUBLISH", "a", "b")
         await until(lambda: server.reads)
         server.transport.close()
         with pytest.raises(BrokerError, match="lost before the answer: closed by the server"):
@@ -111,11 +113,11 @@ async def test_requests_while_the_connection_ends_fail_and_nothing_else_happens(
     failures: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
     for _ in range(20):
-        async with connected() as (link, server):
-            answers = [link.request("PING")]
+        async with connected() as (connection, server):
+            answers = [connection.request("PING")]
             server.transport.abort()
-            while not link.lost.done():
-                answers.append(link.request("PING"))
+            while not connection.lost.done():
+                answers.append(connection.request("PING"))
                 await asyncio.sleep(0)
             for answer in answers:
                 with pytest.raises(BrokerError):
@@ -124,29 +126,29 @@ async def test_requests_while_the_connection_ends_fail_and_nothing_else_happens(
 
 
 async def test_silence_ends_the_connection_only_when_something_is_expected() -> None:
-    async with connected(timeout=0.05) as (link, server):
-        answered = link.request("PING")
+    async with connected(timeout=0.05) as (connection, server):
+        answered = connection.request("PING")
         await until(lambda: server.reads)
         server.transport.write(b"+PONG\r\n")
         await answered
-        await asyncio.wait([link.lost], timeout=0.3)
-        assert not link.lost.done()
+        await asyncio.wait([connection.lost], timeout=0.3)
+        assert not connection.lost.done()
         with pytest.raises(BrokerError, match=r"no answer for 0\.05 s"):
-            await link.request("PING")
+            await connection.request("PING")
 
 
 async def test_messages_that_arrive_are_no_silence() -> None:
-    """A busy feed whose PONG is behind a lot of messages."""
-    async with connected(timeout=0.2) as (link, server):
+    """A busy subscriber whose PONG is behind a lot of messages."""
+    async with connected(timeout=0.2) as (connection, server):
         received: list[Any] = []
-        link.on_reply = received.append
-        link.send((b"PING",), "an answer that never comes")
+        connection.on_reply = received.append
+        connection.send((b"PING",), "an answer that never comes")
         for _ in range(20):
             server.transport.write(b"*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nb\r\n")
-            await asyncio.wait([link.lost], timeout=0.02)
-        assert not link.lost.done()
-        await asyncio.wait([link.lost], timeout=5.0)
-        assert link.lost.done()
+            await asyncio.wait([connection.lost], timeout=0.02)
+        assert not connection.lost.done()
+        await asyncio.wait([connection.lost], timeout=5.0)
+        assert connection.lost.done()
 
 
 FRAGMENTS = st.sampled_from(
@@ -168,6 +170,7 @@ FRAGMENTS = st.sampled_from(
         b"*0\r\n",
         b"\r\n",
         b"%1\r\n+a\r\n+b\r\n",
+        b"%1\r\n*1\r\n+a\r\n+b\r\n",
         b"#f\r\n",
         b">2\r\n+a\r\n+b\r\n",
         b"\xff",
@@ -212,29 +215,3 @@ async def test_no_answer_of_a_server_breaks_a_node(data: bytes) -> None:
         except BrokerError:
             pass
     assert failures == []
-
-
-def pauses(backoff: Backoff, count: int) -> list[float]:
-    return [backoff.pause() for _ in range(count)]
-
-
-class TestBackoff:
-    def test_pauses_double_up_to_the_longest_with_jitter_below(self) -> None:
-        steps = [0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
-        for _ in range(50):
-            for step, pause in zip(steps, pauses(Backoff(0.1, 1.0), 6), strict=True):
-                assert step / 2 <= pause <= step
-
-    def test_two_nodes_do_not_come_back_in_step(self) -> None:
-        assert pauses(Backoff(0.1, 1.0), 5) != pauses(Backoff(0.1, 1.0), 5)
-
-    def test_after_a_reset_it_begins_again(self) -> None:
-        backoff = Backoff(0.1, 1.0)
-        pauses(backoff, 5)
-        backoff.reset()
-        assert backoff.pause() <= 0.1
-
-    def test_d22_the_first_pause_is_min_retry_backoff(self) -> None:
-        """RoadRunner took max_retry_backoff for both."""
-        assert Backoff(0.008, 0.512).pause() <= 0.008
-        assert Backoff(2.0, 0.5).pause() <= 0.5  # never longer than the longest

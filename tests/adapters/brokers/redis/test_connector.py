@@ -21,13 +21,13 @@ async def works(node: Node) -> None:
     assert node.broker.ready
     await node.subscribe("a")
     await node.publish("a", b"1")
-    assert await node.settle() == [("a", b"1")]
+    assert await node.receive_all() == [("a", b"1")]
 
 
 async def why_not(node: Node) -> str:
     """Why there is no connection."""
     with pytest.raises(BrokerError) as caught:
-        node.broker.publish("a", b"1")
+        node.send("a", b"1")
     return str(caught.value)
 
 

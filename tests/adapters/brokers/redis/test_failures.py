@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from rr_py_ws.errors import BrokerError
+from rr_py_ws.wire.publication import Publication
 from support.broker_node import Node, done, started
 from support.ports import free_port
 from support.redis_nodes import Start, make_broker, redis_broker
@@ -48,7 +49,7 @@ class TestDownAtTheStart:
         assert f"redis at {server.address}: Connection refused" in log
         join = asyncio.ensure_future(node.subscribe("a"))
         with pytest.raises(BrokerError, match=r"redis is not available: .*Connection refused"):
-            node.broker.publish("a", b"1")
+            node.send("a", b"1")
         try:
             server.start()
             await join
@@ -61,10 +62,10 @@ class TestDownAtTheStart:
     async def test_with_on_start_fail_it_does_not_start(self) -> None:
         broker = make_broker(f"127.0.0.1:{free_port()}", on_start="fail")
         with pytest.raises(BrokerError, match=r"redis at 127.0.0.1:.*: Connection refused"):
-            await broker.start(lambda topic, payload: None, lambda topics: None)
+            await broker.start(lambda publication: None, lambda topics: None)
         assert not broker.ready
         with pytest.raises(BrokerError, match="not running"):
-            broker.publish("a", b"1")
+            broker.publish(Publication("a", b"1"))
 
     async def test_a_join_waits_for_pool_timeout_and_is_refused_with_the_reason(self, start: Start) -> None:
         node = await start(f"127.0.0.1:{free_port()}", pool_timeout=0.05)
@@ -81,12 +82,12 @@ class TestDownAtTheStart:
             address = "{}:{}".format(*listener.getsockname())
             node = await start(address, dial_timeout=0.05)
             with pytest.raises(BrokerError, match=f"redis at {address}: no connection within 0.05 s"):
-                node.broker.publish("a", b"1")
+                node.send("a", b"1")
 
     async def test_a_host_that_does_not_exist_is_named(self, start: Start) -> None:
         node = await start("redis.invalid:6379")
         with pytest.raises(BrokerError, match=r"redis at redis.invalid:6379: "):
-            node.broker.publish("a", b"1")
+            node.send("a", b"1")
 
 
 class TestLost:
@@ -94,14 +95,14 @@ class TestLost:
         """Kill -9. What Redis has not answered fails; nobody can know whether it was published."""
         await node.subscribe("a", "b")
         own.freeze()
-        unanswered = node.broker.publish("a", b"lost")
+        unanswered = node.send("a", b"lost")
         await asyncio.sleep(0)  # the write at the end of the turn
         own.kill()
         with pytest.raises(BrokerError, match="connection lost before the answer"):
             await done(unanswered)
         await wait_not_ready(node)
         with pytest.raises(BrokerError, match="redis is not available"):
-            node.broker.publish("a", b"refused at once")
+            node.send("a", b"refused at once")
         own.start()
         await wait_ready(node)
         assert sorted(node.missed) == ["a", "b"]
@@ -256,7 +257,7 @@ class TestSilent:
         answers = []
         with pytest.raises(BrokerError, match=r"redis does not keep up: [0-9]+ bytes wait"):
             for _ in range(200):
-                answers.append(node.broker.publish("a", b"x" * 100_000))
+                answers.append(node.send("a", b"x" * 100_000))
                 await asyncio.sleep(0)
         own.thaw()
         for answer in answers:
@@ -269,7 +270,7 @@ class TestSilent:
         answers = []
         with pytest.raises(BrokerError, match=r"redis does not keep up: [0-9]+ bytes wait"):
             for _ in range(200):
-                answer = node.broker.publish("a", b"x" * 100_000)
+                answer = node.send("a", b"x" * 100_000)
                 answers.append(answer)
         assert len(answers) == 10
         for answer in answers:
@@ -280,7 +281,7 @@ class TestSilent:
         self, own: RedisServer, node: Node
     ) -> None:
         await node.subscribe("a")
-        answer = node.broker.publish("a", b"1")
+        answer = node.send("a", b"1")
         await asyncio.sleep(0)
         time.sleep(0.6)  # noqa: ASYNC251  # longer than read_timeout
         await done(answer)
@@ -294,14 +295,14 @@ class TestRefused:
         node = await start(own.address, password="wrong")
         assert not node.broker.ready
         with pytest.raises(BrokerError, match="WRONGPASS") as caught:
-            node.broker.publish("a", b"1")
+            node.send("a", b"1")
         assert "wrong" not in str(caught.value).replace("WRONGPASS", "")
 
     async def test_no_password(self, own: RedisServer, start: Start) -> None:
         own.ask("CONFIG", "SET", "requirepass", "right")
         node = await start(own.address)
         with pytest.raises(BrokerError, match="NOAUTH"):
-            node.broker.publish("a", b"1")
+            node.send("a", b"1")
 
     async def test_a_password_that_becomes_right(self, own: RedisServer, start: Start) -> None:
         node = await start(own.address, password="secret")
@@ -348,7 +349,7 @@ class TestReplica:
         node = await start(own.address)
         assert not node.broker.ready
         with pytest.raises(BrokerError, match="it is a read-only replica"):
-            node.broker.publish("a", b"1")
+            node.send("a", b"1")
         own.ask("REPLICAOF", "NO", "ONE")
         await node.subscribe("a")
         await works(node)
@@ -357,7 +358,7 @@ class TestReplica:
         own.ask("REPLICAOF", "127.0.0.1", free_port())
         await wait_not_ready(node)
         with pytest.raises(BrokerError, match="it is a read-only replica"):
-            node.broker.publish("a", b"1")
+            node.send("a", b"1")
 
 
 async def test_two_nodes_that_lose_their_redis_find_each_other_again(own: RedisServer, start: Start) -> None:
@@ -384,7 +385,7 @@ async def test_close_ends_everything_at_once(own: RedisServer) -> None:
     async with started(make_broker(own.address)) as node:
         own.freeze()
         join = asyncio.ensure_future(node.subscribe("a"))
-        answer = node.broker.publish("a", b"1")
+        answer = node.send("a", b"1")
         await asyncio.sleep(0)
     for ended in (join, answer):
         assert ended is not None

@@ -39,7 +39,7 @@ async def test_a_master_is_found_and_its_successor_too(sentinels: Sentinels, sta
     first.kill()
     await until(lambda: not node.broker.ready)
     with pytest.raises(BrokerError, match="redis is not available"):
-        node.broker.publish("a", b"lost")
+        node.send("a", b"lost")
     await until(lambda: node.missed == ["a"], "the end of the gap")
     await publishes_through(node, next(server for server in sentinels.servers if server is not first))
     assert redis_broker(node).counters.gaps == 1
@@ -90,20 +90,20 @@ def sentinel(tmp_path: Path) -> Iterator[RedisServer]:
 async def test_a_name_that_no_sentinel_knows_is_said(sentinel: RedisServer, start: Start) -> None:
     node = await start(sentinel.address, master_name="mian")
     with pytest.raises(BrokerError, match=f"the sentinel at {sentinel.address} knows no master 'mian'"):
-        node.broker.publish("a", b"1")
+        node.send("a", b"1")
 
 
 async def test_sentinels_with_a_password(sentinel: RedisServer, start: Start) -> None:
     assert sentinel.ask("ACL", "SETUSER", "default", "resetpass", ">right") == "OK"
     node = await start(sentinel.address, master_name="main", sentinel_password="wrong")
     with pytest.raises(BrokerError, match=r"no sentinel names a master: .*WRONGPASS"):
-        node.broker.publish("a", b"1")
+        node.send("a", b"1")
     node = await start(sentinel.address, master_name="main", sentinel_password="right", password="other")
     with pytest.raises(BrokerError, match="Connection refused"):  # by the master
-        node.broker.publish("a", b"1")
+        node.send("a", b"1")
 
 
 async def test_no_sentinel_at_all(start: Start) -> None:
     node = await start(f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}", master_name="main")
     with pytest.raises(BrokerError, match=r"no sentinel names a master: (.*Connection refused){2}"):
-        node.broker.publish("a", b"1")
+        node.send("a", b"1")

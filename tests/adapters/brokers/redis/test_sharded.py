@@ -131,7 +131,7 @@ async def test_a_join_while_the_cluster_is_down_waits(tmp_path: Path, start: Sta
         node = await start(server.address, sharded=True, pool_timeout=20.0)
         assert not node.broker.ready
         with pytest.raises(BrokerError, match="Connection refused"):
-            node.broker.publish("a", b"1")
+            node.send("a", b"1")
         join = asyncio.ensure_future(node.subscribe("a", "b"))
         server.start()
         await until(lambda: server.ask("CLUSTER", "ADDSLOTSRANGE", 0, 16383) == "OK")
@@ -151,7 +151,7 @@ async def test_a_topic_that_is_left_while_it_has_no_server_is_forgotten(start: S
 async def test_a_server_without_shards_is_named(redis: RedisServer, start: Start) -> None:
     node = await start(redis.address, sharded=True)
     with pytest.raises(BrokerError, match="This instance has cluster support disabled"):
-        node.broker.publish("a", b"1")
+        node.send("a", b"1")
 
 
 async def test_close_while_everything_is_gone(cluster: Cluster, start: Start) -> None:
@@ -165,4 +165,4 @@ async def test_close_while_everything_is_gone(cluster: Cluster, start: Start) ->
     await node.broker.close()
     await asyncio.gather(join, return_exceptions=True)
     with pytest.raises(BrokerError, match="not running"):
-        node.broker.publish(topic, b"1")
+        node.send(topic, b"1")

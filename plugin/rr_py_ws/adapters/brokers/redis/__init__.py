@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rr_py_ws.adapters.brokers.redis.broker import RedisBroker
-from rr_py_ws.adapters.brokers.redis.counters import Counters
-from rr_py_ws.adapters.brokers.redis.reconnect import Pace
+from rr_py_ws.adapters.brokers.redis.metrics import RedisMetrics
+from rr_py_ws.adapters.brokers.redis.reconnect import Timings
 
-__all__ = ["Counters", "Pace", "RedisBroker"]
+__all__ = ["RedisBroker", "RedisMetrics", "Timings"]

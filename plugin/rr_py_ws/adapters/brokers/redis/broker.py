@@ -2,60 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from asyncio import Future
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import Protocol
 
-from rr_py_ws.adapters.brokers.redis.cluster import Shards
+from rr_py_ws.adapters.brokers.redis.cluster import ShardedCluster
 from rr_py_ws.adapters.brokers.redis.connector import Connector
-from rr_py_ws.adapters.brokers.redis.counters import Counters
-from rr_py_ws.adapters.brokers.redis.discovery import make_route
-from rr_py_ws.adapters.brokers.redis.node import Pair, Setup
-from rr_py_ws.adapters.brokers.redis.reconnect import Pace
+from rr_py_ws.adapters.brokers.redis.discovery import make_resolver, parse_address
+from rr_py_ws.adapters.brokers.redis.metrics import RedisMetrics
+from rr_py_ws.adapters.brokers.redis.node import NodeConnections
+from rr_py_ws.adapters.brokers.redis.reconnect import Context, Timings
 from rr_py_ws.config import RedisOptions
-from rr_py_ws.errors import BrokerError
+from rr_py_ws.errors import BrokerError, ConfigError
 from rr_py_ws.metrics import Sample
-
-
-class _Servers(Protocol):
-    """One server, or the shards of a cluster."""
-
-    @property
-    def ready(self) -> bool: ...
-    async def attempt(self) -> str: ...
-    def publish(self, channel: bytes, payload: bytes) -> Awaitable[None]: ...
-    def subscribe(self, wanted: Sequence[tuple[bytes, str]]) -> Awaitable[None] | None: ...
-    def unsubscribe(self, names: Sequence[bytes]) -> None: ...
-    async def settle(self) -> None: ...
-    async def close(self) -> None: ...
+from rr_py_ws.wire.publication import Publication
 
 
 class RedisBroker:
     """Implements the port `Broker` with Redis pub/sub.
 
-    A message that this node publishes comes back by its own subscription, like those of other nodes.
+    A message that this node publishes comes back by its own subscription, like those of other nodes. Of a
+    publication only topic and payload go through Redis, so that anybody interoperates.
 
     Args:
         name: of the section of `broadcast`.
         options: of the section.
         key: where the options are in the file.
-        pace: for tests; by default the options decide.
+        timings: for tests; by default the options decide.
 
     Attributes:
         counters: what has happened so far.
 
     Raises:
-        ConfigError: a file for TLS cannot be used.
+        ConfigError: an address or a file for TLS cannot be used.
     """
 
-    def __init__(self, name: str, options: RedisOptions, key: str = "", pace: Pace | None = None) -> None:
+    def __init__(
+        self, name: str, options: RedisOptions, key: str = "", timings: Timings | None = None
+    ) -> None:
+        key = key or f"broadcast.{name}.config"
         self._name = name
         self._options = options
-        self._connector = Connector(options, key or f"broadcast.{name}.config")
-        self._pace = pace or Pace(shortest=options.min_retry_backoff, longest=options.max_retry_backoff)
+        self._connector = Connector(options, key)
+        try:
+            self._addresses = [parse_address(address) for address in options.addrs]
+        except ValueError as error:
+            raise ConfigError(f"{key}.addrs", str(error)) from error
+        self._timings = timings or Timings(
+            first_pause=options.min_retry_backoff, longest_pause=options.max_retry_backoff
+        )
         self._prefix = options.prefix.encode("utf-8", "surrogateescape")
-        self._servers: _Servers | None = None
-        self.counters = Counters()
+        self._servers: NodeConnections | ShardedCluster | None = None
+        self._publish: Callable[[bytes, bytes], Future[None]] = _not_running
+        self.counters = RedisMetrics()
 
     @property
     def ready(self) -> bool:
@@ -63,65 +62,72 @@ class RedisBroker:
         return self._servers is not None and self._servers.ready
 
     async def start(
-        self, on_message: Callable[[str, bytes], None], on_gap: Callable[[Sequence[str]], None]
+        self, on_publication: Callable[[Publication], None], on_gap: Callable[[Sequence[str]], None]
     ) -> None:
-        """See `Broker.start`. Returns after the first attempt to connect, however it ended.
+        """Begin; returns after the first attempt to connect, however it ended.
 
         Raises:
             BrokerError: it failed, and the option `on_start` is `fail`.
         """
-        setup = Setup(
-            self._name, self._options, self._connector, self._pace, self.counters, on_message, on_gap
+        context = Context(
+            self._name,
+            self._options,
+            self._addresses,
+            self._connector,
+            self._timings,
+            self.counters,
+            on_publication,
+            on_gap,
         )
         if self._options.sharded:
-            self._servers = Shards(setup)
+            self._servers = ShardedCluster(context)
         else:
-            route = make_route(self._options, self._connector)
-            self._servers = Pair(setup, route, on_unavailable=_nothing, on_moved=_nothing)
-        problem = await self._servers.attempt()
+            resolver = make_resolver(self._options, self._addresses, self._connector)
+            self._servers = NodeConnections(context, resolver)
+        self._publish = self._servers.publish
+        problem = await self._servers.first_attempt()
         if problem and self._options.on_start == "fail":
             await self.close()
             raise BrokerError(problem)
 
-    def metrics(self) -> Iterator[Sample]:
-        """See `Broker.metrics`."""
-        return self.counters.metrics(self._name)
+    def publish(self, publication: Publication) -> Future[None]:
+        """Hand one publication over; the future is done when Redis has answered."""
+        return self._publish(self._channel(publication.topic), publication.payload)
 
-    def publish(self, topic: str, payload: bytes) -> Awaitable[None]:
-        """See `Broker.publish`: done when Redis has answered."""
-        return self._running().publish(self._channel(topic), payload)
-
-    def subscribe(self, topics: Sequence[str]) -> Awaitable[None] | None:
-        """See `Broker.subscribe`: done when Redis has confirmed."""
-        return self._running().subscribe([(self._channel(topic), topic) for topic in topics])
+    def subscribe(self, topics: Sequence[str]) -> Future[None] | None:
+        """Subscribe; None when all topics are, else a future that is done when Redis has confirmed."""
+        wanted = [(self._channel(topic), topic) for topic in topics]
+        if self._servers is None:
+            raise BrokerError("the redis broker is not running")
+        return self._servers.subscribe(wanted)
 
     def unsubscribe(self, topics: Sequence[str]) -> None:
-        """See `Broker.unsubscribe`."""
-        with suppress(BrokerError):  # what cannot be subscribed need not be unsubscribed
-            self._running().unsubscribe([self._channel(topic) for topic in topics])
+        """Give topics up; Redis hears of it after a moment."""
+        if self._servers is not None:
+            with suppress(BrokerError):  # what cannot be subscribed need not be unsubscribed
+                self._servers.unsubscribe([self._channel(topic) for topic in topics])
 
     async def settle(self) -> None:
-        """See `Broker.settle`."""
+        """Wait for what was published here and is on its way back."""
         if self._servers is not None:
             await self._servers.settle()
 
     async def close(self) -> None:
-        """See `Broker.close`."""
-        servers, self._servers = self._servers, None
+        """End all connections; joins and publishes that wait fail."""
+        servers, self._servers, self._publish = self._servers, None, _not_running
         if servers is not None:
             await servers.close()
 
-    def _running(self) -> _Servers:
-        if self._servers is None:
-            raise BrokerError("the redis broker is not running")
-        return self._servers
+    def metrics(self) -> Iterator[Sample]:
+        """Tell all that is counted, under the name of the broker."""
+        return self.counters.metrics(self._name)
 
     def _channel(self, topic: str) -> bytes:
         try:
             return self._prefix + topic.encode("utf-8", "surrogateescape")
         except UnicodeEncodeError:
-            raise BrokerError("the topic cannot be the name of a channel: it is no text") from None
+            raise BrokerError("the topic cannot be the name of a channel: it is not text") from None
 
 
-def _nothing(*_: object) -> None:
-    pass
+def _not_running(channel: bytes, payload: bytes) -> Future[None]:
+    raise BrokerError("the redis broker is not running")

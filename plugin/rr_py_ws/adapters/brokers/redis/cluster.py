@@ -9,16 +9,19 @@ from __future__ import annotations
 import asyncio
 import random
 from binascii import crc_hqx
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 
 from rr_py_ws import logs
 from rr_py_ws.adapters.brokers.redis.channels import Channel
 from rr_py_ws.adapters.brokers.redis.connection import ErrorReply
-from rr_py_ws.adapters.brokers.redis.discovery import FixedRoute, decode_slots
-from rr_py_ws.adapters.brokers.redis.endpoint import Endpoint
-from rr_py_ws.adapters.brokers.redis.node import Pair, Setup
-from rr_py_ws.adapters.brokers.redis.reconnect import Backoff
+from rr_py_ws.adapters.brokers.redis.discovery import FixedResolver, moved_to, server_address, slot_ranges
+from rr_py_ws.adapters.brokers.redis.node import NodeConnections
+from rr_py_ws.adapters.brokers.redis.reconnect import Context, describe_failure
+from rr_py_ws.adapters.net.tasks import TaskSet
+from rr_py_ws.address import Address
+from rr_py_ws.core.backoff import Backoff
 from rr_py_ws.errors import BrokerError
 
 _SLOTS = 16384
@@ -33,227 +36,226 @@ def slot_of(channel: bytes) -> int:
     return crc_hqx(tag if opened and closed and tag else channel, 0) % _SLOTS
 
 
-class Shards:
-    """A pair of connections for each master.
+class ShardedCluster:
+    """Two connections to each master.
 
     Order is kept for each topic; messages of different topics may take different ways.
 
     Args:
-        setup: what all connections share.
+        context: what all connections of the broker share.
     """
 
-    def __init__(self, setup: Setup) -> None:
-        self._setup = setup
-        self._seeds = [Endpoint.parse(address) for address in setup.options.addrs]
-        self._owners: list[Endpoint | None] = [None] * _SLOTS
-        self._pairs: dict[Endpoint, Pair] = {}
-        self._homeless: dict[bytes, Channel] = {}
-        self._knowing: Endpoint | None = None
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._masters: list[Address | None] = [None] * _SLOTS
+        self._nodes: dict[Address, NodeConnections] = {}
+        self._unassigned: dict[bytes, Channel] = {}
+        self._told_by: Address | None = None
         self._stale = asyncio.Event()
         self._stale.set()
         self._problem = "the slots of the cluster are not known yet"
-        self._attempted: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._retired: set[asyncio.Task[None]] = set()
-        self._task = asyncio.create_task(self._run())
+        self._first_refresh: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._closing = TaskSet("broadcast")
+        self._refreshing = TaskSet("broadcast")
+        self._refreshing.spawn(self._refresh_slots())
 
     @property
     def ready(self) -> bool:
         """Whether messages can be published to, and are received from, every shard."""
         return (
-            not self._homeless
-            and None not in self._owners
-            and all(pair.ready for pair in self._pairs.values())
+            not self._unassigned
+            and None not in self._masters
+            and all(node.ready for node in self._nodes.values())
         )
 
-    async def attempt(self) -> str:
+    async def first_attempt(self) -> str:
         """Wait for the first attempt to connect to everything; return why it failed, or nothing."""
-        problem = await self._attempted
-        problems = await asyncio.gather(*(pair.attempt() for pair in self._pairs.values()))
+        problem = await self._first_refresh
+        problems = await asyncio.gather(*(node.first_attempt() for node in self._nodes.values()))
         return next(filter(None, [problem, *problems]), "")
 
     def publish(self, channel: bytes, payload: bytes) -> asyncio.Future[None]:
-        """See `Outlet.publish`. A message for a slot that has moved is sent once more, to where it is."""
+        """Send a message as `Publisher.publish` does; once more, if its slot has moved, to where it is."""
+        master = self._masters[slot_of(channel)]
+        if master is None:
+            self._context.counters.publish_failures += 1
+            raise BrokerError(f"redis is not available: {self._problem}")
         final: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        first = self._pair(channel).publish(channel, payload)
-        first.add_done_callback(partial(self._published, final, channel, payload))
+        first = self._nodes[master].publish(channel, payload)
+        first.add_done_callback(partial(self._published, final, master, channel, payload))
         return final
 
-    def subscribe(self, wanted: Sequence[tuple[bytes, str]]) -> Awaitable[None] | None:
+    def subscribe(self, wanted: Sequence[tuple[bytes, str]]) -> asyncio.Future[None] | None:
         """Subscribe channels, given as name and topic; None when all of them are live."""
-        join = self._setup.join(self._explain)
+        join = self._context.pending_join(self._explain)
         for name, topic in wanted:
-            owner = self._owners[slot_of(name)]
-            if owner is None or name in self._homeless:
-                join.wait_for(self._homeless.setdefault(name, Channel(name, topic)))
+            master = self._masters[slot_of(name)]
+            # One that has left its master is not assigned to the next before the slots are read.
+            if master is None or name in self._unassigned:
+                join.wait_for(self._unassigned.setdefault(name, Channel(name, topic)))
             else:
-                self._pairs[owner].feed.subscribe(name, topic, join)
+                self._nodes[master].subscriber.join(name, topic, join)
         return join.future
 
     def unsubscribe(self, names: Sequence[bytes]) -> None:
         """These channels are not wanted any more."""
         for name in names:
-            owner = self._owners[slot_of(name)]
-            if self._homeless.pop(name, None) is None and owner is not None:
-                self._pairs[owner].feed.unsubscribe([name])
+            master = self._masters[slot_of(name)]
+            if self._unassigned.pop(name, None) is None and master is not None:
+                self._nodes[master].unsubscribe([name])
 
     async def settle(self) -> None:
-        """Wait for what was published here and is on its way back; see `Feed.settle`."""
-        await asyncio.gather(*(pair.settle() for pair in self._pairs.values()))
+        """Wait for what was published here and is on its way back."""
+        await asyncio.gather(*(node.settle() for node in self._nodes.values()))
 
     async def close(self) -> None:
         """Close all connections; joins that wait fail."""
-        self._task.cancel()
-        await asyncio.wait([self._task])
-        for pair in self._pairs.values():
-            await pair.close()
-        if self._retired:
-            await asyncio.wait(self._retired)
-        for channel in self._homeless.values():
+        await self._refreshing.cancel()
+        for node in self._nodes.values():
+            await node.close()
+        await self._closing.finish()
+        for channel in self._unassigned.values():
             channel.fail(BrokerError("the redis broker is not running"))
-        self._homeless.clear()
+        self._unassigned.clear()
 
     # Messages for slots that move
 
-    def _pair(self, channel: bytes) -> Pair:
-        owner = self._owners[slot_of(channel)]
-        if owner is None:
-            self._setup.counters.publish_failures += 1
-            raise BrokerError(f"redis is not available: {self._problem}")
-        return self._pairs[owner]
-
     def _published(
-        self, final: asyncio.Future[None], channel: bytes, payload: bytes, first: asyncio.Future[None]
+        self,
+        final: asyncio.Future[None],
+        master: Address,
+        channel: bytes,
+        payload: bytes,
+        first: asyncio.Future[None],
     ) -> None:
-        if final.done():
-            return
         error = first.exception()
-        if error is None:
-            final.set_result(None)
-        elif not isinstance(error, ErrorReply) or error.code != "MOVED":
-            final.set_exception(error)
-        else:
-            self._publish_again(final, channel, payload, error)
-
-    def _publish_again(
-        self, final: asyncio.Future[None], channel: bytes, payload: bytes, moved: ErrorReply
-    ) -> None:
+        if not isinstance(error, ErrorReply) or error.code != "MOVED" or final.done():
+            _copy_result(final, first)
+            return
         self._stale.set()
         try:
-            self._knowing = target = _target(moved)
-            if target not in self._pairs:
-                raise moved
-            self._owners[slot_of(channel)] = target
-            second = self._pairs[target].publish(channel, payload)
-        except BrokerError as error:
-            final.set_exception(error)
+            self._told_by = target = moved_to(error, master)
+            if target not in self._nodes:  # it becomes one of them when the slots are read
+                raise error
+            self._masters[slot_of(channel)] = target
+            second = self._nodes[target].publish(channel, payload)
+        except BrokerError as problem:
+            final.set_exception(problem)
             return
-        self._setup.counters.publish_failures -= 1  # the first time does not count
-        second.add_done_callback(partial(_settle, final))
+        self._context.counters.publish_failures -= 1  # the first time does not count
+        # Redis has refused the first, so the second is no copy of it. There is no third: two masters that
+        # name each other would get it for ever.
+        second.add_done_callback(partial(_copy_result, final))
 
     # Which master has which slot
 
-    async def _run(self) -> None:
+    async def _refresh_slots(self) -> None:
         """Ask again when there is a sign that it has changed, but not more often than the backoff says."""
-        backoff = Backoff(self._setup.pace.shortest, self._setup.pace.longest)
+        timings = self._context.timings
+        backoff = Backoff(timings.first_pause, timings.longest_pause)
         while True:
             await self._stale.wait()
-            self._stale.clear()
+            self._stale.clear()  # before asking: what changes meanwhile is one more reason to ask
             try:
                 self._apply(await self._ask())
-            except BrokerError as error:
-                self._note_problem(str(error))
+            except Exception as error:  # also a mistake of this program: it must not end the asking
+                self._failed(error)
                 self._stale.set()
             else:
                 self._problem = ""
-                if self._homeless:
+                if self._unassigned:
                     self._stale.set()
                 else:
                     backoff.reset()
-            if not self._attempted.done():
-                self._attempted.set_result(self._problem)
-            await asyncio.sleep(backoff.pause())
+            if not self._first_refresh.done():
+                self._first_refresh.set_result(self._problem)
+            await asyncio.sleep(backoff.next_pause())
 
-    async def _ask(self) -> list[tuple[int, int, Endpoint]]:
+    async def _ask(self) -> list[tuple[int, int, Address]]:
         """Ask the nodes one after another until one knows; first the one that has told of a change.
 
         The others may not have heard of it yet, replicas last of all.
         """
-        problem: BrokerError | None = None
-        knowing, self._knowing = self._knowing, None
-        masters = random.sample(list(self._pairs), len(self._pairs))
-        for endpoint in dict.fromkeys((*([knowing] if knowing else []), *masters, *self._seeds)):
+        problem = BrokerError("no node of the cluster is known")
+        told_by, self._told_by = self._told_by, None
+        known = random.sample(list(self._nodes), len(self._nodes))
+        for address in dict.fromkeys((*([told_by] if told_by else []), *known, *self._context.addresses)):
             try:
-                link = await self._setup.connect(endpoint)
+                timeout = self._context.options.read_timeout
+                connection = await self._context.connector.connect(address, timeout)
                 try:
-                    slots = decode_slots(await link.request("CLUSTER", "SLOTS"), endpoint)
+                    reply = await connection.request("CLUSTER", "SLOTS")
                 finally:
-                    link.close("not needed any more")
+                    connection.close("not needed any more")
+                slots = [
+                    (first, last, server_address(host, port, address))
+                    for first, last, host, port in slot_ranges(reply)
+                ]
             except BrokerError as error:
                 problem = error
                 continue
             if slots:
                 return slots
-            problem = BrokerError(f"redis at {endpoint}: the cluster has no slots")
-        assert problem is not None
+            problem = BrokerError(f"redis at {address}: the cluster has no slots")
         raise problem
 
-    def _apply(self, slots: Sequence[tuple[int, int, Endpoint]]) -> None:
-        owners: list[Endpoint | None] = [None] * _SLOTS
+    def _apply(self, slots: Sequence[tuple[int, int, Address]]) -> None:
+        """Connect to the masters, leave those that are none any more, and move channels between them."""
+        masters: list[Address | None] = [None] * _SLOTS
         for first, last, master in slots:
-            owners[first : last + 1] = [master] * (last + 1 - first)
-        self._owners = owners
-        masters = {master for _, _, master in slots}
-        for master in masters - self._pairs.keys():
-            moved = partial(self._move, master)
-            self._pairs[master] = Pair(self._setup, FixedRoute(master), self._stale.set, moved)
-        for endpoint, pair in list(self._pairs.items()):
-            for channel in pair.feed.release(partial(_is_elsewhere, owners, endpoint)):
-                self._homeless[channel.name] = channel
-            if endpoint not in masters:
-                self._retire(self._pairs.pop(endpoint))
-        for channel in list(self._homeless.values()):
-            owner = owners[slot_of(channel.name)]
+            masters[first : last + 1] = [master] * (last + 1 - first)
+        self._masters = masters
+        current = {master for _, _, master in slots}
+        for master in current - self._nodes.keys():
+            moved = partial(self._slot_moved, master)
+            self._nodes[master] = NodeConnections(
+                self._context, FixedResolver(master), self._stale.set, moved
+            )
+        # First all channels are taken from where they are not any more, then a master is closed: closing one
+        # fails the joins of the channels that it still has.
+        for address, node in list(self._nodes.items()):
+            for channel in node.subscriber.unassign(partial(_is_elsewhere, masters, address)):
+                self._unassigned[channel.name] = channel
+            if address not in current:
+                self._closing.spawn(self._nodes.pop(address).close())
+        for channel in list(self._unassigned.values()):
+            owner = masters[slot_of(channel.name)]
             if owner is not None:
-                del self._homeless[channel.name]
-                self._pairs[owner].feed.adopt(channel)
+                del self._unassigned[channel.name]
+                self._nodes[owner].subscriber.assign(channel)
 
-    def _retire(self, pair: Pair) -> None:
-        task = asyncio.create_task(pair.close())
-        self._retired.add(task)
-        task.add_done_callback(self._retired.discard)
-
-    def _move(self, here: Endpoint, channel: Channel, where: ErrorReply | None) -> None:
-        self._knowing = here if where is None else _target(where)
+    def _slot_moved(self, master: Address, channel: Channel, where: ErrorReply | None) -> None:
+        """Take a channel back that a master does not have any more."""
+        self._told_by = master
+        if where is not None:
+            with suppress(BrokerError):  # an address that cannot be used; the slots are read all the same
+                self._told_by = moved_to(where, master)
         channel.interrupt()
-        self._homeless[channel.name] = channel
+        self._unassigned[channel.name] = channel
         self._stale.set()
 
-    def _note_problem(self, problem: str) -> None:
-        if problem != self._problem:
-            log.warning("the slots of the cluster cannot be read", section=self._setup.name, reason=problem)
-            self._problem = problem
+    def _failed(self, error: Exception) -> None:
+        """Log a problem once, not each time that it is met."""
+        failure = describe_failure(error)
+        if failure["reason"] != self._problem:
+            log.warning("the slots of the cluster cannot be read", section=self._context.name, **failure)
+            self._problem = failure["reason"]
 
     def _explain(self) -> str:
-        problems = (pair.feed.problem for pair in self._pairs.values() if not pair.feed.ready)
+        subscribers = (node.subscriber for node in self._nodes.values())
+        problems = (subscriber.problem for subscriber in subscribers if not subscriber.ready)
         return next(problems, self._problem or "no answer")
 
 
-def _is_elsewhere(owners: Sequence[Endpoint | None], here: Endpoint, channel: bytes) -> bool:
-    return owners[slot_of(channel)] != here
+def _is_elsewhere(masters: Sequence[Address | None], here: Address, channel: bytes) -> bool:
+    return masters[slot_of(channel)] != here
 
 
-def _target(moved: ErrorReply) -> Endpoint:
-    """Where a slot is, from `MOVED <slot> <host>:<port>`."""
-    host, _, port = moved.text.rpartition(" ")[2].rpartition(":")
-    if not port.isdecimal():
-        raise moved
-    return Endpoint(host, int(port))
-
-
-def _settle(final: asyncio.Future[None], second: asyncio.Future[None]) -> None:
-    if not final.done():
-        error = second.exception()
-        if error is None:
-            final.set_result(None)
-        else:
-            final.set_exception(error)
+def _copy_result(final: asyncio.Future[None], source: asyncio.Future[None]) -> None:
+    error = source.exception()  # asked for in any case: asyncio complains of one that nobody has looked at
+    if final.done():  # cancelled; the caller has gone
+        return
+    if error is None:
+        final.set_result(None)
+    else:
+        final.set_exception(error)

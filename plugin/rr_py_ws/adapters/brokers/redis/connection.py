@@ -8,6 +8,7 @@ name of its own. What leaves in one turn of the loop is one write; replies come 
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -15,13 +16,14 @@ from typing import Any, cast
 
 import hiredis
 
-from rr_py_ws.adapters.brokers.redis.endpoint import describe
+from rr_py_ws.adapters.net.listen import describe_os_error
 from rr_py_ws.errors import BrokerError
 
 _SECOND_LOOK = 0.05
-"""Seconds between finding a server silent and giving it up. If it was this process that stood still, its
+"""Seconds between finding a server silent and giving up on it. If it was this process that stood still, the
 answers are in the socket's buffer, and are read before the second look."""
 _LONGEST_WATCH = 3600.0
+"""A time-out of the configuration may be infinite; a timer of the loop may not."""
 _MORE = object()
 
 
@@ -39,10 +41,11 @@ class ErrorReply(BrokerError):
         self.text = text
 
 
-class Link(asyncio.Protocol):
+class Connection(asyncio.Protocol):
     """A connection, over any transport.
 
-    Whoever listens to pushes sets `on_reply`, and from then on takes what it expects out of `waiting` itself.
+    A subscriber, which gets messages between the replies, sets `on_reply`; from then on it takes what it
+    expects out of `waiting` itself.
 
     Args:
         timeout: seconds that an expected reply may take while nothing else comes. Then the server is taken
@@ -51,8 +54,8 @@ class Link(asyncio.Protocol):
     Attributes:
         lost: done when the connection is gone; its result says why.
         on_reply: gets each reply; may raise `BrokerError`, which ends the connection.
-        waiting: what is expected, in order. What can be called is called with the reply, or with the
-            `BrokerError` when there will be none.
+        waiting: what is expected, in order. A callable is called with the reply, or with a `BrokerError` when
+            there will be none.
     """
 
     def __init__(self, timeout: float) -> None:
@@ -98,7 +101,7 @@ class Link(asyncio.Protocol):
         """
         if self._reason:
             raise BrokerError(f"redis connection lost: {self._reason}")
-        if not self.waiting:
+        if not self.waiting:  # the server's silence counts from the first question that it has not answered
             self._asked = self._loop.time()
         self.waiting.append(expected)
         if not self._out:
@@ -126,10 +129,16 @@ class Link(asyncio.Protocol):
         gets, on_reply = self._reader.gets, self.on_reply
         try:
             self._reader.feed(data)
-            while (reply := gets()) is not _MORE and not self._reason:
+            while not self._reason:  # a reply may be the end; what came after it is nobody's
+                try:
+                    reply = gets()
+                # MemoryError: a length that cannot be. TypeError: a map of RESP3 with an array for a key.
+                except (hiredis.ProtocolError, MemoryError, TypeError) as error:
+                    self.close(f"what it sent is not Redis' protocol: {error or 'too long'}")
+                    return
+                if reply is _MORE:
+                    return
                 on_reply(reply)
-        except (hiredis.ProtocolError, MemoryError) as error:  # a length that cannot be
-            self.close(f"what it sent is not Redis' protocol: {error or 'too long'}")
         except BrokerError as error:
             self.close(str(error))
 
@@ -137,9 +146,9 @@ class Link(asyncio.Protocol):
         """Fail what is not answered."""
         if self._watcher is not None:
             self._watcher.cancel()
-        reason = self._reason or describe(error) or "closed by the server"
-        self._reason = reason
-        if not self.lost.done():  # it may be cancelled by who waited for it
+        # What this program has said when it closed the connection comes before what the system says of it.
+        self._reason = reason = self._reason or (describe(error) if error else "closed by the server")
+        if not self.lost.done():  # awaiting a future and being cancelled cancels it
             self.lost.set_result(reason)
         for expected in self.waiting:
             if callable(expected):
@@ -152,13 +161,15 @@ class Link(asyncio.Protocol):
 
     def _flush(self) -> None:
         out, self._out, self._gathered = self._out, [], 0
-        if self._transport is not None and not self._transport.is_closing():  # uvloop's would raise
+        # A transport of uvloop raises when it is written to between the end of its socket and the news of it.
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.write(out[0] if len(out) == 1 else b"".join(out))
 
     def _watch(self) -> None:
         """Give the server up when it is silent for too long while a reply is expected."""
         delay = self._timeout
         if self.waiting:
+            # Anything heard is a sign of life: a reply may stand behind megabytes of messages.
             silent = self._loop.time() - max(self._heard, self._asked)
             if silent < self._timeout:
                 self._suspected = False
@@ -169,13 +180,24 @@ class Link(asyncio.Protocol):
             else:
                 self._suspected = True
                 delay = _SECOND_LOOK
+        # One timer that looks again costs less than one for each request.
         self._watcher = self._loop.call_later(min(delay, _LONGEST_WATCH), self._watch)
 
 
 def _resolve(future: asyncio.Future[Any], reply: Any) -> None:
-    if future.done():
+    if future.done():  # cancelled; the reply has to be taken all the same, it is not that of the next request
         return
     if isinstance(reply, BrokerError):
         future.set_exception(reply)
     else:
         future.set_result(reply)
+
+
+def describe(error: BaseException) -> str:
+    """Say in a few words why a connection failed."""
+    # Errors of TLS are OSErrors, too, with numbers that are not those of the system.
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not accepted: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS: {error.reason or error}"
+    return describe_os_error(error)

@@ -1,4 +1,4 @@
-"""From an endpoint to a connection that is ready for commands."""
+"""From an address to a connection that is ready for commands."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import asyncio
 import ssl
 from functools import partial
 
-from rr_py_ws.adapters.brokers.redis.connection import ErrorReply, Link
-from rr_py_ws.adapters.brokers.redis.endpoint import Endpoint, describe
+from rr_py_ws.adapters.brokers.redis.connection import Connection, ErrorReply, describe
+from rr_py_ws.address import Address, UnixAddress
 from rr_py_ws.config import RedisOptions, RedisTLS
 from rr_py_ws.errors import BrokerError, ConfigError
 
@@ -30,11 +30,11 @@ class Connector:
         self._tls = None if options.tls is None else _context(options.tls, f"{key}.tls")
         self._server_name = options.tls.server_name if options.tls else ""
 
-    async def connect(self, endpoint: Endpoint, timeout: float) -> Link:
+    async def connect(self, address: Address, timeout: float) -> Connection:
         """Connect to a server: TLS, AUTH, SELECT, PING.
 
         Args:
-            endpoint: where it is.
+            address: where it is.
             timeout: seconds that each reply may take, now and later.
 
         Raises:
@@ -44,63 +44,67 @@ class Connector:
         credentials: tuple[str, ...] = ()
         if options.password:  # as go-redis: a user name without a password is ignored
             credentials = (options.username, options.password) if options.username else (options.password,)
-        return await self._open(endpoint, timeout, credentials, 0 if options.cluster else options.db)
+        return await self._open(address, timeout, credentials, 0 if options.cluster else options.db)
 
-    async def connect_sentinel(self, endpoint: Endpoint) -> Link:
+    async def connect_sentinel(self, address: Address) -> Connection:
         """Connect to a sentinel.
 
         Raises:
             BrokerError: it cannot be reached or does not let us in; the text names it.
         """
         password = self._options.sentinel_password
-        return await self._open(endpoint, self._options.read_timeout, (password,) if password else (), 0)
+        return await self._open(address, self._options.read_timeout, (password,) if password else (), 0)
 
-    async def _open(self, endpoint: Endpoint, timeout: float, credentials: tuple[str, ...], db: int) -> Link:
+    async def _open(
+        self, address: Address, timeout: float, credentials: tuple[str, ...], db: int
+    ) -> Connection:
         try:
             async with asyncio.timeout(self._options.dial_timeout):
-                link = await self._dial(endpoint, timeout)
+                connection = await self._dial(address, timeout)
         except TimeoutError:
-            connection = "connection" if self._tls is None else "connection with TLS"
+            what = "connection" if self._tls is None else "connection with TLS"
             raise BrokerError(
-                f"redis at {endpoint}: no {connection} within {self._options.dial_timeout:g} s"
+                f"redis at {address}: no {what} within {self._options.dial_timeout:g} s"
             ) from None
-        except (OSError, UnicodeError) as error:  # a host name can be none
-            raise BrokerError(f"redis at {endpoint}: {describe(error)}") from error
+        # ValueError: asyncio does not take any text for a host name (a NUL, 70 letters without a dot).
+        except (OSError, ValueError) as error:
+            raise BrokerError(f"redis at {address}: {describe(error)}") from error
         try:
-            await _greet(link, credentials, db)
+            await _greet(connection, credentials, db)
         except ErrorReply as error:
-            link.close("not let in")
-            raise BrokerError(f"redis at {endpoint}: {error.text}") from error
-        except BaseException:
-            link.close("not wanted any more")
+            connection.close("not let in")
+            raise BrokerError(f"redis at {address}: {error.text}") from error
+        except BaseException:  # also when this is cancelled: nobody else knows of the connection yet
+            connection.close("not wanted any more")
             raise
-        return link
+        return connection
 
-    async def _dial(self, endpoint: Endpoint, timeout: float) -> Link:
+    async def _dial(self, address: Address, timeout: float) -> Connection:
         loop = asyncio.get_running_loop()
-        make = partial(Link, timeout)
-        if not endpoint.port:
+        make = partial(Connection, timeout)
+        # Without TLS asyncio does not take a server name.
+        if isinstance(address, UnixAddress):
             name = (self._server_name or "localhost") if self._tls else None
-            _, link = await loop.create_unix_connection(
-                make, endpoint.host, ssl=self._tls, server_hostname=name
+            _, connection = await loop.create_unix_connection(
+                make, address.path, ssl=self._tls, server_hostname=name
             )
         else:
-            name = (self._server_name or endpoint.host) if self._tls else None
-            _, link = await loop.create_connection(
-                make, endpoint.host, endpoint.port, ssl=self._tls, server_hostname=name
+            name = (self._server_name or address.host) if self._tls else None
+            _, connection = await loop.create_connection(
+                make, address.host, address.port, ssl=self._tls, server_hostname=name
             )
-        return link
+        return connection
 
 
-async def _greet(link: Link, credentials: tuple[str, ...], db: int) -> None:
+async def _greet(connection: Connection, credentials: tuple[str, ...], db: int) -> None:
     """Log in and see whether commands are taken; all in one write."""
     required = []
     if credentials:
-        required.append(link.request("AUTH", *credentials))
+        required.append(connection.request("AUTH", *credentials))
     if db:
-        required.append(link.request("SELECT", db))
-    named = link.request("CLIENT", "SETNAME", _CLIENT_NAME)
-    pong = link.request("PING")
+        required.append(connection.request("SELECT", db))
+    named = connection.request("CLIENT", "SETNAME", _CLIENT_NAME)
+    pong = connection.request("PING")
     await asyncio.gather(*required, named, pong, return_exceptions=True)
     for reply in required:
         reply.result()

@@ -3,134 +3,76 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
-from rr_py_ws.adapters.brokers.redis.channels import CLASSIC, SHARDED, Channel, Join, Verbs
-from rr_py_ws.adapters.brokers.redis.connection import ErrorReply, Link
-from rr_py_ws.adapters.brokers.redis.connector import Connector
-from rr_py_ws.adapters.brokers.redis.counters import Counters
-from rr_py_ws.adapters.brokers.redis.discovery import Route
-from rr_py_ws.adapters.brokers.redis.endpoint import Endpoint
-from rr_py_ws.adapters.brokers.redis.gap import Gap
-from rr_py_ws.adapters.brokers.redis.publisher import Outlet
-from rr_py_ws.adapters.brokers.redis.reconnect import Pace, Uplink
-from rr_py_ws.adapters.brokers.redis.subscriber import Feed
-from rr_py_ws.config import RedisOptions
+from rr_py_ws.adapters.brokers.redis.channels import Channel
+from rr_py_ws.adapters.brokers.redis.connection import ErrorReply
+from rr_py_ws.adapters.brokers.redis.discovery import Resolver
+from rr_py_ws.adapters.brokers.redis.publisher import Publisher
+from rr_py_ws.adapters.brokers.redis.reconnect import Context
+from rr_py_ws.adapters.brokers.redis.subscriber import Subscriber
+from rr_py_ws.address import Address
 
 
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """What all connections of one broker share."""
-
-    name: str
-    options: RedisOptions
-    connector: Connector
-    pace: Pace
-    counters: Counters
-    on_message: Callable[[str, bytes], None]
-    on_gap: Callable[[Sequence[str]], None]
-
-    @property
-    def verbs(self) -> Verbs:
-        """Classic pub/sub, or that of the shards of a cluster."""
-        return SHARDED if self.options.sharded else CLASSIC
-
-    def join(self, explain: Callable[[], str]) -> Join:
-        """Make a join; `explain` says why it takes so long."""
-        options = self.options
-        timeout = options.read_timeout + 1 if options.pool_timeout is None else options.pool_timeout
-        return Join(timeout, explain)
-
-    async def connect(self, endpoint: Endpoint) -> Link:
-        """Connect for anything but publishing."""
-        return await self.connector.connect(endpoint, self.options.read_timeout)
-
-    async def connect_outlet(self, endpoint: Endpoint) -> Link:
-        """Connect for publishing."""
-        options = self.options
-        timeout = options.read_timeout if options.write_timeout is None else options.write_timeout
-        return await self.connector.connect(endpoint, timeout)
-
-
-class Pair:
-    """Publishes through, and receives from, the server that a route names.
+class NodeConnections:
+    """Publishes through, and receives from, the server that a resolver names.
 
     The two connections fail one by one, but they are never connected to different servers for long.
 
     Args:
-        setup: what all connections share.
-        route: where to connect.
+        context: what all connections of the broker share.
+        resolver: where to connect.
         on_unavailable: called when messages cannot be published, and each time that connecting fails.
-        on_moved: see `Feed`.
+        on_moved: see `Subscriber`.
+
+    Attributes:
+        subscriber: the connection that receives.
+        publish: see `Publisher.publish`; its own method, since each call between costs every message.
     """
 
     def __init__(
         self,
-        setup: Setup,
-        route: Route,
-        on_unavailable: Callable[[], None],
-        on_moved: Callable[[Channel, ErrorReply | None], None],
+        context: Context,
+        resolver: Resolver,
+        on_unavailable: Callable[[], None] | None = None,
+        on_moved: Callable[[Channel, ErrorReply | None], None] | None = None,
     ) -> None:
-        self._setup = setup
-        self._route = route
+        self._resolver = resolver
         self._on_unavailable = on_unavailable
-        self._outlet = Outlet(
-            setup.verbs.publish,
-            route.examine,
-            setup.options.publish_queue,
-            setup.counters,
-            self._publishing_at,
-        )
-        self.feed = Feed(
-            setup.name,
-            setup.verbs,
-            setup.on_message,
-            on_moved,
-            Gap(setup.name, setup.on_gap, setup.counters),
-            setup.counters,
-            setup.pace.linger,
-        )
-        self._up = Uplink(setup.name, "publish", route, setup.connect_outlet, self._outlet, setup.pace)
-        self._down = Uplink(setup.name, "subscribe", route, setup.connect, self.feed, setup.pace)
+        self._publisher = Publisher(context, resolver, self._publishing_at)
+        self.subscriber = Subscriber(context, resolver, on_moved)
+        self.publish = self._publisher.publish
 
     @property
     def ready(self) -> bool:
         """Whether messages can be published and everything that is wanted is subscribed."""
-        return self._outlet.ready and self.feed.ready
+        return self._publisher.ready and self.subscriber.ready
 
-    async def attempt(self) -> str:
+    async def first_attempt(self) -> str:
         """Wait for the first attempt to connect; return why it failed, or nothing."""
-        problems = await asyncio.gather(self._up.attempted, self._down.attempted)
+        problems = await asyncio.gather(self._publisher.first_attempt, self.subscriber.first_attempt)
         return next(filter(None, problems), "")
 
-    def publish(self, channel: bytes, payload: bytes) -> asyncio.Future[None]:
-        """See `Outlet.publish`."""
-        return self._outlet.publish(channel, payload)
-
-    def subscribe(self, wanted: Sequence[tuple[bytes, str]]) -> Awaitable[None] | None:
+    def subscribe(self, wanted: Sequence[tuple[bytes, str]]) -> asyncio.Future[None] | None:
         """Subscribe channels, given as name and topic; None when all of them are live."""
-        join = self._setup.join(lambda: self.feed.problem)
-        for name, topic in wanted:
-            self.feed.subscribe(name, topic, join)
-        return join.future
+        return self.subscriber.subscribe(wanted)
 
     def unsubscribe(self, names: Sequence[bytes]) -> None:
         """These channels are not wanted any more."""
-        self.feed.unsubscribe(names)
+        self.subscriber.unsubscribe(names)
 
     async def settle(self) -> None:
-        """Wait for what was published here and is on its way back; see `Feed.settle`."""
-        await self.feed.settle()
+        """Wait for what was published here and is on its way back."""
+        await self.subscriber.settle()
 
     async def close(self) -> None:
         """Close the connections; joins that wait fail."""
-        await self._up.close()
-        await self._down.close()
-        self.feed.close()
-        self._route.close()
+        await self._publisher.close()
+        await self.subscriber.close()
+        self._resolver.close()
 
-    def _publishing_at(self, endpoint: Endpoint | None) -> None:
-        self._down.require(endpoint)
-        if endpoint is None:
+    def _publishing_at(self, address: Address | None) -> None:
+        # A message that is published at one server must not be waited for at another.
+        self.subscriber.require(address)
+        if address is None and self._on_unavailable is not None:
             self._on_unavailable()

@@ -3,51 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from rr_py_ws.adapters.brokers.redis.connection import Link
-from rr_py_ws.adapters.brokers.redis.counters import Counters
-from rr_py_ws.adapters.brokers.redis.endpoint import Endpoint
+from rr_py_ws.adapters.brokers.redis.connection import Connection
+from rr_py_ws.adapters.brokers.redis.discovery import Resolver
+from rr_py_ws.adapters.brokers.redis.reconnect import Context, Reconnector
+from rr_py_ws.address import Address
 from rr_py_ws.errors import BrokerError
 
 
-class Outlet:
-    """Hands messages to a server; the user of an uplink.
+class Publisher(Reconnector):
+    """Hands messages to a server.
 
     Args:
-        command: `PUBLISH` or `SPUBLISH`.
-        examine: raises `BrokerError` when messages would not reach everybody.
-        queue: most bytes that may wait for the server to read them.
-        counters: counted into.
-        moved: told through which server messages are published; None when through none.
-
-    Attributes:
-        ready: whether messages can be published.
+        context: what all connections of the broker share.
+        resolver: names the server, and knows whether messages reach everybody through it.
+        on_address: told through which server messages are published; None when through none, once more for
+            each attempt to connect that fails.
     """
 
     def __init__(
-        self,
-        command: bytes,
-        examine: Callable[[Link, Endpoint], Awaitable[None]],
-        queue: int,
-        counters: Counters,
-        moved: Callable[[Endpoint | None], None],
+        self, context: Context, resolver: Resolver, on_address: Callable[[Address | None], None]
     ) -> None:
-        self._command = command
-        self._examine = examine
-        self._queue = queue
-        self._counters = counters
-        self._moved = moved
-        self._loop = asyncio.get_running_loop()
-        self._link: Link | None = None
-        self._problem = "not connected yet"
+        options = context.options
+        timeout = options.read_timeout if options.write_timeout is None else options.write_timeout
+        super().__init__(context, "publish", resolver, timeout)
+        self._command = b"SPUBLISH" if options.sharded else b"PUBLISH"
+        self._queue_limit = options.publish_queue
+        self._on_address = on_address
 
     @property
     def ready(self) -> bool:
         """Whether messages can be published."""
-        return self._link is not None
+        return self._connection is not None
 
     def publish(self, channel: bytes, payload: bytes) -> asyncio.Future[None]:
         """Send a message in the write that ends this turn.
@@ -60,13 +50,13 @@ class Outlet:
                 whether it was published.
         """
         try:
-            link = self._link
-            if link is None:
-                raise BrokerError(f"redis is not available: {self._problem}")
-            if link.unsent > self._queue:
-                raise BrokerError(f"redis does not keep up: {link.unsent} bytes wait for it")
+            connection = self._connection
+            if connection is None:
+                raise BrokerError(f"redis is not available: {self.problem}")
+            if (unsent := connection.unsent) > self._queue_limit:
+                raise BrokerError(f"redis does not keep up: {unsent} bytes wait for it")
             accepted: asyncio.Future[None] = self._loop.create_future()
-            link.send((self._command, channel, payload), partial(self._answered, accepted))
+            connection.send((self._command, channel, payload), partial(self._answered, accepted))
         except BrokerError:
             self._counters.publish_failures += 1
             raise
@@ -79,29 +69,19 @@ class Outlet:
             self._counters.publish_failures += 1
         else:
             self._counters.published += 1
-        if accepted.done():
+        if accepted.done():  # the caller has gone; it counts all the same
             return
         if failed:
             accepted.set_exception(reply)
         else:
             accepted.set_result(None)
 
-    # uplink.User
+    async def _verify(self, connection: Connection, address: Address) -> None:
+        await self._resolver.verify(connection, address)
 
-    async def opened(self, link: Link, endpoint: Endpoint) -> None:
-        """See `User.opened`."""
-        await self._examine(link, endpoint)
-        self._link = link
-        self._moved(endpoint)
+    def _opened(self, connection: Connection, address: Address) -> None:
+        self._on_address(address)
 
-    async def check(self, link: Link, endpoint: Endpoint) -> None:
-        """See `User.check`."""
-        await self._examine(link, endpoint)
-
-    def unavailable(self, reason: str) -> None:
-        """See `User.unavailable`."""
-        if self._link is not None:
-            self._link = None
-            self._counters.connections_lost += 1
-        self._problem = reason
-        self._moved(None)
+    def _unavailable(self, reason: str) -> None:
+        super()._unavailable(reason)
+        self._on_address(None)

@@ -3,198 +3,238 @@
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import Awaitable, Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from rr_py_ws import logs
-from rr_py_ws.adapters.brokers.redis.connection import Link
-from rr_py_ws.adapters.brokers.redis.discovery import Route
-from rr_py_ws.adapters.brokers.redis.endpoint import Endpoint
+from rr_py_ws.adapters.brokers.redis.channels import PendingJoin
+from rr_py_ws.adapters.brokers.redis.connection import Connection
+from rr_py_ws.adapters.brokers.redis.connector import Connector
+from rr_py_ws.adapters.brokers.redis.discovery import Resolver
+from rr_py_ws.adapters.brokers.redis.metrics import RedisMetrics
+from rr_py_ws.adapters.net.tasks import TaskSet
+from rr_py_ws.address import Address
+from rr_py_ws.config import RedisOptions
+from rr_py_ws.core.backoff import Backoff
 from rr_py_ws.errors import BrokerError
+from rr_py_ws.wire.publication import Publication
 
 _MOST_PROBLEMS = 10
-_CHECK = 3.0
-"""Seconds after which a look at a connection is begun anew, because something may have changed meanwhile."""
+"""Different problems that are logged in one outage."""
+_LONGEST_CHECK = 3.0
+"""Seconds after which a check is begun anew, because something may have changed meanwhile."""
 
 log = logs.get_logger("broadcast")
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
-    """How often and how long; seconds.
+class Timings:
+    """How often things are done, and how long they are waited for; seconds.
 
     Attributes:
-        check: between two looks at a connection that works.
-        shortest: the first pause before connecting again.
-        longest: the longest.
+        check_interval: between two checks of a connection that works.
+        first_pause: before connecting again for the first time.
+        longest_pause: before connecting again, at most.
         linger: how long a topic stays subscribed that nobody is in any more.
     """
 
-    check: float = 3.0
-    shortest: float = 0.008
-    longest: float = 0.512
+    check_interval: float = 3.0
+    first_pause: float = 0.008
+    longest_pause: float = 0.512
     linger: float = 3.0
 
 
-class Backoff:
-    """Pauses that double, with jitter: a fleet that loses its Redis does not come back in one step."""
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What all connections of one broker share.
 
-    def __init__(self, shortest: float, longest: float) -> None:
-        self._shortest = min(shortest, longest)
-        self._longest = longest
-        self.reset()
+    Attributes:
+        name: of the section of `broadcast`, for the log.
+        options: of the section.
+        addresses: those of the options.
+        connector: opens connections.
+        timings: how often and how long.
+        counters: counted into.
+        on_publication: gets what arrives.
+        on_gap: gets topics of which messages may have been missed.
+    """
 
-    def reset(self) -> None:
-        """Begin with the shortest again."""
-        self._next = self._shortest
+    name: str
+    options: RedisOptions
+    addresses: Sequence[Address]
+    connector: Connector
+    timings: Timings
+    counters: RedisMetrics
+    on_publication: Callable[[Publication], None]
+    on_gap: Callable[[Sequence[str]], None]
 
-    def pause(self) -> float:
-        """Return the next pause, seconds: between a half and the whole of its step."""
-        step, self._next = self._next, min(2 * self._next, self._longest)
-        return step * random.uniform(0.5, 1.0)
+    def pending_join(self, explain: Callable[[], str]) -> PendingJoin:
+        """Make a join; `explain` says why it takes so long."""
+        options = self.options
+        timeout = options.read_timeout + 1 if options.pool_timeout is None else options.pool_timeout
+        return PendingJoin(timeout, explain)
 
 
-class User(Protocol):
-    """What an uplink is for."""
+class Reconnector(ABC):
+    """Keeps one connection open until it is closed itself; a subclass uses the connection.
 
-    async def opened(self, link: Link, endpoint: Endpoint) -> None:
-        """Begin to use a connection.
+    Whatever happens to an attempt, another follows: the log says once why, callers get the reason meanwhile.
 
-        Raises:
-            BrokerError: it is of no use.
-        """
+    Args:
+        context: what all connections of the broker share.
+        purpose: what the connection is for, for the log.
+        resolver: where to connect.
+        reply_timeout: seconds that a reply may take.
 
-    async def check(self, link: Link, endpoint: Endpoint) -> None:
-        """Make sure that a connection is still of use.
+    Attributes:
+        problem: why there is no connection.
+        first_attempt: done after the first attempt to connect; its result is why that failed, or empty.
+    """
+
+    def __init__(self, context: Context, purpose: str, resolver: Resolver, reply_timeout: float) -> None:
+        self._context = context
+        self._fields = {"section": context.name, "connection": purpose}
+        self._resolver = resolver
+        self._reply_timeout = reply_timeout
+        self._counters = context.counters
+        self._loop = asyncio.get_running_loop()
+        self._connection: Connection | None = None
+        self._address: Address | None = None
+        self._required: Address | None = None
+        self._logged: set[str] = set()
+        self.problem = "not connected yet"
+        self.first_attempt: asyncio.Future[str] = self._loop.create_future()
+        self._tasks = TaskSet("broadcast")
+        self._tasks.spawn(self._run())  # begins in the next turn, when the subclass is complete
+
+    async def close(self) -> None:
+        """End; what waits for an answer fails."""
+        if self._connection is not None:
+            self._connection.close("the broker was closed")
+        await self._tasks.cancel()
+        self._attempted("the broker was closed")
+
+    def require(self, address: Address | None) -> None:
+        """Be connected to this server only; None: to any that the resolver names."""
+        self._required = address
+        if self._connection is not None and address not in (None, self._address):
+            self._connection.close(f"messages are published at {address} now")
+
+    # What a subclass does with the connection
+
+    @abstractmethod
+    async def _verify(self, connection: Connection, address: Address) -> None:
+        """Make sure that a new connection is of use.
 
         Raises:
             BrokerError: it is not.
         """
 
-    def unavailable(self, reason: str) -> None:
+    @abstractmethod
+    def _opened(self, connection: Connection, address: Address) -> None:
+        """Begin to use a connection."""
+
+    async def _check(self, connection: Connection, address: Address) -> None:
+        """Make sure that a connection is still of use; as for a new one, if a subclass knows nothing better.
+
+        Raises:
+            BrokerError: it is not.
+        """
+        await self._verify(connection, address)
+
+    def _unavailable(self, reason: str) -> None:
         """There is no connection: it was lost, or none could be opened."""
+        self.problem = reason
+        if self._connection is not None:
+            self._connection = None
+            self._counters.connections_lost += 1
 
-
-class Uplink:
-    """Keeps a connection open for its user, until it is closed itself.
-
-    Args:
-        name: of the section, for the log.
-        purpose: what the connection is for, for the log.
-        route: where to connect.
-        connect: how.
-        user: told of each connection.
-        pace: how often.
-
-    Attributes:
-        attempted: done after the first attempt; its result is why that failed, or empty.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        purpose: str,
-        route: Route,
-        connect: Callable[[Endpoint], Awaitable[Link]],
-        user: User,
-        pace: Pace,
-    ) -> None:
-        self._fields = {"section": name, "connection": purpose}
-        self._route = route
-        self._connect = connect
-        self._user = user
-        self._pace = pace
-        self._link: Link | None = None
-        self._endpoint: Endpoint | None = None
-        self._required: Endpoint | None = None
-        self._problems: set[str] = set()
-        self.attempted: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._task = asyncio.create_task(self._run())
-
-    async def close(self) -> None:
-        """End; the user is not told."""
-        self._task.cancel()
-        await asyncio.wait([self._task])
-        self._attempted("the broker was closed")
-        if self._link is not None:
-            self._link.close("the broker was closed")
-
-    def require(self, endpoint: Endpoint | None) -> None:
-        """Be connected to this server only; None: to any that the route names."""
-        self._required = endpoint
-        if self._link is not None and endpoint not in (None, self._endpoint):
-            self._link.close(f"messages are published at {endpoint} now")
+    # From one connection to the next
 
     async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
-        backoff = Backoff(self._pace.shortest, self._pace.longest)
+        timings = self._context.timings
+        backoff = Backoff(timings.first_pause, timings.longest_pause)
         while True:
             try:
-                endpoint, link = await self._open()
-            except BrokerError as error:
-                self._failed(str(error))
+                connection, address = await self._open()
+                opened = self._loop.time()
+                await self._keep(connection, address)
+            except Exception as error:  # also a mistake of this program: it must not end the reconnecting
+                self._failed(error)
             else:
-                opened = loop.time()
-                await self._keep(link, endpoint)
-                self._lost(link, endpoint)
-                if loop.time() - opened > self._pace.longest:
+                reason = connection.lost.result()
+                log.warning("redis connection lost", **self._fields, address=str(address), reason=reason)
+                self._unavailable(reason)
+                # A server that lets everybody in and closes at once is a failing one.
+                if self._loop.time() - opened > timings.longest_pause:
                     backoff.reset()
-            await asyncio.sleep(backoff.pause())
+            await asyncio.sleep(backoff.next_pause())
 
-    async def _open(self) -> tuple[Endpoint, Link]:
-        endpoint = await self._route.find()
+    async def _open(self) -> tuple[Connection, Address]:
+        """Connect to the server that the resolver names."""
+        address = await self._resolver.resolve()
         try:
-            if self._required not in (None, endpoint):
-                raise BrokerError(f"redis at {endpoint}: messages are published at {self._required}")
-            link = await self._connect(endpoint)
+            if self._required not in (None, address):
+                raise BrokerError(f"redis at {address}: messages are published at {self._required}")
+            connection = await self._context.connector.connect(address, self._reply_timeout)
             try:
-                await self._user.opened(link, endpoint)
-            except BaseException as error:
-                link.close("of no use")
+                await self._verify(connection, address)
+            except BaseException as error:  # also when this is cancelled: nobody else closes it
+                connection.close("of no use")
                 if isinstance(error, BrokerError):
-                    raise BrokerError(f"redis at {endpoint}: {error}") from error
+                    raise BrokerError(f"redis at {address}: {error}") from error
                 raise
-        except BrokerError:
-            self._route.reject(endpoint)
+        except Exception:
+            self._resolver.reject(address)
             raise
-        self._link, self._endpoint = link, endpoint
-        log.info("redis connected", **self._fields, address=str(endpoint))
-        self._problems.clear()
-        self._attempted("")
-        return endpoint, link
+        return connection, address
 
-    async def _keep(self, link: Link, endpoint: Endpoint) -> None:
-        """Wait for the end of a connection, and bring it about when it is of no use any more."""
-        while not link.lost.done():
-            await asyncio.wait([link.lost], timeout=self._pace.check)
-            if link.lost.done():
-                return
-            check = asyncio.ensure_future(self._user.check(link, endpoint))
-            try:
-                either: tuple[asyncio.Future[Any], ...] = (link.lost, check)
-                await asyncio.wait(either, timeout=_CHECK, return_when=asyncio.FIRST_COMPLETED)
-            finally:
+    async def _keep(self, connection: Connection, address: Address) -> None:
+        """Use a connection until it is lost; close it when it is of no use any more."""
+        try:
+            self._connection, self._address = connection, address
+            self.require(self._required)  # another server may have been required while this one was opened
+            self._opened(connection, address)
+            log.info("redis connected", **self._fields, address=str(address))
+            self._logged.clear()
+            self._attempted("")
+            while not connection.lost.done():
+                await asyncio.wait([connection.lost], timeout=self._context.timings.check_interval)
+                if connection.lost.done():
+                    return
+                # A task of its own: it may ask sentinels, and that the connection is lost is known sooner.
+                check = self._tasks.spawn(self._check_or_close(connection, address))
+                either: tuple[asyncio.Future[str] | asyncio.Task[object], ...] = (connection.lost, check)
+                await asyncio.wait(either, timeout=_LONGEST_CHECK, return_when=asyncio.FIRST_COMPLETED)
                 check.cancel()
-            if check.done() and (error := check.exception()):
-                link.close(str(error))
-                await link.lost
+        finally:
+            connection.close("not used any more")
 
-    def _lost(self, link: Link, endpoint: Endpoint) -> None:
-        reason = link.lost.result()
-        self._link = None
-        log.warning("redis connection lost", **self._fields, address=str(endpoint), reason=reason)
-        self._user.unavailable(reason)
+    async def _check_or_close(self, connection: Connection, address: Address) -> None:
+        try:
+            await self._check(connection, address)
+        except Exception as error:  # whatever it is, opening the next connection begins with the same look
+            connection.close(describe_failure(error)["reason"])
 
-    def _failed(self, problem: str) -> None:
+    def _failed(self, error: Exception) -> None:
         """Log a problem once in an outage, not each time that it is met."""
-        if problem not in self._problems and len(self._problems) < _MOST_PROBLEMS:
-            log.warning("redis not available, trying again", **self._fields, reason=problem)
-            self._problems.add(problem)
-        self._user.unavailable(problem)
+        failure = describe_failure(error)
+        problem: str = failure["reason"]
+        if problem not in self._logged and len(self._logged) < _MOST_PROBLEMS:
+            log.warning("redis not available, trying again", **self._fields, **failure)
+            self._logged.add(problem)
+        self._unavailable(problem)
         self._attempted(problem)
 
     def _attempted(self, problem: str) -> None:
-        if not self.attempted.done():
-            self.attempted.set_result(problem)
+        if not self.first_attempt.done():
+            self.first_attempt.set_result(problem)
+
+
+def describe_failure(error: Exception) -> dict[str, Any]:
+    """Make the fields of a log line: `reason`, and for a mistake of this program the traceback."""
+    if isinstance(error, BrokerError):
+        return {"reason": str(error)}
+    return {"reason": f"{type(error).__name__}: {error}", "exc_info": error}

@@ -1,10 +1,10 @@
 """Receiving: one connection that is subscribed to what this node's clients are in.
 
 A channel is subscribed once, however many clients are in its topic. What is joined in one turn of the loop is
-one command. A channel that nobody is in any more stays for a moment, so that a page reload costs nothing.
+one command. A channel that nobody is in any more lingers for a moment, so that a page reload costs nothing.
 
 After a lost connection everything is subscribed again, in batches. A channel that was live before then has a
-gap: messages may have been missed. It is told when the channel is live again, before any later message.
+gap: messages may have been missed. The gap is told when the channel is live again, before any later message.
 """
 
 from __future__ import annotations
@@ -17,17 +17,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from rr_py_ws import logs
-from rr_py_ws.adapters.brokers.redis.channels import Channel, Join, State, Verbs
-from rr_py_ws.adapters.brokers.redis.connection import ErrorReply, Link
-from rr_py_ws.adapters.brokers.redis.counters import Counters
-from rr_py_ws.adapters.brokers.redis.endpoint import Endpoint
-from rr_py_ws.adapters.brokers.redis.gap import Gap
+from rr_py_ws.adapters.brokers.redis.channels import Channel, ChannelState, Gap, PendingJoin
+from rr_py_ws.adapters.brokers.redis.connection import Connection, ErrorReply
+from rr_py_ws.adapters.brokers.redis.discovery import Resolver
+from rr_py_ws.adapters.brokers.redis.reconnect import Context, Reconnector
+from rr_py_ws.address import Address
 from rr_py_ws.errors import BrokerError
+from rr_py_ws.wire.publication import Publication
 
+_BATCH = 500
+"""Most channels in one command. With sharded pub/sub it is 1: those of one command must be of one slot."""
 _UNCONFIRMED = 5000
 """Channels whose subscription Redis has not answered, above which further ones wait."""
 _PING = object()
 
+new_tuple = tuple.__new__
 limited = logs.get_limited("broadcast")
 
 
@@ -35,81 +39,76 @@ limited = logs.get_limited("broadcast")
 class _Command:
     """A command whose answers are expected: one for each of its channels, or one error."""
 
-    answer: bytes
+    kind: bytes
     channels: Sequence[Channel]
     answered: int = 0
 
-    @property
-    def next(self) -> Channel:
-        """The channel of the next answer."""
-        return self.channels[self.answered]
 
-
-class Feed:
-    """Keeps subscriptions and hands on what arrives; the user of an uplink.
+class Subscriber(Reconnector):
+    """Keeps subscriptions and hands on what arrives.
 
     Args:
-        name: of the section, for the log.
-        verbs: classic or sharded pub/sub.
-        on_message: gets topic and payload.
-        on_moved: gets a channel that is another server's now and not this feed's any more; and Redis' words
-            for where it is, if it has said that.
-        gap: is told what may have been missed.
-        counters: counted into.
-        linger: seconds that a channel stays which nobody is in any more.
+        context: what all connections of the broker share.
+        resolver: names the server.
+        on_moved: gets a channel that is another server's now and not this subscriber's any more; and Redis'
+            words for where it is, if it has said that. None where channels have no server of their own.
 
     Attributes:
-        problem: why there is no connection.
         ready: whether everything that is wanted is subscribed.
     """
 
     def __init__(
         self,
-        name: str,
-        verbs: Verbs,
-        on_message: Callable[[str, bytes], None],
-        on_moved: Callable[[Channel, ErrorReply | None], None],
-        gap: Gap,
-        counters: Counters,
-        linger: float,
+        context: Context,
+        resolver: Resolver,
+        on_moved: Callable[[Channel, ErrorReply | None], None] | None = None,
     ) -> None:
-        self._name = name
-        self._verbs = verbs
-        self._on_message = on_message
+        super().__init__(context, "subscribe", resolver, context.options.read_timeout)
+        kind = b"s%s" if context.options.sharded else b"%s"
+        self._message, self._subscribed, self._unsubscribed = (
+            kind % word for word in (b"message", b"subscribe", b"unsubscribe")
+        )
+        self._batch = 1 if context.options.sharded else _BATCH
+        self._linger = context.timings.linger
+        self._on_publication = context.on_publication
         self._on_moved = on_moved
-        self._gap = gap
-        self._counters = counters
-        self._linger = linger
-        self._loop = asyncio.get_running_loop()
-        self._link: Link | None = None
         self._channels: dict[bytes, Channel] = {}
         self._queue: deque[Channel] = deque()
         self._flush_scheduled = False
         self._unconfirmed = 0
+        # Channels that nobody is in, until when they linger; and the same in the order of time, in which one
+        # that was joined again stays until its time has come, so that joining need not search.
         self._idle: dict[bytes, float] = {}
         self._leaving: deque[tuple[float, bytes]] = deque()
         self._sweeper: asyncio.TimerHandle | None = None
-        self.problem = "not connected yet"
+        self._gap = Gap(context.name, context.on_gap, context.counters)
         self.ready = False
 
     # What is wanted
 
-    def subscribe(self, name: bytes, topic: str, join: Join) -> None:
-        """Subscribe a channel; the join waits for it when it is not live."""
+    def subscribe(self, wanted: Sequence[tuple[bytes, str]]) -> asyncio.Future[None] | None:
+        """Subscribe channels, given as name and topic; None when all of them are live."""
+        join = self._context.pending_join(lambda: self.problem)
+        for name, topic in wanted:
+            self.join(name, topic, join)
+        return join.future
+
+    def join(self, name: bytes, topic: str, join: PendingJoin) -> None:
+        """Subscribe one channel; the join waits for it when it is not live."""
         channel = self._channels.get(name)
         if channel is None:
             channel = self._channels[name] = Channel(name, topic)
             self._enqueue(channel)
         else:
             self._idle.pop(name, None)
-            if channel.state is State.LIVE:
+            if channel.state is ChannelState.LIVE:
                 return
-            if channel.state is State.REFUSED:  # what an ACL forbids, it may allow later
+            if channel.state is ChannelState.REFUSED:  # what an ACL forbids, it may allow later
                 self._enqueue(channel)
         join.wait_for(channel)
 
     def unsubscribe(self, names: Sequence[bytes]) -> None:
-        """These channels are not wanted any more; they stay for a moment."""
+        """These channels are not wanted any more; they linger."""
         deadline = self._loop.time() + self._linger
         for name in names:
             if name in self._channels:
@@ -118,7 +117,7 @@ class Feed:
         if self._leaving and self._sweeper is None:
             self._sweeper = self._loop.call_at(deadline, self._sweep)
 
-    def adopt(self, channel: Channel) -> None:
+    def assign(self, channel: Channel) -> None:
         """Go on with a channel that was another server's; messages may have been missed in between."""
         self._gap.begin()
         channel.interrupt()
@@ -126,12 +125,12 @@ class Feed:
         self._enqueue(channel)
         self.ready = False
 
-    def release(self, is_foreign: Callable[[bytes], bool]) -> list[Channel]:
+    def unassign(self, is_elsewhere: Callable[[bytes], bool]) -> list[Channel]:
         """Give away the channels that are another server's; those that nobody is in are forgotten."""
-        foreign = [channel for channel in self._channels.values() if is_foreign(channel.name)]
-        for channel in foreign:
+        gone = [channel for channel in self._channels.values() if is_elsewhere(channel.name)]
+        for channel in gone:
             del self._channels[channel.name]
-        return [channel for channel in foreign if self._idle.pop(channel.name, None) is None]
+        return [channel for channel in gone if self._idle.pop(channel.name, None) is None]
 
     async def settle(self) -> None:
         """Wait for the messages that Redis has taken before, if there is a connection.
@@ -139,52 +138,50 @@ class Feed:
         A server puts a message into the buffer of each subscriber before it answers the publisher, so the
         answer to a PING that is sent after that comes behind the message.
         """
-        if self._link is not None:
+        if self._connection is not None:
             with suppress(BrokerError):  # lost now, or before the answer
-                await self._link.request(b"PING")
+                await self._connection.request(b"PING")
 
-    def close(self) -> None:
-        """Let go of everybody who waits."""
+    async def close(self) -> None:
+        """End; joins that wait fail."""
+        await super().close()
         if self._sweeper is not None:
             self._sweeper.cancel()
         for channel in self._channels.values():
             channel.fail(BrokerError("the redis broker is not running"))
         self._channels.clear()
 
-    # uplink.User
+    # Reconnector
 
-    async def opened(self, link: Link, endpoint: Endpoint) -> None:
-        """See `User.opened`: subscribe everything."""
-        link.on_reply = self._receive
-        self._link = link
+    async def _verify(self, connection: Connection, address: Address) -> None:
+        """Any server will do that the publisher is connected to, too."""
+
+    def _opened(self, connection: Connection, address: Address) -> None:
+        connection.on_reply = self._receive
         self.problem = "no answer"
         self._queue = deque(self._channels.values())
-        for channel in self._queue:
-            channel.state = State.QUEUED
-        self._flush()
-        self._note_progress()
+        for channel in self._queue:  # also those that were refused: it may be another server
+            channel.state = ChannelState.QUEUED
+        self._go_on()
 
-    async def check(self, link: Link, endpoint: Endpoint) -> None:
-        """See `User.check`: the link itself gives a server up that does not answer."""
-        link.send((b"PING",), _PING)
+    async def _check(self, connection: Connection, address: Address) -> None:
+        # The connection itself gives up on a server that does not answer; it only has to be asked.
+        connection.send((b"PING",), _PING)
 
-    def unavailable(self, reason: str) -> None:
-        """See `User.unavailable`."""
-        self.problem = reason
-        if self._link is None:
-            return
-        self._link = None
-        self.ready = False
-        self._unconfirmed = 0
-        self._counters.connections_lost += 1
-        self._gap.begin()
-        for channel in self._channels.values():
-            channel.interrupt()
+    def _unavailable(self, reason: str) -> None:
+        was_connected = self._connection is not None
+        super()._unavailable(reason)
+        if was_connected:
+            self.ready = False
+            self._unconfirmed = 0
+            self._gap.begin()
+            for channel in self._channels.values():
+                channel.interrupt()
 
     # What is sent
 
     def _enqueue(self, channel: Channel) -> None:
-        channel.state = State.QUEUED
+        channel.state = ChannelState.QUEUED
         self._queue.append(channel)
         if not self._flush_scheduled:
             self._flush_scheduled = True
@@ -193,24 +190,28 @@ class Feed:
     def _flush(self) -> None:
         """Subscribe what is queued, as far as the window allows."""
         self._flush_scheduled = False
-        while self._queue and self._link is not None and self._unconfirmed < _UNCONFIRMED:
+        # The window keeps the answers of 100,000 channels from filling the buffer that Redis has for a
+        # subscriber (32 MB by default), whose overflow would end the connection, again and again.
+        while self._queue and self._connection is not None and self._unconfirmed < _UNCONFIRMED:
             batch: list[Channel] = []
-            while self._queue and len(batch) < self._verbs.batch:
+            while self._queue and len(batch) < self._batch:
                 channel = self._queue.popleft()
-                if channel.state is State.QUEUED and self._channels.get(channel.name) is channel:
-                    channel.state = State.SENT
+                # It may have been left, or given to another server, since it was queued; or be in here twice.
+                if channel.state is ChannelState.QUEUED and self._channels.get(channel.name) is channel:
+                    channel.state = ChannelState.SENT
                     batch.append(channel)
             if batch:
-                self._send_subscribe(batch)
+                self._send(self._subscribed, batch)
 
-    def _send_subscribe(self, channels: Sequence[Channel]) -> None:
-        self._unconfirmed += len(channels)
-        self._send(self._verbs.subscribe, self._verbs.subscribed, channels)
-
-    def _send(self, verb: bytes, answer: bytes, channels: Sequence[Channel]) -> None:
-        if self._link is not None:
-            with suppress(BrokerError):  # lost in this moment; all is subscribed again when it is back
-                self._link.send((verb, *(channel.name for channel in channels)), _Command(answer, channels))
+    def _send(self, kind: bytes, channels: Sequence[Channel]) -> None:
+        """Send a command; the answers to it begin with its name in lower case."""
+        if self._connection is None:
+            return
+        if kind == self._subscribed:
+            self._unconfirmed += len(channels)
+        with suppress(BrokerError):  # lost in this moment; all is subscribed again when it is back
+            names = (channel.name for channel in channels)
+            self._connection.send((kind.upper(), *names), _Command(kind, channels))
 
     def _sweep(self) -> None:
         """Unsubscribe what nobody came back to."""
@@ -218,13 +219,13 @@ class Feed:
         gone = []
         while self._leaving and self._leaving[0][0] <= now:
             deadline, name = self._leaving.popleft()
-            if self._idle.get(name) == deadline:
+            if self._idle.get(name) == deadline:  # else it was joined again, and perhaps left once more
                 del self._idle[name]
                 channel = self._channels.pop(name)
-                if channel.state in (State.SENT, State.LIVE):
+                if channel.state in (ChannelState.SENT, ChannelState.LIVE):
                     gone.append(channel)
-        for at in range(0, len(gone), self._verbs.batch):
-            self._send(self._verbs.unsubscribe, self._verbs.unsubscribed, gone[at : at + self._verbs.batch])
+        for at in range(0, len(gone), self._batch):
+            self._send(self._unsubscribed, gone[at : at + self._batch])
         self._sweeper = None
         if self._leaving:  # a little later than the first, to take more of them along
             self._sweeper = self._loop.call_at(self._leaving[0][0] + self._linger / 4, self._sweep)
@@ -232,53 +233,64 @@ class Feed:
     # What arrives
 
     def _receive(self, reply: Any) -> None:
-        """Take a push or an answer.
+        """Take a message or an answer.
 
         Raises:
             BrokerError: it is neither, or it is an error that is no channel's; the connection is of no use.
         """
         if type(reply) is list and len(reply) == 3:
             kind, name, value = reply
-            if kind == self._verbs.message and type(name) is bytes and type(value) is bytes:
+            if kind == self._message and type(name) is bytes and type(value) is bytes:
                 if self._gap.untold:
                     self._gap.tell()
+                # A message may still come after a channel was left, before Redis has read that.
                 channel = self._channels.get(name)
                 if channel is not None:
                     self._counters.received += 1
-                    self._on_message(channel.topic, value)
+                    # As Publication(topic, payload), in half of the time: that is a function in Python.
+                    publication = new_tuple(Publication, (channel.topic, value, None, 0.0, ""))
+                    self._on_publication(publication)
                 return
-            if type(name) is bytes and kind in (self._verbs.subscribed, self._verbs.unsubscribed):
+            if type(name) is bytes and kind in (self._subscribed, self._unsubscribed):
                 self._receive_confirmation(kind, name)
                 return
         self._receive_answer(reply)
 
     def _receive_confirmation(self, kind: bytes, name: bytes) -> None:
-        waiting = self._waiting
+        assert self._connection is not None
+        waiting = self._connection.waiting
         command = waiting[0] if waiting else None
-        if not isinstance(command, _Command) or command.answer != kind or command.next.name != name:
+        if (
+            not isinstance(command, _Command)
+            or command.kind != kind
+            or command.channels[command.answered].name != name
+        ):
             self._receive_dismissal(kind, name)
             return
-        expected = command.next
+        expected = command.channels[command.answered]
         command.answered += 1
         if command.answered == len(command.channels):
             waiting.popleft()
-        if kind == self._verbs.subscribed:
+        if kind == self._subscribed:
             self._unconfirmed -= 1
+            # It may have been left and joined again since: then the second command has its own answer.
             if self._channels.get(name) is expected:
                 if expected.missed:
                     self._gap.add(expected.topic)
                 expected.confirm()
-        self._note_progress()
+        self._go_on()
 
     def _receive_dismissal(self, kind: bytes, name: bytes) -> None:
         """Take an answer to nothing: so a server says that the slot of a channel has moved away."""
-        if kind != self._verbs.unsubscribed:
+        if kind != self._unsubscribed or self._on_moved is None:
             raise BrokerError("it confirmed what was not asked for")
         if channel := self._channels.get(name):
             self._move(channel, None)
 
     def _receive_answer(self, reply: Any) -> None:
-        command = self._waiting.popleft() if self._waiting else None
+        assert self._connection is not None
+        waiting = self._connection.waiting
+        command = waiting.popleft() if waiting else None
         if command is _PING:  # also when an ACL forbids it: it answers
             return
         if callable(command):
@@ -286,42 +298,38 @@ class Feed:
             return
         if not isinstance(reply, ErrorReply):
             raise BrokerError("it sent what nobody asked for")
-        if command is None or command.answer != self._verbs.subscribed:
+        if command is None or command.kind != self._subscribed:
             raise reply
         self._unconfirmed -= len(command.channels)
-        if len(command.channels) > 1:  # one of them is refused; which one?
+        if len(command.channels) > 1:  # one of them is refused, and Redis does not say which
             for channel in command.channels:
-                self._send_subscribe([channel])
+                self._send(self._subscribed, [channel])
         else:
             self._refuse(command.channels[0], reply)
-        self._note_progress()
+        self._go_on()
 
     def _refuse(self, channel: Channel, error: ErrorReply) -> None:
-        if error.code == "MOVED":
+        if error.code == "MOVED" and self._on_moved is not None:
             self._move(channel, error)
         elif error.code == "NOPERM":
-            channel.state = State.REFUSED
+            channel.state = ChannelState.REFUSED
             self._counters.subscriptions_refused += 1
-            limited.warning("redis refuses a subscription", section=self._name, topic=channel.topic)
+            limited.warning("redis refuses a subscription", section=self._context.name, topic=channel.topic)
             channel.fail(BrokerError(f"redis refuses the subscription: {error.text}"))
         else:
             raise error
 
     def _move(self, channel: Channel, where: ErrorReply | None) -> None:
+        assert self._on_moved is not None
         if self._channels.get(channel.name) is channel:
             del self._channels[channel.name]
             if self._idle.pop(channel.name, None) is None:
                 self._on_moved(channel, where)
 
-    def _note_progress(self) -> None:
+    def _go_on(self) -> None:
         """Go on with what is queued, or note that nothing is left."""
         if self._queue:
             self._flush()
-        if not self.ready and self._link is not None and not self._unconfirmed and not self._queue:
+        if not self.ready and self._connection is not None and not self._unconfirmed and not self._queue:
             self.ready = True
             self._gap.end()
-
-    @property
-    def _waiting(self) -> deque[Any]:
-        assert self._link is not None
-        return self._link.waiting

@@ -9,7 +9,7 @@ from rr_py_ws.metrics import Sample, counter
 
 
 @dataclass(slots=True)
-class Counters:
+class RedisMetrics:
     """Since the start.
 
     Attributes:
