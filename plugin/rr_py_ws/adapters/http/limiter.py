@@ -2,8 +2,8 @@
 
 A connection takes a place when it is accepted and gives it back when its socket is closed, whether it is
 handed over to another protocol in between or not. A connection that gets no place is *rejected*: refused
-with an answer. For as long as that takes it is one of the rejected, of which there may be `max_refusals`; more
-than that are cut without an answer. So the number of open sockets has a bound, whatever clients do.
+with an answer, and is one of the rejected until it is closed. Of these there may be `max_refusals`; more than
+that are cut without an answer. So the number of open sockets has a bound, whatever clients do.
 
 When all places are taken, the connection that has been idle longest (its request head, or its FIN after a
 refusal, has not come), and for longer than an honest client needs, is cut for a new one: connections that say
