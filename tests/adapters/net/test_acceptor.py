@@ -6,7 +6,6 @@ import asyncio
 import errno
 import resource
 import socket
-import ssl
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -222,7 +221,3 @@ async def test_tls_a_handshake_that_fails_is_lost_and_never_made(
     client.close()
     await until(lambda: "lost" in server.accepted[0].events)
     assert "made" not in server.accepted[0].events
-
-
-def test_certificates_are_those_of_localhost(certificate: Path) -> None:
-    assert server_context(certificate).verify_mode is ssl.CERT_NONE

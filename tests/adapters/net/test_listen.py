@@ -195,8 +195,11 @@ async def test_the_owner_is_that_of_the_configuration(
 
 
 async def test_an_owner_that_there_is_not_says_so(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="there is no account 'nobody-at-all'$"):
+    """And leaves no socket file behind; the text was once the one of Python's `pwd`."""
+    with pytest.raises(ConfigError) as raised:
         await listen_unix(tmp_path / "s", owner="nobody-at-all")
+    assert str(raised.value).endswith("/s: there is no account 'nobody-at-all'")
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_only_the_own_socket_file_is_removed(tmp_path: Path) -> None:
