@@ -154,6 +154,18 @@ async def test_connections_that_do_not_go_are_cut_and_counted(site: Site) -> Non
     await stubborn.ended()
 
 
+async def test_a_connection_that_is_cut_and_not_yet_reported_does_not_stop_the_stop(site: Site) -> None:
+    """uvloop's transport raises when it is written to."""
+    client = await site.send(get("/held"))
+    await until(lambda: len(site.held) == 1)
+    site.held[0].cut()
+    stopping = asyncio.create_task(site.listener.stop(20.0))
+    await client.ended()
+    assert await stopping == 0
+    assert site.lost == site.held
+    assert site.sample("handshakes_refused", "stopping") == 0
+
+
 async def test_tls_a_stop_does_not_wait_for_connections_that_say_nothing(
     start: Start, server_tls: ssl.SSLContext
 ) -> None:
