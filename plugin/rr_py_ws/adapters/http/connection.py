@@ -53,11 +53,14 @@ class State(IntEnum):
     CLOSED = 5
 
 
+# Looking up `State.CLOSING` takes Python 3.11 twice as long as a comparison, and a handshake needs a dozen.
+ACCEPTED, READING_HEAD, HANDLING, CLOSING, HANDED_OVER, CLOSED = State
+
 _NEXT = (
-    (State.READING_HEAD, State.CLOSED),
-    (State.HANDLING, State.CLOSING, State.CLOSED),
-    (State.CLOSING, State.HANDED_OVER, State.CLOSED),
-    (State.CLOSED,),
+    (READING_HEAD, CLOSED),
+    (HANDLING, CLOSING, CLOSED),
+    (CLOSING, HANDED_OVER, CLOSED),
+    (CLOSED,),
     (),
     (),
 )
@@ -106,7 +109,7 @@ class HTTPConnection(asyncio.Protocol):
         self._listener = listener
         self._secure = secure
         self._buffer = b""
-        self.state = State.ACCEPTED
+        self.state = ACCEPTED
         self.socket = connection
         self.peer = peer
         self.on_lost: Callable[[], None] | None = None
@@ -115,7 +118,7 @@ class HTTPConnection(asyncio.Protocol):
     @property
     def closing(self) -> bool:
         """Whether an answer of the handler would be too late: nobody would get it."""
-        return self.state is not State.HANDLING or self.transport.is_closing()
+        return self.state is not HANDLING or self.transport.is_closing()
 
     # What handlers answer with
 
@@ -140,9 +143,10 @@ class HTTPConnection(asyncio.Protocol):
             the successor is called with.
         """
         self.on_lost = None
-        self._enter(State.HANDED_OVER)
+        self._enter(HANDED_OVER)
         self.transport.set_protocol(successor)
-        self._listener.handed_over(self, successor)
+        self._listener.limiter.transfer(self, successor)
+        self._listener.forget(self)
         self.transport.resume_reading()
         rest, self._buffer = self._buffer, b""
         return rest
@@ -152,7 +156,7 @@ class HTTPConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for a request, unless the listener has decided otherwise meanwhile."""
         self.transport = cast(asyncio.Transport, transport)  # uvloop's does not inherit from asyncio's
-        self._enter(State.READING_HEAD)
+        self._enter(READING_HEAD)
         if self.reject_reason:
             self._reject()
         elif self._listener.stopping:
@@ -160,26 +164,27 @@ class HTTPConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Collect the head, and what follows it before the answer."""
-        if self.state >= State.CLOSING:
+        if self.state >= CLOSING:
             return
         self._buffer += data
-        if self.state is State.READING_HEAD:
+        if self.state is READING_HEAD:
             self._read_head()
-        if self.state is State.HANDLING and len(self._buffer) >= self._listener.max_head_size:
+        if self.state is HANDLING and len(self._buffer) >= self._listener.max_head_size:
             self.transport.pause_reading()  # the kernel's buffers fill up, and TCP makes the peer wait
 
     def connection_lost(self, error: Exception | None) -> None:
         """The socket is closed, or the TLS handshake has failed."""
-        if self.state is State.CLOSED:  # a failed TLS handshake may be told twice: by loop and acceptor
+        if self.state is CLOSED:  # a failed TLS handshake may be told twice: by loop and acceptor
             return
-        self._enter(State.CLOSED)
-        self._listener.closed(self)
+        self._enter(CLOSED)
+        self._listener.limiter.release(self)
+        self._listener.forget(self)
 
     # What limiter and listener decide
 
     def dismiss(self) -> None:
         """Refuse the request, whatever has come of it: the server is stopping."""
-        if self.state is State.ACCEPTED:
+        if self.state is ACCEPTED:
             if self._secure:  # the peer may draw out its TLS handshake as long as it likes
                 self.cut()
             return  # without TLS `connection_made` is about to be called, and sees that the server stops
@@ -187,7 +192,7 @@ class HTTPConnection(asyncio.Protocol):
 
     def cut(self) -> None:
         """Close the connection at once, without an answer."""
-        if self.state is not State.ACCEPTED:
+        if self.state is not ACCEPTED:
             self.transport.abort()
         else:  # the event loop has the socket and, with TLS, nothing to abort it by
             with suppress(OSError):
@@ -195,7 +200,7 @@ class HTTPConnection(asyncio.Protocol):
 
     def head_timeout(self) -> None:
         """The request head has not come in time."""
-        if self.state is State.READING_HEAD and self._buffer:
+        if self.state is READING_HEAD and self._buffer:
             self._refuse("head", Verdict(408, (), b"request head incomplete"))
         else:  # a peer that has said nothing at all (a port scan, a spare connection) expects no answer
             self.cut()
@@ -218,7 +223,7 @@ class HTTPConnection(asyncio.Protocol):
         self._buffer = self._buffer[end:]
         address = listener.proxies.client_address(self.peer, head)
         self.request = Request(head, address, self._secure)
-        self._enter(State.HANDLING)
+        self._enter(HANDLING)
         if not listener.limiter.request_received(self, address):
             self.cut()
         elif self.reject_reason:
@@ -231,12 +236,13 @@ class HTTPConnection(asyncio.Protocol):
 
     def _refuse(self, reason: str, verdict: Verdict) -> None:
         transport = self.transport
-        if self.state >= State.CLOSING or transport.is_closing():  # the peer may have gone in this moment
+        if self.state >= CLOSING or transport.is_closing():  # the peer may have gone in this moment
             return
-        head_only = self.state is State.HANDLING and self.request.head.method == "HEAD"
-        self._enter(State.CLOSING)
+        head_only = self.state is HANDLING and self.request.head.method == "HEAD"
+        self._enter(CLOSING)
         self._buffer = b""
-        self._listener.refused(self, reason)
+        self._listener.refusals[reason] += 1
+        self._listener.limiter.request_refused(self)
         transport.write(refusal_response(verdict, send_body=not head_only))
         end_writing(transport)
         transport.resume_reading()  # of what still comes, only the FIN matters
@@ -249,6 +255,6 @@ class HTTPConnection(asyncio.Protocol):
         """
         assert state in _NEXT[self.state], (self.state, state)
         self.state = state
-        if state > State.HANDLING and self.on_lost is not None:
+        if state > HANDLING and self.on_lost is not None:
             on_lost, self.on_lost = self.on_lost, None
             on_lost()

@@ -200,24 +200,8 @@ class HTTPListener:
         """Give back the place of a connection that was handed over; its socket is closed. Once for each."""
         self.limiter.release(successor)
 
-    # What connections report
-
-    def refused(self, connection: HTTPConnection, reason: str) -> None:
-        """A connection was answered with a refusal, and has to go."""
-        self.refusals[reason] += 1
-        self.limiter.request_refused(connection)
-
-    def handed_over(self, connection: HTTPConnection, successor: asyncio.Protocol) -> None:
-        """The transport of a connection belongs to another protocol."""
-        self.limiter.transfer(connection, successor)
-        self._forget(connection)
-
-    def closed(self, connection: HTTPConnection) -> None:
-        """The socket of a connection that was not handed over is closed."""
-        self.limiter.release(connection)
-        self._forget(connection)
-
-    def _forget(self, connection: HTTPConnection) -> None:
+    def forget(self, connection: HTTPConnection) -> None:
+        """The transport of a connection is closed, or belongs to another protocol."""
         self._connections.discard(connection)
         if not self._connections:
             self._all_gone.set()

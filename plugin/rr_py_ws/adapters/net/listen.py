@@ -36,7 +36,7 @@ async def listen(
         if isinstance(address, UnixAddress):
             return [_listen_unix(Path(address.path), mode, owner)]
         return await _listen_tcp(address)
-    except (OSError, UnicodeError, KeyError) as error:
+    except (OSError, UnicodeError) as error:
         raise ConfigError(key, f"cannot listen on {address}: {describe_bind_error(error)}") from error
 
 
@@ -70,8 +70,6 @@ def describe_bind_error(error: BaseException) -> str:
     """Say why an address cannot be listened on, and what to do about it."""
     if isinstance(error, UnicodeError | socket.gaierror):  # UnicodeError: not a host name (70 letters)
         return "it cannot be resolved to an address of this machine"
-    if isinstance(error, KeyError):
-        return f"there is no account {error.args[0]!r}"
     match error:
         case OSError(errno=errno.EADDRINUSE):
             return "it is in use by another process (a server still running?), or by a socket of systemd"
@@ -96,6 +94,10 @@ async def _listen_tcp(address: TCPAddress) -> list[socket.socket]:
 
 
 def _listen_unix(path: Path, mode: int | None, owner: str) -> socket.socket:
+    try:
+        account = pwd.getpwnam(owner) if owner else None
+    except KeyError:
+        raise OSError(f"there is no account {owner!r}") from None
     listening = socket.socket(socket.AF_UNIX)
     try:
         _remove_stale_socket(path)
@@ -103,8 +105,7 @@ def _listen_unix(path: Path, mode: int | None, owner: str) -> socket.socket:
         # Nobody can connect before `listen`, so the permissions are never wider than asked for.
         if mode is not None:
             path.chmod(mode)
-        if owner:
-            account = pwd.getpwnam(owner)
+        if account is not None:
             os.chown(path, account.pw_uid, account.pw_gid)
         listening.listen(BACKLOG)
     except BaseException:

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvloop
+
+from support import tls as certificates
+from support.http_site import Site, Start, open_sockets
+from support.ws_peer import until
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run each test on both event loops: their transports differ."""
+    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Start]:
+    """Starts listeners; in the end they must have kept nothing, and the event loop must have no complaint."""
+    loop = asyncio.get_running_loop()
+    complaints: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, context: complaints.append(context))
+    opened = open_sockets()
+    sites: list[Site] = []
+
+    async def start(
+        *,
+        tls: ssl.SSLContext | None = None,
+        limits: dict[str, Any] | None = None,
+        subnets: Sequence[str] = (),
+        **options: Any,
+    ) -> Site:
+        sites.append(Site(limits or {}, subnets, **options))
+        await sites[-1].listener.listen("127.0.0.1:0", tls)
+        return sites[-1]
+
+    yield start
+    for site in sites:
+        for client in site.clients:
+            client.close()
+        await site.listener.stop(5.0)
+        await until(lambda site=site: site.sample("places_taken") == 0)  # type: ignore[misc]
+        assert len(site.listener) == 0
+    await until(lambda: open_sockets() == opened)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert complaints == []
+    timers = getattr(loop, "_scheduled", ())  # asyncio's own loop can be looked into
+    assert [timer for timer in timers if not timer.cancelled()] == []
+
+
+@pytest.fixture
+async def site(start: Start) -> Site:
+    """A listener with the limits that a configuration without any has."""
+    return await start()
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return certificates.make_certificate(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture
+def server_tls(certificate: Path) -> ssl.SSLContext:
+    return certificates.server_context(certificate)
+
+
+@pytest.fixture
+def client_tls(certificate: Path) -> ssl.SSLContext:
+    return certificates.client_context(certificate)

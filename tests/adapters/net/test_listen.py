@@ -1,0 +1,236 @@
+"""Binding addresses: what is replaced, what is left alone, and what is said when it fails."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import pwd
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+
+from rr_py_ws.adapters.net.listen import (
+    bound_address,
+    describe_bind_error,
+    describe_os_error,
+    listen,
+    remove_socket_file,
+)
+from rr_py_ws.address import TCPAddress, UnixAddress
+from rr_py_ws.errors import ConfigError
+from support.ports import needs_ipv6
+
+
+async def listen_unix(path: Path, *, mode: int | None = None, owner: str = "") -> socket.socket:
+    [listening] = await listen(UnixAddress(str(path)), "rpc.listen", mode=mode, owner=owner)
+    return listening
+
+
+def connects(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
+
+
+# TCP
+
+
+@pytest.mark.parametrize(
+    ("host", "bound"),
+    [("127.0.0.1", "127.0.0.1"), ("", "0.0.0.0"), pytest.param("::1", "::1", marks=needs_ipv6)],
+)
+async def test_a_tcp_address_is_bound(host: str, bound: str) -> None:
+    [listening] = await listen(TCPAddress(host, 0), "http.address")
+    with listening:
+        address = bound_address(listening)
+        assert isinstance(address, TCPAddress)
+        assert address.host == bound
+        assert address.port > 0
+        socket.create_connection((host or "127.0.0.2", address.port)).close()
+
+
+async def test_every_address_of_a_name_is_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    resolve_to(monkeypatch, "127.0.0.1", "127.0.0.2", "127.0.0.1")
+    sockets = await listen(TCPAddress("app.test", 0), "http.address")
+    assert [listening.getsockname()[0] for listening in sockets] == ["127.0.0.1", "127.0.0.2"]
+    for listening in sockets:
+        listening.close()
+
+
+async def test_all_addresses_of_a_name_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.2", 0)) as other:
+        port = other.getsockname()[1]
+        resolve_to(monkeypatch, "127.0.0.1", "127.0.0.2", port=port)
+        with pytest.raises(ConfigError, match="in use"):
+            await listen(TCPAddress("app.test", port), "http.address")
+        socket.create_server(("127.0.0.1", port)).close()
+
+
+def resolve_to(monkeypatch: pytest.MonkeyPatch, *hosts: str, port: int = 0) -> None:
+    """Let every name have these addresses."""
+
+    async def getaddrinfo(*arguments: object, **options: object) -> list[tuple[object, ...]]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port)) for host in hosts]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+
+
+@pytest.mark.parametrize("host", ["a" * 64 + ".test", "a..b", "::zz", "no-such-host.invalid"])
+async def test_a_host_that_is_not_one_is_one_line_that_names_the_key(host: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        await listen(TCPAddress(host, 0), "http.address")
+    assert str(raised.value) == (
+        f"http.address: cannot listen on {TCPAddress(host, 0)}: "
+        "it cannot be resolved to an address of this machine"
+    )
+
+
+async def test_an_address_in_use_says_so() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = TCPAddress(*other.getsockname())
+        with pytest.raises(ConfigError, match=f"^http.address: cannot listen on {address}: it is in use by"):
+            await listen(address, "http.address")
+
+
+# Unix
+
+
+async def test_a_socket_file_is_bound(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with await listen_unix(path) as listening:
+        assert bound_address(listening) == UnixAddress(str(path))
+        assert connects(path)
+
+
+async def test_the_socket_of_a_living_server_is_not_taken(tmp_path: Path) -> None:
+    """A second start by mistake once made the first server unreachable."""
+    path = tmp_path / "s"
+    with await listen_unix(path):
+        with pytest.raises(
+            ConfigError, match=r"^rpc\.listen: cannot listen on /.*/s: it is in use by another"
+        ):
+            await listen_unix(path)
+        assert connects(path)
+
+
+async def test_the_socket_of_a_server_whose_backlog_is_full_is_not_taken(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as busy:
+        busy.bind(str(path))
+        busy.listen(0)
+        clients = []
+        while True:
+            client = socket.socket(socket.AF_UNIX)
+            client.setblocking(False)
+            clients.append(client)
+            if client.connect_ex(str(path)) == errno.EAGAIN:
+                break
+        with pytest.raises(ConfigError, match="in use"):
+            await listen_unix(path)
+        for client in clients:
+            client.close()
+
+
+async def test_the_socket_of_a_server_that_is_gone_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    (await listen_unix(path)).close()
+    assert path.is_socket()
+    with await listen_unix(path):
+        assert connects(path)
+
+
+@pytest.mark.parametrize("kind", ["file", "directory"])
+async def test_another_file_is_left_alone(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "s"
+    if kind == "file":
+        path.write_text("precious")
+    else:
+        path.mkdir()
+    with pytest.raises(ConfigError, match="the file exists and is not a socket"):
+        await listen_unix(path)
+    assert path.is_dir() or path.read_text() == "precious"
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o660, 0o666])
+async def test_the_mode_is_that_of_the_configuration(tmp_path: Path, mode: int) -> None:
+    with await listen_unix(tmp_path / "s", mode=mode):
+        assert stat.S_IMODE((tmp_path / "s").stat().st_mode) == mode
+
+
+async def test_nobody_can_connect_before_the_mode_is_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "s"
+    before: list[bool] = []
+    chmod = Path.chmod
+
+    def spy(self: Path, mode: int) -> None:
+        before.append(connects(path))
+        chmod(self, mode)
+
+    monkeypatch.setattr(Path, "chmod", spy)
+    with await listen_unix(path, mode=0o600):
+        assert before == [False]
+
+
+async def test_without_a_mode_the_umask_decides(tmp_path: Path) -> None:
+    umask = os.umask(0o027)
+    try:
+        with await listen_unix(tmp_path / "s"):
+            assert stat.S_IMODE((tmp_path / "s").stat().st_mode) == 0o750
+    finally:
+        os.umask(umask)
+
+
+async def test_the_owner_is_that_of_the_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[tuple[str, int, int]] = []
+    monkeypatch.setattr(os, "chown", lambda path, user, group: given.append((str(path), user, group)))
+    account = pwd.getpwall()[-1]
+    with await listen_unix(tmp_path / "s", owner=account.pw_name):
+        assert given == [(str(tmp_path / "s"), account.pw_uid, account.pw_gid)]
+
+
+async def test_an_owner_that_there_is_not_says_so(tmp_path: Path) -> None:
+    """And leaves no socket file behind; the text was once the one of Python's `pwd`."""
+    with pytest.raises(ConfigError) as raised:
+        await listen_unix(tmp_path / "s", owner="nobody-at-all")
+    assert str(raised.value).endswith("/s: there is no account 'nobody-at-all'")
+    assert os.listdir(tmp_path) == []
+
+
+async def test_only_the_own_socket_file_is_removed(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with await listen_unix(path):
+        bound = path.stat()
+    # Held by a second name, so that the number of the file cannot be given to the next one.
+    os.link(path, tmp_path / "old")
+    with await listen_unix(path):
+        remove_socket_file(str(path), bound)
+        assert connects(path)
+        remove_socket_file(str(path), path.stat())
+    assert not path.exists()
+    remove_socket_file(str(path), bound)
+
+
+# What is said
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (OSError(errno.ECONNREFUSED, "Connect call failed ('127.0.0.1', 1)"), "Connection refused"),
+        (OSError("the file exists"), "the file exists"),
+        (TimeoutError(), "TimeoutError"),
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "Name or service not known"),
+    ],
+)
+def test_what_the_system_said_is_said_in_a_few_words(error: OSError, text: str) -> None:
+    assert describe_os_error(error) == text
+
+
+def test_a_port_that_needs_a_privilege_says_so() -> None:
+    assert "ports below 1024 need a privilege" in describe_bind_error(OSError(errno.EACCES, ""))
