@@ -1,15 +1,9 @@
 """How many TCP connections there may be at a time, in all and from one address.
 
 A connection takes a place when it is accepted and gives it back when its socket is closed, whether it is
-<<<<<<< HEAD
-handed over to another protocol in between or not. A connection that gets no place is *rejected*: refused with
-an answer. For as long as that takes it is one of the rejected, of which there may be `max_refusals`; more
-than that are cut without an answer. So the number of open sockets has a bound, whatever clients do.
-=======
 handed over to another protocol in between or not. A connection that gets no place is *rejected*: refused
 with an answer, and is one of the rejected until it is closed. Of these there may be `max_refusals`; more than
 that are cut without an answer. So the number of open sockets has a bound, whatever clients do.
->>>>>>> room-http
 
 When all places are taken, the connection that has been idle longest (its request head, or its FIN after a
 refusal, has not come), and for longer than an honest client needs, is cut for a new one: connections that say
