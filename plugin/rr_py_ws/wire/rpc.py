@@ -17,6 +17,7 @@ from rr_py_ws.errors import FrameError
 from rr_py_ws.wire.goridge import Flag, Frame, encode_frame
 
 NO_CODEC = Flag(0)
+_ERROR = int(Flag.ERROR)
 _BODY_ORDER = (Flag.PROTO, Flag.JSON, Flag.GOB, Flag.RAW, Flag.MSGPACK)
 _REPLY_ORDER = (Flag.PROTO, Flag.JSON, Flag.RAW, Flag.MSGPACK, Flag.GOB)
 _BODY_CODECS = tuple(
@@ -63,10 +64,14 @@ def parse_request(frame: Frame) -> Request:
     """Read a frame as a call. Stream bits, CONTROL and ERROR are ignored, as in RoadRunner.
 
     Raises:
-        FrameError: the frame is no RPC frame; the connection should be closed.
+        FrameError: the frame is not an RPC frame; the connection should be closed.
     """
     flags, options, payload, _ = frame
-    sequence, name_size = _rpc_options(options, payload)
+    if len(options) != 2:
+        raise FrameError(f"RPC frame with {len(options)} options, 2 are needed")
+    sequence, name_size = options
+    if name_size > len(payload):
+        raise FrameError(f"method name of {name_size} bytes in a payload of {len(payload)}")
     return Request(
         sequence, payload[:name_size], payload[name_size:], _BODY_CODECS[flags], _REPLY_FLAGS[flags]
     )
@@ -78,35 +83,22 @@ def encode_request(sequence: int, method: str, body: bytes, codec: Flag) -> byte
     return encode_frame(codec, (sequence, len(name)), name + body)
 
 
-def encode_reply(request: Request, body: bytes) -> bytes:
-    """Encode the answer to a call that succeeded."""
-    method = request.method
-    return encode_frame(request.reply_flag, (request.sequence, len(method)), method + body)
+def encode_reply(request: Request, body: bytes, flags: int = 0) -> bytes:
+    """Encode the answer to a call; `flags` are set besides the codec of the reply."""
+    sequence, method, _, _, reply_flag = request
+    return encode_frame(reply_flag | flags, (sequence, len(method)), method + body)
 
 
 def encode_error(request: Request, text: str) -> bytes:
     """Encode the answer to a call that failed; surrogate escapes in the text become bytes again."""
-    method = request.method
-    return encode_frame(
-        request.reply_flag | Flag.ERROR,
-        (request.sequence, len(method)),
-        method + text.encode("utf-8", "surrogateescape"),
-    )
+    return encode_reply(request, text.encode("utf-8", "surrogateescape"), _ERROR)
 
 
 def parse_reply(frame: Frame) -> Reply:
     """Read a frame as an answer. The repeated method name is not compared, as in PHP's client.
 
     Raises:
-        FrameError: the frame is no RPC frame.
+        FrameError: the frame is not an RPC frame.
     """
-    sequence, name_size = _rpc_options(frame.options, frame.payload)
-    return Reply(sequence, frame.payload[name_size:], bool(frame.flags & Flag.ERROR))
-
-
-def _rpc_options(options: tuple[int, ...], payload: bytes) -> tuple[int, ...]:
-    if len(options) != 2:
-        raise FrameError(f"RPC frame with {len(options)} options, 2 are needed")
-    if options[1] > len(payload):
-        raise FrameError(f"method name of {options[1]} bytes in a payload of {len(payload)}")
-    return options
+    request = parse_request(frame)  # a reply has the same layout
+    return Reply(request.sequence, request.body, bool(frame.flags & _ERROR))
