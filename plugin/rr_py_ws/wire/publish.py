@@ -21,6 +21,7 @@ from rr_py_ws.wire.goridge import Flag
 from rr_py_ws.wire.pb import broadcast_pb2, websockets_pb2
 from rr_py_ws.wire.values import decode_value, encode_result
 
+_new = tuple.__new__  # as in `goridge`: half the time of calling the class
 _PROTO = Flag.PROTO  # members of an enum are slow to look up
 _OK = broadcast_pb2.Response(ok=True).SerializeToString()  # both schemas have the same response
 _OKS = {codec: encode_result(codec, {"ok": True}) for codec in (Flag.JSON, Flag.MSGPACK)}
@@ -53,7 +54,8 @@ def decode_broadcast(codec: Flag, body: bytes) -> list[Message]:
         request = broadcast_pb2.Request.FromString(body)
     except DecodeError as error:
         raise RPCError(_INVALID) from error
-    return [Message("", message.topics[:], message.payload) for message in request.messages]
+    # [:] makes lists, which are iterated several times as fast as protobuf's containers
+    return [_new(Message, ("", message.topics[:], message.payload)) for message in request.messages[:]]
 
 
 def decode_websockets(codec: Flag, body: bytes) -> list[Message]:
@@ -68,7 +70,7 @@ def decode_websockets(codec: Flag, body: bytes) -> list[Message]:
         request = websockets_pb2.Request.FromString(body)
     except DecodeError as error:
         raise RPCError(_INVALID) from error
-    return [Message(message.broker, message.topics[:], message.payload) for message in request.messages]
+    return [Message(message.broker, message.topics[:], message.payload) for message in request.messages[:]]
 
 
 def encode_ok(codec: Flag, _accepted: object = None) -> bytes:

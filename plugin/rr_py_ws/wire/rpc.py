@@ -11,13 +11,19 @@ another; Go clients set GOB and PROTO together for every protobuf call.
 
 from __future__ import annotations
 
+from struct import Struct
 from typing import NamedTuple
+from zlib import crc32
 
 from rr_py_ws.errors import FrameError
 from rr_py_ws.wire.goridge import Flag, Frame, encode_frame
 
 NO_CODEC = Flag(0)
 _ERROR = int(Flag.ERROR)
+_new = tuple.__new__  # as in `goridge`: half the time of calling the class
+_FIRST = 0x15  # version 1, five header words: two options
+_PREFIX = Struct("<BBI")
+_REPLY_HEADER = Struct("<BBIIBBII")
 _BODY_ORDER = (Flag.PROTO, Flag.JSON, Flag.GOB, Flag.RAW, Flag.MSGPACK)
 _REPLY_ORDER = (Flag.PROTO, Flag.JSON, Flag.RAW, Flag.MSGPACK, Flag.GOB)
 _BODY_CODECS = tuple(
@@ -72,8 +78,9 @@ def parse_request(frame: Frame) -> Request:
     sequence, name_size = options
     if name_size > len(payload):
         raise FrameError(f"method name of {name_size} bytes in a payload of {len(payload)}")
-    return Request(
-        sequence, payload[:name_size], payload[name_size:], _BODY_CODECS[flags], _REPLY_FLAGS[flags]
+    return _new(
+        Request,
+        (sequence, payload[:name_size], payload[name_size:], _BODY_CODECS[flags], _REPLY_FLAGS[flags]),
     )
 
 
@@ -84,9 +91,16 @@ def encode_request(sequence: int, method: str, body: bytes, codec: Flag) -> byte
 
 
 def encode_reply(request: Request, body: bytes, flags: int = 0) -> bytes:
-    """Encode the answer to a call; `flags` are set besides the codec of the reply."""
-    sequence, method, _, _, reply_flag = request
-    return encode_frame(reply_flag | flags, (sequence, len(method)), method + body)
+    """Encode the answer to a call; `flags` are set besides the codec of the reply.
+
+    The same as `encode_frame` in half its time: two options, no stream bits.
+    """
+    sequence, method, _, _, codec = request
+    flags |= codec
+    name_size = len(method)
+    size = name_size + len(body)
+    checksum = crc32(_PREFIX.pack(_FIRST, flags, size))
+    return _REPLY_HEADER.pack(_FIRST, flags, size, checksum, 0, 0, sequence, name_size) + method + body
 
 
 def encode_error(request: Request, text: str) -> bytes:
