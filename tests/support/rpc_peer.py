@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable
 from contextlib import suppress
 
 from rr_py_ws.core.ports import WorkerState
+from rr_py_ws.core.publication import Position, Publication
 from rr_py_ws.errors import BrokerError, WorkerStartError
 from rr_py_ws.wire.goridge import Flag, Frame, FrameDecoder
 from rr_py_ws.wire.rpc import encode_request
@@ -88,25 +89,28 @@ class RecordingPublisher:
 
     Attributes:
         messages: (broker, topic, payload) in order.
-        later: awaitables to answer with, first come first served; None when accepted at once.
+        later: what to answer with, first come first served: awaitables; a position or None when accepted at
+            once.
         refused: topics that are refused at once.
     """
 
     def __init__(self) -> None:
         self.messages: list[tuple[str, str, bytes]] = []
-        self.later: list[Awaitable[None] | None] = []
+        self.later: list[Awaitable[Position | None] | Position | None] = []
         self.refused: set[str] = set()
 
-    def publish(self, broker: str, topics: Sequence[str], payload: bytes) -> Awaitable[None] | None:
-        for topic in topics:
-            if topic in self.refused:
-                raise BrokerError("the broker is away")
-            self.messages.append((broker, topic, payload))
+    def publish(self, broker: str, publication: Publication) -> Awaitable[Position | None] | Position | None:
+        topic, payload = publication.topic, publication.payload
+        if topic in self.refused:
+            raise BrokerError("the broker is away")
+        self.messages.append((broker, topic, payload))
         return self.later.pop(0) if self.later else None
 
-    def wait(self, count: int) -> list[asyncio.Future[None]]:
+    def wait(self, count: int) -> list[asyncio.Future[Position | None]]:
         """Let the next publishes wait for futures."""
-        futures = [asyncio.get_running_loop().create_future() for _ in range(count)]
+        futures: list[asyncio.Future[Position | None]] = [
+            asyncio.get_running_loop().create_future() for _ in range(count)
+        ]
         self.later.extend(futures)
         return futures
 

@@ -12,19 +12,20 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from google.protobuf.message import DecodeError
-from google.protobuf.message import Message as ProtoMessage
 
 from rr_py_ws.errors import RPCError
 from rr_py_ws.wire.goridge import Flag
 from rr_py_ws.wire.pb import broadcast_pb2, websockets_pb2
 from rr_py_ws.wire.values import decode_value, encode_result
 
+_new = tuple.__new__  # as in `goridge`: half the time of calling the class
 _PROTO = Flag.PROTO  # members of an enum are slow to look up
 _OK = broadcast_pb2.Response(ok=True).SerializeToString()  # both schemas have the same response
-_Proto = TypeVar("_Proto", bound=ProtoMessage)
+_OKS = {codec: encode_result(codec, {"ok": True}) for codec in (Flag.JSON, Flag.MSGPACK)}
+_INVALID = "goridge_read_request_body: proto: cannot parse invalid wire-format data"
 
 
 class Message(NamedTuple):
@@ -47,10 +48,14 @@ def decode_broadcast(codec: Flag, body: bytes) -> list[Message]:
     Raises:
         RPCError: the body cannot be decoded.
     """
-    if codec is _PROTO:
-        request = _parse(broadcast_pb2.Request, body)
-        return [Message("", message.topics[:], message.payload) for message in request.messages]
-    return _decode_fields(codec, body, has_broker=False)
+    if codec is not _PROTO:
+        return _decode_fields(codec, body, has_broker=False)
+    try:
+        request = broadcast_pb2.Request.FromString(body)
+    except DecodeError as error:
+        raise RPCError(_INVALID) from error
+    # [:] makes lists, which are iterated several times as fast as protobuf's containers
+    return [_new(Message, ("", message.topics[:], message.payload)) for message in request.messages[:]]
 
 
 def decode_websockets(codec: Flag, body: bytes) -> list[Message]:
@@ -59,19 +64,24 @@ def decode_websockets(codec: Flag, body: bytes) -> list[Message]:
     Raises:
         RPCError: the body cannot be decoded.
     """
-    if codec is _PROTO:
-        request = _parse(websockets_pb2.Request, body)
-        return [Message(message.broker, message.topics[:], message.payload) for message in request.messages]
-    return _decode_fields(codec, body, has_broker=True)
+    if codec is not _PROTO:
+        return _decode_fields(codec, body, has_broker=True)
+    try:
+        request = websockets_pb2.Request.FromString(body)
+    except DecodeError as error:
+        raise RPCError(_INVALID) from error
+    return [Message(message.broker, message.topics[:], message.payload) for message in request.messages[:]]
 
 
-def encode_ok(codec: Flag) -> bytes:
+def encode_ok(codec: Flag, _accepted: object = None) -> bytes:
     """Encode the response that says "accepted".
 
     Raises:
         RPCError: the codec is raw, which has no form for a response.
     """
-    return _OK if codec is _PROTO else encode_result(codec, {"ok": True})
+    if codec is _PROTO:
+        return _OK
+    return _OKS.get(codec) or encode_result(codec, {"ok": True})
 
 
 def encode_broadcast(messages: Iterable[Message]) -> bytes:
@@ -87,14 +97,10 @@ def decode_ok(body: bytes) -> bool:
     Raises:
         RPCError: it cannot be decoded.
     """
-    return _parse(broadcast_pb2.Response, body).ok
-
-
-def _parse(kind: type[_Proto], body: bytes) -> _Proto:
     try:
-        return kind.FromString(body)
+        return broadcast_pb2.Response.FromString(body).ok
     except DecodeError as error:
-        raise RPCError("goridge_read_request_body: proto: cannot parse invalid wire-format data") from error
+        raise RPCError(_INVALID) from error
 
 
 def _decode_fields(codec: Flag, body: bytes, *, has_broker: bool) -> list[Message]:

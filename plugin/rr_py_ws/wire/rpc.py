@@ -11,12 +11,19 @@ another; Go clients set GOB and PROTO together for every protobuf call.
 
 from __future__ import annotations
 
+from struct import Struct
 from typing import NamedTuple
+from zlib import crc32
 
 from rr_py_ws.errors import FrameError
 from rr_py_ws.wire.goridge import Flag, Frame, encode_frame
 
 NO_CODEC = Flag(0)
+_ERROR = int(Flag.ERROR)
+_new = tuple.__new__  # as in `goridge`: half the time of calling the class
+_FIRST = 0x15  # version 1, five header words: two options
+_PREFIX = Struct("<BBI")
+_REPLY_HEADER = Struct("<BBIIBBII")
 _BODY_ORDER = (Flag.PROTO, Flag.JSON, Flag.GOB, Flag.RAW, Flag.MSGPACK)
 _REPLY_ORDER = (Flag.PROTO, Flag.JSON, Flag.RAW, Flag.MSGPACK, Flag.GOB)
 _BODY_CODECS = tuple(
@@ -63,12 +70,17 @@ def parse_request(frame: Frame) -> Request:
     """Read a frame as a call. Stream bits, CONTROL and ERROR are ignored, as in RoadRunner.
 
     Raises:
-        FrameError: the frame is no RPC frame; the connection should be closed.
+        FrameError: the frame is not an RPC frame; the connection should be closed.
     """
     flags, options, payload, _ = frame
-    sequence, name_size = _rpc_options(options, payload)
-    return Request(
-        sequence, payload[:name_size], payload[name_size:], _BODY_CODECS[flags], _REPLY_FLAGS[flags]
+    if len(options) != 2:
+        raise FrameError(f"RPC frame with {len(options)} options, 2 are needed")
+    sequence, name_size = options
+    if name_size > len(payload):
+        raise FrameError(f"method name of {name_size} bytes in a payload of {len(payload)}")
+    return _new(
+        Request,
+        (sequence, payload[:name_size], payload[name_size:], _BODY_CODECS[flags], _REPLY_FLAGS[flags]),
     )
 
 
@@ -78,35 +90,29 @@ def encode_request(sequence: int, method: str, body: bytes, codec: Flag) -> byte
     return encode_frame(codec, (sequence, len(name)), name + body)
 
 
-def encode_reply(request: Request, body: bytes) -> bytes:
-    """Encode the answer to a call that succeeded."""
-    method = request.method
-    return encode_frame(request.reply_flag, (request.sequence, len(method)), method + body)
+def encode_reply(request: Request, body: bytes, flags: int = 0) -> bytes:
+    """Encode the answer to a call; `flags` are set besides the codec of the reply.
+
+    The same as `encode_frame` in half its time: two options, no stream bits.
+    """
+    sequence, method, _, _, codec = request
+    flags |= codec
+    name_size = len(method)
+    size = name_size + len(body)
+    checksum = crc32(_PREFIX.pack(_FIRST, flags, size))
+    return _REPLY_HEADER.pack(_FIRST, flags, size, checksum, 0, 0, sequence, name_size) + method + body
 
 
 def encode_error(request: Request, text: str) -> bytes:
     """Encode the answer to a call that failed; surrogate escapes in the text become bytes again."""
-    method = request.method
-    return encode_frame(
-        request.reply_flag | Flag.ERROR,
-        (request.sequence, len(method)),
-        method + text.encode("utf-8", "surrogateescape"),
-    )
+    return encode_reply(request, text.encode("utf-8", "surrogateescape"), _ERROR)
 
 
 def parse_reply(frame: Frame) -> Reply:
     """Read a frame as an answer. The repeated method name is not compared, as in PHP's client.
 
     Raises:
-        FrameError: the frame is no RPC frame.
+        FrameError: the frame is not an RPC frame.
     """
-    sequence, name_size = _rpc_options(frame.options, frame.payload)
-    return Reply(sequence, frame.payload[name_size:], bool(frame.flags & Flag.ERROR))
-
-
-def _rpc_options(options: tuple[int, ...], payload: bytes) -> tuple[int, ...]:
-    if len(options) != 2:
-        raise FrameError(f"RPC frame with {len(options)} options, 2 are needed")
-    if options[1] > len(payload):
-        raise FrameError(f"method name of {options[1]} bytes in a payload of {len(payload)}")
-    return options
+    request = parse_request(frame)  # a reply has the same layout
+    return Reply(request.sequence, request.body, bool(frame.flags & _ERROR))

@@ -27,10 +27,17 @@ def decode_value(codec: Flag, body: bytes) -> Any:
     Raises:
         RPCError: the body cannot be decoded, or not with this codec.
     """
-    if codec is Flag.JSON:
-        return _decode_json(body) if body else None
-    if codec is Flag.MSGPACK:
-        return _decode_msgpack(body) if body else None
+    try:
+        if codec is Flag.JSON:
+            return orjson.loads(body) if body else None
+        if codec is Flag.MSGPACK:
+            # surrogateescape: PHP packs any string as text, whatever bytes are in it
+            options = {"strict_map_key": False, "unicode_errors": "surrogateescape"}
+            return msgpack.unpackb(body, **options) if body else None
+    except orjson.JSONDecodeError as error:
+        raise RPCError(f"json: {error}") from error
+    except _UNPACK_ERRORS as error:
+        raise RPCError(f"msgpack: {str(error) or type(error).__name__}") from error
     if codec is Flag.RAW:
         return None
     if codec is Flag.PROTO:
@@ -70,20 +77,6 @@ def encode_result(codec: Flag, result: Any) -> bytes:
     if codec is Flag.RAW and isinstance(result, bytes):
         return result
     raise RPCError("unknown Raw payload type")
-
-
-def _decode_json(body: bytes) -> Any:
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise RPCError(f"json: {error}") from error
-
-
-def _decode_msgpack(body: bytes) -> Any:
-    try:
-        return msgpack.unpackb(body, strict_map_key=False, unicode_errors="surrogateescape")
-    except _UNPACK_ERRORS as error:
-        raise RPCError(f"msgpack: {str(error) or type(error).__name__}") from error
 
 
 def _base64(value: object) -> str:

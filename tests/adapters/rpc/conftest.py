@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 import uvloop
 
-from rr_py_ws.adapters.rpc import RPCLimits, RPCServer, Services, build_services
+from rr_py_ws.adapters.rpc import Registry, RPCListener, build_registry
+from rr_py_ws.config import Limits
 from rr_py_ws.core.ports import Probe
 from support.rpc_peer import IdlePool, Peer, RecordingPublisher
 
@@ -28,8 +29,8 @@ async def pool() -> IdlePool:
 
 
 @pytest.fixture
-async def services(publisher: RecordingPublisher, pool: IdlePool) -> Services:
-    return build_services(
+async def registry(publisher: RecordingPublisher, pool: IdlePool) -> Registry:
+    return build_registry(
         publisher=publisher,
         pools={"websockets": pool, "http": None},
         probes={
@@ -42,16 +43,16 @@ async def services(publisher: RecordingPublisher, pool: IdlePool) -> Services:
 
 
 @pytest.fixture
-async def server(services: Services) -> AsyncIterator[RPCServer]:
+async def server(registry: Registry) -> AsyncIterator[RPCListener]:
     """A server on a free TCP port, with a limit of 1 MiB."""
-    server = RPCServer(services, "tcp://127.0.0.1:0", limits=RPCLimits(payload=1 << 20))
+    server = RPCListener(registry, "tcp://127.0.0.1:0", limits=Limits(rpc_payload=1 << 20))
     await server.start()
     yield server
     await server.stop(grace=1.0)
 
 
 @pytest.fixture
-async def connect(server: RPCServer) -> AsyncIterator[Callable[[], Awaitable[Peer]]]:
+async def connect(server: RPCListener) -> AsyncIterator[Callable[[], Awaitable[Peer]]]:
     """Connects peers and closes them in the end."""
     peers: list[Peer] = []
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from rr_py_ws.adapters.rpc import RPCClient, RPCServer, Services
+from rr_py_ws.adapters.rpc import Registry, RPCClient, RPCListener
+from rr_py_ws.config import Limits
 from rr_py_ws.errors import RPCError
 from rr_py_ws.wire.goridge import Flag
 from rr_py_ws.wire.publish import Message
@@ -15,7 +16,7 @@ from support.rpc_peer import IdlePool, RecordingPublisher
 
 
 @pytest.fixture
-async def client(server: RPCServer) -> AsyncIterator[RPCClient]:
+async def client(server: RPCListener) -> AsyncIterator[RPCClient]:
     async with await RPCClient.connect(server.address) as client:
         yield client
 
@@ -34,8 +35,8 @@ async def test_publish_sends_messages_to_topics(client: RPCClient, publisher: Re
     assert publisher.messages == [("", "a", b"1"), ("", "b", b"1"), ("", "c", b"\xff")]
 
 
-async def test_a_unix_socket_works_too(services: Services, tmp_path: Path) -> None:
-    server = RPCServer(services, f"unix://{tmp_path}/rpc.sock")
+async def test_a_unix_socket_works_too(registry: Registry, tmp_path: Path) -> None:
+    server = RPCListener(registry, f"unix://{tmp_path}/rpc.sock", limits=Limits())
     await server.start()
     async with await RPCClient.connect(server.address) as client:
         assert await client.call_json("rpc.Version", True) == "2.11.4"
@@ -67,7 +68,7 @@ async def test_a_call_that_takes_too_long_names_address_and_method(client: RPCCl
 
 
 async def test_a_closed_connection_fails_the_calls_in_flight_and_later_ones(
-    client: RPCClient, server: RPCServer, pool: IdlePool
+    client: RPCClient, server: RPCListener, pool: IdlePool
 ) -> None:
     pool.may_finish.clear()
     reset = asyncio.create_task(client.call_json("resetter.Reset", "websockets"))
@@ -90,11 +91,11 @@ async def test_nobody_listening_is_one_line_with_the_address(tmp_path: Path) -> 
 
 
 async def test_what_is_no_address_is_one_line() -> None:
-    with pytest.raises(RPCError, match=r"^'6001' is no address"):
+    with pytest.raises(RPCError, match=r"^'6001' is not an address"):
         await RPCClient.connect("6001")
 
 
-async def test_an_answer_that_is_no_frame_fails_the_call() -> None:
+async def test_an_answer_that_is_not_a_frame_fails_the_call() -> None:
     async def shout(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
@@ -104,7 +105,7 @@ async def test_an_answer_that_is_no_frame_fails_the_call() -> None:
     server = await asyncio.start_server(shout, "127.0.0.1", 0)
     host, port = server.sockets[0].getsockname()
     async with await RPCClient.connect(f"tcp://{host}:{port}") as client:
-        with pytest.raises(RPCError, match="no RPC frame"):
+        with pytest.raises(RPCError, match="not an RPC frame"):
             await client.call_json("rpc.Version", True)
     server.close()
     await server.wait_closed()

@@ -9,11 +9,13 @@ from zlib import crc32
 
 import pytest
 
-from rr_py_ws.adapters.rpc import RPCLimits, RPCServer, Services
+from rr_py_ws.adapters.rpc import Registry, RPCListener
 from rr_py_ws.adapters.rpc.connection import RPCConnection
-from rr_py_ws.adapters.rpc.partial_frames import Unfinished
+from rr_py_ws.adapters.rpc.partial_frames import PartialFrames
+from rr_py_ws.config import Limits
 from rr_py_ws.errors import BrokerError
 from rr_py_ws.wire.goridge import Flag, Frame, encode_frame
+from rr_py_ws.wire.values import decode_value
 from support.goridge_frames import FRAMES
 from support.rpc_peer import Peer, RecordingPublisher
 
@@ -191,17 +193,17 @@ class TestPipelining:
 
 class TestBackPressure:
     async def test_a_peer_that_does_not_read_its_replies_is_not_read(
-        self, server: RPCServer, services: Services, connect: Connect
+        self, server: RPCListener, registry: Registry, connect: Connect
     ) -> None:
         """Without this, a client that only writes would make the server keep all its replies."""
         calls = 0
 
-        def big(codec: Flag, body: bytes) -> bytes:
+        def big(_: object) -> bytes:
             nonlocal calls
             calls += 1
             return bytes(100_000)
 
-        services.add("test", {"Big": big})
+        registry.add("test.Big", decode_value, big)
         greedy, other = await connect(), await connect()
         for sequence in range(1000):
             greedy.request(sequence, "test.Big", codec=Flag.RAW)
@@ -215,7 +217,7 @@ class TestBackPressure:
     async def test_a_peer_with_many_unfinished_calls_is_not_read(
         self, publisher: RecordingPublisher, connect: Connect
     ) -> None:
-        most = RPCLimits().calls
+        most = Limits().max_rpc_calls
         busy, other = await connect(), await connect()
         futures = publisher.wait(most + 10)
         for sequence in range(most + 10):
@@ -266,7 +268,7 @@ class TestEnd:
         peer: Peer,
         publisher: RecordingPublisher,
         connect: Connect,
-        services: Services,
+        registry: Registry,
         how: Callable[[Peer], None],
     ) -> None:
         finished = asyncio.Event()
@@ -279,7 +281,7 @@ class TestEnd:
         other = await connect()
         publisher.later = [accept()]
         peer.request(1, "broadcast.Publish", TO_A)
-        while not services.running:
+        while not registry.running:
             assert await other.is_served()
         how(peer)
         for _ in range(5):
@@ -289,18 +291,18 @@ class TestEnd:
         assert await other.is_served()
 
     async def test_a_failure_after_the_peer_has_left_concerns_nobody(
-        self, peer: Peer, publisher: RecordingPublisher, connect: Connect, services: Services
+        self, peer: Peer, publisher: RecordingPublisher, connect: Connect, registry: Registry
     ) -> None:
         other = await connect()
         [future] = publisher.wait(1)
         peer.request(1, "broadcast.Publish", TO_A)
-        while not services.running:
+        while not registry.running:
             assert await other.is_served()
         peer.reset()
         for _ in range(5):
             assert await other.is_served()
         future.set_exception(BrokerError("connection lost"))
-        while services.running:
+        while registry.running:
             assert await other.is_served()
 
 
@@ -315,8 +317,8 @@ class RecordingTransport(asyncio.Transport):
         self.writes.append(bytes(data))
 
 
-async def test_replies_to_what_arrives_together_are_one_write_in_the_same_turn(services: Services) -> None:
-    connection = RPCConnection(services, RPCLimits(), Unfinished(1, 1.0, services.stats), id, id)
+async def test_replies_to_what_arrives_together_are_one_write_in_the_same_turn(registry: Registry) -> None:
+    connection = RPCConnection(registry, Limits(), PartialFrames(1, 1.0, registry.counters), id, id)
     transport = RecordingTransport()
     connection.connection_made(transport)
     connection.data_received(PUBLISH * 3)

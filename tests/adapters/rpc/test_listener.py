@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import resource
 import socket
 import stat
 from collections import Counter
@@ -14,9 +15,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from rr_py_ws.adapters.rpc import RPCLimits, RPCServer, Services
+from rr_py_ws.adapters.rpc import Registry, RPCListener
+from rr_py_ws.address import UnixAddress, parse_dsn
+from rr_py_ws.config import Limits
 from rr_py_ws.errors import ConfigError
 from rr_py_ws.wire.goridge import Flag
+from rr_py_ws.wire.values import decode_value
 from support.ports import needs_ipv6
 from support.rpc_peer import IdlePool, Peer, RecordingPublisher
 
@@ -27,8 +31,8 @@ TO_A = b'{"messages":[{"topics":["a"]}]}'
     "dsn",
     ["tcp://127.0.0.1:0", "tcp://:0", pytest.param("tcp://[::1]:0", marks=needs_ipv6), "tcp://localhost:0"],
 )
-async def test_tcp_addresses_are_served(services: Services, dsn: str) -> None:
-    server = RPCServer(services, dsn)
+async def test_tcp_addresses_are_served(registry: Registry, dsn: str) -> None:
+    server = RPCListener(registry, dsn, limits=Limits())
     await server.start()
     assert re.fullmatch(re.escape(dsn[:-1]) + r"\d{4,5}", server.address)
     peer = await Peer.connect(server.address)
@@ -37,8 +41,8 @@ async def test_tcp_addresses_are_served(services: Services, dsn: str) -> None:
     await server.stop(grace=1)
 
 
-async def test_an_empty_host_means_every_ipv4_address(services: Services) -> None:
-    server = RPCServer(services, "tcp://:0")
+async def test_an_empty_host_means_every_ipv4_address(registry: Registry) -> None:
+    server = RPCListener(registry, "tcp://:0", limits=Limits())
     await server.start()
     port = server.address.rpartition(":")[2]
     peer = await Peer.connect(f"tcp://127.0.0.2:{port}")
@@ -47,7 +51,7 @@ async def test_an_empty_host_means_every_ipv4_address(services: Services) -> Non
     await server.stop(grace=1)
 
 
-async def test_peers_that_have_vanished_are_found_out(server: RPCServer, peer: Peer) -> None:
+async def test_peers_that_have_vanished_are_found_out(server: RPCListener, peer: Peer) -> None:
     """By the kernel: between two frames nobody else would ever notice, and they would use up the limit."""
     assert await peer.is_served()
     port = int(server.address.rpartition(":")[2])
@@ -61,8 +65,8 @@ async def test_peers_that_have_vanished_are_found_out(server: RPCServer, peer: P
         assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) < 60
 
 
-async def test_each_inherited_socket_is_served(services: Services) -> None:
-    server = RPCServer(services, "tcp://127.0.0.1:1")
+async def test_each_inherited_socket_is_served(registry: Registry) -> None:
+    server = RPCListener(registry, "tcp://127.0.0.1:1", limits=Limits())
     sockets = [socket.create_server((host, 0)) for host in ("127.0.0.1", "127.0.0.2")]
     addresses = ["tcp://{}:{}".format(*sock.getsockname()) for sock in sockets]
     await server.start(sockets)
@@ -74,9 +78,9 @@ async def test_each_inherited_socket_is_served(services: Services) -> None:
     await server.stop(grace=1)
 
 
-async def test_a_unix_socket_is_served_and_removed(services: Services, tmp_path: Path) -> None:
+async def test_a_unix_socket_is_served_and_removed(registry: Registry, tmp_path: Path) -> None:
     path = tmp_path / "rpc.sock"
-    server = RPCServer(services, f"unix://{path}")
+    server = RPCListener(registry, f"unix://{path}", limits=Limits())
     await server.start()
     assert server.address == f"unix://{path}"
     peer = await Peer.connect(server.address)
@@ -86,11 +90,11 @@ async def test_a_unix_socket_is_served_and_removed(services: Services, tmp_path:
     assert not path.exists()
 
 
-async def test_a_stale_socket_file_is_replaced(services: Services, tmp_path: Path) -> None:
+async def test_a_stale_socket_file_is_replaced(registry: Registry, tmp_path: Path) -> None:
     path = tmp_path / "rpc.sock"
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(str(path))
-    server = RPCServer(services, f"unix://{path}")
+    server = RPCListener(registry, f"unix://{path}", limits=Limits())
     await server.start()
     peer = await Peer.connect(server.address)
     assert await peer.is_served()
@@ -100,11 +104,11 @@ async def test_a_stale_socket_file_is_replaced(services: Services, tmp_path: Pat
 
 @pytest.mark.parametrize("mode", [0o600, 0o660, 0o666])
 async def test_the_socket_file_has_its_permissions_before_anybody_can_connect(
-    services: Services, tmp_path: Path, mode: int, monkeypatch: pytest.MonkeyPatch
+    registry: Registry, tmp_path: Path, mode: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "rpc.sock"
     monkeypatch.setattr(os, "chmod", chmod := Recorder(os.chmod))
-    server = RPCServer(services, f"unix://{path}", mode=mode)
+    server = RPCListener(registry, f"unix://{path}", mode=mode, limits=Limits())
     await server.start()
     assert stat.S_IMODE(path.stat().st_mode) == mode
     assert chmod.outcomes == [ConnectionRefusedError]
@@ -118,26 +122,26 @@ async def test_the_socket_file_has_its_permissions_before_anybody_can_connect(
 class Recorder:
     """In place of `chmod`: notes what happens to one who connects just before."""
 
-    def __init__(self, chmod: Callable[[str, int], None]) -> None:
+    def __init__(self, chmod: Callable[..., None]) -> None:
         self._chmod = chmod
         self.outcomes: list[type[OSError] | None] = []
 
-    def __call__(self, path: str, mode: int) -> None:
+    def __call__(self, path: Path, mode: int, **options: bool) -> None:
         with socket.socket(socket.AF_UNIX) as early:
             try:
-                early.connect(path)
+                early.connect(str(path))
             except OSError as error:
                 self.outcomes.append(type(error))
             else:
                 self.outcomes.append(None)
-        self._chmod(path, mode)
+        self._chmod(path, mode, **options)
 
 
-async def test_without_a_mode_the_umask_decides(services: Services, tmp_path: Path) -> None:
+async def test_without_a_mode_the_umask_decides(registry: Registry, tmp_path: Path) -> None:
     path = tmp_path / "rpc.sock"
     before = os.umask(0o027)
     try:
-        server = RPCServer(services, f"unix://{path}")
+        server = RPCListener(registry, f"unix://{path}", limits=Limits())
         await server.start()
     finally:
         os.umask(before)
@@ -145,11 +149,12 @@ async def test_without_a_mode_the_umask_decides(services: Services, tmp_path: Pa
     await server.stop(grace=1)
 
 
-async def test_the_socket_file_of_a_successor_is_left_alone(services: Services, tmp_path: Path) -> None:
-    """A new process may have taken the path over while the old one finishes its calls."""
+async def test_the_socket_file_of_a_successor_is_left_alone(registry: Registry, tmp_path: Path) -> None:
+    """Somebody has removed it by hand and started a new process before the old one ends."""
     path = tmp_path / "rpc.sock"
-    old, new = (RPCServer(services, f"unix://{path}") for _ in range(2))
+    old, new = (RPCListener(registry, f"unix://{path}", limits=Limits()) for _ in range(2))
     await old.start()
+    path.unlink()
     await new.start()
     await old.stop(grace=1)
     peer = await Peer.connect(new.address)
@@ -159,52 +164,70 @@ async def test_the_socket_file_of_a_successor_is_left_alone(services: Services, 
     assert not path.exists()
 
 
-async def test_a_file_that_is_no_socket_is_not_removed(services: Services, tmp_path: Path) -> None:
+async def test_a_second_start_does_not_take_the_socket_away(registry: Registry, tmp_path: Path) -> None:
+    """It did: all PHP workers spoke to the second server then, which had nothing to tell them to."""
+    path = tmp_path / "rpc.sock"
+    first, second = (RPCListener(registry, f"unix://{path}", limits=Limits()) for _ in range(2))
+    await first.start()
+    with pytest.raises(ConfigError) as caught:
+        await second.start()
+    assert str(caught.value) == (
+        f"rpc.listen: cannot listen on {path}: it is in use by another process (a server still running?), or"
+        " by a socket of systemd"
+    )
+    await second.stop(grace=1)
+    peer = await Peer.connect(first.address)
+    assert await peer.is_served()
+    await peer.close()
+    await first.stop(grace=1)
+    assert not path.exists()
+
+
+async def test_a_file_that_is_no_socket_is_not_removed(registry: Registry, tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("mine")
-    server = RPCServer(services, f"unix://{path}")
+    server = RPCListener(registry, f"unix://{path}", limits=Limits())
     with pytest.raises(ConfigError) as caught:
         await server.start()
-    assert str(caught.value) == (
-        f"rpc.listen: cannot listen on unix://{path}: the file exists and is no socket"
-    )
+    assert str(caught.value) == (f"rpc.listen: cannot listen on {path}: the file exists and is not a socket")
     await server.stop(grace=1)
     assert path.read_text() == "mine"
 
 
-async def test_an_address_in_use_is_one_clear_line(services: Services, server: RPCServer) -> None:
-    second = RPCServer(services, server.address, key="websockets.rpc.listen")
+async def test_an_address_in_use_is_one_clear_line(registry: Registry, server: RPCListener) -> None:
+    second = RPCListener(registry, server.address, key="websockets.rpc.listen", limits=Limits())
     with pytest.raises(ConfigError) as caught:
         await second.start()
     assert str(caught.value) == (
-        f"websockets.rpc.listen: cannot listen on {server.address}: Address already in use"
+        f"websockets.rpc.listen: cannot listen on {server.address.removeprefix('tcp://')}: it is in use by"
+        " another process (a server still running?), or by a socket of systemd"
     )
     await second.stop(grace=1)
 
 
-async def test_a_directory_that_does_not_exist_is_one_clear_line(services: Services, tmp_path: Path) -> None:
-    server = RPCServer(services, f"unix://{tmp_path}/none/rpc.sock")
+async def test_a_directory_that_does_not_exist_is_one_clear_line(registry: Registry, tmp_path: Path) -> None:
+    server = RPCListener(registry, f"unix://{tmp_path}/none/rpc.sock", limits=Limits())
     with pytest.raises(ConfigError, match=r"rpc\.sock: No such file or directory$"):
         await server.start()
 
 
-async def test_a_host_that_does_not_resolve_is_one_clear_line(services: Services) -> None:
-    server = RPCServer(services, "tcp://no-such-host.invalid:0")
+async def test_a_host_that_does_not_resolve_is_one_clear_line(registry: Registry) -> None:
+    server = RPCListener(registry, "tcp://no-such-host.invalid:0", limits=Limits())
     with pytest.raises(
-        ConfigError, match=r"^rpc\.listen: cannot listen on tcp://no-such-host\.invalid:0: \w"
+        ConfigError, match=r"^rpc\.listen: cannot listen on no-such-host\.invalid:0: it cannot be resolved"
     ):
         await server.start()
 
 
-async def test_what_is_no_address_is_refused_at_once(services: Services) -> None:
-    with pytest.raises(ConfigError, match=r"^rpc\.listen: 'localhost' is no address"):
-        RPCServer(services, "localhost")
+async def test_what_is_no_address_is_refused_at_once(registry: Registry) -> None:
+    with pytest.raises(ConfigError, match=r"^rpc\.listen: 'localhost' is not an address"):
+        RPCListener(registry, "localhost", limits=Limits())
 
 
-async def test_several_servers_share_the_services(
-    services: Services, server: RPCServer, publisher: RecordingPublisher, tmp_path: Path
+async def test_several_listeners_share_the_registry(
+    registry: Registry, server: RPCListener, publisher: RecordingPublisher, tmp_path: Path
 ) -> None:
-    second = RPCServer(services, f"unix://{tmp_path}/rpc.sock")
+    second = RPCListener(registry, f"unix://{tmp_path}/rpc.sock", limits=Limits())
     await second.start()
     for address in (server.address, second.address):
         peer = await Peer.connect(address)
@@ -223,17 +246,17 @@ async def test_many_connections_are_served_at_once(connect: Callable[[], Awaitab
 
 class TestTooManyConnections:
     async def test_one_more_is_closed_at_once_and_its_place_can_be_taken_again(
-        self, services: Services
+        self, registry: Registry
     ) -> None:
-        server = RPCServer(services, "tcp://127.0.0.1:0", limits=RPCLimits(connections=2))
+        server = RPCListener(registry, "tcp://127.0.0.1:0", limits=Limits(max_rpc_connections=2))
         await server.start()
         first, second, third = [await Peer.connect(server.address) for _ in range(3)]
         assert await first.is_served()
         assert await second.is_served()
         assert await third.rest() == b""
-        assert services.stats.refused == 1
+        assert registry.counters.refused == 1
         await first.close()
-        while services.stats.connections == 2:
+        while registry.counters.connections == 2:
             assert await second.is_served()
         fourth = await Peer.connect(server.address)
         assert await fourth.is_served()
@@ -242,16 +265,50 @@ class TestTooManyConnections:
         await server.stop(grace=1)
 
 
+@pytest.mark.parametrize("dsn", ["tcp://127.0.0.1:0", "unix://rpc.sock"])
+async def test_without_free_descriptors_new_connections_wait_and_old_ones_are_served(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dsn: str
+) -> None:
+    """uvloop's own server closed all that waited in the queue, and nothing was logged or counted."""
+    monkeypatch.chdir(tmp_path)
+    server = RPCListener(registry, dsn, limits=Limits())
+    await server.start()
+    here = await Peer.connect(server.address)
+    assert await here.is_served()
+    address = parse_dsn(server.address)
+    late = socket.socket(socket.AF_UNIX if isinstance(address, UnixAddress) else socket.AF_INET)
+    late.setblocking(False)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))  # below what is in use: every accept fails
+    try:
+        place = address.path if isinstance(address, UnixAddress) else (address.host, address.port)
+        await asyncio.get_running_loop().sock_connect(late, place)
+        while not registry.counters.accept_failures:
+            assert await here.is_served()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if isinstance(address, UnixAddress):
+        waiting = Peer(*await asyncio.open_unix_connection(sock=late))
+    else:
+        waiting = Peer(*await asyncio.open_connection(sock=late))
+    assert await waiting.is_served()
+    [failures] = [sample for sample in registry.metrics() if sample.name == "rpc_accept_failures"]
+    assert failures.values == {(): registry.counters.accept_failures}
+    for peer in (here, waiting):
+        await peer.close()
+    await server.stop(grace=1)
+
+
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_UNIX], ids=["tcp", "unix"])
 async def test_an_inherited_socket_is_served_and_stays(
-    services: Services, publisher: RecordingPublisher, tmp_path: Path, family: socket.AddressFamily
+    registry: Registry, publisher: RecordingPublisher, tmp_path: Path, family: socket.AddressFamily
 ) -> None:
     """It is another process's too: connections that come after the stop wait for who listens next."""
     with socket.socket(family) as holder:
         holder.bind(("127.0.0.1", 0) if family is socket.AF_INET else f"{tmp_path}/rpc.sock")
         holder.listen()
         for number in range(2):
-            server = RPCServer(services, "tcp://127.0.0.1:1")
+            server = RPCListener(registry, "tcp://127.0.0.1:1", limits=Limits())
             await server.start([holder.dup()])
             peer = await Peer.connect(server.address)
             assert (await peer.call("broadcast.Publish", TO_A))[1] == b'{"ok":true}'
@@ -262,46 +319,46 @@ async def test_an_inherited_socket_is_served_and_stays(
         await waiting.close()
 
 
-class TestHold:
+class TestPause:
     async def test_nobody_is_read_until_it_ends(
-        self, server: RPCServer, services: Services, connect: Callable[[], Awaitable[Peer]]
+        self, server: RPCListener, registry: Registry, connect: Callable[[], Awaitable[Peer]]
     ) -> None:
         old = await connect()
         assert await old.is_served()
-        server.hold(True)
+        server.pause(True)
         new = await connect()
         for peer in (old, new):
             peer.request(1, "rpc.Version", b"true")
         for _ in range(50):
             await asyncio.sleep(0)
-        assert services.stats.answered[b"rpc.Version"] == 1
-        server.hold(False)
+        assert registry.counters.answered[b"rpc.Version"] == 1
+        server.pause(False)
         assert (await old.frame()).options[0] == 1
         assert (await new.frame()).options[0] == 1
 
     async def test_publishers_that_each_fill_a_turn_take_turns(
-        self, server: RPCServer, services: Services, connect: Callable[[], Awaitable[Peer]]
+        self, server: RPCListener, registry: Registry, connect: Callable[[], Awaitable[Peer]]
     ) -> None:
         """Also those that have sent so much that they could go on without being read."""
         served: list[bytes] = []
 
-        def fill(codec: Flag, body: bytes) -> bytes:
-            served.append(body)
-            server.hold(True)
-            asyncio.get_running_loop().call_later(0, server.hold, False)
+        def fill(name: bytes) -> bytes:
+            served.append(name)
+            server.pause(True)
+            asyncio.get_running_loop().call_later(0, server.pause, False)
             return b""
 
-        services.add("test", {"Fill": fill})
+        registry.add("test.Fill", lambda _, body: body, fill, lambda _, result: result)
         peers = [await connect() for _ in range(5)]
         for peer in peers:
             assert await peer.is_served()
-        server.hold(True)
+        server.pause(True)
         for name, peer in enumerate(peers):
             for sequence in range(20):
                 peer.request(sequence, "test.Fill", b"%d" % name)
         for _ in range(5):  # uvloop writes at the end of a turn
             await asyncio.sleep(0)
-        server.hold(False)
+        server.pause(False)
         for peer in peers:
             for sequence in range(20):
                 assert (await peer.frame()).options[0] == sequence
@@ -309,12 +366,12 @@ class TestHold:
             counts = Counter(served[:end])
             assert max(counts.values()) - min(counts[b"%d" % name] for name in range(5)) <= 2
 
-    async def test_a_stop_does_not_wait_for_it(self, services: Services) -> None:
-        server = RPCServer(services, "tcp://127.0.0.1:0")
+    async def test_a_stop_does_not_wait_for_it(self, registry: Registry) -> None:
+        server = RPCListener(registry, "tcp://127.0.0.1:0", limits=Limits())
         await server.start()
         peer = await Peer.connect(server.address)
         assert await peer.is_served()
-        server.hold(True)
+        server.pause(True)
         await server.stop(grace=60)
         assert await peer.rest() == b""
         await peer.close()
@@ -322,9 +379,9 @@ class TestHold:
 
 class TestStop:
     async def test_idle_connections_are_closed_and_new_ones_refused(
-        self, services: Services, tmp_path: Path
+        self, registry: Registry, tmp_path: Path
     ) -> None:
-        server = RPCServer(services, "tcp://127.0.0.1:0")
+        server = RPCListener(registry, "tcp://127.0.0.1:0", limits=Limits())
         await server.start()
         peer = await Peer.connect(server.address)
         assert await peer.is_served()
@@ -335,7 +392,7 @@ class TestStop:
         await peer.close()
 
     async def test_a_running_call_is_answered_first(
-        self, server: RPCServer, peer: Peer, publisher: RecordingPublisher
+        self, server: RPCListener, peer: Peer, publisher: RecordingPublisher
     ) -> None:
         [future] = publisher.wait(1)
         peer.request(1, "broadcast.Publish", TO_A)
@@ -350,7 +407,7 @@ class TestStop:
         assert len(publisher.messages) == 1
 
     async def test_a_call_that_takes_too_long_is_cancelled(
-        self, server: RPCServer, peer: Peer, pool: IdlePool, services: Services
+        self, server: RPCListener, peer: Peer, pool: IdlePool, registry: Registry
     ) -> None:
         pool.may_finish.clear()
         peer.request(1, "resetter.Reset", b'"websockets"')
@@ -358,10 +415,10 @@ class TestStop:
         await server.stop(grace=0.01)
         assert await peer.rest() == b""
         await asyncio.sleep(0)
-        assert not services.running
+        assert not registry.running
 
     async def test_what_publish_async_began_is_finished(
-        self, server: RPCServer, peer: Peer, publisher: RecordingPublisher
+        self, server: RPCListener, peer: Peer, publisher: RecordingPublisher
     ) -> None:
         [future] = publisher.wait(1)
         await peer.call("broadcast.PublishAsync", TO_A)
@@ -372,16 +429,16 @@ class TestStop:
         await stopping
 
     async def test_a_peer_that_does_not_read_cannot_hold_it_up(
-        self, server: RPCServer, peer: Peer, services: Services, connect: Callable[[], Awaitable[Peer]]
+        self, server: RPCListener, peer: Peer, registry: Registry, connect: Callable[[], Awaitable[Peer]]
     ) -> None:
-        services.add("test", {"Big": lambda codec, body: bytes(100_000_000)})
-        peer.request(1, "test.Big")
+        registry.add("test.Big", decode_value, lambda _: bytes(100_000_000))
+        peer.request(1, "test.Big", codec=Flag.RAW)
         assert await (await connect()).is_served()
         await server.stop(grace=0.01)
 
     @pytest.mark.parametrize("turns", range(6))
     async def test_a_connection_that_is_just_being_accepted_is_closed(
-        self, server: RPCServer, turns: int
+        self, server: RPCListener, turns: int
     ) -> None:
         peer = await Peer.connect(server.address)
         for _ in range(turns):
@@ -390,7 +447,7 @@ class TestStop:
         assert await peer.rest() == b""
         await peer.close()
 
-    async def test_it_is_safe_without_start_and_twice(self, services: Services) -> None:
-        server = RPCServer(services, "tcp://127.0.0.1:0")
+    async def test_it_is_safe_without_start_and_twice(self, registry: Registry) -> None:
+        server = RPCListener(registry, "tcp://127.0.0.1:0", limits=Limits())
         await server.stop(grace=1)
         await server.stop(grace=1)

@@ -9,7 +9,7 @@ import msgpack
 import orjson
 import pytest
 
-from rr_py_ws.adapters.rpc import Services
+from rr_py_ws.adapters.rpc import Registry
 from rr_py_ws.errors import BrokerError
 from rr_py_ws.wire.goridge import Flag
 from rr_py_ws.wire.pb import broadcast_pb2, websockets_pb2
@@ -105,6 +105,35 @@ class TestPublish:
         first.set_result(None)
         assert (await peer.frame()).payload == method.encode() + OK[Flag.JSON]
 
+    @EVERY
+    async def test_a_position_is_accepted_at_once_and_not_waited_for(
+        self, peer: Peer, publisher: RecordingPublisher, registry: Registry, method: str
+    ) -> None:
+        """A broker with a history answers with where the message stands in it, a text."""
+        publisher.later = ["1-0", "", "2-0"]
+        assert await peer.call(method, JSON) == (Flag.JSON, OK[Flag.JSON])
+        assert len(publisher.messages) == 3
+        assert not registry.running
+
+    @WAITING
+    async def test_a_later_position_is_not_told_to_the_publisher(
+        self, peer: Peer, publisher: RecordingPublisher, method: str
+    ) -> None:
+        [future] = publisher.wait(1)
+        peer.request(1, method, b'{"messages":[{"topics":["a"]}]}')
+        assert await peer.is_served()
+        future.set_result("1-0")
+        assert (await peer.frame()).payload == method.encode() + OK[Flag.JSON]
+
+    @WAITING
+    async def test_a_refused_topic_stops_the_message_it_is_in(
+        self, peer: Peer, publisher: RecordingPublisher, method: str
+    ) -> None:
+        publisher.refused = {"b"}
+        flags, _ = await peer.call(method, b'{"messages":[{"topics":["a","b","c"]}]}')
+        assert flags == Flag.JSON | ERROR
+        assert publisher.messages == [("", "a", b"")]
+
     @WAITING
     async def test_a_refusal_stops_the_call_and_says_why(
         self, peer: Peer, publisher: RecordingPublisher, method: str
@@ -144,12 +173,12 @@ class TestPublish:
 
     @AT_ONCE
     async def test_async_answers_before_the_broker_does(
-        self, peer: Peer, publisher: RecordingPublisher, services: Services, method: str
+        self, peer: Peer, publisher: RecordingPublisher, registry: Registry, method: str
     ) -> None:
         publisher.wait(2)
         assert await peer.call(method, JSON) == (Flag.JSON, OK[Flag.JSON])
-        assert len(services.running) == 2
-        for future in services.running:
+        assert len(registry.running) == 2
+        for future in registry.running:
             future.set_result(None)
 
     @AT_ONCE

@@ -1,4 +1,4 @@
-"""A small RPC client: what the CLI speaks to a running server with."""
+"""A small RPC client: the commands of the CLI speak to a running server with it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,19 @@ from rr_py_ws.wire.publish import Message, decode_ok, encode_broadcast
 from rr_py_ws.wire.rpc import Reply, encode_request, parse_reply
 
 
-class RPCClient:
-    """One connection, made with `connect`; any number of calls may be in flight."""
+class RPCClient(asyncio.Protocol):
+    """One connection, made with `connect`; any number of calls may be in flight.
 
-    def __init__(self, address: str, peer: _Peer) -> None:
+    Replies are matched to calls by their sequence numbers.
+    """
+
+    def __init__(self, address: str, max_payload: int) -> None:
         self._address = address
-        self._peer = peer
+        self._decoder = FrameDecoder(max_payload)
+        self._transport: asyncio.Transport
         self._sequence = 0
+        self._waiting: dict[int, asyncio.Future[Reply]] = {}
+        self._closed = asyncio.get_running_loop().create_future()
 
     @classmethod
     async def connect(
@@ -43,18 +49,18 @@ class RPCClient:
         except ValueError as error:
             raise RPCError(str(error)) from None
         loop = asyncio.get_running_loop()
-        peer = _Peer(max_payload)
+        client = cls(address.dsn, max_payload)
         try:
             async with asyncio.timeout(timeout):
                 if isinstance(address, UnixAddress):
-                    await loop.create_unix_connection(lambda: peer, address.path)
+                    await loop.create_unix_connection(lambda: client, address.path)
                 else:
-                    await loop.create_connection(lambda: peer, address.host or "127.0.0.1", address.port)
+                    await loop.create_connection(lambda: client, address.host or "127.0.0.1", address.port)
         except TimeoutError:
             raise RPCError(f"cannot connect to {address.dsn}: no answer in {timeout:g} s") from None
         except OSError as error:
             raise RPCError(f"cannot connect to {address.dsn}: {describe_os_error(error)}") from error
-        return cls(address.dsn, peer)
+        return client
 
     async def call(
         self, method: str, body: bytes, codec: Flag = Flag.JSON, *, timeout: float | None = None
@@ -66,8 +72,12 @@ class RPCClient:
         Raises:
             RPCError: the server answered with an error (its text as it is), or did not answer.
         """
+        if self._transport.is_closing():
+            raise RPCError(f"{self._address}: the connection is closed")
         self._sequence = self._sequence % 0xFFFFFFFF + 1
-        waiting = self._peer.send(self._sequence, encode_request(self._sequence, method, body, codec))
+        waiting: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._waiting[self._sequence] = waiting
+        self._transport.write(encode_request(self._sequence, method, body, codec))
         try:
             async with asyncio.timeout(timeout):
                 reply = await waiting
@@ -83,13 +93,13 @@ class RPCClient:
         """Make a call with the JSON codec and return the decoded result.
 
         Raises:
-            RPCError: as `call`, or the result is no JSON.
+            RPCError: as `call`, or the result is not JSON.
         """
         body = await self.call(method, orjson.dumps(argument), Flag.JSON, timeout=timeout)
         try:
             return orjson.loads(body)
         except orjson.JSONDecodeError as error:
-            raise RPCError(f"{self._address}: the result of {method} is no JSON: {error}") from error
+            raise RPCError(f"{self._address}: the result of {method} is not JSON: {error}") from error
 
     async def publish(self, messages: Iterable[Message], *, timeout: float | None = None) -> None:
         """Publish by `broadcast.Publish`; returns when the broker has accepted the messages.
@@ -103,7 +113,8 @@ class RPCClient:
 
     async def close(self) -> None:
         """Close the connection; calls in flight fail."""
-        await self._peer.close()
+        self._transport.close()
+        await asyncio.shield(self._closed)
 
     async def __aenter__(self) -> Self:
         return self
@@ -111,47 +122,29 @@ class RPCClient:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-
-class _Peer(asyncio.Protocol):
-    """The server, as the client sees it: matches replies to calls by sequence number."""
-
-    def __init__(self, max_payload: int) -> None:
-        self._decoder = FrameDecoder(max_payload)
-        self._waiting: dict[int, asyncio.Future[Reply]] = {}
-        self._transport: asyncio.Transport
-        self._closed = asyncio.get_running_loop().create_future()
+    # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
+        """Take the transport."""
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's does not inherit from asyncio's
 
     def connection_lost(self, error: Exception | None) -> None:
+        """Fail the calls in flight."""
         self._fail(ConnectionError(str(error) if error else "the server closed the connection"))
         self._closed.set_result(None)
 
     def data_received(self, data: bytes) -> None:
+        """Give replies to the calls that wait for them."""
         self._decoder.receive_data(data)
         try:
             while (frame := self._decoder.next_frame()) is not None:
                 reply = parse_reply(frame)
                 future = self._waiting.pop(reply.sequence, None)
-                if future is not None and not future.done():
+                if future is not None and not future.done():  # its call may have been cancelled
                     future.set_result(reply)
         except ProtocolError as error:
-            self._fail(ConnectionError(f"the answer is no RPC frame: {error}"))
+            self._fail(ConnectionError(f"the answer is not an RPC frame: {error}"))
             self._transport.abort()
-
-    def send(self, sequence: int, frame: bytes) -> asyncio.Future[Reply]:
-        future = asyncio.get_running_loop().create_future()
-        if self._transport.is_closing():
-            future.set_exception(ConnectionError("the connection is closed"))
-        else:
-            self._waiting[sequence] = future
-            self._transport.write(frame)
-        return future
-
-    async def close(self) -> None:
-        self._transport.close()
-        await asyncio.shield(self._closed)
 
     def _fail(self, error: ConnectionError) -> None:
         waiting, self._waiting = self._waiting, {}

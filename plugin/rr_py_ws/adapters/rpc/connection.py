@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from functools import partial
 from typing import cast
 
 from rr_py_ws import logs
-from rr_py_ws.adapters.rpc.limits import RPCLimits
-from rr_py_ws.adapters.rpc.partial_frames import Unfinished
-from rr_py_ws.adapters.rpc.registry import Services
-from rr_py_ws.errors import PayloadTooBig, ProtocolError, RPCError
+from rr_py_ws.adapters.rpc.partial_frames import PartialFrames, Pause
+from rr_py_ws.adapters.rpc.registry import Registry
+from rr_py_ws.config import Limits
+from rr_py_ws.errors import PayloadTooBig, ProtocolError
 from rr_py_ws.wire.goridge import FrameDecoder
-from rr_py_ws.wire.rpc import Request, encode_error, encode_reply, parse_request
 
 _KEEP = 256
 """Bytes kept of a payload over the limit, to find the name of the method in: none of ours is that long."""
-_REPLIES, _CALLS, _MEMORY, _BRAKE = 1, 2, 4, 8
-"""Reasons not to read a peer: it does not take its replies, has many unfinished calls, is parked, is held."""
 _REPLY_BATCH = 64 * 1024
-"""Bytes of replies that are written at the latest when they have gathered."""
+"""Bytes of replies that are gathered, at most, before they are written."""
 
 _limited = logs.get_limited("rpc")
 
@@ -29,65 +25,111 @@ class RPCConnection(asyncio.Protocol):
     """Serves one peer.
 
     A call that is answered at once costs no task; the replies to what arrived together are written together.
-    The peer is not read while it does not read its replies, while too many of its calls are unfinished, while
-    memory is short, or while publishers are held. A call that is larger than the limit is answered with an
-    error, and the next one is served. A peer that sends anything but RPC frames, or its last byte, gets the
-    replies to the calls already begun and is then disconnected. A call goes on when the peer leaves.
+    The peer is not read while there is a reason for a `Pause`. A call that is larger than the limit is
+    answered with an error, and the next one is served. A peer that sends anything but RPC frames, or its last
+    byte, gets the replies to the calls already begun and is then disconnected. A call goes on when the peer
+    leaves.
 
     Args:
-        services: the methods.
-        limits: of this connection.
-        unfinished: where frames that have arrived in part are looked after.
-        made: told when the connection is ready.
-        lost: told when it is gone.
+        registry: the methods.
+        limits: here it is `max_rpc_calls`, unfinished ones at which the peer is not read any more, and
+            `rpc_payload`, bytes in one frame.
+        partial_frames: where frames that have arrived in part are watched over.
+        on_made: called when the connection is ready.
+        on_lost: called when it is gone.
 
     Attributes:
+        paused: why it is not read.
+        served: whether a call of it was served since this was last set to False.
         closed: done when the connection is gone.
-        served: whether it has been since this was last set to False.
     """
 
     def __init__(
         self,
-        services: Services,
-        limits: RPCLimits,
-        unfinished: Unfinished,
-        made: Callable[[RPCConnection], object],
-        lost: Callable[[RPCConnection], object],
+        registry: Registry,
+        limits: Limits,
+        partial_frames: PartialFrames,
+        on_made: Callable[[RPCConnection], object],
+        on_lost: Callable[[RPCConnection], object],
     ) -> None:
-        self._services = services
-        self._max_calls = limits.calls
-        self._unfinished = unfinished
-        self._made = made
-        self._lost = lost
-        self._decoder = FrameDecoder(limits.payload, keep=_KEEP)
+        self._registry = registry
+        self._max_calls = limits.max_rpc_calls
+        self._partial_frames = partial_frames
+        self._on_made = on_made
+        self._on_lost = on_lost
+        self._decoder = FrameDecoder(limits.rpc_payload, keep=_KEEP)
         self._transport: asyncio.Transport
         self._running = 0
-        self._late: list[bytes] = []
-        self._reasons = 0
+        self._late_replies: list[bytes] = []
         self._inside = False
         self._ending = False
+        self.paused = Pause(0)
         self.served = False
         self.closed = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to serve."""
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
-        self._services.stats.connections += 1
-        self._made(self)
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's does not inherit from asyncio's
+        self._on_made(self)
 
     def connection_lost(self, error: Exception | None) -> None:
         """Forget the peer; its unfinished calls go on."""
         self._ending = True
-        self._services.stats.connections -= 1
-        self._unfinished.finished(self)
-        self._lost(self)
+        self._partial_frames.discard(self)
+        self._on_lost(self)
         self.closed.set_result(None)
 
-    def data_received(self, data: bytes) -> None:
-        """Serve what has arrived."""
-        if not self._ending:
-            self._decoder.receive_data(data)
-            self._serve(len(data))
+    def data_received(self, data: bytes = b"") -> None:
+        """Serve what has arrived, and what was left when reading was paused.
+
+        This is the hot path: what every publish runs through.
+        """
+        if self._ending:
+            return
+        decoder = self._decoder
+        if data:
+            decoder.receive_data(data)
+        call, next_frame = self._registry.call, decoder.next_frame
+        replies: list[bytes] = []
+        size = 0
+        another = False
+        try:
+            # A call may pause the connection: by a turn that is full, or as one unfinished call too many.
+            while not self.paused:
+                try:
+                    frame = next_frame()
+                    if frame is None:
+                        break
+                    reply = call(frame)
+                except PayloadTooBig as error:
+                    assert decoder.oversized is not None
+                    reply = self._registry.refuse(decoder.oversized, error)
+                another = True
+                if not isinstance(reply, bytes):
+                    self._wait_for(reply)
+                    continue
+                replies.append(reply)
+                size += len(reply)
+                if size >= _REPLY_BATCH:
+                    self._transport.write(b"".join(replies))
+                    replies.clear()
+                    size = 0
+        except ProtocolError as error:
+            self._registry.counters.bad_frames += 1
+            _limited.warning("rpc connection closed: not an RPC frame", error=str(error))
+            self._ending = True
+        if replies:
+            self._transport.write(b"".join(replies))
+        if another:
+            self.served = True
+        if self._ending:
+            self.end()
+        elif decoder.inside:
+            self._inside = True
+            self._partial_frames.update(self, len(data), decoder.kept, another=another)
+        elif self._inside:
+            self._inside = False
+            self._partial_frames.discard(self)
 
     def eof_received(self) -> bool:
         """Take the peer's last byte; a half-closed peer still gets its replies."""
@@ -101,17 +143,34 @@ class RPCConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Stop reading: the peer does not take its replies."""
-        self._block(_REPLIES, True)
+        self.pause(Pause.REPLIES, True)
 
     def resume_writing(self) -> None:
         """Go on with what has arrived, then with reading."""
-        self._block(_REPLIES, False)
+        self.pause(Pause.REPLIES, False)
+
+    def pause(self, reason: Pause, paused: bool) -> None:
+        """Set or remove one reason not to read the peer. What has arrived may be served during the call."""
+        before = self.paused
+        self.paused = now = before | reason if paused else before & ~reason
+        if bool(now) is bool(before) or self._transport.is_closing():
+            return
+        if now:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+            self.data_received()
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there is something to go on with before it is read again."""
+        return self._decoder.kept > 0
 
     def end(self) -> None:
         """Take no further calls; close when those already begun are answered."""
         self._ending = True
         if not self._running:
-            self._write_late()
+            self._write_late_replies()
             self._transport.close()
 
     def abort(self) -> None:
@@ -119,148 +178,32 @@ class RPCConnection(asyncio.Protocol):
         self._ending = True
         self._transport.abort()
 
-    def hold(self, held: bool) -> None:
-        """Do not read it while publishers are held."""
-        self._block(_BRAKE, held)
-
-    @property
-    def has_more(self) -> bool:
-        """Whether there is something to go on with before it is read again."""
-        return self._decoder.kept > 0
-
-    # unfinished.Peer
-
-    @property
-    def busy(self) -> bool:
-        """See `Peer.busy`."""
-        return bool(self._reasons & (_REPLIES | _CALLS))
-
-    @property
-    def blocked(self) -> bool:
-        """See `Peer.blocked`."""
-        return self._reasons != 0
-
-    def park(self, parked: bool) -> None:
-        """See `Peer.park`."""
-        self._block(_MEMORY, parked)
-
-    def give_up(self) -> None:
-        """See `Peer.give_up`."""
-        self._services.stats.slow_frames += 1
+    def close_late(self) -> None:
+        """Close at once, because a frame did not arrive in its time."""
+        self._registry.counters.slow_frames += 1
         _limited.warning("rpc connection closed: half a frame, see websockets.limits.rpc_frame_timeout")
         self.abort()
 
-    def _serve(self, arrived: int = 0) -> None:
-        """Answer the frames that are there, as long as nothing stands against it."""
-        replies: list[bytes] = []
-        size = 0
-        another = False
-        next_frame = self._decoder.next_frame
-        try:
-            while not self._reasons:
-                try:
-                    frame = next_frame()
-                    if frame is None:
-                        break
-                    reply = self._call(parse_request(frame))
-                except PayloadTooBig as error:
-                    reply = self._refuse(error)
-                self.served = another = True
-                if reply is not None:
-                    replies.append(reply)
-                    size += len(reply)
-                    if size >= _REPLY_BATCH:
-                        self._transport.write(b"".join(replies))
-                        replies.clear()
-                        size = 0
-        except ProtocolError as error:
-            self._services.stats.bad_frames += 1
-            _limited.warning("rpc connection closed: not an RPC frame", error=str(error))
-            self._ending = True
-        if replies:
-            self._transport.write(b"".join(replies))
-        if self._ending:
-            self.end()
-        elif self._decoder.inside:
-            self._inside = True
-            self._unfinished.update(self, arrived, self._decoder.kept, another=another)
-        elif self._inside:
-            self._inside = False
-            self._unfinished.finished(self)
-
-    def _block(self, reason: int, blocked: bool) -> None:
-        """Read from the peer, or do not, as things are now."""
-        before = self._reasons
-        self._reasons = now = before | reason if blocked else before & ~reason
-        if bool(now) is bool(before) or self._transport.is_closing():
-            return
-        if now:
-            self._transport.pause_reading()
-        else:
-            self._transport.resume_reading()
-            if not self._ending:
-                self._serve()
-
-    def _refuse(self, error: PayloadTooBig) -> bytes:
-        """Answer a call that is too large; what is not there of it is passed over as it comes.
-
-        Raises:
-            FrameError: it is no call.
-        """
-        assert self._decoder.oversized is not None
-        request = parse_request(self._decoder.oversized)
-        method = request.method.decode(errors="replace")
-        _limited.warning(
-            "rpc call refused, see websockets.limits.rpc_payload", method=method, error=str(error)
-        )
-        self._services.stats.oversized += 1
-        return self._error(request, RPCError(f"{error} (websockets.limits.rpc_payload)"))
-
-    def _call(self, request: Request) -> bytes | None:
-        """Make a call and return the reply frame; None when it comes later."""
-        try:
-            result = self._services.call(request.method, request.codec, request.body)
-        except Exception as error:
-            return self._error(request, error)
-        if isinstance(result, bytes):
-            return self._result(request, result)
-        self._services.run(result, partial(self._finished, request))
+    def _wait_for(self, reply: asyncio.Future[bytes]) -> None:
+        """Take note of a call that is answered later."""
+        reply.add_done_callback(self._finished)
         self._running += 1
         if self._running >= self._max_calls:
-            self._block(_CALLS, True)
-        return None
+            self.pause(Pause.CALLS, True)
 
-    def _finished(self, request: Request, done: asyncio.Future[bytes]) -> None:
+    def _finished(self, reply: asyncio.Future[bytes]) -> None:
+        """Gather the replies to what finished in one turn, for one write."""
         self._running -= 1
-        if not done.cancelled():
-            error = done.exception()
-            reply = self._result(request, done.result()) if error is None else self._error(request, error)
-            if not self._late:
-                asyncio.get_running_loop().call_soon(self._write_late)
-            self._late.append(reply)
-        if self._reasons & _CALLS:
-            self._block(_CALLS, False)
+        if not reply.cancelled():
+            if not self._late_replies:
+                asyncio.get_running_loop().call_soon(self._write_late_replies)
+            self._late_replies.append(reply.result())
+        if self.paused and self.paused & Pause.CALLS:
+            self.pause(Pause.CALLS, False)
         if self._ending:
             self.end()
 
-    def _write_late(self) -> None:
-        """Write the replies to what finished together."""
-        late, self._late = self._late, []
+    def _write_late_replies(self) -> None:
+        late, self._late_replies = self._late_replies, []
         if late and not self._transport.is_closing():
             self._transport.write(b"".join(late))
-
-    def _result(self, request: Request, result: bytes) -> bytes:
-        self._services.stats.answered[request.method] += 1
-        return encode_reply(request, result)
-
-    def _error(self, request: Request, error: BaseException) -> bytes:
-        self._services.stats.count_failure(request.method)
-        return encode_error(request, _error_text(error, request))
-
-
-def _error_text(error: BaseException, request: Request) -> str:
-    """What the caller is told; an error that is not meant for it is logged instead."""
-    if isinstance(error, RPCError):
-        return str(error)
-    _limited.error("rpc method failed", method=request.method.decode(errors="replace"), exc_info=error)
-    return "internal error; the log of the server has the reason"

@@ -6,19 +6,17 @@ import asyncio
 import os
 import socket
 from collections.abc import Sequence
-from contextlib import suppress
-from pathlib import Path
 
 from rr_py_ws import logs
-from rr_py_ws.adapters.net.listen import bound_address, describe_os_error
+from rr_py_ws.adapters.net.acceptor import Acceptor
+from rr_py_ws.adapters.net.listen import listen, remove_socket_file
 from rr_py_ws.adapters.rpc.connection import RPCConnection
-from rr_py_ws.adapters.rpc.limits import RPCLimits
-from rr_py_ws.adapters.rpc.partial_frames import Unfinished
-from rr_py_ws.adapters.rpc.registry import Services
+from rr_py_ws.adapters.rpc.partial_frames import PartialFrames, Pause
+from rr_py_ws.adapters.rpc.registry import Registry
 from rr_py_ws.address import TCPAddress, UnixAddress, parse_dsn
+from rr_py_ws.config import Limits
 from rr_py_ws.errors import ConfigError
 
-_BACKLOG = 1024
 _KEEPALIVE = 15
 """Seconds without a sign of life after which the kernel asks a TCP peer for one, and from one question to the
 next. Go does the same for RoadRunner; a peer whose machine is gone would otherwise stay for ever."""
@@ -27,54 +25,53 @@ _log = logs.get_logger("rpc")
 _limited = logs.get_limited("rpc")
 
 
-class RPCServer:
+class RPCListener:
     """Listens on one address and serves any number of connections, once; there is no authentication.
 
     Args:
-        services: the methods; several servers may share them.
+        registry: the methods; several listeners may share them.
         dsn: `tcp://host:port` (port 0: any free one) or `unix://path`. A stale socket file is replaced.
         key: the configuration key that the address comes from, for error texts.
-        limits: of what its peers may do.
+        limits: of what its peers may do: `max_rpc_connections`, `max_rpc_calls` and those named `rpc_*`.
         mode: permissions of the socket file; None leaves them to the umask.
 
     Raises:
-        ConfigError: the DSN is no address.
+        ConfigError: the DSN is not an address.
     """
 
     def __init__(
         self,
-        services: Services,
+        registry: Registry,
         dsn: str,
         *,
         key: str = "rpc.listen",
-        limits: RPCLimits | None = None,
+        limits: Limits,
         mode: int | None = None,
     ) -> None:
         try:
-            self._address = parse_dsn(dsn)
+            self._addresses = [parse_dsn(dsn)]
         except ValueError as error:
             raise ConfigError(key, str(error)) from None
-        self._services = services
+        self._registry = registry
         self._key = key
-        self._limits = limits or RPCLimits()
+        self._limits = limits
         self._mode = mode
-        self._inherited: list[TCPAddress | UnixAddress] = []
-        self._unfinished = Unfinished(self._limits.unfinished, self._limits.frame_timeout, services.stats)
+        self._partial_frames = PartialFrames(limits.rpc_memory, limits.rpc_frame_timeout, registry.counters)
         self._connections: dict[RPCConnection, None] = {}
-        self._held = False
-        self._servers: list[asyncio.Server] = []
+        self._acceptors: list[Acceptor] = []
+        self._socket_file: tuple[str, os.stat_result] | None = None
+        self._paused = False
         self._stopping = False
-        self._socket_file: os.stat_result | None = None
 
     @property
     def address(self) -> str:
         """The address in use, as a DSN; after `start` with the real port."""
-        return self._address.dsn
+        return self._addresses[0].dsn
 
     @property
     def addresses(self) -> list[str]:
         """All addresses in use: of inherited sockets there may be several."""
-        return [address.dsn for address in self._inherited] or [self.address]
+        return [address.dsn for address in self._addresses]
 
     async def start(self, inherited: Sequence[socket.socket] = ()) -> None:
         """Listen.
@@ -86,23 +83,26 @@ class RPCServer:
         Raises:
             ConfigError: the address cannot be listened on.
         """
-        try:
-            if inherited:
-                self._servers = [await self._listen_on(sock) for sock in inherited]
-                self._inherited = [bound_address(sock) for sock in inherited]
-                self._address = self._inherited[0]
-            elif isinstance(self._address, UnixAddress):
-                await self._listen_unix(self._address.path)
-            else:
-                await self._listen_tcp(self._address)
-        except OSError as error:
-            raise ConfigError(
-                self._key, f"cannot listen on {self.address}: {describe_os_error(error)}"
-            ) from error
-        for server in self._servers:
-            _keep_alive(server)
-        for address in self.addresses:
-            _log.info("rpc server was started", address=address, inherited=bool(inherited))
+        [address] = self._addresses
+        sockets = list(inherited) or await listen(address, self._key, mode=self._mode)
+        if not inherited and isinstance(address, UnixAddress):
+            self._socket_file = address.path, os.stat(address.path)  # noqa: PTH116
+        for listening in sockets:
+            if listening.family is not socket.AF_UNIX:
+                # What is accepted has the options of the listening socket.
+                listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE)
+                listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEPALIVE)
+            self._acceptors.append(
+                Acceptor(listening, self._accept, channel="rpc", on_failure=self._count_failure)
+            )
+        bound = [acceptor.address for acceptor in self._acceptors]
+        if inherited:
+            self._addresses = bound
+        elif isinstance(address, TCPAddress) and isinstance(bound[0], TCPAddress):
+            self._addresses = [TCPAddress(address.host, bound[0].port)]  # the host as it is configured
+        for dsn in self.addresses:
+            _log.info("rpc server was started", address=dsn, inherited=bool(inherited))
 
     async def stop(self, grace: float) -> int:
         """Stop listening, let begun calls finish, close every connection. Safe without `start`.
@@ -116,13 +116,17 @@ class RPCServer:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + grace
         self._stopping = True
-        for server in self._servers:
-            server.close()
-        self._remove_socket_file()
+        for acceptor in self._acceptors:
+            acceptor.close()
+        if self._socket_file is not None:
+            # At once, so that nobody finds it there and is refused, and only ours: a new process may have
+            # put its own in its place.
+            remove_socket_file(*self._socket_file)
+            self._socket_file = None
         for connection in tuple(self._connections):
             connection.end()
         late: set[asyncio.Future[object]] = set()
-        if running := tuple(self._services.running):
+        if running := tuple(self._registry.running):
             _, late = await asyncio.wait(running, timeout=grace)
             for future in late:
                 future.cancel()
@@ -133,118 +137,62 @@ class RPCServer:
             for connection in stuck:
                 connection.abort()
             await asyncio.wait(closing)
-        self._unfinished.close()
-        for server in self._servers:
-            await server.wait_closed()
-        self._servers.clear()
+        self._partial_frames.close()
         return len(late) or len(stuck)
 
-    def _connection(self) -> RPCConnection:
-        return RPCConnection(self._services, self._limits, self._unfinished, self._made, self._lost)
+    def pause(self, paused: bool) -> None:
+        """Read no connection, because there is enough to write; or read them again.
 
-    def hold(self, held: bool) -> None:
-        """Read nobody, because there is enough to write; or go on.
-
-        Who was served last goes on last: a few that bring much at a time would else be the only ones.
+        Those that were served last are the last to be read again: a few that bring much at a time would
+        otherwise be the only ones.
         """
-        self._held = held
-        if held:
+        self._paused = paused
+        if paused:
             for connection in self._connections:
-                connection.hold(True)
+                connection.pause(Pause.BACKPRESSURE, True)
             return
         for connection in [connection for connection in self._connections if connection.served]:
             connection.served = False
             self._connections[connection] = self._connections.pop(connection)
-        self._go_on(list(self._connections))
+        self._resume(list(self._connections))
 
-    def _go_on(self, connections: list[RPCConnection]) -> None:
+    def _resume(self, connections: list[RPCConnection]) -> None:
         """Go on with these in their order, whether what they have sent is here or still in their sockets."""
         reading = False
         for number, connection in enumerate(connections):
-            if self._held:  # the first ones have filled the next turn
+            if self._paused:  # the first ones have filled the next turn
                 return
             if reading and connection.has_more:
+                # Those before it have to be read from their sockets first. The loop looks at these after the
+                # calls of this turn, so it is two turns until it can go on with what is here.
                 loop = asyncio.get_running_loop()
-                loop.call_soon(loop.call_soon, self._go_on, connections[number:])  # sockets are read before
+                loop.call_soon(loop.call_soon, self._resume, connections[number:])
                 return
             reading |= not connection.has_more
-            connection.hold(False)
+            connection.pause(Pause.BACKPRESSURE, False)
 
-    def _lost(self, connection: RPCConnection) -> None:
-        del self._connections[connection]
+    def _accept(self, _connection: socket.socket, _peer: str) -> RPCConnection:
+        return RPCConnection(self._registry, self._limits, self._partial_frames, self._made, self._lost)
+
+    def _count_failure(self) -> None:
+        self._registry.counters.accept_failures += 1
 
     def _made(self, connection: RPCConnection) -> None:
         self._connections[connection] = None
+        self._registry.counters.connections += 1
         if self._stopping:  # it was accepted just before
             connection.end()
-        elif len(self._connections) > self._limits.connections:
-            self._services.stats.refused += 1
+        elif len(self._connections) > self._limits.max_rpc_connections:
+            self._registry.counters.refused += 1
             _limited.warning(
                 "rpc connection refused, see websockets.limits.max_rpc_connections",
-                connections=self._limits.connections,
+                connections=self._limits.max_rpc_connections,
             )
             connection.abort()
-        elif self._held:
-            connection.hold(True)
+        elif self._paused:
+            connection.pause(Pause.BACKPRESSURE, True)
 
-    async def _listen_tcp(self, address: TCPAddress) -> None:
-        loop = asyncio.get_running_loop()
-        server = await loop.create_server(
-            self._connection, address.host or "0.0.0.0", address.port, backlog=_BACKLOG
-        )
-        self._servers.append(server)
-        port = server.sockets[0].getsockname()[1]
-        self._address = TCPAddress(address.host, port)
-
-    async def _listen_unix(self, path: str) -> None:
-        _remove_stale(Path(path))
-        listener = socket.socket(socket.AF_UNIX)
-        try:
-            listener.bind(path)
-            self._socket_file = os.stat(path)  # noqa: PTH116
-            if self._mode is not None:
-                os.chmod(path, self._mode)  # noqa: PTH101  # nobody can connect before `listen`
-            self._servers.append(await self._listen_on(listener))
-        except BaseException:
-            listener.close()
-            raise
-
-    async def _listen_on(self, sock: socket.socket) -> asyncio.Server:
-        loop = asyncio.get_running_loop()
-        # asyncio's create_unix_server would remove the file in the end (from Python 3.13 on), and its
-        # create_server takes any stream socket. uvloop's leaves the file, but takes each kind in its place.
-        if sock.family is socket.AF_UNIX and not isinstance(loop, asyncio.BaseEventLoop):
-            return await loop.create_unix_server(self._connection, sock=sock, backlog=_BACKLOG)
-        return await loop.create_server(self._connection, sock=sock, backlog=_BACKLOG)
-
-    def _remove_socket_file(self) -> None:
-        """Remove the socket file, unless another server has put its own there meanwhile."""
-        if self._socket_file is None or not isinstance(self._address, UnixAddress):
-            return
-        path = Path(self._address.path)
-        with suppress(OSError):
-            if os.path.samestat(path.stat(), self._socket_file):
-                path.unlink()
-        self._socket_file = None
-
-
-def _keep_alive(server: asyncio.Server) -> None:
-    """Have the kernel find out who has vanished; what is accepted has the options of the listening socket."""
-    for sock in server.sockets:
-        if sock.family is not socket.AF_UNIX:
-            with socket.socket(fileno=os.dup(sock.fileno())) as listening:  # uvloop's has no setsockopt
-                listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-                listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE)
-                listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEPALIVE)
-
-
-def _remove_stale(path: Path) -> None:
-    """Remove a socket file that somebody left there.
-
-    Raises:
-        OSError: it cannot be removed, or is another kind of file.
-    """
-    if path.exists():
-        if not path.is_socket():
-            raise OSError("the file exists and is no socket")
-        path.unlink()
+    def _lost(self, connection: RPCConnection) -> None:
+        if connection in self._connections:  # not when the loop could not even make a transport
+            del self._connections[connection]
+            self._registry.counters.connections -= 1

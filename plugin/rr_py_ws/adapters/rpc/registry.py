@@ -1,60 +1,123 @@
-"""The table of RPC methods, and calls to it.
-
-A handler is called with the codec and the encoded argument, and answers "now or later": it returns the
-encoded result, or an awaitable of it. It raises `RPCError` with the text for the caller.
-"""
+"""The RPC methods by name, and calls to them: a request frame in, a reply frame out."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, NamedTuple, TypeVar
 
-from rr_py_ws.adapters.rpc.stats import RPCStats
-from rr_py_ws.errors import RPCError
+from rr_py_ws import logs
+from rr_py_ws.adapters.rpc.metrics import UNKNOWN, RPCMetrics
+from rr_py_ws.errors import BrokerError, PayloadTooBig, RPCError, WorkerError
 from rr_py_ws.metrics import Sample, gauge
-from rr_py_ws.wire.goridge import Flag
+from rr_py_ws.wire.goridge import Flag, Frame
+from rr_py_ws.wire.rpc import Request, encode_error, encode_reply, parse_request
+from rr_py_ws.wire.values import encode_result
 
-Handler = Callable[[Flag, bytes], bytes | Awaitable[bytes]]
+Fallback = Callable[[Frame, Request], bytes | Awaitable[bytes]]
+"""Answers calls of services that are not ours: gets the frame as it came, returns the whole reply frame."""
+
+_Argument = TypeVar("_Argument")
+
+_limited = logs.get_limited("rpc")
 
 
-class Services:
-    """Methods by full name; any number of servers may share one table.
+class Method(NamedTuple):
+    """What is registered for one method.
 
     Attributes:
-        running: everything that was begun and is not finished. A server that stops waits for it.
-        stats: of all servers.
+        decode: makes the handler's argument of codec and body; raises RPCError.
+        handle: takes the argument; returns the result or an awaitable of it. Raises, now or from the
+            awaitable, RPCError, BrokerError or WorkerError with the text for the caller.
+        encode: makes the body of the reply of codec and result; raises RPCError.
+        operation: what RoadRunner puts before the text of an error of the handler.
     """
 
-    def __init__(self) -> None:
-        self._methods: dict[bytes, Handler] = {}
-        self._names: set[bytes] = set()
-        self.running: set[asyncio.Future[Any]] = set()
-        self.stats = RPCStats()
+    decode: Callable[[Flag, bytes], Any]
+    handle: Callable[[Any], Any]
+    encode: Callable[[Flag, Any], bytes]
+    operation: str
 
-    def add(self, service: str, methods: Mapping[str, Handler]) -> None:
-        """Offer methods as `service.Method`. Names are case-sensitive."""
-        self._names.add(service.encode())
-        for name, handler in methods.items():
-            method = f"{service}.{name}".encode()
-            self._methods[method] = handler
-            self.stats.add_method(method)
+
+class Registry:
+    """The methods of our services; any number of listeners may share one registry.
+
+    Args:
+        fallback: answers calls of services that are not ours; without one they get the error of Go's net/rpc.
+
+    Attributes:
+        running: everything that was begun and is not finished. A listener that stops waits for it.
+        counters: of all listeners.
+    """
+
+    def __init__(self, fallback: Fallback | None = None) -> None:
+        self._methods: dict[bytes, Method] = {}
+        self._services: set[bytes] = set()
+        self._fallback = fallback
+        self.running: set[asyncio.Future[Any]] = set()
+        self.counters = RPCMetrics()
+        if fallback is not None:
+            self.counters.answered[UNKNOWN] = 0
+
+    def add(
+        self,
+        name: str,
+        decode: Callable[[Flag, bytes], _Argument],
+        handle: Callable[[_Argument], object],
+        encode: Callable[[Flag, Any], bytes] = encode_result,
+        operation: str = "",
+    ) -> None:
+        """Register a method as `service.Method`, case-sensitive; for the rest see `Method`."""
+        full = name.encode()
+        self._services.add(full.rpartition(b".")[0])
+        self._methods[full] = Method(decode, handle, encode, operation and operation + ": ")
+        self.counters.answered[full] = self.counters.failed[full] = 0
 
     def metrics(self) -> Iterator[Sample]:
-        """See `metrics.MetricSource`."""
-        yield from self.stats.metrics()
+        """Yield what the listeners count, and how many calls are running."""
+        yield from self.counters.metrics()
         yield gauge("rpc_calls_running", "RPC calls that are not answered yet.", len(self.running))
 
-    def call(self, method: bytes, codec: Flag, body: bytes) -> bytes | Awaitable[bytes]:
-        """Call a method.
+    def call(self, frame: Frame) -> bytes | asyncio.Future[bytes]:
+        """Carry out a call and return the reply frame, or a future of it when it has to wait.
 
-        Raises (now, or from the awaitable):
-            RPCError: there is no such method, or it failed.
+        A call that fails is answered with an error frame. The future is cancelled when its call is, and has
+        no exception.
+
+        Raises:
+            FrameError: the frame is not an RPC frame.
         """
-        handler = self._methods.get(method)
-        if handler is None:
-            raise RPCError(self._missing(method))
-        return handler(codec, body)
+        request = parse_request(frame)
+        method = self._methods.get(request.method)
+        if method is None:
+            return self._call_unknown(frame, request)
+        decode, handle, encode, operation = method
+        try:
+            argument = decode(request.codec, request.body)
+            try:
+                result = handle(argument)
+            except Exception as error:
+                return self._fail(request, error, operation)
+            # No result has this attribute; isinstance(result, Awaitable) would be several times slower.
+            if hasattr(result, "__await__"):
+                return self._wait_for(result, request, method)
+            reply = encode_reply(request, encode(request.codec, result))
+        except Exception as error:
+            return self._fail(request, error)
+        self.counters.answered[request.method] += 1
+        return reply
+
+    def refuse(self, frame: Frame, error: PayloadTooBig) -> bytes:
+        """Answer a call that is too large; the frame holds the beginning of it.
+
+        Raises:
+            FrameError: the frame is not an RPC frame.
+        """
+        request = parse_request(frame)
+        name = request.method.decode(errors="replace")
+        _limited.warning("rpc call refused, see websockets.limits.rpc_payload", method=name, error=str(error))
+        self.counters.oversized += 1
+        return self._fail(request, RPCError(f"{error} (websockets.limits.rpc_payload)"))
 
     def run(self, waiting: Awaitable[Any], done: Callable[[asyncio.Future[Any]], object]) -> None:
         """Let something go on by itself; call `done` with its future when it has ended, however it did."""
@@ -63,10 +126,63 @@ class Services:
         future.add_done_callback(self.running.discard)
         future.add_done_callback(done)
 
-    def _missing(self, method: bytes) -> str:
-        """The text of Go's net/rpc; applications match on it."""
-        name = method.decode("utf-8", "surrogateescape")
-        service, dot, _ = method.rpartition(b".")
+    def _call_unknown(self, frame: Frame, request: Request) -> bytes | asyncio.Future[bytes]:
+        """Answer a call of a method that is not registered. Applications match on the texts of net/rpc."""
+        name = request.method.decode("utf-8", "surrogateescape")
+        service, dot, _ = request.method.rpartition(b".")
         if not dot:
-            return f"rpc: service/method request ill-formed: {name}"
-        return f"rpc: can't find {'method' if service in self._names else 'service'} {name}"
+            return self._fail(request, RPCError(f"rpc: service/method request ill-formed: {name}"))
+        if service in self._services:
+            return self._fail(request, RPCError(f"rpc: can't find method {name}"))
+        if self._fallback is None:
+            return self._fail(request, RPCError(f"rpc: can't find service {name}"))
+        try:
+            reply = self._fallback(frame, request)
+        except Exception as error:
+            return self._fail(request, error)
+        return self._count(reply) if isinstance(reply, bytes) else self._wait_for(reply, request, None)
+
+    def _wait_for(
+        self, waiting: Awaitable[Any], request: Request, method: Method | None
+    ) -> asyncio.Future[bytes]:
+        """Return a future of the reply; `method` is None when what is waited for is the reply itself.
+
+        Callbacks make the reply: when the broker answers with a future, as Redis does, a call needs no task.
+        """
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+        def settle(done: asyncio.Future[Any]) -> None:
+            operation = method.operation if method else ""
+            try:
+                result = done.result()
+                operation = ""
+                if method is None:
+                    reply = self._count(result)
+                else:
+                    reply = encode_reply(request, method.encode(request.codec, result))
+                    self.counters.answered[request.method] += 1
+            except asyncio.CancelledError:  # by the end of the listener, which waits no longer
+                answer.cancel()
+            except Exception as error:
+                answer.set_result(self._fail(request, error, operation))
+            else:
+                answer.set_result(reply)
+
+        self.run(waiting, settle)
+        return answer
+
+    def _count(self, reply: bytes) -> bytes:
+        """Count a call that the fallback has answered: byte 1 of a frame has the ERROR bit."""
+        counts = self.counters.failed if reply[1] & Flag.ERROR else self.counters.answered
+        counts[UNKNOWN] += 1
+        return reply
+
+    def _fail(self, request: Request, error: Exception, operation: str = "") -> bytes:
+        """Answer with the text of an error; one that is not meant for the caller is logged instead."""
+        failed = self.counters.failed
+        failed[request.method if request.method in failed else UNKNOWN] += 1
+        if isinstance(error, RPCError | BrokerError | WorkerError):
+            return encode_error(request, f"{operation}{error}")
+        name = request.method.decode(errors="replace")
+        _limited.error("rpc method failed", method=name, exc_info=error)
+        return encode_error(request, "internal error; the log of the server has the reason")

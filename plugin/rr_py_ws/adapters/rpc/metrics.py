@@ -1,4 +1,4 @@
-"""What the RPC servers count."""
+"""What the RPC listeners count."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 from rr_py_ws.metrics import Sample, counter, gauge
 
-_UNKNOWN = b"unknown"
-"""Stands for every method that there is not: a caller must not be able to make up time series."""
+UNKNOWN = b"unknown"
+"""Stands for every method that is not ours: a caller must not be able to make up time series."""
 
 
 @dataclass(slots=True)
-class RPCStats:
+class RPCMetrics:
     """Plain numbers since the start of the process.
 
     Attributes:
@@ -20,33 +20,27 @@ class RPCStats:
         answered: full name of a method -> calls with a result.
         failed: the same for calls with an error.
         refused: connections closed at once, because there were enough.
-        bad_frames: connections closed because they sent something that is no RPC frame.
+        accept_failures: how often the system had no file descriptor or memory left for a connection.
+        bad_frames: connections closed because they sent something that is not an RPC frame.
         slow_frames: connections closed because a frame did not arrive in time.
         oversized: calls that were larger than the limit.
-        unfinished: bytes of frames that have arrived in part, now.
+        partial_bytes: of frames that have arrived in part, now.
     """
 
     connections: int = 0
     answered: dict[bytes, int] = field(default_factory=dict)
-    failed: dict[bytes, int] = field(default_factory=lambda: {_UNKNOWN: 0})
+    failed: dict[bytes, int] = field(default_factory=lambda: {UNKNOWN: 0})
     refused: int = 0
+    accept_failures: int = 0
     bad_frames: int = 0
     slow_frames: int = 0
     oversized: int = 0
-    unfinished: int = 0
-
-    def add_method(self, method: bytes) -> None:
-        """Begin to count a method."""
-        self.answered[method] = self.failed[method] = 0
-
-    def count_failure(self, method: bytes) -> None:
-        """Count a call that was answered with an error."""
-        self.failed[method if method in self.failed else _UNKNOWN] += 1
+    partial_bytes: int = 0
 
     def metrics(self) -> Iterator[Sample]:
-        """See `metrics.MetricSource`."""
+        """Yield everything but the calls that are running."""
         yield gauge("rpc_connections", "Open RPC connections.", self.connections)
-        yield gauge("rpc_unfinished_bytes", "RPC frames that have arrived in part.", self.unfinished)
+        yield gauge("rpc_unfinished_bytes", "RPC frames that have arrived in part.", self.partial_bytes)
         calls: dict[tuple[str, ...], float] = {
             (method.decode(), result): count
             for result, methods in (("ok", self.answered), ("error", self.failed))
@@ -55,7 +49,8 @@ class RPCStats:
         yield counter("rpc_calls", "RPC calls that were answered.", calls, "method", "result")
         for name, text, value in (
             ("rpc_connections_refused", "RPC connections closed at once: there were enough.", self.refused),
-            ("rpc_bad_frames", "RPC connections closed for what is no frame.", self.bad_frames),
+            ("rpc_accept_failures", "Failed attempts to accept RPC connections.", self.accept_failures),
+            ("rpc_bad_frames", "RPC connections closed for what is not a frame.", self.bad_frames),
             ("rpc_slow_frames", "RPC connections closed for a frame that did not arrive.", self.slow_frames),
             ("rpc_oversized", "RPC calls refused because they were too large.", self.oversized),
         ):
