@@ -72,7 +72,7 @@ class WorkerConnection(asyncio.Protocol):
         self.end()
 
     async def handshake(self) -> int:
-        """Exchange process ids; the server speaks first.
+        """Exchange process ids, as soon as there is a way to write; the server speaks first.
 
         Returns:
             The process id that the worker says it has.
@@ -82,6 +82,8 @@ class WorkerConnection(asyncio.Protocol):
         """
         replied: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._receive_pid = lambda pid: None if replied.done() else replied.set_result(pid)
+        # The peer of a socket may speak as soon as it is connected; what it says is heard all the same.
+        await asyncio.wait([self.attached, self.lost], return_when=asyncio.FIRST_COMPLETED)
         self.send(self._pid_frame)
         either: list[asyncio.Future[Any]] = [replied, self.lost]
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)

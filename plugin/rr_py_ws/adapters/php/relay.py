@@ -151,7 +151,6 @@ class SocketRelay:
         expected: WorkerConnection | None = None
         try:
             async with asyncio.timeout(self._timeout):
-                await asyncio.wait([unknown.attached, unknown.lost], return_when=asyncio.FIRST_COMPLETED)
                 pid = await unknown.handshake()
             # It may have been lost in the turn of the loop in which its reply came.
             expected = None if unknown.lost.done() else self._expected.pop(pid, None)
