@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from rr_py_ws.adapters.auth import PHPAuthorizer
+from rr_py_ws.core import fail_closed
 from rr_py_ws.core.ports import Authorizer
 from rr_py_ws.wire.access import FAILED, Verdict
 from support.php_pool import (
@@ -192,3 +193,21 @@ async def test_a_worker_that_keeps_dying_does_not_stop_the_others(start: Start, 
     authorizer = PHPAuthorizer(pool, 0.3)
     verdicts = await asyncio.gather(*(authorizer.connect(request()) for _ in range(5)))
     assert verdicts == [FAILED] * 5
+
+
+async def test_any_other_error_refuses_and_is_logged(
+    start: Start, log: RecordedLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mistake in this program lets nobody in, and ends no connection."""
+    pool = await start()
+
+    async def broken(*_: object, **__: object) -> None:
+        raise ValueError("broken")
+
+    monkeypatch.setattr(pool, "exec", broken)
+    monkeypatch.setattr(fail_closed, "log", log)
+    authorizer = PHPAuthorizer(pool, 8.0)
+    assert await authorizer.connect(request()) == FAILED
+    assert await authorizer.join(grant(), ["chat"]) == FAILED
+    assert log.events("error") == ["authorizer failed"] * 2
+    log.lines.clear()

@@ -186,6 +186,38 @@ class TestExec:
         assert await pid_of(pool) != int(old.body)
         assert "took longer than 0.3 s to be ready again" in log.text()
 
+    async def test_a_question_to_an_idle_worker_takes_no_task_of_its_own(
+        self, start: Start, gate: Gate
+    ) -> None:
+        """It was two tasks and five time-outs, more than all that PHP does for its answer."""
+        pool = await start()
+        before = len(asyncio.all_tasks())
+        asking = asyncio.ensure_future(ask(pool, gate.wait, limit=600))
+        await until(lambda: pool.states()[0].status_text == "working")
+        assert len(asyncio.all_tasks()) == before + 1
+        gate.open()
+        assert (await asking).allowed
+
+    async def test_a_caller_whose_time_is_over_does_not_disturb_the_worker(
+        self, start: Start, gate: Gate
+    ) -> None:
+        pool = await start()
+        old = pids(pool)
+        with pytest.raises(TimeoutError):
+            await pool.exec(Message(connect_question(grant(gate.wait))), 600, within=0.05)
+        assert pool.states()[0].status_text == "working"
+        gate.open()
+        assert (await ask(pool, "do=refuse&status=403")).status == 403
+        assert pids(pool) == old
+
+    async def test_a_long_question_is_followed_by_others(self, start: Start, relay_dsn: str) -> None:
+        """It does not fit into a pipe, and the handshake behind it must not be cut."""
+        pool = await start(server={"relay": relay_dsn})
+        old = pids(pool)
+        for length in (4_000, 4_090, 65_500, 65_536, 200_000):
+            assert (await ask(pool, "x" * length)).allowed
+        assert pids(pool) == old
+
     async def test_an_answer_may_come_byte_by_byte(self, start: Start) -> None:
         pool = await start(misbehaving("byte-by-byte"))
         assert (await ask(pool)).allowed
