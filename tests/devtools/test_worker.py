@@ -8,13 +8,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from rr_py_ws.adapters.auth.php import PHPAuthorizer
+from rr_py_ws.adapters.auth import PHPAuthorizer
 from rr_py_ws.devtools.worker import decide, main, serve
 from rr_py_ws.errors import WorkerError
 from rr_py_ws.wire.goridge import Flag, FrameDecoder
 from rr_py_ws.wire.worker import Message, encode_message
 from support.goridge_frames import FRAMES
-from support.php_pool import children, make_pool, request
+from support.php_pool import children, grant, make_pool, request
 from support.ports import free_port
 
 COMMAND = f"{sys.executable} -m rr_py_ws.devtools.worker"
@@ -41,7 +41,7 @@ def test_every_topic_may_be_joined_unless_it_is_denied() -> None:
     assert status("private-*", joinTopics="Private-1") == 200
 
 
-def test_what_is_no_question_about_websockets_is_not_found() -> None:
+def test_what_is_not_a_question_about_websockets_is_not_found() -> None:
     assert status() == 404
 
 
@@ -53,7 +53,7 @@ def conversation(*frames: bytes) -> list[bytes]:
     return written
 
 
-def test_greets_as_php_workers_do_and_stops_on_command() -> None:
+def test_answers_the_handshake_as_php_workers_do_and_stops_on_command() -> None:
     question = encode_message(Message(b'{"attributes":{"ws:joinServer":true}}'))
     greeting, answer = conversation(FRAMES["pid_to_worker"][0], question, FRAMES["stop_worker"][0], question)
     decoder = FrameDecoder()
@@ -89,8 +89,8 @@ async def test_serves_a_pool_over_each_relay(tmp_path: Path) -> None:
         await pool.start()
         authorizer = PHPAuthorizer(pool, 8.0)
         assert (await authorizer.connect(request())).allowed
-        assert (await authorizer.join(request(), ["chat"])).allowed
-        assert (await authorizer.join(request(), ["chat", "private-1"])).status == 403
+        assert (await authorizer.join(grant(), ["chat"])).allowed
+        assert (await authorizer.join(grant(), ["chat", "private-1"])).status == 403
         await pool.stop()
     assert children() == []
 
@@ -116,5 +116,5 @@ async def test_the_example_worker_runs_with_and_without_php(
     assert ("php" if path == "/usr/bin:/bin" else "rr_py_ws.devtools.worker") in command
     authorizer = PHPAuthorizer(pool, 8.0)
     assert (await authorizer.connect(request())).allowed
-    assert not (await authorizer.join(request(), ["private-1"])).allowed
+    assert not (await authorizer.join(grant(), ["private-1"])).allowed
     await asyncio.wait_for(pool.stop(), 20)

@@ -36,7 +36,7 @@ def test_a_configuration_that_cannot_be_used_is_one_line(text: str, told: str, t
 @pytest.mark.parametrize(
     ("server", "told"),
     [
-        ({"command": "no-such-program worker.php"}, "'no-such-program' is no program"),
+        ({"command": "no-such-program worker.php"}, "'no-such-program' is not a program"),
         ({"command": "php workers/missing.php"}, "Could not open input file: workers/missing.php"),
         ({"command": "php -r exit(7);"}, "exit code 7"),
         ({"command": "echo hello"}, "hello"),

@@ -16,7 +16,8 @@ import psutil
 from rr_py_ws.adapters.php import WorkerFactory, WorkerPool
 from rr_py_ws.config import Pool, Server
 from rr_py_ws.errors import WorkerError
-from rr_py_ws.wire.access import AccessRequest, Verdict, decode_answer
+from rr_py_ws.wire.access import Verdict, connect_question, decode_answer, encode_request
+from rr_py_ws.wire.http import Request, parse_request_head
 from rr_py_ws.wire.worker import Message
 from support.patience import DEADLINE
 
@@ -46,9 +47,15 @@ def make_pool(
     return WorkerPool(make_factory(command, **server or {}), Pool(num_workers=workers, **pool))
 
 
-def request(query: str = "") -> AccessRequest:
+def request(query: str = "") -> Request:
     """A handshake; the query says what the PHP worker does."""
-    return AccessRequest.encode(
+    head = parse_request_head(b"GET /ws?%b HTTP/1.1\r\nHost: localhost\r\n\r\n" % query.encode())
+    return Request(head, "127.0.0.1", secure=False)
+
+
+def grant(query: str = "") -> bytes:
+    """What joins of a client carry whose handshake had this query."""
+    return encode_request(
         remote_addr="127.0.0.1",
         protocol="HTTP/1.1",
         method="GET",
@@ -60,8 +67,7 @@ def request(query: str = "") -> AccessRequest:
 
 async def ask(pool: WorkerPool, query: str = "", limit: float = 0.0) -> Verdict:
     """Ask a PHP worker to do something."""
-    context = request(query).context({"ws:joinServer": True})
-    answer = await pool.exec(Message(context), limit)
+    answer = await pool.exec(Message(connect_question(grant(query))), limit)
     return decode_answer(answer.context, answer.body)
 
 

@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rr_py_ws.errors import WorkerError
-from rr_py_ws.wire.access import AccessRequest, Verdict, canonical_name, decode_answer
+from rr_py_ws.wire.access import (
+    Verdict,
+    canonical_name,
+    connect_question,
+    decode_answer,
+    encode_request,
+    join_question,
+)
 
 ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=8),
@@ -27,10 +34,8 @@ HOSTILE = [
 ]
 
 
-def encode(
-    *headers: tuple[bytes, bytes], uri: str = "http://localhost/ws", raw_query: str = ""
-) -> AccessRequest:
-    return AccessRequest.encode(
+def encode(*headers: tuple[bytes, bytes], uri: str = "http://localhost/ws", raw_query: str = "") -> bytes:
+    return encode_request(
         remote_addr="127.0.0.1",
         protocol="HTTP/1.1",
         method="GET",
@@ -41,7 +46,7 @@ def encode(
 
 
 def decoded(*headers: tuple[bytes, bytes], uri: str = "http://localhost/ws", raw_query: str = "") -> Any:
-    return json.loads(encode(*headers, uri=uri, raw_query=raw_query).context({}))
+    return json.loads(connect_question(encode(*headers, uri=uri, raw_query=raw_query)))
 
 
 def cookies(*lines: bytes) -> Any:
@@ -63,7 +68,7 @@ class TestTheRequest:
             uri="http://localhost:8080/ws?b=2&a=%201",
             raw_query="b=2&a=%201",
         )
-        assert request.context({"ws:joinServer": True}) == (
+        assert connect_question(request) == (
             b'{"remoteAddr":"127.0.0.1","protocol":"HTTP/1.1","method":"GET",'
             b'"uri":"http://localhost:8080/ws?b=2\\u0026a=%201",'
             b'"headers":{"Connection":["Upgrade"],"Cookie":["sid=a+b; theme=dark"],'
@@ -74,11 +79,11 @@ class TestTheRequest:
         )
 
     def test_has_the_topics_of_a_join_as_one_text(self) -> None:
-        context = encode().context({"ws:joinTopics": "chat,news<1>"})
+        context = join_question(encode(), ["chat", "news<1>"])
         assert context.endswith(b'"attributes":{"ws:joinTopics":"chat,news\\u003c1\\u003e"}}')
 
     def test_without_headers_and_cookies_has_empty_maps(self) -> None:
-        assert b'"headers":{},"cookies":{},' in encode().context({})
+        assert b'"headers":{},"cookies":{},' in encode()
 
     def test_has_no_line_breaks_in_uri_and_query(self) -> None:
         """They would let a client forge a second request line for whoever logs or forwards it."""
@@ -126,7 +131,7 @@ class TestTheRequest:
 
         topic = topic.encode("utf-8", "replace").decode()
         prefix = encode(*headers, uri=query.decode(), raw_query=query.decode())
-        request = json.loads(prefix.context({"ws:joinTopics": topic}), object_pairs_hook=once)
+        request = json.loads(join_question(prefix, [topic]), object_pairs_hook=once)
         assert request["attributes"] == {"ws:joinTopics": topic}
         assert (request["parsed"], request["remoteAddr"]) == (False, decoded()["remoteAddr"])
 
@@ -205,6 +210,10 @@ def answer(**fields: Any) -> bytes:
 class TestTheAnswer:
     def test_200_allows(self) -> None:
         assert decode_answer(b'{"status":200,"headers":{}}', b"").allowed
+
+    def test_only_an_allowing_verdict_carries_the_grant(self) -> None:
+        assert decode_answer(b'{"status":200}', b"", b"the request").grant == b"the request"
+        assert decode_answer(b'{"status":403}', b"", b"the request").grant is None
 
     @pytest.mark.parametrize("status", [100, 101, 201, 204, 302, 401, 403, 500, 599])
     def test_any_other_status_refuses(self, status: int) -> None:

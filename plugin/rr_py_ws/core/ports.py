@@ -8,6 +8,7 @@ is something to wait for.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -217,7 +218,13 @@ class WorkerPool(Protocol):
         """Seconds, at most, that a question waits for a free worker by default."""
 
     async def exec(
-        self, question: Message, limit: float = 0.0, *, lane: Lane = Lane.JOINS, wait: float | None = None
+        self,
+        question: Message,
+        limit: float = 0.0,
+        *,
+        lane: Lane = Lane.JOINS,
+        wait: float | None = None,
+        within: float = math.inf,
     ) -> Message:
         """Ask one worker. Cancelling this does not disturb the worker.
 
@@ -227,8 +234,10 @@ class WorkerPool(Protocol):
                 no limit but `exec_ttl`.
             lane: where to wait for a worker.
             wait: seconds to wait for one; None is `allocate_timeout`.
+            within: seconds for everything; then the caller has no answer, and the worker goes on.
 
         Raises:
+            TimeoutError: `within` is over.
             NoFreeWorkers: none became free in time.
             WorkersDown: refused at once, or while it waited.
             WorkerError: the worker failed.

@@ -15,11 +15,11 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from fnmatch import fnmatchcase
 
+from rr_py_ws.address import UnixAddress, parse_dsn
 from rr_py_ws.errors import ProtocolError, WorkerError
 from rr_py_ws.wire.goridge import Flag, FrameDecoder
 from rr_py_ws.wire.worker import (
     Message,
-    Stop,
     decode_control,
     decode_message,
     encode_error,
@@ -61,22 +61,22 @@ def serve(read: Callable[[], bytes], write: Callable[[bytes], object], denied: S
         denied: shell patterns of topics that nobody may join.
 
     Raises:
-        ProtocolError: the server sends what is no frame.
-        WorkerError: it sends a frame that is not due.
+        ProtocolError: the server sends something that is not a frame.
+        WorkerError: it sends a frame that cannot come here.
     """
     decoder = FrameDecoder()
     while data := read():
         decoder.receive_data(data)
         while (frame := decoder.next_frame()) is not None:
             if frame.flags & Flag.CONTROL:
-                if isinstance(decode_control(frame), Stop):
+                if decode_control(frame) is None:
                     return
                 write(encode_pid_reply(os.getpid()))
                 continue
             try:
                 answer = encode_message(decide(decode_message(frame).context, denied))
             except (ValueError, KeyError, TypeError, AttributeError) as error:
-                answer = encode_error(f"this is no request: {error!r}")
+                answer = encode_error(f"this is not a request: {error!r}")
             write(answer)
 
 
@@ -106,17 +106,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _connect(relay: str) -> socket.socket:
-    scheme, _, address = relay.partition("://")
-    if scheme == "unix":
-        connection = socket.socket(socket.AF_UNIX)
-        try:
-            connection.connect(address)
-        except OSError:
-            connection.close()
-            raise
-        return connection
-    host, _, port = address.rpartition(":")
-    return socket.create_connection((host.strip("[]") or "127.0.0.1", int(port)))
+    address = parse_dsn(relay)
+    if not isinstance(address, UnixAddress):
+        return socket.create_connection((address.host or "127.0.0.1", address.port))
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.connect(address.path)
+    except OSError:
+        connection.close()
+        raise
+    return connection
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -20,6 +20,8 @@ import orjson
 
 from rr_py_ws.errors import WorkerError
 from rr_py_ws.wire.jsontext import encode_string
+
+_ALLOWS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class Verdict:
     @property
     def allowed(self) -> bool:
         """Whether the client may go on."""
-        return self.status == 200
+        return self.status == _ALLOWS
 
 
 def unanswered(reason: str) -> Verdict:
@@ -64,81 +66,65 @@ _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
 _PLAIN = bytes(set(range(0x20, 0x7F)) - set(b'"\\<>&'))
 
 
-class AccessRequest:
-    """One client's upgrade request, as PHP gets it with every question about this client.
+def encode_request(
+    *,
+    remote_addr: str,
+    protocol: str,
+    method: str,
+    uri: str,
+    headers: Sequence[tuple[bytes, bytes]],
+    raw_query: str,
+) -> bytes:
+    """Encode an upgrade request as PHP gets it with every question about this client, but for the attributes.
 
-    Only the encoded form is kept, because there is one of these per connection.
+    `connect_question` and `join_question` add those. The bytes are all that is kept of the request, because
+    there is one for each connection.
+
+    Args:
+        remote_addr: the peer's address without port.
+        protocol: such as `HTTP/1.1`.
+        method: as received.
+        uri: absolute, with host, path and query as received.
+        headers: in the order of arrival; `Host` may be among them and is left out, as Go leaves it out.
+        raw_query: what follows the `?` in `uri`, undecoded.
     """
-
-    __slots__ = ("_prefix",)
-
-    def __init__(self, prefix: bytes) -> None:
-        self._prefix = prefix
-
-    @classmethod
-    def encode(
-        cls,
-        *,
-        remote_addr: str,
-        protocol: str,
-        method: str,
-        uri: str,
-        headers: Sequence[tuple[bytes, bytes]],
-        raw_query: str,
-    ) -> AccessRequest:
-        """Encode the request once.
-
-        Args:
-            remote_addr: the peer's address without port.
-            protocol: such as `HTTP/1.1`.
-            method: as received.
-            uri: absolute, with host, path and query as received.
-            headers: in the order of arrival; `Host` may be among them and is left out, as Go leaves it out.
-            raw_query: what follows the `?` in `uri`, undecoded.
-        """
-        fields: dict[bytes, bytes] = {}
-        cookies: dict[bytes, bytes] = {}
-        for name, value in headers:
-            key = _encoded_name(name)
-            value = value.strip(b" \t")
-            text = encode_string(value) if value.translate(None, _PLAIN) else b'"%s"' % value
-            fields[key] = b"%s,%s" % (fields[key], text) if key in fields else text
-            if key == b'"Cookie"':
-                _read_cookies(value, cookies)
-        fields.pop(b'"Host"', None)
-        return cls(
-            b'{"remoteAddr":%s,"protocol":%s,"method":%s,"uri":%s,"headers":{%s},"cookies":{%s},'
-            b'"rawQuery":%s,"parsed":false,"attributes":'
-            % (
-                _encode_text(remote_addr),
-                _encode_text(protocol),
-                _encode_text(method),
-                _encode_text(_one_line(uri)),
-                b",".join([b"%s:[%s]" % field for field in sorted(fields.items())]),
-                b",".join([b"%s:%s" % cookie for cookie in sorted(cookies.items())]),
-                _encode_text(_one_line(raw_query)),
-            )
+    fields: dict[bytes, bytes] = {}
+    cookies: dict[bytes, bytes] = {}
+    for name, value in headers:
+        key = _encoded_name(name)
+        value = value.strip(b" \t")
+        text = encode_string(value) if value.translate(None, _PLAIN) else b'"%s"' % value
+        fields[key] = b"%s,%s" % (fields[key], text) if key in fields else text
+        if key == b'"Cookie"':
+            _read_cookies(value, cookies)
+    fields.pop(b'"Host"', None)
+    return (
+        b'{"remoteAddr":%s,"protocol":%s,"method":%s,"uri":%s,"headers":{%s},"cookies":{%s},'
+        b'"rawQuery":%s,"parsed":false,"attributes":'
+        % (
+            _encode_text(remote_addr),
+            _encode_text(protocol),
+            _encode_text(method),
+            _encode_text(_one_line(uri)),
+            # Go writes maps in the order of their keys.
+            b",".join([b"%s:[%s]" % field for field in sorted(fields.items())]),
+            b",".join([b"%s:%s" % cookie for cookie in sorted(cookies.items())]),
+            _encode_text(_one_line(raw_query)),
         )
-
-    def context(self, attributes: Mapping[str, str | bool]) -> bytes:
-        """Return the context part of a worker request, with these attributes."""
-        return b"%s{%s}}" % (
-            self._prefix,
-            b",".join(
-                [
-                    b"%s:%s" % (encode_string(name), _encode_attribute(value))
-                    for name, value in sorted(attributes.items())
-                ]
-            ),
-        )
+    )
 
 
-NO_REQUEST = AccessRequest(b"")
-"""Stands for a request that nobody will be asked about."""
+def connect_question(request: bytes) -> bytes:
+    """Return the context part of the question whether the client of an encoded request may connect."""
+    return request + b'{"ws:joinServer":true}}'
 
 
-def _encode_attribute(value: str | bool) -> bytes:
-    return encode_string(value) if isinstance(value, str) else orjson.dumps(value)
+def join_question(request: bytes, topics: Sequence[str]) -> bytes:
+    """Return the context part of the question whether it may join these topics.
+
+    PHP gets them as one text with commas between them, and splits that.
+    """
+    return b'%s{"ws:joinTopics":%s}}' % (request, encode_string(",".join(topics)))
 
 
 def _encode(text: bytes) -> bytes:
@@ -155,7 +141,7 @@ def _one_line(text: str) -> str:
 
 
 def canonical_name(name: bytes) -> bytes:
-    """Return a header name as Go writes it: `Sec-Websocket-Key`. A name that is no token stays as it is."""
+    """Return a header name as Go writes it: `Sec-Websocket-Key`. One that is not a token stays as it is."""
     if not _TOKEN.fullmatch(name):
         return name
     return b"-".join([part.capitalize() for part in name.split(b"-")])
@@ -185,32 +171,35 @@ def _read_cookies(line: bytes, cookies: dict[bytes, bytes]) -> None:
         cookies[_encode(name)] = _encode(value)
 
 
-def decode_answer(context: bytes, body: bytes) -> Verdict:
+def decode_answer(context: bytes, body: bytes, grant: object = None) -> Verdict:
     """Decode what PHP answered.
 
     The context is a JSON object with `status` (an integer), `headers` (an object of lists of strings;
     missing and null are none) and perhaps `body` (base64, in place of the body part). The case of keys is
-    ignored, other keys too. A header whose name is no token is left out and control characters in a value
+    ignored, other keys too. A header whose name is not a token is left out and control characters in a value
     become spaces, as in Go's net/http, so that PHP cannot be made to split the HTTP response.
 
     Args:
         context: the context part of the worker's answer.
         body: its body part.
+        grant: see `Verdict.grant`; given to a verdict that allows.
 
     Raises:
-        WorkerError: this is no answer, or its status is no HTTP status (RoadRunner crashed the request).
+        WorkerError: this is not an answer, or its status is not an HTTP status (RoadRunner crashed).
     """
     try:
         answer = orjson.loads(context)
     except orjson.JSONDecodeError as error:
-        raise WorkerError(f"the answer is no JSON: {error}") from None
+        raise WorkerError(f"the answer is not JSON: {error}") from None
     if not isinstance(answer, dict):
-        raise WorkerError("the answer is no JSON object")
+        raise WorkerError("the answer is not a JSON object")
     fields = {key.lower(): value for key, value in answer.items() if value is not None}
+    status = _decode_status(fields.get("status"))
     return Verdict(
-        _decode_status(fields.get("status")),
-        tuple(_decode_headers(fields.get("headers", {}))),
+        status,
+        tuple(_decode_headers(fields["headers"])) if "headers" in fields else (),
         _decode_body(fields["body"]) if "body" in fields else body,
+        grant=grant if status == _ALLOWS else None,
     )
 
 
@@ -218,7 +207,7 @@ def _decode_status(status: Any) -> int:
     if status is None:
         raise WorkerError("the answer has no status")
     if type(status) is not int:
-        raise WorkerError("the status of the answer is no integer")
+        raise WorkerError("the status of the answer is not an integer")
     if not 100 <= status <= 599:
         raise WorkerError(f"the status of the answer is {status}, 100 to 599 are legal")
     return status
@@ -226,23 +215,23 @@ def _decode_status(status: Any) -> int:
 
 def _decode_headers(headers: Any) -> Iterable[tuple[str, str]]:
     if not isinstance(headers, dict):
-        raise WorkerError("the headers of the answer are no object")
+        raise WorkerError("the headers of the answer are not an object")
     for name, values in headers.items():
         if values is None:
             continue
         if not isinstance(values, list):
-            raise WorkerError(f"the values of the header {name!r} of the answer are no list")
+            raise WorkerError(f"the values of the header {name!r} of the answer are not a list")
         for value in values:
             if not isinstance(value, str | None):
-                raise WorkerError(f"a value of the header {name!r} of the answer is no string")
+                raise WorkerError(f"a value of the header {name!r} of the answer is not a string")
             if _TOKEN.fullmatch(name.encode()):
                 yield canonical_name(name.encode()).decode(), _CONTROL.sub(" ", value or "").strip(" \t")
 
 
 def _decode_body(body: Any) -> bytes:
     if not isinstance(body, str):
-        raise WorkerError("the body key of the answer is no string")
+        raise WorkerError("the body key of the answer is not a string")
     try:
         return base64.b64decode(_one_line(body), validate=True)
     except (binascii.Error, ValueError):  # ValueError: not ASCII
-        raise WorkerError("the body key of the answer is no base64") from None
+        raise WorkerError("the body key of the answer is not base64") from None

@@ -9,7 +9,7 @@
                                          <-   context, body  one option: the answer
                                          <-   text           flag ERROR: it failed, and goes on
                                          <-   {"stop":true}  as context, no body: "restart me, ask another"
-    {"pid":N}      control frame         ->   may be repeated between questions
+    {"pid":N}      control frame         ->   may come behind a question; the worker answers the two in order
     {"stop":true}  control frame         ->   ends
 
 The option is the length of the context; the body is what follows it. One question at a time
@@ -18,17 +18,17 @@ The option is the length of the context; the body is what follows it. One questi
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import orjson
 
 from rr_py_ws.errors import SoftJobError, WorkerDied
 from rr_py_ws.wire.goridge import Flag, Frame, StreamBit, encode_frame
 
-MAX_ERROR_TEXT = 4096
+_MAX_ERROR_TEXT = 4096
 _RESTART = b'{"stop":true}'
 
-STOP = encode_frame(Flag.CONTROL | Flag.JSON, (), b'{"stop":true}')
+STOP = encode_frame(Flag.CONTROL | Flag.JSON, (), _RESTART)
 """Asks a worker to end."""
 
 
@@ -45,18 +45,8 @@ class Message(NamedTuple):
 
     @property
     def asks_for_restart(self) -> bool:
-        """An answer that is none: the worker wants to be stopped, and another one asked."""
+        """Whether the worker, instead of answering, wants to be stopped and another one to be asked."""
         return self.context == _RESTART and not self.body
-
-
-class Pid(NamedTuple):
-    """A control frame of the handshake."""
-
-    pid: int
-
-
-class Stop(NamedTuple):
-    """A control frame that ends the worker."""
 
 
 def encode_pid(pid: int) -> bytes:
@@ -79,21 +69,26 @@ def encode_error(text: str) -> bytes:
     return encode_frame(Flag.ERROR, (), text.encode("utf-8", "replace"))
 
 
-def decode_control(frame: Frame) -> Pid | Stop:
-    """Decode a control frame.
+def decode_control(frame: Frame) -> int | None:
+    """Return the process id in a frame of the handshake, or None for the stop command.
 
     Raises:
-        WorkerDied: it is none; the stream is of no use any more.
+        WorkerDied: it is neither; the stream is of no use any more.
     """
     if not frame.flags & Flag.CONTROL:
         raise WorkerDied(f"a frame came where a control frame was due: {frame.payload[:100]!r}")
-    fields = _decode_object(frame.payload)
+    try:
+        fields = orjson.loads(frame.payload)
+    except orjson.JSONDecodeError as error:
+        raise WorkerDied(f"a control frame is not JSON: {error}") from None
+    if not isinstance(fields, dict):
+        raise WorkerDied("a control frame is not a JSON object")
     if fields.get("stop") is True:
-        return Stop()
+        return None
     pid = fields.get("pid")
-    if type(pid) is not int or pid <= 0:
+    if type(pid) is not int or pid <= 0:  # True is an int, too
         raise WorkerDied(f"the control frame has no pid: {frame.payload[:100]!r}")
-    return Pid(pid)
+    return pid
 
 
 def decode_message(frame: Frame) -> Message:
@@ -101,10 +96,10 @@ def decode_message(frame: Frame) -> Message:
 
     Raises:
         SoftJobError: an error answer; the worker can be used further. Its text is the worker's, on one line.
-        WorkerDied: not what is due here; the stream is of no use any more.
+        WorkerDied: it is something else; the stream is of no use any more.
     """
     if frame.flags & Flag.ERROR:
-        text = frame.payload[:MAX_ERROR_TEXT].decode("utf-8", "replace")
+        text = frame.payload[:_MAX_ERROR_TEXT].decode("utf-8", "replace")
         raise SoftJobError(" ".join(text.split()) or "an error without a text")
     if frame.flags & Flag.CONTROL:
         raise WorkerDied("a control frame came where an answer was due")
@@ -116,13 +111,3 @@ def decode_message(frame: Frame) -> Message:
     if length > len(frame.payload):
         raise WorkerDied(f"a context of {length} bytes in a payload of {len(frame.payload)}")
     return Message(frame.payload[:length], frame.payload[length:])
-
-
-def _decode_object(payload: bytes) -> dict[str, Any]:
-    try:
-        fields = orjson.loads(payload)
-    except orjson.JSONDecodeError as error:
-        raise WorkerDied(f"a control frame that is no JSON: {error}") from None
-    if not isinstance(fields, dict):
-        raise WorkerDied("a control frame that is no JSON object")
-    return fields

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from rr_py_ws.adapters.auth.php import PHPAuthorizer
+from rr_py_ws.adapters.auth import PHPAuthorizer
+from rr_py_ws.core import fail_closed
 from rr_py_ws.core.ports import Authorizer
 from rr_py_ws.wire.access import FAILED, Verdict
 from support.php_pool import (
@@ -15,6 +16,7 @@ from support.php_pool import (
     RecordedLog,
     Start,
     alive,
+    grant,
     make_pool,
     misbehaving,
     pids,
@@ -25,7 +27,9 @@ from support.php_pool import (
 
 async def test_is_an_authorizer(start: Start) -> None:
     authorizer: Authorizer = PHPAuthorizer(await start(), 8.0)
-    assert authorizer.reads_requests
+    verdict = authorizer.connect(request())
+    assert not isinstance(verdict, Verdict)
+    assert (await verdict).allowed
 
 
 async def test_php_sees_the_request_with_the_attribute_of_a_handshake(start: Start) -> None:
@@ -38,22 +42,22 @@ async def test_php_sees_the_request_with_the_attribute_of_a_handshake(start: Sta
 
 async def test_php_sees_the_request_with_the_topics_of_a_join(start: Start) -> None:
     authorizer = PHPAuthorizer(await start(), 8.0)
-    seen = json.loads((await authorizer.join(request("do=echo"), ["chat", "news", ""])).body)
+    seen = json.loads((await authorizer.join(grant("do=echo"), ["chat", "news", ""])).body)
     assert seen["attributes"] == {"ws:joinTopics": "chat,news,"}
     assert seen["uri"] == "http://localhost/ws?do=echo"
 
 
 async def test_a_join_without_topics_asks_about_the_connection_again(start: Start) -> None:
     authorizer = PHPAuthorizer(await start(), 8.0)
-    seen = json.loads((await authorizer.join(request("do=echo"), [])).body)
+    seen = json.loads((await authorizer.join(grant("do=echo"), [])).body)
     assert seen["attributes"] == {"ws:joinServer": True}
 
 
 async def test_php_decides(start: Start) -> None:
     authorizer = PHPAuthorizer(await start(), 8.0)
-    assert await authorizer.connect(request()) == Verdict(200, (), b"")
-    assert (await authorizer.join(request("do=topics"), ["open"])).allowed
-    assert (await authorizer.join(request("do=topics"), ["private"])).status == 403
+    assert await authorizer.connect(request()) == Verdict(200, (), b"", grant=grant())
+    assert (await authorizer.join(grant("do=topics"), ["open"])).allowed
+    assert (await authorizer.join(grant("do=topics"), ["private"])).status == 403
     assert await authorizer.connect(request("do=refuse&status=401")) == Verdict(
         401, (("X-Reason", "a"), ("X-Reason", "b")), b"no entry"
     )
@@ -66,7 +70,7 @@ async def test_php_decides(start: Start) -> None:
 async def test_a_failure_refuses_and_says_why(start: Start, log: RecordedLog, query: str) -> None:
     authorizer = PHPAuthorizer(await start(), 8.0)
     assert await authorizer.connect(request(query)) == FAILED
-    assert await authorizer.join(request(query), ["chat"]) == FAILED
+    assert await authorizer.join(grant(query), ["chat"]) == FAILED
     lines = [(level, event) for level, event, fields in log.lines if str(fields.get("reason"))]
     assert ("warning", "handshake refused: PHP gave no answer") in lines
     assert ("warning", "join refused: PHP gave no answer") in lines
@@ -91,7 +95,7 @@ async def test_a_handshake_is_decided_in_time_and_its_worker_replaced(start: Sta
     assert "handshake refused: PHP gave no answer" in log.text()
     await until(lambda: not alive(old))
     await until(lambda: pids(pool))
-    assert (await authorizer.join(request(), ["chat"])).allowed
+    assert (await authorizer.join(grant(), ["chat"])).allowed
 
 
 async def test_a_handshake_does_not_wait_longer_for_a_free_worker(start: Start, log: RecordedLog) -> None:
@@ -99,7 +103,7 @@ async def test_a_handshake_does_not_wait_longer_for_a_free_worker(start: Start, 
     pool = await start(destroy_timeout=0.1)
     (pid,) = pids(pool)
     patient, hasty = PHPAuthorizer(pool, 600.0), PHPAuthorizer(pool, 0.1)
-    busy = asyncio.ensure_future(patient.join(request("do=sleep&ms=600000"), ["chat"]))
+    busy = asyncio.ensure_future(patient.join(grant("do=sleep&ms=600000"), ["chat"]))
     await until(lambda: pool.states()[0].status_text == "working")
     assert await hasty.connect(request()) == FAILED
     assert log.text().startswith("warning: handshake refused: PHP gave no answer")
@@ -132,23 +136,24 @@ async def test_a_short_rest_of_a_handshakes_time_does_not_cost_a_worker(
 async def test_a_join_waits_for_a_free_worker(start: Start) -> None:
     pool = await start()
     authorizer = PHPAuthorizer(pool, 1.0)
-    joins = [authorizer.join(request("do=sleep&ms=150"), ["chat"]) for _ in range(8)]
+    joins = [authorizer.join(grant("do=sleep&ms=150"), ["chat"]) for _ in range(8)]
     assert all(verdict.allowed for verdict in await asyncio.gather(*joins))
 
 
 async def test_d16_clients_keep_their_authorizer_over_a_reset(start: Start) -> None:
     pool = await start()
-    authorizer, client = PHPAuthorizer(pool, 8.0), request("do=topics")
-    assert (await authorizer.connect(client)).allowed
+    authorizer = PHPAuthorizer(pool, 8.0)
+    verdict = await authorizer.connect(request("do=topics"))
+    assert verdict.allowed
     await pool.reset()
-    assert (await authorizer.join(client, ["open"])).allowed
+    assert (await authorizer.join(verdict.grant, ["open"])).allowed
 
 
 async def test_d24_a_topic_with_a_comma_is_refused_without_asking(start: Start, log: RecordedLog) -> None:
     """PHP would be asked about `a` and `b`, and the client would join `a,b`."""
     pool = await start()
     authorizer = PHPAuthorizer(pool, 8.0)
-    verdict = await authorizer.join(request(), ["chat", "a,b"])
+    verdict = await authorizer.join(grant(), ["chat", "a,b"])
     assert (verdict.status, verdict.reason) == (400, "a topic has a comma")
     assert pool.states()[0].execs == 0
     assert "comma" in log.text()
@@ -156,7 +161,7 @@ async def test_d24_a_topic_with_a_comma_is_refused_without_asking(start: Start, 
 
 async def test_d24_an_application_that_knows_may_be_asked_all_the_same(start: Start) -> None:
     authorizer = PHPAuthorizer(await start(), 8.0, allow_commas=True)
-    seen = json.loads((await authorizer.join(request("do=echo"), ["chat", "a,b"])).body)
+    seen = json.loads((await authorizer.join(grant("do=echo"), ["chat", "a,b"])).body)
     assert seen["attributes"] == {"ws:joinTopics": "chat,a,b"}
 
 
@@ -167,7 +172,7 @@ async def test_without_any_worker_everything_is_refused_in_time(start: Start, lo
     assert await authorizer.connect(request()) == FAILED
     await pool.stop()
     assert await authorizer.connect(request()) == FAILED
-    assert await authorizer.join(request(), ["chat"]) == FAILED
+    assert await authorizer.join(grant(), ["chat"]) == FAILED
     assert "the server is stopping" in log.text()
 
 
@@ -188,3 +193,21 @@ async def test_a_worker_that_keeps_dying_does_not_stop_the_others(start: Start, 
     authorizer = PHPAuthorizer(pool, 0.3)
     verdicts = await asyncio.gather(*(authorizer.connect(request()) for _ in range(5)))
     assert verdicts == [FAILED] * 5
+
+
+async def test_any_other_error_refuses_and_is_logged(
+    start: Start, log: RecordedLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mistake in this program lets nobody in, and ends no connection."""
+    pool = await start()
+
+    async def broken(*_: object, **__: object) -> None:
+        raise ValueError("broken")
+
+    monkeypatch.setattr(pool, "exec", broken)
+    monkeypatch.setattr(fail_closed, "log", log)
+    authorizer = PHPAuthorizer(pool, 8.0)
+    assert await authorizer.connect(request()) == FAILED
+    assert await authorizer.join(grant(), ["chat"]) == FAILED
+    assert log.events("error") == ["authorizer failed"] * 2
+    log.lines.clear()

@@ -13,11 +13,9 @@ from rr_py_ws.adapters.net import tasks
 from rr_py_ws.adapters.php import (
     WorkerPool,
     breaker,
-    on_init,
     process,
     relay,
     slot,
-    supervisor,
     worker,
 )
 from support.php_pool import Gate, RecordedLog, Start, children, make_pool
@@ -34,7 +32,7 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEv
 def log(monkeypatch: pytest.MonkeyPatch) -> RecordedLog:
     """What the whole adapter logs."""
     recorded = RecordedLog()
-    for module in (authorizer, tasks, breaker, on_init, slot, process, relay, supervisor, worker):
+    for module in (authorizer, tasks, breaker, slot, process, relay, worker):
         monkeypatch.setattr(module, "log", recorded)
     return recorded
 

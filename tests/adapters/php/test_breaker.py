@@ -6,13 +6,15 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Hashable
 from pathlib import Path
 
 import pytest
 
-from rr_py_ws.adapters.auth.php import PHPAuthorizer
+from rr_py_ws.adapters.auth import PHPAuthorizer
 from rr_py_ws.adapters.php import WorkerPool, breaker, slot
 from rr_py_ws.adapters.php.breaker import DOWN_AFTER, LONGEST_PAUSE, Breaker
+from rr_py_ws.core.backoff import Backoff
 from rr_py_ws.errors import ExecTimeout, NoFreeWorkers, WorkersDown
 from rr_py_ws.metrics import Sample
 from support.php_pool import (
@@ -22,6 +24,7 @@ from support.php_pool import (
     ask,
     children,
     failure_of,
+    grant,
     misbehaving,
     pids,
     request,
@@ -186,7 +189,7 @@ class Deployment:
 @pytest.fixture
 def deployment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Deployment:
     """What can be broken; new attempts follow each other quickly."""
-    monkeypatch.setattr(slot, "pause", lambda failures: 0.01)
+    monkeypatch.setattr(slot, "LONGEST_PAUSE", 0.01)
     return Deployment(tmp_path / "deployed")
 
 
@@ -197,21 +200,21 @@ async def test_a_pool_without_workers_refuses_who_waits_and_who_comes_until_a_wo
     authorizer = PHPAuthorizer(pool, 8.0)
     deployment.take_down(pool)
     await until(lambda: not pids(pool))
-    waiting = asyncio.ensure_future(authorizer.join(request(), ["chat"]))
+    waiting = asyncio.ensure_future(authorizer.join(grant(), ["chat"]))
     verdict = await waiting
     assert (verdict.status, verdict.reason) == (400, "PHP workers are down")
     assert not pool.alive and not pool.ready
     assert value(pool, "workers_breaker_open", "down") == 1
     for _ in range(20):
         assert (await authorizer.connect(request())).reason == "PHP workers are down"
-        assert (await authorizer.join(request(), ["chat"])).reason == "PHP workers are down"
+        assert (await authorizer.join(grant(), ["chat"])).reason == "PHP workers are down"
     assert pool.waiting == 0
     assert value(pool, "worker_failures", "breaker") == 41
     deployment.repair()
     await until(lambda: pool.ready)
     assert value(pool, "workers_breaker_open", "down") == 0
     assert (await authorizer.connect(request())).allowed
-    assert (await authorizer.join(request(), ["chat"])).allowed
+    assert (await authorizer.join(grant(), ["chat"])).allowed
     assert log.events("error").count("PHP workers are down, clients are refused until one starts") == 1
 
 
@@ -222,13 +225,18 @@ async def test_workers_that_cannot_be_started_at_first_refuse_nobody(
     pool = await start(deployment.command)
     second = asyncio.Event()
 
-    def pause(failures: int) -> float:
-        if failures == 2:
-            second.set()
-            deployment.repair()
-        return 0.0
+    class Pauses(Backoff):
+        taken = 0
 
-    monkeypatch.setattr(slot, "pause", pause)
+        def next_pause(self) -> float:
+            self.taken += 1
+            if self.taken == 2:
+                second.set()
+                deployment.repair()
+            return 0.0
+
+    monkeypatch.setattr(slot, "Backoff", Pauses)
+    await pool.reset()  # new slots' keepers, which take these pauses
     deployment.take_down(pool)
     await until(lambda: not pids(pool))
     waiting = asyncio.ensure_future(ask(pool))
@@ -311,12 +319,13 @@ async def test_orderly_ends_are_no_failures(
 ) -> None:
     """Workers that the supervisor replaces before anybody has asked them anything, again and again."""
     failed: list[int] = []
+    emptied = Breaker.emptied
 
-    def pause(failures: int) -> float:
+    def record(self: Breaker, slot: Hashable, failures: int) -> None:
         failed.append(failures)
-        return 0.0
+        emptied(self, slot, failures)
 
-    monkeypatch.setattr(slot, "pause", pause)
+    monkeypatch.setattr(Breaker, "emptied", record)
     await start(f"{sys.executable} -m rr_py_ws.devtools.worker", supervisor={"watch_tick": 0.01, "ttl": 0.01})
     await until(lambda: len(failed) > 5)
     assert set(failed) == {0}

@@ -80,10 +80,10 @@ class TestHandshake:
         assert "Could not open input file: nowhere.php" in await start_failure("php nowhere.php")
 
     async def test_a_missing_program_is_named(self) -> None:
-        assert "'phpp' is no program" in await start_failure("phpp worker.php")
+        assert "'phpp' is not a program" in await start_failure("phpp worker.php")
 
     async def test_a_worker_that_ends_at_once_is_quoted(self) -> None:
-        assert "exit code 5, its last words: 'no configuration'" in await start_failure(misbehaving("exits"))
+        assert "exit code 5, its last output: 'no configuration'" in await start_failure(misbehaving("exits"))
 
     async def test_a_worker_that_does_not_answer_is_given_up(self) -> None:
         text = await start_failure(misbehaving("silent"), timeout=0.2)
@@ -99,10 +99,10 @@ class TestHandshake:
     async def test_a_worker_that_closes_its_end_is_given_up(self) -> None:
         assert "closed its relay" in await start_failure(misbehaving("closes-stdout"))
 
-    async def test_noise_before_the_handshake_is_shown(self) -> None:
+    async def test_output_before_the_handshake_is_shown(self) -> None:
         assert "Notice: undefined variable" in await start_failure(misbehaving("noise"))
 
-    async def test_noise_behind_the_handshake_is_shown(self) -> None:
+    async def test_output_behind_the_handshake_is_shown(self) -> None:
         assert "wrote more than its answer" in await start_failure(misbehaving("talks-at-once"))
 
     @pytest.mark.parametrize(

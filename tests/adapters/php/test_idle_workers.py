@@ -1,27 +1,37 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
-from rr_py_ws.adapters.php.idle_workers import FreeWorkers, Lane
-from rr_py_ws.adapters.php.worker import Worker
+from rr_py_ws.adapters.php.idle_workers import IdleWorkers
+from rr_py_ws.adapters.php.worker import Answer, Question, Worker
+from rr_py_ws.core.ports import Lane
 from rr_py_ws.errors import NoFreeWorkers, WorkersDown
-from support.php_pool import until
+from rr_py_ws.wire.worker import Message
 
 
-class Idle:
-    """What the queue looks at in a worker."""
+class IdleWorker:
+    """What `IdleWorkers` looks at in a worker, and what it was asked."""
 
     def __init__(self) -> None:
-        self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.retired: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.on_ready: Callable[[Worker], None]
+        self.asked: list[Question] = []
+
+    def ask(self, question: Question) -> None:
+        self.asked.append(question)
+
+
+Make = Callable[[], Worker]
 
 
 @pytest.fixture
-async def make() -> Callable[[], Worker]:
-    return lambda: cast(Worker, Idle())
+async def make() -> Make:
+    return lambda: cast(Worker, IdleWorker())
 
 
 @pytest.fixture
@@ -30,121 +40,149 @@ def dismissed() -> list[Worker]:
 
 
 @pytest.fixture
-async def free(dismissed: list[Worker]) -> FreeWorkers:
-    return FreeWorkers(dismissed.append)
+async def idle(dismissed: list[Worker]) -> IdleWorkers:
+    return IdleWorkers(dismissed.append)
 
 
-async def take(free: FreeWorkers, lane: Lane = Lane.JOINS) -> asyncio.Task[Worker]:
-    """Begin to wait."""
-    waiting = free.waiting
-    task = asyncio.ensure_future(free.take(lane, 60))
-    await until(lambda: free.waiting > waiting)
-    return task
+def ask(idle: IdleWorkers, lane: Lane = Lane.JOINS, wait: float = 60.0, ends: float = math.inf) -> Question:
+    """Put a question, to a worker or into the queue."""
+    answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+    question = Question(b"", 0.0, ends, answered, lambda *_: None)
+    idle.ask(question, lane, wait)
+    return question
 
 
-async def test_workers_are_used_in_turn(free: FreeWorkers, make: Callable[[], Worker]) -> None:
+def asked(worker: Worker) -> list[Question]:
+    """What a worker was asked."""
+    return cast(IdleWorker, worker).asked
+
+
+async def test_workers_are_used_in_turn(idle: IdleWorkers, make: Make) -> None:
     workers = [make() for _ in range(3)]
     for worker in workers:
-        free.put(worker)
-    assert [await free.take(Lane.JOINS, 60) for _ in workers] == workers
+        idle.add(worker)
+    questions = [ask(idle) for _ in workers]
+    assert [asked(worker) for worker in workers] == [[question] for question in questions]
 
 
-async def test_who_waits_longest_is_first(free: FreeWorkers, make: Callable[[], Worker]) -> None:
-    waiting = [await take(free) for _ in range(3)]
+async def test_the_question_that_waits_longest_is_first(idle: IdleWorkers, make: Make) -> None:
+    waiting = [ask(idle) for _ in range(3)]
     workers = [make() for _ in range(3)]
     for worker in workers:
-        free.put(worker)
-    assert await asyncio.gather(*waiting) == workers
-    assert free.waiting == 0
+        idle.add(worker)
+    assert [asked(worker) for worker in workers] == [[question] for question in waiting]
+    assert idle.waiting == 0
 
 
-async def test_a_wait_ends_and_loses_no_worker(free: FreeWorkers, make: Callable[[], Worker]) -> None:
-    with pytest.raises(NoFreeWorkers, match=r"^no worker became free within 0\.01 s$"):
-        await free.take(Lane.JOINS, 0.01)
-    assert free.waiting == 0
-    free.put(worker := make())
-    assert await free.take(Lane.JOINS, 60) is worker
+async def test_a_worker_that_is_ready_again_gets_the_next_question(idle: IdleWorkers, make: Make) -> None:
+    idle.add(worker := make())
+    first, second = ask(idle), ask(idle)
+    assert (asked(worker), idle.waiting) == ([first], 1)
+    worker.on_ready(worker)
+    assert (asked(worker), idle.waiting) == ([first, second], 0)
 
 
-async def test_a_worker_that_comes_with_the_cancellation_goes_to_the_next(
-    free: FreeWorkers, make: Callable[[], Worker]
+async def test_a_wait_ends_and_loses_no_worker(idle: IdleWorkers, make: Make) -> None:
+    answer = await ask(idle, wait=0.01).answered
+    assert isinstance(answer, NoFreeWorkers)
+    assert str(answer) == "no worker became free within 0.01 s"
+    assert idle.waiting == 0
+    idle.add(worker := make())
+    question = ask(idle)
+    assert asked(worker) == [question]
+
+
+async def test_a_wait_ends_with_the_time_of_the_caller(idle: IdleWorkers) -> None:
+    ends = asyncio.get_running_loop().time() + 0.01
+    assert isinstance(await ask(idle, ends=ends).answered, TimeoutError)
+    assert idle.waiting == 0
+
+
+async def test_a_worker_that_comes_after_the_cancellation_goes_to_the_next(
+    idle: IdleWorkers, make: Make
 ) -> None:
-    first, second = await take(free), await take(free)
-    free.put(worker := make())
-    first.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await first
-    assert await second is worker
+    """Also in the same turn of the loop, in which the caller could not yet say that it is gone."""
+    first, second = ask(idle), ask(idle)
+    first.answered.cancel()
+    idle.add(worker := make())
+    assert asked(worker) == [second]
 
 
-async def test_a_cancelled_wait_gets_no_worker(free: FreeWorkers, make: Callable[[], Worker]) -> None:
-    first, second = await take(free), await take(free)
-    first.cancel()
-    free.put(worker := make())
-    assert await second is worker
-    assert first.cancelled()
+async def test_a_withdrawn_question_gets_no_worker(idle: IdleWorkers, make: Make) -> None:
+    first, second = ask(idle), ask(idle)
+    idle.withdraw(first)
+    idle.withdraw(first)
+    assert idle.waiting == 1
+    idle.add(worker := make())
+    assert asked(worker) == [second]
 
 
 async def test_a_retired_worker_is_dismissed_and_serves_nobody(
-    free: FreeWorkers, make: Callable[[], Worker], dismissed: list[Worker]
+    idle: IdleWorkers, make: Make, dismissed: list[Worker]
 ) -> None:
-    waiting = await take(free)
+    waiting = ask(idle)
     retired = make()
-    retired.gone.set_result(None)
-    free.put(retired)
+    retired.retired.set_result(None)
+    idle.add(retired)
     assert dismissed == [retired]
-    free.put(worker := make())
-    assert await waiting is worker
+    idle.add(worker := make())
+    assert (asked(retired), asked(worker)) == ([], [waiting])
 
 
-async def test_removing_says_whether_the_worker_was_free(
-    free: FreeWorkers, make: Callable[[], Worker]
+async def test_a_worker_that_retires_while_it_is_idle_serves_nobody(
+    idle: IdleWorkers, make: Make, dismissed: list[Worker]
 ) -> None:
-    free.put(worker := make())
-    assert free.remove(worker)
-    assert not free.remove(worker)
+    idle.add(retired := make())
+    idle.add(worker := make())
+    retired.retired.set_result(None)
+    question = ask(idle)
+    assert (asked(retired), asked(worker), dismissed) == ([], [question], [retired])
 
 
-async def test_closing_refuses_who_waits_and_who_comes(free: FreeWorkers) -> None:
-    waiting: asyncio.Task[Any] = await take(free)
-    free.close("no more")
-    for refused in (waiting, free.take(Lane.JOINS, 60)):
-        with pytest.raises(NoFreeWorkers, match="no more"):
-            await refused
+async def test_removing_says_whether_the_worker_was_idle(idle: IdleWorkers, make: Make) -> None:
+    idle.add(worker := make())
+    assert idle.remove(worker)
+    assert not idle.remove(worker)
 
 
-async def test_handshakes_and_joins_get_workers_in_turn(
-    free: FreeWorkers, make: Callable[[], Worker]
-) -> None:
+async def test_closing_refuses_who_waits_and_who_comes(idle: IdleWorkers) -> None:
+    waiting = ask(idle)
+    idle.close("no more")
+    for refused in (waiting, ask(idle)):
+        answer = await refused.answered
+        assert isinstance(answer, NoFreeWorkers)
+        assert str(answer) == "no more"
+
+
+async def test_handshakes_and_joins_get_workers_in_turn(idle: IdleWorkers, make: Make) -> None:
     """However many joins came before them, handshakes get every other worker; and the other way round."""
-    served: list[str] = []
-    for kind, lane in [("join", Lane.JOINS)] * 6 + [("handshake", Lane.HANDSHAKES)] * 2:
-        (await take(free, lane)).add_done_callback(lambda _, kind=kind: served.append(kind))  # type: ignore
-    for _ in range(8):
-        free.put(make())
-    await until(lambda: len(served) == 8)
-    assert sorted(served[:2]) == sorted(served[2:4]) == ["handshake", "join"]
-    assert served[4:] == ["join"] * 4
+    kinds = {}
+    for lane in [Lane.JOINS] * 6 + [Lane.HANDSHAKES] * 2:
+        kinds[ask(idle, lane)] = lane.name
+    workers = [make() for _ in range(8)]
+    for worker in workers:
+        idle.add(worker)
+    served = [kinds[question] for worker in workers for question in asked(worker)]
+    assert sorted(served[:2]) == sorted(served[2:4]) == ["HANDSHAKES", "JOINS"]
+    assert served[4:] == ["JOINS"] * 4
 
 
-async def test_who_waits_can_be_refused_and_who_comes_later_waits(
-    free: FreeWorkers, make: Callable[[], Worker]
-) -> None:
-    refused = [await take(free, lane) for lane in (*Lane, *Lane)]
-    cancelled = await take(free)
-    cancelled.cancel()
-    free.refuse(WorkersDown, "no hope")
-    for waiting in refused:
-        with pytest.raises(WorkersDown, match="no hope"):
-            await waiting
-    later = await take(free)
-    free.put(worker := make())
-    assert await later is worker
+async def test_who_waits_can_be_refused_and_who_comes_later_waits(idle: IdleWorkers, make: Make) -> None:
+    refused = [ask(idle, lane) for lane in (*Lane, *Lane)]
+    cancelled = ask(idle)
+    cancelled.answered.cancel()
+    idle.refuse(WorkersDown, "no hope")
+    for question in refused:
+        answer = await question.answered
+        assert isinstance(answer, WorkersDown)
+        assert str(answer) == "no hope"
+    later = ask(idle)
+    idle.add(worker := make())
+    assert asked(worker) == [later]
 
 
-async def test_a_cancelled_wait_leaves_its_lane_at_once(free: FreeWorkers) -> None:
-    waiting = [await take(free, lane) for lane in (*Lane, *Lane)]
-    for task in waiting:
-        task.cancel()
-    await asyncio.gather(*waiting, return_exceptions=True)
-    assert free.waiting == 0
+async def test_a_question_that_was_answered_meanwhile_keeps_its_answer(idle: IdleWorkers) -> None:
+    question = ask(idle)
+    question.answer(Message(b"{}"))
+    idle.close("no more")
+    assert await question.answered == Message(b"{}")

@@ -34,7 +34,7 @@ async def open_files() -> int:
     """How many descriptors are open, with those that the loop opens with its first process."""
     process = start("true")
     await process.wait(timeout=DEADLINE)
-    process.output.close()
+    process.close()
     await asyncio.sleep(0)
     return descriptors()
 
@@ -103,8 +103,8 @@ async def test_another_account_takes_root(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("line", ["no-such-program x", "", " php x", "/etc/passwd", "/", "./nothing"])
-async def test_what_is_no_program_is_named(line: str) -> None:
-    with pytest.raises(WorkerStartError, match="is no program"):
+async def test_what_is_not_a_program_is_named(line: str) -> None:
+    with pytest.raises(WorkerStartError, match="is not a program"):
         start(line)
 
 
@@ -124,7 +124,7 @@ async def test_output_is_logged_line_by_line(log: RecordedLog) -> None:
     process = start("printf one\\ntwo\\n\\n\\xff\\nrest")
     await process.wait(timeout=DEADLINE)
     assert log.lines == [("info", text, {"pid": process.pid}) for text in ("one", "two", "\\xff", "rest")]
-    assert process.output.last_line == "rest"
+    assert process.last_line == "rest"
 
 
 async def test_a_line_without_an_end_takes_no_memory(log: RecordedLog) -> None:
@@ -144,7 +144,7 @@ async def test_the_end_is_described(log: RecordedLog) -> None:
     assert process.describe_end() == ""
     await process.wait(timeout=DEADLINE)
     assert process.describe_end().startswith(
-        "exit code 2, its last words: \"ls: cannot access '/nothing-here'"
+        "exit code 2, its last output: \"ls: cannot access '/nothing-here'"
     )
     process = start("sleep 600")
     os.kill(process.pid, signal.SIGTERM)
@@ -175,7 +175,7 @@ async def test_nothing_stays_open_after_the_end() -> None:
     for _ in range(10):
         process = start("true")
         await process.wait(timeout=DEADLINE)
-        process.output.close()
+        process.close()
     await until(lambda: descriptors() <= before)
 
 
@@ -184,15 +184,15 @@ async def test_output_of_a_daemon_is_let_go(tmp_path: Path) -> None:
     before = await open_files()
     process = start(script(tmp_path, "#!/bin/sh\nsleep 600 &\necho $! >&2\n"))
     assert await process.wait(timeout=DEADLINE) == 0
-    process.output.close()
+    process.close()
     await until(lambda: descriptors() <= before)
-    os.kill(int(process.output.last_line), signal.SIGKILL)
+    os.kill(int(process.last_line), signal.SIGKILL)
 
 
-def test_the_launcher_starts_nothing_when_the_server_is_gone() -> None:
+def test_the_shim_starts_nothing_when_the_server_is_gone() -> None:
     """It looks for its parent after it asked to die with it."""
     done = subprocess.run(
-        [sys.executable, "-I", "-S", module._LAUNCH, "1", "1024", "", "/bin/echo", "echo", "started"],
+        [sys.executable, "-I", "-S", module._EXEC_SHIM, "1", "1024", "", "/bin/echo", "echo", "started"],
         capture_output=True,
         check=True,
     )

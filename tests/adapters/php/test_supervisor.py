@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from rr_py_ws.adapters.php.supervisor import broken_rule
+from rr_py_ws.adapters.php.slot import broken_rule
 from rr_py_ws.adapters.php.worker import State, Worker
 from rr_py_ws.config import Supervisor
 from support.php_pool import Gate, RecordedLog, Start, ask, pid_of, pids, until

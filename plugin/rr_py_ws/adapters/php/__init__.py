@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rr_py_ws.adapters.php.factory import WorkerFactory
-from rr_py_ws.adapters.php.on_init import run_on_init
 from rr_py_ws.adapters.php.pool import WorkerPool
+from rr_py_ws.adapters.php.process import run_on_init
 
 __all__ = ["WorkerFactory", "WorkerPool", "run_on_init"]

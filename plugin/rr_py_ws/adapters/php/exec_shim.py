@@ -1,4 +1,4 @@
-"""Becomes a worker. Run as a script, between the server's fork and PHP, never imported.
+"""Becomes a worker: a script that runs between the server's fork and PHP, and is never imported.
 
 ::
 
@@ -33,10 +33,9 @@ def main(server: str, files: str, account: str, program: str, *argv: str) -> Non
     # After the change of account, which clears it. SIGKILL when the server dies, however it dies.
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != int(server):
-        return  # it died before that
-    signal.signal(
-        signal.SIGPIPE, signal.SIG_DFL
-    )  # Python ignores them, and a program inherits what is ignored
+        return  # it died before that, so the kernel will not tell
+    # Python ignores these two, and a program inherits what is ignored.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     os.execv(program, argv)
 

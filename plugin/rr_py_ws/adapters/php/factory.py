@@ -1,19 +1,24 @@
-"""Starts workers as the `server` section says."""
+"""Starts workers as the `server` section says, and keeps account of them until nothing of them is left."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 
+from rr_py_ws.adapters.net.tasks import TaskSet
 from rr_py_ws.adapters.php.process import Command
 from rr_py_ws.adapters.php.relay import make_relay
-from rr_py_ws.adapters.php.worker import Worker
+from rr_py_ws.adapters.php.worker import State, Worker
 from rr_py_ws.config import Server
+from rr_py_ws.core.ports import WorkerState
 from rr_py_ws.errors import WorkerDied, WorkerStartError
+from rr_py_ws.metrics import Sample, gauge
 
 RR_VERSION = "2.11.4"
 """The RoadRunner release whose workers these are."""
+STOPPING = "the server is stopping"
 
 
 def worker_environment(server: Server, relay: str, rpc: str, plugin: Mapping[str, str]) -> dict[str, str]:
@@ -43,20 +48,39 @@ class WorkerFactory:
         rpc_address: returns the DSN of the RPC server, or nothing; asked when the factory is opened, because
             the port may be known only then.
         broadcast_path: path of the WebSocket listener.
+
+    Attributes:
+        tasks: what runs beside questions: the ends of workers, replacements.
+        stopping: whether no more may be started.
+
+    Raises:
+        ConfigError: `server.relay` cannot be read.
     """
 
     def __init__(self, server: Server, *, rpc_address: Callable[[], str], broadcast_path: str) -> None:
+        self.tasks = TaskSet("php")
+        self.stopping = False
         self._server = server
         self._rpc_address = rpc_address
         self._plugin = {"RR_MODE": "http", "RR_BROADCAST_PATH": broadcast_path}
         self._relay = make_relay(server.relay, server.relay_timeout, server.user)
         self._starting: set[Worker] = set()
+        self._workers: dict[Worker, None] = {}
+
+    @property
+    def alive(self) -> bool:
+        """Whether a worker answers questions."""
+        return any(worker.state in (State.READY, State.WORKING) for worker in self._workers)
+
+    def workers(self) -> list[Worker]:
+        """Return all after their handshakes, in the order of their starts, with those on their way out."""
+        return list(self._workers)
 
     async def open(self) -> None:
         """Open the relay.
 
         Raises:
-            WorkerStartError: the address of `server.relay` cannot be used.
+            ConfigError: the address of `server.relay` cannot be used.
         """
         await self._relay.open()
         server = self._server
@@ -64,9 +88,10 @@ class WorkerFactory:
         self._command = Command(server.command, env, server.user)
 
     async def close(self) -> None:
-        """Close the relay, and end the workers that are being started."""
+        """Close the relay, and end the workers that are being started; those that run go on."""
+        self.stopping = True
         for worker in self._starting:
-            worker.kill("the server is stopping")
+            worker.kill(STOPPING)
         await self._relay.close()
 
     async def start(self, timeout: float) -> Worker:
@@ -80,28 +105,65 @@ class WorkerFactory:
         Raises:
             WorkerStartError: it cannot be started; the text names `server.command` and the reason.
         """
+        if self.stopping:
+            raise WorkerStartError(STOPPING)
         line = self._command.line
         try:
-            process, link = self._relay.start(self._command)
+            process, connection = self._relay.start(self._command)
         except WorkerStartError as error:
             raise WorkerStartError(f"server.command: cannot start {line!r}: {error}") from error
-        process.exited.add_done_callback(lambda _: link.expect_eof())
-        worker = Worker(process, link, line)
+        # A child of the worker may hold its end of the pipe open, so the end of the process counts, too.
+        process.exited.add_done_callback(lambda _: connection.expect_end())
+        worker = Worker(process, connection, line)
+        closing = self.tasks.spawn(self._close(worker))
         self._starting.add(worker)
-        greeted = False
         try:
             async with asyncio.timeout(timeout):
-                await self._relay.greet(link)
-            if link.lost.done():
-                raise WorkerDied(link.problem)
-            greeted = True
+                await self._relay.handshake(connection)
+            if connection.lost.done():  # in the same turn of the loop: by `close`, or by the worker itself
+                raise WorkerDied(connection.problem)
+            self._workers[worker] = None
             return worker
         except (TimeoutError, WorkerDied) as error:
             worker.kill(str(error) or f"no answer to the handshake within {timeout:g} s")
-            reason = await worker.obituary()
+            reason = await worker.exit_reason()
             raise WorkerStartError(f"server.command: cannot start {line!r}: {reason}") from None
         finally:
             self._starting.discard(worker)
-            if not greeted:
-                worker.kill("was not wanted any more")
-                await worker.buried()
+            if worker not in self._workers:
+                worker.kill("was cancelled while it started")
+                await asyncio.wait([closing])
+
+    async def start_all(self, count: int, timeout: float) -> list[Worker]:
+        """Start so many workers at the same time.
+
+        Raises:
+            WorkerStartError: one of them cannot be started; the others are ended.
+        """
+        starts: list[asyncio.Task[Worker]] = []
+        try:
+            async with asyncio.TaskGroup() as group:
+                starts += [group.create_task(self.start(timeout)) for _ in range(count)]
+        except BaseException as error:
+            for start in starts:
+                if not start.cancelled() and start.exception() is None:
+                    start.result().kill("another worker cannot be started")
+                    await start.result().process.wait()
+            raise error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error from None
+        return [start.result() for start in starts]
+
+    async def _close(self, worker: Worker) -> None:
+        await worker.wait_closed()
+        self._workers.pop(worker, None)
+
+    def states(self) -> list[WorkerState]:
+        """Describe each process."""
+        return [state for worker in self._workers if (state := worker.describe()) is not None]
+
+    def metrics(self) -> Iterator[Sample]:
+        """Yield the number of workers by state, and their memory."""
+        states = Counter({State.READY.text: 0, State.WORKING.text: 0})
+        states.update(worker.state.text for worker in self._workers)
+        memory = sum(worker.memory() for worker in self._workers)
+        yield gauge("workers", "Worker processes, by state.", states, "state")
+        yield gauge("workers_memory_bytes", "Resident memory of all workers.", memory)

@@ -1,31 +1,21 @@
-"""Who is free, and who waits for it."""
+"""Brings questions and idle workers together."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Iterator
-from enum import Enum
+from collections import OrderedDict, deque
+from collections.abc import Callable
 
-from rr_py_ws.adapters.php.worker import Worker
+from rr_py_ws.adapters.php.worker import Question, Worker
+from rr_py_ws.core.ports import Lane
 from rr_py_ws.errors import NoFreeWorkers, WorkerError
 
 
-class Lane(Enum):
-    """Where a question waits. A free worker is given to the lanes in turn, so that none starves another.
+class IdleWorkers:
+    """Idle workers and waiting questions, both in order of arrival; one of the two is always empty.
 
-    A handshake has little time, and may not wait behind thousands of joins.
-    """
-
-    HANDSHAKES = 0
-    JOINS = 1
-
-
-_Waiter = asyncio.Future[Worker]
-
-
-class FreeWorkers:
-    """Free workers and waiting questions, both in order of arrival; one of the two is always empty.
+    A worker gets its question in the moment in which it is ready. No task is woken in between, so a worker is
+    never on its way to a caller that may be gone.
 
     Args:
         dismiss: gets each worker that is put back after it was retired.
@@ -33,8 +23,11 @@ class FreeWorkers:
 
     def __init__(self, dismiss: Callable[[Worker], None]) -> None:
         self._dismiss = dismiss
-        self._free: deque[Worker] = deque()
-        self._lanes: dict[Lane, dict[_Waiter, None]] = {lane: {} for lane in Lane}
+        self._idle: deque[Worker] = deque()
+        # Ordered dicts, because a plain one takes longer to find its first entry with each that is removed.
+        self._lanes: dict[Lane, OrderedDict[Question, asyncio.TimerHandle]] = {
+            lane: OrderedDict() for lane in Lane
+        }
         self._turns = deque(Lane)
         self._closed = ""
 
@@ -43,82 +36,87 @@ class FreeWorkers:
         """How many questions wait."""
         return sum(map(len, self._lanes.values()))
 
-    async def take(self, lane: Lane, timeout: float) -> Worker:
-        """Take a worker; of a lane, the question that came first gets the first one that is free.
-
-        Cancelling this loses no worker.
+    def ask(self, question: Question, lane: Lane, wait: float) -> None:
+        """Put a question to a worker, now or when one is idle; of a lane, the first question comes first.
 
         Args:
+            question: its answer is NoFreeWorkers when no worker became idle in time, or there will be none
+                any more, and TimeoutError when its own time ends sooner.
             lane: where to wait.
-            timeout: seconds to wait for one.
-
-        Raises:
-            NoFreeWorkers: none became free in time, or there will be none any more.
-            WorkerError: the kind that `refuse` was called with.
+            wait: seconds to wait for a worker.
         """
         if self._closed:
-            raise NoFreeWorkers(self._closed)
-        if self._free:
-            return self._free.popleft()
-        waiter: _Waiter = asyncio.get_running_loop().create_future()
-        self._lanes[lane][waiter] = None
-        try:
-            async with asyncio.timeout(timeout):
-                return await waiter
-        except TimeoutError:
-            self._give_back(waiter)
-            raise NoFreeWorkers(f"no worker became free within {timeout:g} s") from None
-        except asyncio.CancelledError:
-            self._give_back(waiter)
-            raise
-        finally:
-            self._lanes[lane].pop(waiter, None)
+            question.answer(NoFreeWorkers(self._closed))
+            return
+        while self._idle:
+            worker = self._idle.popleft()
+            if not worker.retired.done():
+                worker.ask(question)
+                return
+            self._dismiss(worker)  # it was retired in this turn of the loop, and nobody has removed it yet
+        loop = asyncio.get_running_loop()
+        until = min(loop.time() + wait, question.ends)
+        self._lanes[lane][question] = loop.call_at(until, self._give_up, question, wait)
 
-    def _give_back(self, waiter: _Waiter) -> None:
-        """It may have come at the same moment as the end of the wait."""
-        if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-            self.put(waiter.result())
+    def _give_up(self, question: Question, wait: float) -> None:
+        self.withdraw(question)
+        if question.ends <= asyncio.get_running_loop().time():
+            question.answer(TimeoutError())
+        else:
+            question.answer(NoFreeWorkers(f"no worker became free within {wait:g} s"))
+
+    def withdraw(self, question: Question) -> None:
+        """Let a question wait no longer; nothing when it does not."""
+        for lane in self._lanes.values():
+            if (timer := lane.pop(question, None)) is not None:
+                timer.cancel()
+
+    def add(self, worker: Worker) -> None:
+        """Use a new worker."""
+        worker.on_ready = self.put
+        self.put(worker)
 
     def put(self, worker: Worker) -> None:
-        """Give a worker to who waits longest in the lane whose turn it is, or keep it, unless it is gone."""
-        if worker.gone.done():
+        """Give a worker to the question that waits longest in the lane whose turn it is, or keep it."""
+        if worker.retired.done():
             self._dismiss(worker)
-            return
-        for waiter in self._in_turn():
-            if not waiter.done():
-                waiter.set_result(worker)
-                return
-        self._free.append(worker)
+        elif (question := self._next_question()) is not None:
+            worker.ask(question)
+        else:
+            self._idle.append(worker)
 
-    def _in_turn(self) -> Iterator[_Waiter]:
-        """Take waiters out, of the lanes in turn."""
+    def _next_question(self) -> Question | None:
+        """Take a question out, of the lanes in turn."""
         while self.waiting:
             self._turns.rotate()
             lane = self._lanes[self._turns[0]]
             if lane:
-                waiter = next(iter(lane))
-                del lane[waiter]
-                yield waiter
+                question, timer = lane.popitem(last=False)
+                timer.cancel()
+                if (
+                    not question.answered.done()
+                ):  # its caller may have been cancelled in this turn of the loop
+                    return question
+        return None
 
     def remove(self, worker: Worker) -> bool:
         """Keep this worker no longer.
 
         Returns:
-            Whether it was here. One that is not will be put back.
+            Whether it was idle. One that is not will be put back.
         """
-        if worker not in self._free:
+        if worker not in self._idle:
             return False
-        self._free.remove(worker)
+        self._idle.remove(worker)
         return True
 
     def refuse(self, kind: type[WorkerError], reason: str) -> None:
-        """Refuse who waits."""
-        for waiter in self._in_turn():
-            if not waiter.done():
-                waiter.set_exception(kind(reason))
+        """Refuse the questions that wait."""
+        while (question := self._next_question()) is not None:
+            question.answer(kind(reason))
 
     def close(self, reason: str) -> None:
-        """Refuse who waits, and who comes."""
+        """Refuse the questions that wait, and those that come."""
         self._closed = reason
-        self._free.clear()
+        self._idle.clear()
         self.refuse(NoFreeWorkers, reason)

@@ -1,13 +1,14 @@
 """The server's ends of a child's pipes.
 
-Unlike asyncio's pipe transports they are there at once and gone at once: nothing is half done when a task
-that starts a process is cancelled.
+asyncio's pipe transports are made and closed in several turns of the loop. These are there at once and gone
+at once: nothing is half done when a task that starts a process is cancelled.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+from collections import deque
 from collections.abc import Callable
 
 _CHUNK = 64 * 1024
@@ -53,7 +54,8 @@ class PipeReader:
 class PipeWriter:
     """Writes as much as the pipe takes, and the rest when it takes more.
 
-    What is written at once is passed to the pipe with one call, so that a reader finds the beginning whole.
+    Each piece begins with a call of its own. The kernel takes a piece of up to PIPE_BUF bytes whole or not at
+    all (pipe(7)), so a reader finds the beginning of each piece undivided.
 
     Args:
         fd: the writing end, which belongs to this object from now on.
@@ -63,7 +65,7 @@ class PipeWriter:
     def __init__(self, fd: int, on_broken: Callable[[], None]) -> None:
         self._fd = fd
         self._on_broken = on_broken
-        self._rest = b""
+        self._waiting: deque[bytes] = deque()
         os.set_blocking(fd, False)
         # Nothing can be read here, but the loop tells of the other end's closing in this way.
         asyncio.get_running_loop().add_reader(fd, self._break)
@@ -72,24 +74,29 @@ class PipeWriter:
         """Write, now or later; nothing when the pipe is closed."""
         if self._fd < 0:
             return
-        waiting = bool(self._rest)
-        self._rest += data
-        if not waiting:
-            self._flush()
+        self._waiting.append(data)
+        if len(self._waiting) == 1 and not self._flush():
+            asyncio.get_running_loop().add_writer(self._fd, self._resume)
 
-    def _flush(self) -> None:
-        loop = asyncio.get_running_loop()
+    def _flush(self) -> bool:
+        """Write what waits; returns whether nothing is left to wait for."""
         try:
-            self._rest = self._rest[os.write(self._fd, self._rest) :]
+            while self._waiting:
+                data = self._waiting[0]
+                written = os.write(self._fd, data)
+                if written < len(data):
+                    self._waiting[0] = data[written:]
+                else:
+                    self._waiting.popleft()
         except BlockingIOError:
-            pass
+            return False
         except OSError:
             self._break()
-            return
-        if self._rest:
-            loop.add_writer(self._fd, self._flush)
-        else:
-            loop.remove_writer(self._fd)
+        return True
+
+    def _resume(self) -> None:
+        if self._flush() and self._fd >= 0:
+            asyncio.get_running_loop().remove_writer(self._fd)
 
     def _break(self) -> None:
         self.close()
@@ -103,4 +110,4 @@ class PipeWriter:
             loop.remove_writer(self._fd)
             os.close(self._fd)
             self._fd = -1
-            self._rest = b""
+            self._waiting.clear()

@@ -17,13 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rr_py_ws.adapters.php.pipes import PipeReader
+from rr_py_ws.config import OnInit
 from rr_py_ws.errors import WorkerStartError
 from rr_py_ws.logs import Limiter, get_logger
 
 log = get_logger("server")
 _lines = Limiter(burst=500)
 
-_LAUNCH = str(Path(__file__).with_name("exec_shim.py"))
+_EXEC_SHIM = str(Path(__file__).with_name("exec_shim.py"))
 _MAX_LINE = 8 * 1024
 _FILES, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
 """The limit of open files before the server raises its own, which it does when all modules are loaded.
@@ -54,7 +55,7 @@ class Command:
         argv = self.line.split(" ")
         program = shutil.which(argv[0])
         if program is None:
-            raise WorkerStartError(f"{argv[0]!r} is no program: not found, or not executable")
+            raise WorkerStartError(f"{argv[0]!r} is not a program: not found, or not executable")
         return [self._account(), program, *argv]
 
     def _account(self) -> str:
@@ -71,24 +72,36 @@ class Command:
 
 
 class Process:
-    """A running child, the leader of its own process group, so that a terminal's Ctrl-C does not reach it.
+    """A running child, and what it prints, which goes into the log line by line at level info.
+
+    It leads a process group of its own, so that a terminal's Ctrl-C does not reach it, and `kill` does reach
+    what it started.
+
+    Args:
+        child: the process.
+        pidfd: becomes readable when it ends; belongs to this object from now on.
+        output: the reading end of a pipe that it prints to; the same.
 
     Attributes:
         pid: process id, also of the group.
         created: when it was started, Unix nanoseconds.
         exited: done when it has ended, with its exit code (negative: the signal that ended it).
-        output: what it writes to stderr.
+        last_line: what it printed last.
     """
 
-    def __init__(self, child: subprocess.Popen[bytes], pidfd: int, output: OutputLines) -> None:
+    def __init__(self, child: subprocess.Popen[bytes], pidfd: int, output: int) -> None:
         loop = asyncio.get_running_loop()
         self.pid = child.pid
         self.created = time.time_ns()
         self.exited: asyncio.Future[int] = loop.create_future()
-        self.output = output
+        self.last_line = ""
         self._child = child
         self._pidfd = pidfd
-        loop.add_reader(self._pidfd, self._reap)
+        self._printed: asyncio.Future[None] = loop.create_future()
+        self._unfinished = b""
+        self._output = PipeReader(output, self._receive_output, self._end_output)
+        # A pidfd, and not SIGCHLD: it watches this child only, and no process that anybody else waits for.
+        loop.add_reader(pidfd, self._reap)
 
     @classmethod
     def start(cls, command: Command, *, stdin: int, stdout: int | None) -> Process:
@@ -102,7 +115,7 @@ class Process:
         Raises:
             WorkerStartError: the program cannot be run; the text is the reason only.
         """
-        argv = [sys.executable, "-I", "-S", _LAUNCH, str(os.getpid()), str(_FILES), *command.argv()]
+        argv = [sys.executable, "-I", "-S", _EXEC_SHIM, str(os.getpid()), str(_FILES), *command.argv()]
         try:
             stderr, their_stderr = os.pipe()
         except OSError as error:
@@ -128,7 +141,7 @@ class Process:
             child.wait()
             os.close(stderr)
             raise WorkerStartError(f"cannot watch a process (takes Linux 5.3): {error.strerror}") from error
-        return cls(child, pidfd, OutputLines(child.pid, stderr))
+        return cls(child, pidfd, stderr)
 
     async def wait(self, timeout: float | None = None) -> int | None:
         """Wait until it has ended, and its last output is here.
@@ -140,12 +153,12 @@ class Process:
         if not self.exited.done():
             return None
         # Its children may hold stderr open for ever.
-        await asyncio.wait([self.output.ended], timeout=0.2)
+        await asyncio.wait([self._printed], timeout=0.2)
         return self.exited.result()
 
     def kill(self) -> None:
         """End it and its process group, now. `exited` follows soon."""
-        if not self.exited.done():  # so the id is still ours
+        if not self.exited.done():  # not reaped: the kernel cannot have given the id to another process
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
 
@@ -155,8 +168,11 @@ class Process:
             return ""
         code = self.exited.result()
         end = f"exit code {code}" if code >= 0 else f"ended by signal {-code}"
-        last = self.output.last_line
-        return f"{end}, its last words: {last!r}" if last else end
+        return f"{end}, its last output: {self.last_line!r}" if self.last_line else end
+
+    def close(self) -> None:
+        """Read its output no more; what it left running may hold the pipe open for ever."""
+        self._output.close()
 
     def _reap(self) -> None:
         code = self._child.poll()
@@ -165,50 +181,51 @@ class Process:
             os.close(self._pidfd)
             self.exited.set_result(code)
 
-
-class OutputLines:
-    """Writes what a child prints into the log, line by line, at level info.
-
-    Args:
-        pid: whose output it is.
-        fd: the reading end of a pipe, which belongs to this object from now on.
-
-    Attributes:
-        last_line: for the message about its end.
-        ended: done when nothing more can come.
-    """
-
-    def __init__(self, pid: int, fd: int) -> None:
-        self.last_line = ""
-        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._pid = pid
-        self._rest = b""
-        self._pipe = PipeReader(fd, self._receive_data, self._receive_eof)
-
-    def close(self) -> None:
-        """Read no more."""
-        self._pipe.close()
-
-    def _receive_data(self, data: bytes) -> None:
-        *lines, rest = (self._rest + data).split(b"\n")
-        while len(rest) > _MAX_LINE:
+    def _receive_output(self, data: bytes) -> None:
+        *lines, rest = (self._unfinished + data).split(b"\n")
+        while len(rest) > _MAX_LINE:  # a line without an end takes no memory
             lines.append(rest[:_MAX_LINE])
             rest = rest[_MAX_LINE:]
-        self._rest = rest
+        self._unfinished = rest
         for line in lines:
-            self._write(line)
+            self._log_line(line)
 
-    def _receive_eof(self) -> None:
-        self._write(self._rest)
-        self.ended.set_result(None)
+    def _end_output(self) -> None:
+        self._log_line(self._unfinished)
+        self._printed.set_result(None)
 
-    def _write(self, line: bytes) -> None:
+    def _log_line(self, line: bytes) -> None:
         text = line[:_MAX_LINE].decode("utf-8", "backslashreplace").rstrip()
         if not text:
             return
         self.last_line = text[:200]
         suppressed = _lines.admit("")
         if suppressed:
-            log.info(text, pid=self._pid, suppressed=suppressed)
+            log.info(text, pid=self.pid, suppressed=suppressed)
         elif suppressed is not None:
-            log.info(text, pid=self._pid)
+            log.info(text, pid=self.pid)
+
+
+async def run_on_init(config: OnInit) -> None:
+    """Run `server.on_init`, the command before the workers, and wait for its end.
+
+    It is killed after `exec_timeout`, or when this is cancelled. What it prints is logged. A failure is
+    logged and does no harm, as in RoadRunner. The server's own environment wins over `env`.
+    """
+    env = {name.upper(): value for name, value in config.env.items()} | dict(os.environ)
+    command = Command(config.command, env, config.user)
+    try:
+        process = Process.start(command, stdin=subprocess.DEVNULL, stdout=None)
+    except WorkerStartError as error:
+        log.error("server.on_init cannot be run", command=config.command, reason=error)
+        return
+    try:
+        code = await process.wait(config.exec_timeout)
+        if code is None:
+            log.error("server.on_init took too long and is killed", exec_timeout=config.exec_timeout)
+        elif code != 0:
+            log.error("server.on_init failed", command=config.command, reason=process.describe_end())
+    finally:
+        process.kill()
+        await process.wait()
+        process.close()

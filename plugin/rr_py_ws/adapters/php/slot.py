@@ -1,49 +1,57 @@
-"""One place of a pool: there is always a worker in it, or one is on its way."""
+"""What replaces workers: the slots of a pool, and the limits of a worker's life (key `supervisor`)."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 from rr_py_ws.adapters.net.tasks import TaskSet
 from rr_py_ws.adapters.php.breaker import Breaker
-from rr_py_ws.adapters.php.idle_workers import FreeWorkers
-from rr_py_ws.adapters.php.stats import PoolStats
+from rr_py_ws.adapters.php.idle_workers import IdleWorkers
+from rr_py_ws.adapters.php.metrics import PoolMetrics
 from rr_py_ws.adapters.php.worker import State, Worker
+from rr_py_ws.config import Supervisor
+from rr_py_ws.core.backoff import Backoff
 from rr_py_ws.errors import WorkerStartError
 from rr_py_ws.logs import get_limited
 
 log = get_limited("server")
 
-MAX_PAUSE = 5.0
-"""Seconds between two attempts to start a worker, at most."""
+FIRST_PAUSE = 0.1
+"""Seconds between the first attempt to start a worker, which is made at once, and the second, at most."""
+LONGEST_PAUSE = 5.0
+"""Seconds between two attempts, at most."""
+
+_MEBIBYTE = 1024 * 1024
 
 
-class Place:
-    """Replaces its worker whenever that is gone: at once, and after growing pauses when it fails, for ever.
+class WorkerSlot:
+    """Keeps one worker of a pool: replaces it whenever it is gone, for ever.
+
+    At once the first time, and after growing pauses when that fails.
 
     Args:
-        launch: starts a worker.
-        free: gets the new workers.
+        start: starts a worker.
+        idle: gets the new workers.
         breaker: is told whether there is a worker.
-        background: runs what waits here.
-        stats: counts.
+        tasks: runs what waits here.
+        counters: counts.
     """
 
     def __init__(
         self,
-        launch: Callable[[], Awaitable[Worker]],
-        free: FreeWorkers,
+        start: Callable[[], Awaitable[Worker]],
+        idle: IdleWorkers,
         breaker: Breaker,
-        background: TaskSet,
-        stats: PoolStats,
+        tasks: TaskSet,
+        counters: PoolMetrics,
     ) -> None:
-        self._launch = launch
-        self._free = free
+        self._start = start
+        self._idle = idle
         self._breaker = breaker
-        self._background = background
-        self._stats = stats
+        self._tasks = tasks
+        self._counters = counters
         self._worker: Worker | None = None
         self._keeper: asyncio.Task[None] | None = None
 
@@ -52,8 +60,8 @@ class Place:
         self.close()
         old, self._worker = self._worker, worker
         self._breaker.filled(self)
-        self._free.put(worker)
-        self._keeper = self._background.spawn(self._keep())
+        self._idle.add(worker)
+        self._keeper = self._tasks.spawn(self._keep())
         return old
 
     def close(self) -> None:
@@ -63,38 +71,79 @@ class Place:
 
     async def _keep(self) -> None:
         failures = 0
+        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         while True:
             if self._worker is None:
                 self._breaker.emptied(self, failures)
-                await asyncio.sleep(pause(failures))
+                if failures:
+                    await asyncio.sleep(backoff.next_pause())
                 try:
-                    self._worker = await self._launch()
+                    self._worker = await self._start()
                 except WorkerStartError as error:
                     failures += 1
-                    self._stats.count_failure(error)
+                    self._counters.count_failure(error)
                     log.error("cannot replace a worker, will try again", reason=error)
                     continue
                 self._breaker.filled(self)
-                self._free.put(self._worker)
+                self._idle.add(self._worker)
             worker = self._worker
-            await asyncio.wait([worker.gone])
+            await asyncio.wait([worker.retired])
             self._worker = None
-            self._stats.restarts += 1
-            self._free.remove(worker)
+            self._counters.restarts += 1
+            self._idle.remove(worker)
             if worker.state is State.ERRORED:
-                self._background.spawn(_mourn(worker))
+                self._tasks.spawn(_log_exit(worker))
             # One that dies without having been asked anything would be replaced in a fast endless loop.
-            useful = worker.asked is not None or time.monotonic() - worker.started > MAX_PAUSE
-            failed = worker.state is State.ERRORED and not useful
-            failures = failures + 1 if failed else 0
+            useful = worker.asked is not None or time.monotonic() - worker.started > LONGEST_PAUSE
+            if worker.state is State.ERRORED and not useful:
+                failures += 1
+            else:
+                failures = 0
+                backoff.reset()
 
 
-async def _mourn(worker: Worker) -> None:
-    reason = await worker.obituary()
+async def _log_exit(worker: Worker) -> None:
+    reason = await worker.exit_reason()
     write = log.info if worker.ended_in_order else log.warning
     write("worker is replaced", pid=worker.pid, reason=reason)
 
 
-def pause(failures: int) -> float:
-    """Seconds before the next attempt to start a worker: none, then 0.1, doubling to `MAX_PAUSE`."""
-    return min(MAX_PAUSE, 0.1 * 2 ** min(failures - 1, 10)) if failures else 0.0
+async def supervise(
+    config: Supervisor, workers: Callable[[], Iterable[Worker]], retire: Callable[[Worker, State], None]
+) -> None:
+    """Look at every worker, once each `watch_tick`, for ever; one that works finishes first.
+
+    Args:
+        config: the limits. `exec_ttl` is none of those here: it is a deadline of each question.
+        workers: returns the workers.
+        retire: replaces one.
+    """
+    while True:
+        await asyncio.sleep(config.watch_tick)
+        for worker in workers():
+            reason = broken_rule(config, worker, time.monotonic())
+            if reason is not None:
+                log.info("worker is replaced", pid=worker.pid, reason=reason)
+                retire(worker, State.INVALID)
+
+
+def broken_rule(config: Supervisor, worker: Worker, now: float) -> str | None:
+    """Return the name of the first limit that a worker has reached.
+
+    The rules and their order are RoadRunner's (roadrunner-server/sdk pool/supervisor_pool.go @v2.19.0).
+
+    Args:
+        config: the limits; 0 is no limit.
+        worker: one that is not ready or working has reached none.
+        now: monotonic seconds.
+    """
+    if worker.state not in (State.READY, State.WORKING):
+        return None
+    if config.ttl and now - worker.started >= config.ttl:
+        return "ttl"
+    if config.max_worker_memory and worker.memory() >= config.max_worker_memory * _MEBIBYTE:
+        return "max_worker_memory"
+    # Never asked is not idle; the time counts from the start of the last question.
+    if config.idle_ttl and worker.state is State.READY and worker.asked is not None:
+        return "idle_ttl" if now - worker.asked >= config.idle_ttl else None
+    return None

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from enum import IntEnum
 
 import psutil
 
-from rr_py_ws.adapters.php.link import CLOSED, Link
+from rr_py_ws.adapters.php.connection import CLOSED, WorkerConnection
 from rr_py_ws.adapters.php.process import Process
 from rr_py_ws.core.ports import WorkerState
-from rr_py_ws.errors import ExecTimeout, SoftJobError, WorkerDied
+from rr_py_ws.errors import ExecTimeout, SoftJobError, WorkerDied, WorkerError
 from rr_py_ws.logs import get_limited
-from rr_py_ws.wire.worker import STOP, Message, decode_message, encode_message
+from rr_py_ws.wire.goridge import Frame
+from rr_py_ws.wire.worker import STOP, Message, decode_message
 
 log = get_limited("server")
 
 STOP_GRACE = 10.0
 """Seconds between stop command and SIGKILL (roadrunner-server/sdk worker/worker.go @v2.19.0)."""
+
+_TIMER_ERROR = 0.001
+"""Seconds by which a timer may fire too early: uvloop rounds to milliseconds."""
+
+Answer = Message | WorkerError | TimeoutError
 
 
 class State(IntEnum):
@@ -42,37 +51,61 @@ class State(IntEnum):
         return first + "".join(word.capitalize() for word in others)
 
 
-async def obituary(process: Process, link: Link) -> str:
-    """Say why a worker is of no use any more, after its end; waits a little for what it still has to tell."""
-    await process.wait(timeout=1.0)
-    await asyncio.wait([link.closed], timeout=0.2)
-    code, problem = process.exited.result() if process.exited.done() else None, link.problem
-    # A worker that did not go by itself was killed here, which explains nothing.
-    by_itself = code is not None and (code >= 0 or problem.startswith(CLOSED))
-    return f"{problem} ({process.describe_end()})" if by_itself else problem
+@dataclass(slots=True, eq=False)
+class Question:
+    """A question on its way to a worker, and its answer on the way back.
+
+    Attributes:
+        frame: encoded.
+        limit: seconds that the worker has for its answer, and again to be ready afterwards; 0 is no limit.
+        ends: when the caller goes on without an answer, in the loop's time.
+        answered: what it came to; a failure is a result, too, so that it is no loss when nobody waits any
+            more. Cancelled with the caller, which the worker does not notice.
+        record: called before the caller knows, with what the worker did: `ends` changes nothing about that.
+    """
+
+    frame: bytes
+    limit: float
+    ends: float
+    answered: asyncio.Future[Answer]
+    record: Callable[[Worker, Question, Message | WorkerError], None]
+
+    def answer(self, answer: Answer) -> None:
+        """Tell the caller, if it still waits."""
+        if not self.answered.done():
+            self.answered.set_result(answer)
 
 
 class Worker:
     """A worker after its handshake.
+
+    A question takes callbacks only, no task: `ask` writes, the answer's frame is handed to the question, and
+    with the frame behind it the worker is ready for the next one. One timer watches over both.
 
     Attributes:
         process: the operating system's side.
         state: what it does.
         execs: questions answered.
         asked: when it got its last question, monotonic seconds; None before the first.
-        gone: done when it takes no more questions and must be replaced.
+        retired: done when it takes no more questions and must be replaced.
+        on_ready: called with this worker whenever it waits for the next question.
     """
 
-    def __init__(self, process: Process, link: Link, command: str) -> None:
+    def __init__(self, process: Process, connection: WorkerConnection, command: str) -> None:
         self.process = process
         self.state = State.READY
         self.execs = 0
         self.asked: float | None = None
         self.started = time.monotonic()
-        self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._link = link
+        self.retired: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.on_ready: Callable[[Worker], None] = lambda _: None
+        self._connection = connection
         self._command = command
-        link.lost.add_done_callback(lambda _: self.kill(link.problem))
+        self._question: Question | None = None
+        self._limit = 0.0
+        self._deadline = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        connection.lost.add_done_callback(lambda _: self.kill(connection.problem))
 
     @property
     def pid(self) -> int:
@@ -81,93 +114,96 @@ class Worker:
 
     @property
     def ended_in_order(self) -> bool:
-        """It ended by itself, with nothing to complain of."""
+        """Whether it ended by itself, with nothing to complain of."""
         exited = self.process.exited
-        return exited.done() and exited.result() == 0 and self._link.problem == CLOSED
+        return exited.done() and exited.result() == 0 and self._connection.problem == CLOSED
 
-    async def exec(self, question: Message, limit: float) -> Message:
-        """Ask one question; `settle` before the next one.
+    def ask(self, question: Question) -> None:
+        """Put a question to a ready worker. Its answer may be SoftJobError, ExecTimeout or WorkerDied.
 
-        Cancelling this kills the worker, because its answer would be taken for that to the next question.
-
-        Args:
-            question: context and body.
-            limit: seconds; then the worker is killed. 0 is no limit.
-
-        Raises:
-            SoftJobError: the worker answered with an error.
-            ExecTimeout: it took too long.
-            WorkerDied: it went away, or what it wrote is no answer.
+        A caller that goes away does not disturb this: the answer is read all the same.
         """
         self.asked = time.monotonic()
         if self.state is State.READY:
             self.state = State.WORKING
+        self._question = question
+        self._limit = question.limit
+        now = asyncio.get_running_loop().time()
+        self._deadline = now + question.limit if question.limit else math.inf
+        self._watch_time(min(self._deadline, question.ends))
+        self._connection.ask(question.frame, self._receive_answer, self._become_ready)
+
+    def _receive_answer(self, frame: Frame) -> None:
+        question = self._question
+        assert question is not None
+        answer: Message | WorkerError
         try:
-            async with asyncio.timeout(limit or None):
-                self._link.send(encode_message(question))
-                answer = decode_message(await self._link.receive())
-        except SoftJobError:
-            self.execs += 1
-            raise
-        except TimeoutError:
-            self.kill(f"took longer than {limit:g} s to answer")
-            raise ExecTimeout(f"worker {self.pid} took longer than {limit:g} s and was killed") from None
-        except WorkerDied as problem:
-            self.kill(str(problem))
-            raise WorkerDied(f"worker {self.pid}: {await self.obituary()}") from None
-        except BaseException:
-            self.kill("was killed, its question was cancelled")
-            raise
+            answer = decode_message(frame)
+        except SoftJobError as error:
+            answer = error
+        self._question = None
         self.execs += 1
-        return answer
+        if self._limit:  # the timer looks at this when it fires, and is not set anew
+            self._deadline = asyncio.get_running_loop().time() + self._limit
+        question.record(self, question, answer)
 
-    async def settle(self, limit: float) -> None:
-        """Wait until the worker is ready for the next question; it is killed when it is not.
+    def _become_ready(self, pid: int) -> None:
+        """Take the reply to the handshake behind the answer."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self.state is State.WORKING:
+            self.state = State.READY
+        self.on_ready(self)
 
-        The handshake is done again for this, because PHP answers it only when it reads, and after all else
-        that it wrote. An application that answers twice (RoadRunner's documentation shows one that sends an
-        error behind its answer) would otherwise decide about each client with what it said about the one
-        before.
+    def _watch_time(self, when: float) -> None:
+        self._timer = None
+        if when < math.inf:
+            self._timer = asyncio.get_running_loop().call_at(when, self._time_is_up)
 
-        Args:
-            limit: seconds; 0 is no limit.
-        """
-        if self.gone.done():
-            return
-        try:
-            async with asyncio.timeout(limit or None):
-                await self._link.introduce()
-        except TimeoutError:
-            self.kill(f"took longer than {limit:g} s to be ready again after its answer")
-        except WorkerDied as problem:
-            self.kill(str(problem))
+    def _time_is_up(self) -> None:
+        now = asyncio.get_running_loop().time() + _TIMER_ERROR
+        question, ends = self._question, math.inf
+        if now < self._deadline:
+            if question is not None and question.ends <= now:
+                question.answer(TimeoutError())
+            elif question is not None:
+                ends = question.ends
+            self._watch_time(min(self._deadline, ends))
+        elif question is None:
+            self.kill(f"took longer than {self._limit:g} s to be ready again after its answer")
         else:
-            if self.state is State.WORKING:
-                self.state = State.READY
+            self._question = None
+            self.kill(f"took longer than {self._limit:g} s to answer")
+            error = ExecTimeout(f"worker {self.pid} took longer than {self._limit:g} s and was killed")
+            question.record(self, question, error)
 
     def retire(self, state: State) -> None:
         """Take no more questions; whoever keeps workers gets a new one."""
-        if not self.gone.done():
+        if not self.retired.done():
             self.state = state
-            self.gone.set_result(None)
+            self.retired.set_result(None)
 
     def kill(self, why: str) -> None:
         """End the process and what it started, now.
 
         Args:
-            why: for the obituary; of several reasons the first counts.
+            why: the reason of its end; of several the first counts.
         """
         self.retire(State.ERRORED)
-        self._link.lose(why)
+        self._connection.lose(why)
         self.process.kill()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     async def stop(self, grace: float = STOP_GRACE) -> bool:
         """Let the process end by itself, after the question it works on; kill it after `grace` seconds.
 
-        Returns when the process is gone: whether it ended by itself. Cancelling this kills it.
+        Returns when the process has ended: whether it ended by itself. Cancelling this kills it.
         """
         self.retire(State.STOPPING)
-        self._link.send(STOP)
+        self._connection.send(STOP)
         try:
             in_time = await self.process.wait(grace) is not None
             if not in_time:
@@ -177,20 +213,36 @@ class Worker:
         await self.process.wait()
         return in_time
 
-    async def obituary(self) -> str:
-        """Say why it is of no use any more, after `kill` or its own end."""
-        return await obituary(self.process, self._link)
+    async def exit_reason(self) -> str:
+        """Say why it is of no use any more, after `kill` or its own end.
 
-    async def buried(self) -> None:
-        """Wait for the end of the process, and release what belongs to it."""
+        Waits a little for what the worker still has to tell.
+        """
+        process = self.process
+        await process.wait(timeout=1.0)
+        await asyncio.wait([self._connection.closed], timeout=0.2)
+        code, problem = process.exited.result() if process.exited.done() else None, self._connection.problem
+        # A worker that did not end by itself was killed here, which explains nothing.
+        by_itself = code is not None and (code >= 0 or problem.startswith(CLOSED))
+        return f"{problem} ({process.describe_end()})" if by_itself else problem
+
+    async def wait_closed(self) -> None:
+        """Wait for the end of the process, and release what belongs to it; runs as long as the worker.
+
+        A question that a worker takes with it is answered here, because the reason is worth a wait.
+        """
+        await asyncio.wait([self._connection.lost])
+        question, self._question = self._question, None
+        if question is not None:
+            error = WorkerDied(f"worker {self.pid}: {await self.exit_reason()}")
+            question.record(self, question, error)
         await asyncio.wait([self.process.exited])
-        await asyncio.wait([self._link.lost])
-        self.process.output.close()
-        self._link.close()
-        await asyncio.wait([self._link.closed])
+        self.process.close()
+        self._connection.close()
+        await asyncio.wait([self._connection.closed])
 
     def describe(self) -> WorkerState | None:
-        """Tell how it is; None when the process is gone."""
+        """Tell how it is; None when the process has ended."""
         try:
             process = psutil.Process(self.pid)
             with process.oneshot():
@@ -211,7 +263,7 @@ class Worker:
         )
 
     def memory(self) -> int:
-        """Resident set size in bytes; 0 when the process is gone."""
+        """Resident set size in bytes; 0 when the process has ended."""
         try:
             return psutil.Process(self.pid).memory_info().rss
         except (psutil.Error, OSError):

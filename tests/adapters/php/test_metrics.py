@@ -34,7 +34,7 @@ async def test_failures_are_counted_by_kind(
 ) -> None:
     pool = await start()
     await failure_of(pool, query, limit)
-    assert {key: count for key, count in pool.stats.failures.items() if count} == {kind: 1}
+    assert {key: count for key, count in pool.counters.failures.items() if count} == {kind: 1}
     assert sample(pool, "worker_failures", kind) == 1
     assert (await ask(pool)).allowed
     assert sample(pool, "worker_restarts") == (0 if kind == "error" else 1)
@@ -58,7 +58,7 @@ async def test_a_question_without_a_worker_is_a_failure_that_no_worker_was_asked
 async def test_a_question_that_no_worker_answers_is_one_failure(start: Start) -> None:
     pool = await start(workers=2)
     await failure_of(pool, "do=restart")
-    assert {key: count for key, count in pool.stats.failures.items() if count} == {"given_up": 1}
+    assert {key: count for key, count in pool.counters.failures.items() if count} == {"given_up": 1}
     assert sample(pool, "worker_execs") == 3
 
 

@@ -28,7 +28,7 @@ _KINDS: dict[type[WorkerError], str] = {
 
 
 @dataclass(slots=True)
-class PoolStats:
+class PoolMetrics:
     """Plain numbers since the start of the process.
 
     Attributes:
@@ -48,7 +48,7 @@ class PoolStats:
         self.failures[_KINDS[type(error)]] += 1
 
     def metrics(self) -> Iterator[Sample]:
-        """See `metrics.MetricSource`."""
+        """Yield the samples of all that is counted."""
         yield counter("worker_execs", "Questions that were put to a worker.", self.execs)
         yield counter("worker_exec_seconds", "How long workers took for all of them.", self.exec_seconds)
         yield counter("worker_failures", "Questions and starts that failed.", self.failures, "kind")

@@ -1,0 +1,192 @@
+"""Frames between the server and one worker."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from select import PIPE_BUF
+from typing import Any, cast
+
+from rr_py_ws.errors import ProtocolError, WorkerDied
+from rr_py_ws.wire.goridge import DEFAULT_MAX_PAYLOAD, Frame, FrameDecoder
+from rr_py_ws.wire.worker import decode_control, encode_pid
+
+CLOSED = "closed its relay"
+"""Why the connection of a worker is lost that went away without a word."""
+
+_MAX_UNEXPECTED = 4096
+_SHOWN_UNEXPECTED = 300
+_LATE_DATA = 0.5
+"""Seconds that an answer may still be on its way after its worker has ended."""
+
+Receive = Callable[[Frame], None]
+
+
+class WorkerConnection(asyncio.Protocol):
+    """The server's end. A worker speaks when it is asked; anything else loses the connection.
+
+    It is the protocol of a socket's transport, or `attach` gives it another way to write, such as a pipe.
+
+    Args:
+        max_payload: bytes that a frame may have.
+
+    Attributes:
+        attached: done when there is a way to write.
+        lost: done when nothing can be asked any more; `problem` says why.
+        closed: done when all that the worker wrote has been read, and nothing is open any more.
+    """
+
+    def __init__(self, max_payload: int = DEFAULT_MAX_PAYLOAD) -> None:
+        loop = asyncio.get_running_loop()
+        self.attached: asyncio.Future[None] = loop.create_future()
+        self.lost: asyncio.Future[None] = loop.create_future()
+        self.closed: asyncio.Future[None] = loop.create_future()
+        self._decoder = FrameDecoder(max_payload)
+        self._receive_answer: Receive | None = None
+        self._receive_pid: Callable[[int], None] | None = None
+        self._write: Callable[[bytes], None] | None = None
+        self._close: Callable[[], None] | None = None
+        self._pid_frame = encode_pid(os.getpid())
+        self._why = ""
+        self._unexpected: bytearray | None = None
+
+    def attach(self, write: Callable[[bytes], None], close: Callable[[], None]) -> None:
+        """Use these to write and to close. What arrives goes to `data_received` and `eof`."""
+        self._write, self._close = write, close
+        if not self.attached.done():
+            self.attached.set_result(None)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Use a socket."""
+        self._transport = cast(asyncio.Transport, transport)
+        self.attach(self._transport.write, self._transport.abort)
+
+    def hand_over(self, successor: WorkerConnection) -> None:
+        """Let another take the socket; this one is of no use any more."""
+        self._transport.set_protocol(successor)
+        successor.connection_made(self._transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Take the end of a socket."""
+        self.end()
+
+    async def handshake(self) -> int:
+        """Exchange process ids, as soon as there is a way to write; the server speaks first.
+
+        Returns:
+            The process id that the worker says it has.
+
+        Raises:
+            WorkerDied: the peer is not a worker, or the connection is lost.
+        """
+        replied: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._receive_pid = lambda pid: None if replied.done() else replied.set_result(pid)
+        # The peer of a socket may speak as soon as it is connected; what it says is heard all the same.
+        await asyncio.wait([self.attached, self.lost], return_when=asyncio.FIRST_COMPLETED)
+        self.send(self._pid_frame)
+        either: list[asyncio.Future[Any]] = [replied, self.lost]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if self.lost.done():
+            raise WorkerDied(self.problem)
+        return replied.result()
+
+    def ask(self, question: bytes, on_answer: Receive, on_ready: Callable[[int], None]) -> None:
+        """Send a question, and do the handshake again behind it.
+
+        PHP reads frame by frame: it answers the handshake only when it waits for the next question, and after
+        all else that it wrote. An application that answers twice (RoadRunner's documentation shows one that
+        sends an error behind its answer) would otherwise decide about each client with what it said about the
+        one before.
+
+        Args:
+            question: a whole frame.
+            on_answer: gets the answer, once; may raise WorkerDied, which loses the connection.
+            on_ready: called when the worker waits for the next question.
+        """
+        self._receive_answer, self._receive_pid = on_answer, on_ready
+        if len(question) + len(self._pid_frame) <= PIPE_BUF:
+            self.send(question + self._pid_frame)
+        else:
+            # A pipe may take a part of this now and the rest later. PHP reads the header of a frame from it
+            # with one call, so the cut must not go through the second header.
+            self.send(question)
+            self.send(self._pid_frame)
+
+    def send(self, frame: bytes) -> None:
+        """Write one frame; nothing when the connection is lost."""
+        if self._write is not None and not self.lost.done():
+            self._write(frame)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the worker wrote."""
+        if self.lost.done():
+            if self._unexpected is not None:
+                self._unexpected += data[: _MAX_UNEXPECTED - len(self._unexpected)]
+            return
+        if self._receive_pid is None:
+            self.lose("wrote without being asked", data)
+            return
+        decoder = self._decoder
+        decoder.receive_data(data)
+        try:
+            while (frame := decoder.next_frame()) is not None:
+                if self._receive_answer is not None:
+                    on_answer, self._receive_answer = self._receive_answer, None
+                    on_answer(frame)
+                    continue
+                pid = decode_control(frame)
+                if pid is None:
+                    raise WorkerDied("it answered the handshake with a stop command")
+                if decoder.kept:
+                    # Before anybody puts the next question, whose answer this must not become.
+                    self.lose("wrote more than its answer", decoder.pending)
+                    return
+                on_ready, self._receive_pid = self._receive_pid, None
+                on_ready(pid)
+                return
+        except ProtocolError as error:
+            self.lose(f"wrote something that is not a frame ({error})", decoder.pending)
+        except WorkerDied as error:
+            self.lose(str(error))
+
+    def end(self) -> None:
+        """Take the end of the stream: the worker closed its side, or the server did."""
+        self.lose(CLOSED)
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+    def expect_end(self) -> None:
+        """Give up soon, after an answer that is on its way: the worker ended, or does not read any more."""
+        asyncio.get_running_loop().call_later(_LATE_DATA, self.lose, CLOSED)
+
+    def lose(self, why: str, unexpected: bytes | None = None) -> None:
+        """Give the connection up; of several reasons the first counts."""
+        if self.lost.done():
+            return
+        self._why = why
+        if unexpected is not None:
+            self._unexpected = bytearray(unexpected[:_MAX_UNEXPECTED])
+        self._receive_answer = self._receive_pid = None
+        self.lost.set_result(None)
+
+    @property
+    def problem(self) -> str:
+        """Why the connection is lost, to be read behind "the worker"; with what came instead of a frame."""
+        output = self._decoder.pending if self._unexpected is None else bytes(self._unexpected)
+        if not output:
+            return self._why
+        output = output[:_MAX_UNEXPECTED]
+        try:
+            text = repr(output.decode())
+        except UnicodeDecodeError:
+            text = repr(output)
+        return f"{self._why}: {text if len(text) <= _SHOWN_UNEXPECTED else text[:_SHOWN_UNEXPECTED] + '...'}"
+
+    def close(self) -> None:
+        """Close the server's end."""
+        self.lose("was released")
+        if self._close is not None:
+            self._close()
+        else:
+            self.end()
