@@ -49,8 +49,7 @@ class World:
         self.leave_error: BrokerError | None = None
         self.waiting: deque[Coroutine[Any, Any, None]] = deque()
         self.counters = counters or CommandMetrics()
-        self.errors: list[Exception] = []
-        context = SessionContext(self, Memberships(self), Limits(**limits), self.counters, self.errors.append)
+        context = SessionContext(self, Memberships(self), Limits(**limits), self.counters)
         self.session = Session(self, GRANT, context)
         self.on_write: Callable[[bytes], None] = self.sent
 
@@ -195,7 +194,7 @@ class TestJoin:
             def join(self, subscriber: Subscriber, broker: str, topics: Sequence[str]) -> None:
                 hub.subscribe(subscriber, topics)
 
-        context = SessionContext(AllowAll(), HubOnly(world), Limits(), CommandMetrics(), world.errors.append)
+        context = SessionContext(AllowAll(), HubOnly(world), Limits(), CommandMetrics())
         session = Session(world, None, context)
         hub.publish(Publication("foo", b"before"))
         session.receive_message(json.dumps(JOIN).encode())
@@ -226,7 +225,6 @@ class TestJoin:
         assert world.events[1:] == [
             '{"topic":"#join","payload":["foo","foo2"],"id":1,"reason":"PHP gave no answer"}'
         ]
-        assert [str(error) for error in world.errors] == ["the worker is gone"]
 
     @pytest.mark.parametrize("when", ["now", "later"])
     def test_a_failure_of_the_broker_is_a_refusal(self, world: World, when: str) -> None:
@@ -453,11 +451,10 @@ class TestAuthorizerThatRaises:
             def join(self, grant: object, topics: Sequence[str]) -> Verdict:
                 raise ZeroDivisionError("a mistake")
 
-        context = SessionContext(Raising(), Memberships(world), Limits(), world.counters, world.errors.append)
+        context = SessionContext(Raising(), Memberships(world), Limits(), world.counters)
         world.session = Session(world, GRANT, context)
         world.receive(JOIN, LEAVE)
         assert [reply["topic"] for reply in world.replies] == ["#join", "@leave"]
-        assert [str(error) for error in world.errors] == ["a mistake"]
 
     def test_later(self, world: World) -> None:
         world.verdicts.append(Later())

@@ -212,7 +212,7 @@ class Sessions(RuleBasedStateMachine):
         self.node = Node(brokers, "main", self.scheduled.append)
         _run(self.node.start())
         self.counters = CommandMetrics()
-        self.context = SessionContext(self.world, self.node, LIMITS, self.counters, lambda error: None)
+        self.context = SessionContext(self.world, self.node, LIMITS, self.counters)
         self.peers = [Peer(self.context), Peer(self.context)]
         self.models = [Model(), Model()]
         self.published = 0

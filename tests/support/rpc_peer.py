@@ -9,9 +9,9 @@ from collections.abc import Awaitable
 from contextlib import suppress
 
 from rr_py_ws.core.ports import WorkerState
-from rr_py_ws.core.publication import Position, Publication
 from rr_py_ws.errors import BrokerError, WorkerStartError
 from rr_py_ws.wire.goridge import Flag, Frame, FrameDecoder
+from rr_py_ws.wire.publication import Position, Publication
 from rr_py_ws.wire.rpc import encode_request
 from support.patience import DEADLINE
 

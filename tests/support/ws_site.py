@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import os
 import socket
 import ssl
@@ -13,6 +14,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Protocol
 
+from rr_py_ws.adapters.auth.php import PHPAuthorizer
 from rr_py_ws.adapters.http.connection import HTTPConnection
 from rr_py_ws.adapters.http.listener import HTTPListener
 from rr_py_ws.adapters.http.proxies import TrustedProxies
@@ -27,7 +29,9 @@ from rr_py_ws.core.node import Node
 from rr_py_ws.core.ports import Authorizer
 from rr_py_ws.core.session import Session
 from rr_py_ws.metrics import Sample
+from rr_py_ws.wire.http import Request
 from rr_py_ws.wire.publication import Publication
+from rr_py_ws.wire.worker import Message
 from support.ws_peer import Client, request
 
 
@@ -218,6 +222,23 @@ class Site:
         await client.send(request("/ws", *headers))
         assert (await client.head()).startswith(b"HTTP/1.1 101 ")
         return client
+
+
+class _Asked:
+    """A pool of workers that notes the question, and allows."""
+
+    allocate_timeout = 1.0
+
+    async def exec(self, question: Message, *_: object, **__: object) -> Message:
+        self.context = question.context
+        return Message(b'{"status":200}')
+
+
+async def asked_of_php(request: Request) -> Any:
+    """What PHP would be asked about this request."""
+    pool = _Asked()
+    await PHPAuthorizer(pool, 1.0).connect(request)  # type: ignore[arg-type]
+    return json.loads(pool.context)
 
 
 class Start(Protocol):

@@ -9,14 +9,15 @@ this module stays free of I/O.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from rr_py_ws.config import Limits
+from rr_py_ws.core.fail_closed import fail_closed
 from rr_py_ws.core.ports import Authorizer, Subscriber, Subscriptions
 from rr_py_ws.errors import BrokerError, CommandError
-from rr_py_ws.wire.access import FAILED, Verdict
+from rr_py_ws.wire.access import Verdict
 from rr_py_ws.wire.command import Command, decode_command
 
 JOIN_REFUSALS = (
@@ -81,14 +82,12 @@ class SessionContext:
         subscriptions: where topics are joined and left.
         limits: what is refused without asking anybody; see `websockets.limits` in docs/configuration.md.
         counters: what is asked for is counted there.
-        on_authorizer_error: told of what an authorizer raised, which it should not.
     """
 
     authorizer: Authorizer
     subscriptions: Subscriptions
     limits: Limits
     counters: CommandMetrics
-    on_authorizer_error: Callable[[Exception], None]
 
 
 class Session:
@@ -178,9 +177,8 @@ class Session:
             return
         try:
             verdict = self._context.authorizer.join(self._grant, topics)
-        except Exception as error:  # fail closed, whatever an authorizer does
-            self._context.on_authorizer_error(error)
-            verdict = FAILED
+        except Exception as error:
+            verdict = fail_closed(error)
         if isinstance(verdict, Verdict):
             subscribing = self._subscribe(command, verdict)
             if subscribing is not None:
@@ -234,9 +232,8 @@ class Session:
         if deciding is not None:
             try:
                 verdict = await deciding
-            except Exception as error:  # fail closed, whatever an authorizer does
-                self._context.on_authorizer_error(error)
-                verdict = FAILED
+            except Exception as error:
+                verdict = fail_closed(error)
             finally:
                 self._context.counters.joins_waiting -= 1
             if self._closed:

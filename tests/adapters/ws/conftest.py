@@ -16,7 +16,8 @@ from rr_py_ws.adapters.auth.allow_all import AllowAll
 from rr_py_ws.adapters.brokers.memory import MemoryBroker
 from rr_py_ws.adapters.http import connection as http_connection
 from rr_py_ws.adapters.http import limiter
-from rr_py_ws.adapters.ws import connection, handler, upgrade
+from rr_py_ws.adapters.ws import connection, upgrade
+from rr_py_ws.core import fail_closed
 from rr_py_ws.core.node import Node
 from rr_py_ws.core.ports import Authorizer
 from support.ws_peer import until
@@ -73,9 +74,8 @@ async def site(start: Start) -> Site:
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
     """What was logged so far; every line, whatever earlier tests had to say."""
-    for module in (connection, http_connection, limiter, upgrade):
+    for module in (connection, fail_closed, http_connection, limiter, upgrade):
         monkeypatch.setattr(module, "log", logs.get_logger("websockets"))
-    monkeypatch.setattr(handler, "limited", logs.get_logger("websockets"))
     return lambda: capsys.readouterr().err
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from email import message_from_bytes
 from email.message import Message
@@ -11,7 +10,7 @@ import pytest
 
 from rr_py_ws.wire.access import ALLOWED, Verdict
 from support.ws_peer import ACCEPT, KEY, TEXT, Gate, command, frame, request, text, until
-from support.ws_site import Site, Start
+from support.ws_site import Site, Start, asked_of_php
 
 SWITCHING = (
     b"HTTP/1.1 101 Switching Protocols\r\n"
@@ -203,7 +202,7 @@ async def test_php_sees_the_request_as_it_came(start: Start) -> None:
     await site.ask(
         request("/%77s?a=%20b&c", "Cookie: id=5%2F", "x-forwarded-for: 9.8.7.6, 1.1.1.1") + frame(8)
     )
-    asked = json.loads(gate.requests[0].context({"ws:joinServer": True}))
+    asked = await asked_of_php(gate.requests[0])
     assert asked["uri"] == "http://app.test/%77s?a=%20b&c"
     assert (asked["remoteAddr"], asked["protocol"], asked["method"]) == ("9.8.7.6", "HTTP/1.1", "GET")
     assert (asked["rawQuery"], asked["cookies"]) == ("a=%20b&c", {"id": "5/"})
@@ -215,7 +214,7 @@ async def test_without_trusted_subnets_the_peers_address_counts(start: Start) ->
     gate = Gate()
     site = await start(gate)
     await site.ask(request("/ws", "X-Forwarded-For: 9.8.7.6") + frame(8))
-    assert json.loads(gate.requests[0].context({}))["remoteAddr"] == "127.0.0.1"
+    assert (await asked_of_php(gate.requests[0]))["remoteAddr"] == "127.0.0.1"
 
 
 @pytest.mark.parametrize("later", [False, True])

@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed
 from rr_py_ws.errors import ConfigError
 from support.ports import needs_ipv6
 from support.ws_peer import CLOSE, TEXT, Client, Gate, close, command, frame, request, until
-from support.ws_site import Site, Start
+from support.ws_site import Site, Start, asked_of_php
 
 GOODBYE = close(1001, "server is stopping")
 
@@ -97,7 +97,7 @@ async def test_php_sees_an_ipv4_client_of_a_socket_for_both_families_as_one(star
     site.clients.append(client)
     await client.send(request())
     await client.head()
-    assert json.loads(gate.requests[0].context({}))["remoteAddr"] == "127.0.0.1"
+    assert (await asked_of_php(gate.requests[0]))["remoteAddr"] == "127.0.0.1"
 
 
 # TLS
@@ -118,7 +118,7 @@ async def test_tls_serves_and_php_sees_https(
         site.publish("a", "x" * 100_000)
         assert await client.recv() == '{"topic":"a","payload":"' + "x" * 100_000 + '"}'
     assert client.close_code == 1000
-    asked = json.loads(gate.requests[0].context({}))
+    asked = await asked_of_php(gate.requests[0])
     assert asked["uri"] == f"https://localhost:{site.address[1]}/ws?q=1"
     await until(lambda: site.server.connections == 0)
 

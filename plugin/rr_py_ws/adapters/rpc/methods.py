@@ -10,8 +10,8 @@ from typing import Any
 from rr_py_ws import logs
 from rr_py_ws.adapters.rpc.registry import Fallback, Registry
 from rr_py_ws.core.ports import Probe, Publisher, WorkerPool, WorkerState
-from rr_py_ws.core.publication import Position, Publication
 from rr_py_ws.errors import BrokerError, RPCError
+from rr_py_ws.wire.publication import Position, Publication
 from rr_py_ws.wire.publish import Message, decode_broadcast, decode_websockets, encode_ok
 from rr_py_ws.wire.values import decode_argument
 

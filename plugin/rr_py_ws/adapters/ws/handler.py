@@ -29,7 +29,6 @@ from rr_py_ws.wire.push import BY_SUBPROTOCOL, STRING, Encoding
 from rr_py_ws.wire.upgrade import accept_response, check_upgrade, offered_extensions, requested_subprotocols
 
 log = logs.get_logger("websockets")
-limited = logs.get_limited("websockets")
 
 
 class WebSocketHandler:
@@ -76,7 +75,7 @@ class WebSocketHandler:
             self._compressor = Compressor(compression.level, compression.min_size, self.counters.deflate)
         self._context = ConnectionContext(
             limits,
-            SessionContext(authorizer, subscriptions, limits, self.counters.commands, self.authorizer_failed),
+            SessionContext(authorizer, subscriptions, limits, self.counters.commands),
             self.counters,
             TokenBucket(limits.commands_per_second),
             backpressure,
@@ -128,10 +127,6 @@ class WebSocketHandler:
         log.debug("websocket client connected", client=opened.id)
         if rest:
             opened.data_received(rest)
-
-    def authorizer_failed(self, error: Exception) -> None:
-        """Log what an authorizer raised, which it should not; the answer is a refusal."""
-        limited.error("authorizer failed", error=f"{type(error).__name__}: {error}")
 
     async def stop(self, timeout: float, drain: float) -> int:
         """Close every WebSocket with 1001, and cut the clients that do not go. Cancelling this cuts nobody.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from rr_py_ws import logs
 from rr_py_ws.adapters.net.transports import cancel_soon
+from rr_py_ws.core.fail_closed import fail_closed
 from rr_py_ws.wire.access import FAILED, Verdict
 from rr_py_ws.wire.http import Request, try_again_later
 
@@ -73,9 +74,8 @@ class Upgrade:
             return
         try:
             verdict = self._handler.authorizer.connect(connection.request)
-        except Exception as error:  # fail closed, whatever an authorizer does
-            self._handler.authorizer_failed(error)
-            verdict = FAILED
+        except Exception as error:
+            verdict = fail_closed(error)
         if isinstance(verdict, Verdict):
             self._answer(verdict)
         else:
@@ -95,8 +95,7 @@ class Upgrade:
             log.warning("handshake refused: it had to wait, and PHP gave no answer in the time that was left")
             verdict = FAILED
         except Exception as error:
-            self._handler.authorizer_failed(error)
-            verdict = FAILED
+            verdict = fail_closed(error)
         self._task = None
         if not self._connection.closing:
             self._answer(verdict)
