@@ -1,4 +1,4 @@
-# Two commands do everything: `make run` and `make test`.
+# Two commands do everything: `make run` and `make test`. The others look longer, or elsewhere.
 PYTHON ?= python3
 FUZZ_SECONDS ?= 60
 CHAOS_SECONDS ?= 60
@@ -13,7 +13,7 @@ SOURCES := pyproject.toml README.md $(shell find plugin -name '*.py' -o -name '*
 TEST_PACKAGES := python:ensurepip=python3-venv php=php-cli phpunit=phpunit chromium=chromium openssl=openssl \
 	redis-server=redis-server redis-sentinel=redis-sentinel redis-cli=redis-tools
 
-.PHONY: run test check unit lint proto bench fuzz chaos chaos-redis drain soak clean help
+.PHONY: run test check unit lint conformance compat proto bench fuzz chaos chaos-redis drain soak clean help
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -43,6 +43,13 @@ unit: $(VENV)/.dev ## all tests, Python and PHP
 	phpunit -c php-client
 	$(BIN)/pytest -q -n 2 --dist loadfile
 
+conformance: $(VENV)/.dev ## WebSocket conformance in all combinations (`make test` runs all pairs)
+	CONFORMANCE=full $(BIN)/pytest -q -n 2 tests/conformance
+
+compat: ## the tests with the lowest versions that pyproject.toml allows, and with Python 3.13
+	./.ci/compat lowest
+	./.ci/compat 3.13
+
 proto: $(VENV)/.dev ## regenerate plugin/rr_py_ws/wire/pb from proto/
 	$(BIN)/python proto/generate.py
 
@@ -65,7 +72,7 @@ soak: $(VENV)/.dev ## 2,000 clients that come and go; nothing may grow (SOAK_SEC
 	PYTHONPATH=tests $(BIN)/python -m chaos.soak --seconds $(SOAK_SECONDS)
 
 clean: ## remove the environment and caches
-	rm -rf $(VENV) .fuzz .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .compat .fuzz .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(VENV)/bin/python:
 	@./.ci/system-packages python:ensurepip=python3-venv

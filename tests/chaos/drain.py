@@ -18,9 +18,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from chaos.browser import Browser, join
-from e2e.server import Server, configuration
 from rr_py_ws.adapters.rpc.client import RPCClient
 from rr_py_ws.wire.publish import Message
+from support.process import Server, configuration
 
 MESSAGES = 20
 

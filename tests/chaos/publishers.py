@@ -9,13 +9,13 @@ import struct
 from contextlib import suppress
 
 from chaos.ledger import Ledger, topic_of
-from e2e.process import PHP
 from rr_py_ws.adapters.rpc.client import RPCClient
 from rr_py_ws.errors import RPCError
 from rr_py_ws.wire.goridge import Flag
 from rr_py_ws.wire.publish import Message, encode_broadcast
 from rr_py_ws.wire.rpc import encode_request
-from support.patience import DEADLINE
+from support.php import PHP
+from support.waiting import DEADLINE
 
 _PIPELINED = 8
 _SIZES = (0, 50, 1000, 20_000)

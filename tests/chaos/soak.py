@@ -21,9 +21,9 @@ from tempfile import TemporaryDirectory
 
 from chaos.browser import Browser, Refused, join
 from chaos.storm import sample, start_server
-from e2e.server import Server
 from rr_py_ws.adapters.rpc.client import RPCClient
 from rr_py_ws.wire.publish import Message
+from support.process import Server
 
 PARTS = 10
 TOLERANCE = 0.02
@@ -109,6 +109,8 @@ class Crowd:
                 task = self._tasks.create_task(browser.stall(15.0))
                 self._stalled.add(task)
                 task.add_done_callback(self._stalled.discard)
+            case "break_off":
+                await browser.break_off()
             case _:
                 getattr(browser, ending)()
 

@@ -15,10 +15,11 @@ from typing import Any
 import psutil
 
 from chaos import publishers
-from chaos.browser import PATIENCE, Browser, Refused, join
+from chaos.browser import Browser, Refused, join
 from chaos.ledger import TOPICS, Ledger, Receipts
-from e2e.server import Server, configuration
 from support.ports import free_port
+from support.process import Server, configuration
+from support.waiting import DEADLINE, eventually
 
 _HEALTHY = 10
 _VISITORS = 20
@@ -52,7 +53,7 @@ def start_server(directory: Path, *, patience: str = "2s") -> Server:
 def sample(server: Server, name: str) -> float:
     """Read one number, over all labels, from the metrics page."""
     with urllib.request.urlopen(
-        f"http://{server.config['metrics']['address']}/metrics", timeout=PATIENCE
+        f"http://{server.config['metrics']['address']}/metrics", timeout=DEADLINE
     ) as page:
         text = page.read().decode()
     values = re.findall(rf"^{name}(?:\{{.*\}})? (\S+)$", text, re.MULTILINE)
@@ -169,6 +170,8 @@ class Storm:
                     self.wrong.append(f"close code {browser.code} instead of {expected}")
             case "stall":
                 await browser.stall(dice.uniform(0, 6))
+            case "break_off":
+                await browser.break_off()
             case _:
                 getattr(browser, ending)()
 
@@ -202,8 +205,8 @@ class Storm:
 
     async def _wait_for_accepted(self) -> None:
         """Wait until nothing accepted is on its way any more."""
-        with suppress(TimeoutError):
-            await self._wait_until("", lambda: not any(receipts.missing() for _, receipts in self._healthy))
+        with suppress(AssertionError):  # what is missing is told one by one
+            await eventually(lambda: not any(receipts.missing() for _, receipts in self._healthy))
 
     def _check_healthy(self) -> None:
         for browser, receipts in self._healthy:
@@ -227,10 +230,6 @@ class Storm:
 
     async def _wait_until(self, what: str, check: Callable[[], Any]) -> None:
         try:
-            async with asyncio.timeout(PATIENCE):
-                while not await asyncio.to_thread(check):  # noqa: ASYNC110 - nobody announces it
-                    await asyncio.sleep(0.05)
-        except TimeoutError:
-            if not what:
-                raise
-            self.wrong.append(f"waited in vain: {what}")
+            await eventually(lambda: asyncio.to_thread(check), what, pause=0.05)
+        except AssertionError as error:
+            self.wrong.append(str(error))

@@ -9,7 +9,7 @@ import pytest
 from chaos.ledger import Ledger, Receipts, topic_of
 from chaos.storm import Storm, start_server
 
-SECONDS = 8.0
+SECONDS = 5.0
 SEED = 20211129
 
 

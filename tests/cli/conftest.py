@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from rr_py_ws.adapters.rpc import RPCServer, build_services
+from rr_py_ws.adapters.rpc import RPCListener, build_registry
+from rr_py_ws.config import Limits
 from support.program import Cli, Result, Running, start
 
 
@@ -28,14 +29,14 @@ def cli(tmp_path: Path) -> Cli:
 async def running(tmp_path: Path) -> AsyncIterator[Running]:
     """A server, and the `.rr.yaml` that leads to it."""
     state = Running()
-    services = build_services(
+    registry = build_registry(
         publisher=state.published,
         pools={"websockets": state.websockets, "http": state.http},
         probes={},
         version="1",
         config=lambda: b"{}",
     )
-    server = RPCServer(services, "tcp://127.0.0.1:0")
+    server = RPCListener(registry, "tcp://127.0.0.1:0", limits=Limits())
     await server.start()
     (tmp_path / ".rr.yaml").write_text(f"rpc: {{listen: '{server.address}'}}\n")
     yield state

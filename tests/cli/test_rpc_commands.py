@@ -167,17 +167,22 @@ async def test_workers_ends_quietly_when_nobody_reads_any_more(running: Running,
 
 
 async def test_an_answer_that_is_no_list_of_workers_is_an_error(cli: Cli, tmp_path: Path) -> None:
-    from rr_py_ws.adapters.rpc import RPCServer, Services
+    from rr_py_ws.adapters.rpc import Registry, RPCListener
+    from rr_py_ws.config import Limits
     from rr_py_ws.wire.goridge import Flag
 
     answers = [b'["websockets"]', b'{"workers": [{"pid": "\\u001b[2J"}]}', b'{"x": 1}', b"7"]
 
-    def answer(_codec: Flag, _body: bytes) -> bytes:
-        return answers.pop(0)
+    def decode(_codec: Flag, body: bytes) -> bytes:
+        return body
 
-    services = Services()
-    services.add("informer", {"List": answer, "Workers": answer})
-    server = RPCServer(services, f"unix://{tmp_path}/rpc.sock")
+    def encode(_codec: Flag, answer: bytes) -> bytes:
+        return answer
+
+    registry = Registry()
+    for method in ("informer.List", "informer.Workers"):
+        registry.add(method, decode, lambda _: answers.pop(0), encode)
+    server = RPCListener(registry, f"unix://{tmp_path}/rpc.sock", limits=Limits())
     await server.start()
     (tmp_path / ".rr.yaml").write_text("rpc: {listen: 'unix://rpc.sock'}\n")
     errors = [(await cli("workers")), (await cli("workers", "a")), (await cli("workers"))]

@@ -5,16 +5,31 @@ But for the number of frames in a second: some cases send thousands, and nobody 
 
 from __future__ import annotations
 
+import os
 from functools import partial
+from pathlib import Path
 
 import pytest
 
-from adapters.ws.conftest import pytest_asyncio_loop_factories
 from adapters.ws.conftest import start as start_any
+from conformance.pairwise import deselect
+from support.loops import pytest_asyncio_loop_factories
 from support.ws_peer import Client
 from support.ws_site import Site, Start
 
 __all__ = ["pytest_asyncio_loop_factories", "start_any"]
+
+HERE = Path(__file__).parent
+
+
+@pytest.hookimpl(trylast=True)  # after `-k` and `-m`: what is left must cover its pairs
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Run pairs of values, not all combinations, unless `CONFORMANCE=full` asks for those."""
+    if os.environ.get("CONFORMANCE") == "full":
+        return
+    dropped = deselect([item for item in items if HERE in item.path.parents])
+    config.hook.pytest_deselected(items=[item for item in items if item in dropped])
+    items[:] = [item for item in items if item not in dropped]
 
 
 @pytest.fixture

@@ -23,9 +23,6 @@ JOIN = b'{"command":"join","topics":["t"]}'
 JOINED = Received(TEXT, b'{"topic":"@join","payload":["t"]}')
 TALK = frame(TEXT, '{"command":"headers","id":1}')
 
-on_uvloop = pytest.mark.asyncio(loop_factories=["uvloop"])
-"""For cases that see no difference between event loops; the others run on asyncio's own, too."""
-
 
 def join(topic: str | bytes) -> bytes:
     """A command whose answer shows the topic."""

@@ -20,9 +20,9 @@ from conformance.exchange import (
     failed,
     fragments,
     odd_frame,
-    on_uvloop,
 )
 from conformance.utf8_samples import INCOMPLETE, INVALID
+from support.loops import one_loop
 from support.ws_peer import CLOSE, PING, PONG, TEXT, Client, Gate, close, frame, until
 from support.ws_site import Site, Start
 
@@ -77,7 +77,7 @@ async def test_a_close_without_code_is_answered_without_code(client: Client, sen
     await closed(client, b"")
 
 
-@on_uvloop
+@one_loop
 @pytest.mark.parametrize("code", VALID_CODES)
 @pytest.mark.parametrize("reason", ["", "why"], ids=["no reason", "with reason"])
 async def test_a_valid_code_is_echoed(client: Client, code: int, reason: str) -> None:
@@ -85,7 +85,7 @@ async def test_a_valid_code_is_echoed(client: Client, code: int, reason: str) ->
     await closed(client, close(code, reason))
 
 
-@on_uvloop
+@one_loop
 @pytest.mark.parametrize("reason", REASONS.values(), ids=REASONS)
 @each_way
 async def test_a_reason_of_up_to_123_bytes_is_echoed(client: Client, reason: str, send: Send) -> None:
@@ -96,7 +96,7 @@ async def test_a_reason_of_up_to_123_bytes_is_echoed(client: Client, reason: str
 # Invalid
 
 
-@on_uvloop
+@one_loop
 @pytest.mark.parametrize("payload", [b"\x00", b"\x03", b"\xe8", b"\xff"], ids=bytes.hex)
 @each_way
 async def test_a_close_with_half_a_code_is_closed_with_1002(
@@ -106,7 +106,7 @@ async def test_a_close_with_half_a_code_is_closed_with_1002(
     await failed(client, 1002)
 
 
-@on_uvloop
+@one_loop
 @pytest.mark.parametrize("code", INVALID_CODES)
 @pytest.mark.parametrize("reason", ["", "why"], ids=["no reason", "with reason"])
 async def test_an_invalid_code_is_closed_with_1002(client: Client, code: int, reason: str) -> None:
@@ -114,7 +114,7 @@ async def test_an_invalid_code_is_closed_with_1002(client: Client, code: int, re
     await failed(client, 1002)
 
 
-@on_uvloop
+@one_loop
 @pytest.mark.parametrize("length", [124, 125, 1000])
 @each_way
 async def test_a_longer_reason_is_closed_with_1002(client: Client, length: int, send: Send) -> None:
@@ -122,14 +122,14 @@ async def test_a_longer_reason_is_closed_with_1002(client: Client, length: int, 
     await failed(client, 1002)
 
 
-@on_uvloop
+@one_loop
 @pytest.mark.parametrize("name", BAD_REASONS)
 async def test_a_reason_that_is_not_utf8_is_closed_with_1007(client: Client, name: str) -> None:
     await client.send(frame(CLOSE, NORMAL + b"why " + INVALID[name].data))
     await failed(client, 1007)
 
 
-@on_uvloop
+@one_loop
 @pytest.mark.parametrize("beginning", INCOMPLETE.values(), ids=INCOMPLETE)
 async def test_a_reason_that_ends_inside_a_character_is_closed_with_1007(
     client: Client, beginning: bytes
@@ -138,7 +138,7 @@ async def test_a_reason_that_ends_inside_a_character_is_closed_with_1007(
     await failed(client, 1007)
 
 
-@on_uvloop
+@one_loop
 async def test_a_close_that_announces_more_than_the_limit_is_closed_unread(client: Client) -> None:
     await client.send(odd_frame(0x80 | CLOSE, b"", form=8, length=65537))
     await failed(client, 1009)

@@ -18,14 +18,14 @@ from conformance.exchange import (
     failed,
     fragments,
     join,
-    on_uvloop,
     refused,
     single_bytes,
 )
+from support.loops import one_loop
 from support.ws_peer import BINARY, PING, PONG, TEXT, Client, close, frame
 from support.ws_site import Site
 
-pytestmark = on_uvloop
+pytestmark = one_loop
 
 KINDS = {"text": TEXT, "binary": BINARY}
 EMPTY_PARTS = {

@@ -15,12 +15,12 @@ from conformance.exchange import (
     failed,
     fragments,
     message,
-    on_uvloop,
 )
+from support.loops import one_loop
 from support.ws_peer import PING, PONG, Client, frame
 from support.ws_site import Start
 
-pytestmark = on_uvloop
+pytestmark = one_loop
 
 LIMIT = 1000
 LIMITS = [125, 126, 127, LIMIT, 65535, 65536, 65537, 1_000_000]

@@ -14,12 +14,12 @@ from conformance.exchange import (
     failed,
     join,
     odd_frame,
-    on_uvloop,
 )
+from support.loops import one_loop
 from support.ws_peer import PING, PONG, TEXT, Client, frame
 from support.ws_site import Site
 
-pytestmark = on_uvloop
+pytestmark = one_loop
 
 PAYLOADS = {
     "no data": b"",

@@ -10,9 +10,10 @@ import pytest
 from websockets.sync.client import connect as connect_websocket
 from websockets.typing import Origin, Subprotocol
 
-from e2e.client import Client, Connect, OpenRaw, Raw
-from e2e.process import PHP, StartPHP
-from e2e.server import Server, Servers
+from e2e.client import Client, Connect, OpenRaw
+from support.blocking import BlockingClient
+from support.php import PHP, StartPHP
+from support.process import Server, Servers
 
 
 @pytest.hookimpl(wrapper=True)
@@ -65,9 +66,9 @@ def raw() -> Iterator[OpenRaw]:
     """Open TCP connections, which are closed after the test."""
     with ExitStack() as stack:
 
-        def raw(server: Server, **options: Any) -> Raw:
-            connection = Raw(server.address, **options)
-            stack.callback(connection.socket.close)
+        def raw(server: Server, **options: Any) -> BlockingClient:
+            connection = BlockingClient(server.address, **options)
+            stack.callback(connection.close)
             return connection
 
         yield raw

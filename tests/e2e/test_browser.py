@@ -15,10 +15,10 @@ from urllib.request import urlopen
 
 import pytest
 
-from e2e.process import REPOSITORY
-from e2e.server import Server, Servers
-from support.patience import DEADLINE
+from support.php import REPOSITORY
 from support.ports import free_port
+from support.process import Server, Servers
+from support.waiting import DEADLINE
 
 OBSERVER = """
 <script>

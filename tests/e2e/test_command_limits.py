@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from e2e.client import PING, PONG, Client, Connect, OpenRaw, frame, push, reply
-from e2e.server import Server, Servers
+from e2e.client import Client, Connect, OpenRaw
+from support.process import Server, Servers
+from support.ws_peer import PING, PONG, command, frame, push, reply
 
 LIMITS = {"max_topics": 3, "max_topics_per_command": 2, "max_topic_length": 10, "max_joins_waiting": 1}
 
@@ -59,10 +60,10 @@ def test_a_join_that_php_is_slow_to_answer_holds_up_nothing_but_the_commands_beh
     browser.upgrade()
     browser.join("news")
     since = len(server.log)
-    browser.send(frame('{"command":"join","topics":["do.sleep"]}'))
-    browser.send(frame('{"command":"join","topics":["do.exit"]}'))
-    browser.send(frame('{"command":"leave","topics":["news"]}') + frame("there?", PING))
-    assert browser.read_frame() == (0x80 | PONG, b"there?")
+    browser.command("join", ["do.sleep"])
+    browser.command("join", ["do.exit"])
+    browser.send(command("leave", ["news"]) + frame(PING, "there?"))
+    assert browser.frame() == (PONG, b"there?")
     sleeper = pid_of_sleeper(server, since)
     server.php("$broadcast->publish('news', 'meanwhile');")
     browser.expect(push("news", "meanwhile"))

@@ -5,7 +5,6 @@ The ids are those of websockets-plugin.md section 12; tests/README.md has the ta
 
 from __future__ import annotations
 
-import json
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -13,9 +12,12 @@ from contextlib import suppress
 import psutil
 import pytest
 
-from e2e.client import CLOSE, PING, PONG, TEXT, Connect, Frame, OpenRaw, Raw, frame, push, reply
-from e2e.process import StartPHP, eventually
-from e2e.server import Server, Servers
+from e2e.client import Connect, OpenRaw
+from support.blocking import BlockingClient
+from support.php import StartPHP
+from support.process import Server, Servers
+from support.waiting import eventually_sync
+from support.ws_peer import CLOSE, PING, PONG, TEXT, Received, command, frame, push, reply, text
 
 MIB = 1024 * 1024
 
@@ -42,12 +44,12 @@ def test_d2_a_connection_leaves_nothing_behind_however_it_ends(
             browser.reset()
             continue
         if end == "end within a frame":
-            browser.send(frame("half of it")[:5])
+            browser.send(frame(TEXT, "half of it")[:5])
         elif end == "end after a close frame":
-            browser.send(frame(b"\x03\xe9", CLOSE))
-        browser.socket.close()
+            browser.send(frame(CLOSE, b"\x03\xe9"))
+        browser.close()
     server.log.wait_for("websocket client disconnected", count=20, since=since)
-    eventually(lambda: server.descriptors() <= before, "the sockets are closed")
+    eventually_sync(lambda: server.descriptors() <= before, "the sockets are closed")
     server.php("$broadcast->publish('news', 'hello');")
     healthy.expect(push("news", "hello"))
 
@@ -124,37 +126,37 @@ def test_d9_replies_and_pushes_under_load_are_whole_and_in_order(
     browser.join("load")
     messages, commands = 5000, 200
     php(server, f"for ($i = 0; $i < {messages}; $i++) {{ $broadcast->publishAsync('load', \"$i\"); }}")
-    pushes: list[Frame] = []
+    pushes: list[Received] = []
     for number in range(commands):
         topic = f"other {number}"
-        browser.send(frame(json.dumps({"command": "join", "topics": [topic]})) + frame(b"%d" % number, PING))
-        replies = {Frame(0x80 | TEXT, reply("@join", [topic]).encode()), Frame(0x80 | PONG, b"%d" % number)}
+        browser.send(command("join", [topic]) + frame(PING, b"%d" % number))
+        replies = {Received(TEXT, reply("@join", [topic]).encode()), Received(PONG, b"%d" % number)}
         while replies:
-            received = browser.read_frame()
+            received = browser.frame()
             if received in replies:
                 replies.remove(received)
             else:
                 pushes.append(received)
     while len(pushes) < messages:
-        pushes.append(browser.read_frame())
-    assert pushes == [Frame(0x80 | TEXT, push("load", str(number)).encode()) for number in range(messages)]
+        pushes.append(browser.frame())
+    assert pushes == [Received(TEXT, push("load", str(number)).encode()) for number in range(messages)]
 
 
-def stuck_browser(server: Server, raw: OpenRaw, topic: str) -> Raw:
+def stuck_browser(server: Server, raw: OpenRaw, topic: str) -> BlockingClient:
     """A client that joins and then reads nothing any more."""
-    browser: Raw = raw(server, receive_buffer=256 * 1024)
+    browser: BlockingClient = raw(server, receive_buffer=256 * 1024)
     browser.upgrade()
     browser.join(topic)
     return browser
 
 
-def read_to_close(browser: Raw) -> list[Frame]:
+def read_to_close(browser: BlockingClient) -> list[Received]:
     """Read what is still coming, and answer the close frame at its end."""
-    frames = [browser.read_frame()]
-    while frames[-1].first != 0x80 | CLOSE:
-        frames.append(browser.read_frame())
-    browser.send(frame(frames[-1].payload, CLOSE))
-    assert browser.read_rest() == b""
+    frames = [browser.frame()]
+    while frames[-1].opcode != CLOSE:
+        frames.append(browser.frame())
+    browser.send(frame(CLOSE, frames[-1].payload))
+    assert browser.rest() == b""
     return frames
 
 
@@ -182,7 +184,7 @@ def test_d19_ten_stuck_clients_hold_up_neither_publishers_nor_others(
         *pushes, close = read_to_close(browser)
         assert close.close_code == 1013
         assert pushes == [
-            Frame(0x80 | TEXT, push("flood", chr(97 + number % 26) * 50_000).encode())
+            Received(TEXT, push("flood", chr(97 + number % 26) * 50_000).encode())
             for number in range(len(pushes))
         ]
 
@@ -203,8 +205,8 @@ def test_d29_memory_does_not_grow_with_what_is_published(server: Server, raw: Op
         server.php(
             "for ($i = 0; $i < 20; $i++) { $broadcast->publish(['a', 'b'], array_fill(0, 500, 'x')); }"
         )
-        expected = (frame(push("a", "x"), mask=False) + frame(push("b", "x"), mask=False)) * 500 * 20
-        assert browser.read(len(expected)) == expected
+        expected = (text(push("a", "x")) + text(push("b", "x"))) * 500 * 20
+        assert browser.exactly(len(expected)) == expected
 
     publish_20_000()
     before = server.memory()
@@ -229,8 +231,8 @@ def test_d32_10_000_async_publishes_leave_nothing_running(
         }
         $broadcast->publish('end', '');"""
     )
-    expected = frame(push("many", "x"), mask=False) * 10_000 + frame(push("end", ""), mask=False)
-    assert browser.read(len(expected)) == expected
+    expected = text(push("many", "x")) * 10_000 + text(push("end", ""))
+    assert browser.exactly(len(expected)) == expected
     assert process.num_threads() == threads
     assert server.memory() - before < 4 * MIB
 
@@ -253,4 +255,4 @@ def test_d33_a_stuck_client_does_not_keep_the_server_from_stopping(
         assert client.close_code() == 1001
     assert server.wait() == 0
     with suppress(ConnectionResetError):
-        assert len(stuck.read_rest()) < 12_000_000
+        assert len(stuck.rest()) < 12_000_000

@@ -5,17 +5,17 @@ The ids are those of websockets-plugin.md section 12; tests/README.md has the ta
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from e2e.client import Connect, OpenRaw, Raw, frame, push, reply
-from e2e.process import eventually
-from e2e.server import Server, Servers
-from support.patience import DEADLINE
+from e2e.client import Connect, OpenRaw
+from support.blocking import BlockingClient
+from support.process import Server, Servers
+from support.waiting import DEADLINE, eventually_sync
+from support.ws_peer import push, reply
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def test_d1_a_refused_origin_blocks_neither_resets_nor_anything_after_them(
         assert refusal.header("X-Powered-By") == []
     workers = {process.pid for process in server.family()}
     assert server.cli("reset").returncode == 0
-    eventually(
+    eventually_sync(
         lambda: workers.isdisjoint(process.pid for process in server.family()), "the old workers are gone"
     )
     shown = server.cli("workers")
@@ -79,7 +79,7 @@ def test_d24_a_topic_with_a_comma_is_refused_and_php_is_not_asked(servers: Serve
     browser.upgrade("/ws?let-in")
     since = len(server.log)
     for topics in (["a,b"], ["fine", ","], ["a", "b,"]):
-        browser.send(frame(json.dumps({"command": "join", "topics": topics})))
+        browser.command("join", topics)
         browser.expect(reply("#join", topics))
     browser.join("a", "b")
     server.log.wait_for("ws:joinTopics", since=since)
@@ -117,12 +117,12 @@ def test_d30_connections_that_arrive_while_the_pool_starts_are_served_or_not_acc
     """Before PHP is there nobody listens; from the first accepted connection on, all are answered."""
     server = servers.start("gated.php", wait=False)
     arriving = threading.Event()
-    accepted: list[Raw] = []
+    accepted: list[BlockingClient] = []
 
     def arrive() -> None:
         while len(accepted) < 20:
             try:
-                browser: Raw = raw(server)
+                browser: BlockingClient = raw(server)
             except ConnectionRefusedError:
                 arriving.set()
                 time.sleep(0.005)  # leave the processor to what we wait for
@@ -164,4 +164,4 @@ def test_d31_resets_under_a_load_of_joins_and_connections_refuse_nobody(
         finally:
             stopping.set()
         assert all(client.result(DEADLINE) for client in clients)
-    eventually(lambda: len(server.family()) == 2, "the old workers are gone")
+    eventually_sync(lambda: len(server.family()) == 2, "the old workers are gone")

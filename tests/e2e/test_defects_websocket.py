@@ -11,12 +11,12 @@ from contextlib import suppress
 
 import pytest
 
-from e2e.client import BINARY, CLOSE, PING, PONG, TEXT, Client, Connect, OpenRaw, Raw, frame, push, reply
-from e2e.process import eventually
-from e2e.server import Server, Servers
-from support.patience import DEADLINE
+from e2e.client import Client, Connect, OpenRaw
+from support.blocking import BlockingClient
+from support.process import Server, Servers
+from support.waiting import DEADLINE, eventually_sync
+from support.ws_peer import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, frame, push, reply
 
-CONTINUATION = 0
 JOIN = '{"command":"join","topics":["news"]}'
 JOINED = reply("@join", ["news"])
 
@@ -59,9 +59,9 @@ def test_d3_a_huge_announced_length_costs_no_memory_and_only_its_sender(
     attacker = raw(server)
     attacker.upgrade()
     attacker.send(struct.pack("!BBQ4s", 0x80 | TEXT, 0x80 | 127, length, b"mask"))
-    closed = attacker.read_frame().close_code
+    closed = attacker.frame().close_code
     assert closed == code if code else closed in (1002, 1009)
-    attacker.read_rest()
+    attacker.rest()
     assert server.memory() - before < 8 * 1024 * 1024
     is_well(bystander, server)
 
@@ -71,8 +71,8 @@ def test_d3_a_message_in_many_fragments_has_the_same_limit(
 ) -> None:
     attacker = raw(server)
     attacker.upgrade()
-    attacker.send(frame(b" " * 60_000, first=TEXT) + frame(b" " * 60_000, first=CONTINUATION))
-    assert attacker.read_frame().close_code == 1009
+    attacker.send(frame(TEXT, b" " * 60_000, fin=False) + frame(CONTINUATION, b" " * 60_000, fin=False))
+    assert attacker.frame().close_code == 1009
     is_well(bystander, server)
 
 
@@ -118,9 +118,9 @@ def test_d6_a_ping_gets_its_pong_and_is_no_command(data: bytes, server: Server, 
     browser = raw(server)
     browser.upgrade()
     browser.join("news")
-    browser.send(frame(data, PING))
-    assert browser.read_frame() == (0x80 | PONG, data)
-    browser.send(frame(data, PONG))
+    browser.send(frame(PING, data))
+    assert browser.frame() == (PONG, data)
+    browser.send(frame(PONG, data))
     server.php("$broadcast->publish('news', 'still joined');")
     browser.expect(push("news", "still joined"))
 
@@ -128,11 +128,11 @@ def test_d6_a_ping_gets_its_pong_and_is_no_command(data: bytes, server: Server, 
 def test_d7_fragments_are_assembled_with_a_ping_between_them(server: Server, raw: OpenRaw) -> None:
     browser = raw(server)
     browser.upgrade()
-    browser.send(frame(JOIN[:10], first=TEXT))
-    browser.send(frame(b"between", PING))
-    assert browser.read_frame() == (0x80 | PONG, b"between")
-    browser.send(frame(JOIN[10:20], first=CONTINUATION) + frame("", first=CONTINUATION))
-    browser.send(frame(JOIN[20:], first=0x80 | CONTINUATION))
+    browser.send(frame(TEXT, JOIN[:10], fin=False))
+    browser.send(frame(PING, b"between"))
+    assert browser.frame() == (PONG, b"between")
+    browser.send(frame(CONTINUATION, JOIN[10:20], fin=False) + frame(CONTINUATION, fin=False))
+    browser.send(frame(CONTINUATION, JOIN[20:]))
     browser.expect(JOINED)
 
 
@@ -140,8 +140,8 @@ def test_d7_a_message_may_come_byte_by_byte(server: Server, raw: OpenRaw) -> Non
     browser = raw(server)
     browser.upgrade()
     for number in range(len(JOIN)):
-        opcode = (TEXT if number == 0 else CONTINUATION) | (0x80 if number == len(JOIN) - 1 else 0)
-        browser.send(frame(JOIN[number], first=opcode))
+        last = number == len(JOIN) - 1
+        browser.send(frame(CONTINUATION if number else TEXT, JOIN[number], fin=last))
     browser.expect(JOINED)
 
 
@@ -153,11 +153,11 @@ def test_d8_a_close_is_answered_and_the_connection_ends_without_a_reset(
 ) -> None:
     browser = raw(server)
     browser.upgrade()
-    browser.send(frame(sent, CLOSE))
-    answer = browser.read_frame()
-    assert answer.first == 0x80 | CLOSE
+    browser.send(frame(CLOSE, sent))
+    answer = browser.frame()
+    assert answer.opcode == CLOSE
     assert answer.payload[:2] == echoed
-    assert browser.read_rest() == b""  # a reset would raise
+    assert browser.rest() == b""  # a reset would raise
 
 
 def test_d8_a_client_sees_a_clean_close(server: Server, connect: Connect) -> None:
@@ -183,18 +183,18 @@ def test_d12_a_failed_upgrade_is_answered_and_its_socket_closed(server: Server, 
     ):
         connection = raw(server)
         connection.send(b"\r\n".join([*lines, b"", b""]))
-        refusal = connection.read_refusal()  # reads to the end of the connection
+        refusal = connection.response()  # reads to the end of the connection
         assert (refusal.status, refusal.body.decode()) == (status, f"handshake error: {text}")
         assert refusal.header("Content-Type") == ["text/plain; charset=utf-8"]
         assert refusal.header("Sec-WebSocket-Version") == (["13"] if status == 426 else [])
-    eventually(lambda: server.descriptors() <= before, "the server closes its ends")
+    eventually_sync(lambda: server.descriptors() <= before, "the server closes its ends")
 
 
 def test_d13_bytes_in_the_packet_of_the_handshake_are_not_lost(server: Server, raw: OpenRaw) -> None:
     browser = raw(server)
-    browser.upgrade(then=frame(JOIN) + frame(b"now", PING) + frame(JOIN)[:5])
+    browser.upgrade(then=frame(TEXT, JOIN) + frame(PING, b"now") + frame(TEXT, JOIN)[:5])
     browser.expect(JOINED)
-    assert browser.read_frame() == (0x80 | PONG, b"now")
+    assert browser.frame() == (PONG, b"now")
 
 
 def test_d18_a_silent_peer_is_cut_and_one_that_answers_pings_stays(
@@ -204,10 +204,10 @@ def test_d18_a_silent_peer_is_cut_and_one_that_answers_pings_stays(
     healthy, half_open = connect(server), raw(server)
     healthy.join("news")
     half_open.upgrade()
-    assert half_open.read_frame() == (0x80 | PING, b"")
+    assert half_open.frame() == (PING, b"")
     before = server.descriptors()
     with suppress(ConnectionResetError):
-        half_open.read_rest()
+        half_open.rest()
     assert server.descriptors() < before
     server.php("$broadcast->publish('news', 'hello');")
     healthy.expect(push("news", "hello"))
@@ -216,7 +216,7 @@ def test_d18_a_silent_peer_is_cut_and_one_that_answers_pings_stays(
 def test_d18_a_request_head_that_never_ends_is_answered_and_closed(server: Server, raw: OpenRaw) -> None:
     connection = raw(server)
     connection.send(b"GET /ws HTTP/1.1\r\nX: " + b"y" * 20_000)
-    assert connection.read_refusal().status == 431
+    assert connection.response().status == 431
 
 
 def test_d20_a_client_can_have_payloads_as_they_were_published(server: Server, connect: Connect) -> None:
@@ -236,20 +236,20 @@ def test_d20_a_client_can_have_payloads_as_they_were_published(server: Server, c
 @pytest.mark.parametrize(
     ("data", "code"),
     [
-        pytest.param(frame(JOIN, mask=False), 1002, id="no mask"),
-        pytest.param(frame(JOIN, first=0xC0 | TEXT), 1002, id="RSV1 without an extension"),
-        pytest.param(frame(JOIN, first=0x90 | TEXT), 1002, id="RSV3"),
-        pytest.param(frame(JOIN, first=0x83), 1002, id="reserved opcode"),
-        pytest.param(frame(b"", first=0x8B), 1002, id="reserved control opcode"),
-        pytest.param(frame(b"x" * 126, PING), 1002, id="long ping"),
-        pytest.param(frame(b"x", first=PING), 1002, id="fragmented ping"),
-        pytest.param(frame(b"x", first=0x80 | CONTINUATION), 1002, id="continuation of nothing"),
-        pytest.param(frame(b"x", first=TEXT) + frame(b"x"), 1002, id="message within a message"),
-        pytest.param(frame(b"\x03", CLOSE), 1002, id="half a close code"),
-        pytest.param(frame(b"\x03\xed", CLOSE), 1002, id="close code that is never sent"),
-        pytest.param(frame(b"\x03\xe8\xff", CLOSE), 1007, id="close reason that is not UTF-8"),
-        pytest.param(frame(b'{"command":"\xff"}'), 1007, id="text that is not UTF-8"),
-        pytest.param(frame(b"\xed\xa0\x80"), 1007, id="text with a surrogate"),
+        pytest.param(frame(TEXT, JOIN, mask=False), 1002, id="no mask"),
+        pytest.param(frame(TEXT, JOIN, rsv=4), 1002, id="RSV1 without an extension"),
+        pytest.param(frame(TEXT, JOIN, rsv=1), 1002, id="RSV3"),
+        pytest.param(frame(3, JOIN), 1002, id="reserved opcode"),
+        pytest.param(frame(11), 1002, id="reserved control opcode"),
+        pytest.param(frame(PING, b"x" * 126), 1002, id="long ping"),
+        pytest.param(frame(PING, b"x", fin=False), 1002, id="fragmented ping"),
+        pytest.param(frame(CONTINUATION, b"x"), 1002, id="continuation of nothing"),
+        pytest.param(frame(TEXT, b"x", fin=False) + frame(TEXT, b"x"), 1002, id="message within a message"),
+        pytest.param(frame(CLOSE, b"\x03"), 1002, id="half a close code"),
+        pytest.param(frame(CLOSE, b"\x03\xed"), 1002, id="close code that is never sent"),
+        pytest.param(frame(CLOSE, b"\x03\xe8\xff"), 1007, id="close reason that is not UTF-8"),
+        pytest.param(frame(TEXT, b'{"command":"\xff"}'), 1007, id="text that is not UTF-8"),
+        pytest.param(frame(TEXT, b"\xed\xa0\x80"), 1007, id="text with a surrogate"),
     ],
 )
 def test_d20_what_breaks_the_protocol_is_told_so_and_harms_nobody_else(
@@ -258,15 +258,15 @@ def test_d20_what_breaks_the_protocol_is_told_so_and_harms_nobody_else(
     browser = raw(server)
     browser.upgrade()
     browser.send(data)
-    assert browser.read_frame().close_code == code
-    assert browser.read_rest() == b""
+    assert browser.frame().close_code == code
+    assert browser.rest() == b""
     is_well(bystander, server)
 
 
 def test_d20_commands_may_be_binary_messages(server: Server, raw: OpenRaw) -> None:
     browser = raw(server)
     browser.upgrade()
-    browser.send(frame(JOIN, BINARY))
+    browser.send(frame(BINARY, JOIN))
     browser.expect(JOINED)
 
 
@@ -292,7 +292,7 @@ def test_d25_without_an_id_nothing_changes(server: Server, connect: Connect) -> 
     client.expect('{"topic":"@join","payload":["a"]}')
 
 
-def fewest_segments(browser: Raw, server: Server, php: str, *messages: str) -> int:
+def fewest_segments(browser: BlockingClient, server: Server, php: str, *messages: str) -> int:
     """In how many TCP segments the messages come that PHP publishes, at best: the kernel may repeat some."""
     counts = []
     for _ in range(5):

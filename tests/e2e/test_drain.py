@@ -14,13 +14,14 @@ import pytest
 from chaos.browser import Browser, join
 from chaos.drain import stop_with_clients
 from chaos.ledger import TOPICS, Ledger, Receipts, topic_of
-from e2e.client import OpenRaw, frame
-from e2e.process import eventually
-from e2e.server import Server, Servers
+from e2e.client import OpenRaw
 from rr_py_ws.adapters.rpc import RPCClient
 from rr_py_ws.errors import RPCError
 from rr_py_ws.wire.publish import Message
+from support.process import Server, Servers
 from support.redis_servers import RedisServer, redis_server
+from support.waiting import eventually_sync
+from support.ws_peer import CLOSE, frame
 
 CLIENTS = 110
 """More than are told to go at once."""
@@ -144,14 +145,15 @@ def test_workers_that_hang_in_joins_hold_up_neither_clients_nor_the_stop(
     for browser in browsers:
         browser.upgrade()
     for browser in browsers:
-        browser.send(frame('{"command":"join","topics":["do.sleep"]}'))
+        browser.command("join", ["do.sleep"])
     server.log.wait_for("sleeping: ", count=2)
     server.signal(signal.SIGTERM)
     for browser in browsers:
-        close = browser.read_frame()
+        close = browser.frame()
         assert close.close_code == 1001
-        browser.send(frame(close.payload, 8))
-        assert browser.read_rest() == b""
+        browser.send(frame(CLOSE, close.payload))
+        assert browser.rest() == b""
+        browser.close()
     assert server.wait() == 0
     [line] = server.log.having("what did not end in time was cut")
     assert '"workers":2' in line and '"clients":0' in line
@@ -179,7 +181,7 @@ async def test_a_redis_that_answers_nothing_does_not_hold_up_the_stop(
 
 def test_a_signal_while_the_command_before_the_workers_runs_ends_it_too(servers: Servers) -> None:
     server = servers.start("ok.php", wait=False, server={"on_init": {"command": "sleep 3600"}})
-    eventually(lambda: any("sleep" in process.name() for process in server.family()), "the command runs")
+    eventually_sync(lambda: any("sleep" in process.name() for process in server.family()), "the command runs")
     server.signal(signal.SIGTERM)
     assert server.wait() == 0
     assert server.family() == []

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from e2e.client import Connect, push
-from e2e.process import REPOSITORY, Lines
-from e2e.server import PROGRAM, Server, Servers, configuration
-from support.patience import DEADLINE
+from e2e.client import Connect
+from support.php import REPOSITORY
+from support.process import PROGRAM, Lines, Server, Servers, configuration
 from support.program import environment
+from support.waiting import DEADLINE
+from support.ws_peer import push
 
 
 def serve_the_repository(servers: Servers, directory: Path, **env: str) -> Server:

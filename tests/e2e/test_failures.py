@@ -10,9 +10,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from e2e.client import Connect, OpenRaw, frame, push, reply
-from e2e.process import eventually
-from e2e.server import Server, Servers
+from e2e.client import Connect, OpenRaw
+from support.process import Server, Servers
+from support.waiting import eventually_sync
+from support.ws_peer import command, push, reply
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def test_a_worker_killed_during_a_join_refuses_that_join_only(servers: Servers, 
     server.php("$broadcast->publish('news', 'hello');")
     for client in (browser, other):
         client.expect(push("news", "hello"))
-    eventually(lambda: len(server.family()) == 2, "the worker is replaced")
+    eventually_sync(lambda: len(server.family()) == 2, "the worker is replaced")
 
 
 def test_all_workers_killed_while_they_are_idle_are_replaced(server: Server, connect: Connect) -> None:
@@ -80,7 +81,7 @@ def test_php_that_sleeps_for_ever_holds_up_no_handshake_for_longer_than_the_time
     for browser in waiting:
         browser.send(b"GET /ws?do=sleep HTTP/1.1\r\nHost: a\r\n\r\n")
     for browser in waiting:
-        refusal = browser.read_refusal()
+        refusal = browser.response()
         assert (refusal.status, refusal.body) == (400, b"")
     raw(server).upgrade()
 
@@ -95,14 +96,12 @@ def test_a_client_that_leaves_while_php_is_asked_leaves_nothing(server: Server, 
     before, since = server.descriptors(), len(server.log)
     browser = raw(server)
     browser.upgrade()
-    browser.send(
-        frame('{"command":"join","topics":["do.sleep"]}') + frame('{"command":"join","topics":["a"]}')
-    )
+    browser.send(command("join", ["do.sleep"]) + command("join", ["a"]))
     pid_of_sleeper(server, since)
     browser.reset()
     server.log.wait_for("websocket client disconnected", since=since)
     raw(server).upgrade()
-    eventually(lambda: server.descriptors() <= before + 1, "only the last client is left")
+    eventually_sync(lambda: server.descriptors() <= before + 1, "only the last client is left")
 
 
 def test_a_deployment_that_breaks_php_and_repairs_it_takes_the_server_with_it_at_no_time(
@@ -129,7 +128,7 @@ def test_a_deployment_that_breaks_php_and_repairs_it_takes_the_server_with_it_at
     server.php("$broadcast->publish('news', 'business as usual');")
     browser.expect(push("news", "business as usual"))
     broken.rename(script)
-    eventually(lambda: server.cli("workers").stdout.count("ready") == 2, "the workers are back")
+    eventually_sync(lambda: server.cli("workers").stdout.count("ready") == 2, "the workers are back")
     connect(server).join("news")
 
 
@@ -141,4 +140,4 @@ def test_a_killed_server_leaves_no_worker(servers: Servers, connect: Connect) ->
     assert len(server.family()) == 2
     server.signal(signal.SIGKILL)
     assert server.wait() == -signal.SIGKILL
-    eventually(lambda: server.family() == [], "the workers die with their server")
+    eventually_sync(lambda: server.family() == [], "the workers die with their server")

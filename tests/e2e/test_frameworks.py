@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from e2e.client import Client, Connect, OpenRaw, push, reply
-from e2e.server import Server, Servers
+from e2e.client import Client, Connect, OpenRaw
+from support.process import Server, Servers
+from support.ws_peer import push, reply
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,7 @@ def test_laravel_body_headers_and_cookies_of_an_allowed_answer_are_dropped(
         b"GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
     )
-    assert browser.read_head().split("\r\n")[1:-2] == [
+    assert browser.head().decode().split("\r\n")[1:-2] == [
         "Upgrade: websocket",
         "Connection: Upgrade",
         "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 import pytest
 from bench.load import topic_name
@@ -11,11 +10,11 @@ from bench.misbehaving import WAYS, Mob
 
 from chaos.browser import Browser, join
 from chaos.storm import sample
-from e2e.server import Server, Servers
 from rr_py_ws.adapters.rpc.client import RPCClient
 from rr_py_ws.wire.publish import Message
 from support.ports import free_port
-from support.ws_peer import DEADLINE, until
+from support.process import Server, Servers
+from support.waiting import eventually
 
 HEALTHY, MISBEHAVING = 900, 100
 OF_EACH_KIND = MISBEHAVING // len(WAYS)
@@ -50,12 +49,6 @@ async def connect_readers(server: Server) -> list[tuple[Browser, Reader]]:
         browsers = await asyncio.gather(*(join(server.address, [NEWS], reader.take) for reader in some))
         readers += zip(browsers, some, strict=True)
     return readers
-
-
-async def eventually(check: Callable[[], bool]) -> None:
-    async with asyncio.timeout(DEADLINE):
-        while not await asyncio.to_thread(check):  # noqa: ASYNC110 - nobody announces it
-            await asyncio.sleep(0.05)
 
 
 def are_found_out(server: Server, policy: str) -> bool:
@@ -98,11 +91,11 @@ async def test_who_behaves_gets_every_message_in_order_whatever_a_hundred_others
         for number in range(ROUNDS):
             await php.publish([Message("", [FLOOD], b"x" * (128 * KIB)) for _ in range(8)])
             await php.publish([Message("", [NEWS], b"%d" % number)])
-            await until(lambda number=number: all(reader.count > number for _, reader in readers))
+            await eventually(lambda number=number: all(reader.count > number for _, reader in readers))
             peak = max(peak, server.memory())
-        await eventually(lambda: are_found_out(server, policy))
+        await eventually(lambda: asyncio.to_thread(are_found_out, server, policy), pause=0.05)
         await mob.disperse()
-        await eventually(lambda: are_gone(server, descriptors))
+        await eventually(lambda: asyncio.to_thread(are_gone, server, descriptors), pause=0.05)
     assert [wrong for _, reader in readers for wrong in reader.wrong] == []
     assert not any(browser.closed.done() for browser, _ in readers)
     assert peak - memory < MOST_MEMORY < FLOODED

@@ -6,10 +6,11 @@ import socket
 from pathlib import Path
 from urllib.request import urlopen
 
-from e2e.client import Connect, push
-from e2e.server import Servers, configuration, start_failure
-from support.patience import DEADLINE
+from e2e.client import Connect
 from support.ports import free_port
+from support.process import Servers, configuration, start_failure
+from support.waiting import DEADLINE
+from support.ws_peer import push
 
 
 def get(port: int, path: str) -> str:

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from e2e.client import KEY, Connect, OpenRaw, frame, push, reply
-from e2e.server import Server, Servers
+from e2e.client import Connect, OpenRaw
 from support.ports import free_port
+from support.process import Server, Servers
+from support.ws_peer import KEY, TEXT, frame, push, reply
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +149,7 @@ def context(attributes: dict[str, Any]) -> str:
 def test_php8_5_the_request_of_a_connection_is_complete(mirror: Server, raw: OpenRaw) -> None:
     browser = raw(mirror)
     browser.send(REQUEST)
-    refusal = browser.read_refusal()
+    refusal = browser.response()
     assert refusal.status == 403
     assert refusal.header("Content-Type") == ["application/json"]
     assert refusal.body.decode() == context({"ws:joinServer": True})
@@ -158,7 +159,7 @@ def test_php8_5_the_request_of_a_join_has_the_topics_in_one_text(mirror: Server,
     since = len(mirror.log)
     browser = raw(mirror)
     browser.send(REQUEST.replace(b"token=a%20b", b"let-in"))
-    assert browser.read_head().startswith("HTTP/1.1 101 ")
+    assert browser.head().startswith(b"HTTP/1.1 101 ")
     browser.join("a", "b")
     line = json.loads(mirror.log.wait_for("ws:joinTopics", since=since))
     expected = context({"ws:joinTopics": "a,b"}).replace("token=a%20b", "let-in")
@@ -191,7 +192,7 @@ def test_php8_6_a_refusal_comes_before_the_checks_of_the_upgrade(server: Server,
     ):
         plain = raw(server)
         plain.send(b"GET /ws%b HTTP/1.1\r\nHost: a\r\n\r\n" % query.encode())
-        assert plain.read_refusal()[::2] == (status, body)
+        assert plain.response()[::2] == (status, body)
 
 
 @pytest.mark.parametrize("status", [201, 204, 299, 401, 403, 500])
@@ -209,11 +210,13 @@ def test_php8_6_any_status_but_200_refuses_all_topics_of_a_join(
 def test_php8_7_frames_are_text_and_have_the_form_that_clients_parse(server: Server, raw: OpenRaw) -> None:
     browser = raw(server)
     browser.upgrade()
-    browser.send(frame('{"command":"join","topics":["news","news","<ü>"],"broker":"memory","payload":""}'))
+    browser.send(
+        frame(TEXT, '{"command":"join","topics":["news","news","<ü>"],"broker":"memory","payload":""}')
+    )
     browser.expect(r'{"topic":"@join","payload":["news","news","\u003cü\u003e"]}')
     server.php(r"""$broadcast->publish('news', "\"\\/\x01\t\r\n<>&\u{2028}ü\x7f");""")
     browser.expect(r'{"topic":"news","payload":"\"\\/\u0001\t\r\n\u003c\u003e\u0026\u2028ü' + '\x7f"}')
-    browser.send(frame('{"command":"join"}') + frame('{"command":"join","topics":[]}'))
+    browser.send(frame(TEXT, '{"command":"join"}') + frame(TEXT, '{"command":"join","topics":[]}'))
     browser.expect('{"topic":"@join","payload":null}', '{"topic":"@join","payload":[]}')
 
 

@@ -8,21 +8,23 @@ from typing import Any
 
 import pytest
 
-from e2e.client import Connect, OpenRaw, Raw, frame, push, reply
-from e2e.process import eventually
-from e2e.server import Server, Servers
+from e2e.client import Connect, OpenRaw
+from support.blocking import BlockingClient
+from support.process import Server, Servers
+from support.waiting import eventually_sync
+from support.ws_peer import command, push, reply
 
 CLIENTS = 60
 TOPICS = ["even 0", "odd 1", "even 2", "odd 3"]
 """What each client asks to join without waiting for an answer."""
-JOINS = b"".join(frame(f'{{"command":"join","topics":["{topic}"]}}') for topic in TOPICS)
+JOINS = b"".join(command("join", [topic]) for topic in TOPICS)
 
 
 def start(servers: Servers, **pool: Any) -> Server:
     return servers.start("odd_or_even.php", websockets={"pool": pool, "ping": {"interval": 0}})
 
 
-def crowd(server: Server, raw: OpenRaw) -> list[Raw]:
+def crowd(server: Server, raw: OpenRaw) -> list[BlockingClient]:
     """Clients that are connected."""
     clients = [raw(server) for _ in range(CLIENTS)]
     for client in clients:
@@ -30,7 +32,7 @@ def crowd(server: Server, raw: OpenRaw) -> list[Raw]:
     return clients
 
 
-def expect_what_php_decided(clients: list[Raw]) -> None:
+def expect_what_php_decided(clients: list[BlockingClient]) -> None:
     for client in clients:
         client.expect(*[reply("@join" if topic < "odd" else "#join", [topic]) for topic in TOPICS])
 
@@ -49,7 +51,7 @@ def test_resets_with_240_joins_in_flight_lose_and_refuse_none(servers: Servers, 
     assert server.cli("reset").returncode == 0
     reset(server)
     expect_what_php_decided(clients)
-    eventually(lambda: len(server.family()) == 2, "the old workers are gone")
+    eventually_sync(lambda: len(server.family()) == 2, "the old workers are gone")
     assert workers.isdisjoint(process.pid for process in server.family())
     server.php("$broadcast->publish(['odd 1', 'even 2'], 'hello');")
     for client in clients:
@@ -74,7 +76,7 @@ def test_workers_that_are_replaced_under_load_refuse_nobody(
     for client in clients:
         client.send(JOINS)
     expect_what_php_decided(clients)
-    eventually(
+    eventually_sync(
         lambda: workers.isdisjoint(process.pid for process in server.family()), "all have been replaced"
     )
 
@@ -93,12 +95,12 @@ def test_a_worker_killed_in_the_middle_of_joins_costs_the_one_that_it_was_asked(
     wrong = 0
     for client in clients:
         for topic in TOPICS:
-            answer = client.read_frame().payload.decode()
+            answer = client.frame().payload.decode()
             decided = reply("@join" if topic < "odd" else "#join", [topic])
             assert answer in (decided, reply("#join", [topic])), "in order, and never allowed by a failure"
             wrong += answer != decided
     assert wrong <= killed == 2
-    eventually(lambda: len(server.family()) == 2, "they are replaced")
+    eventually_sync(lambda: len(server.family()) == 2, "they are replaced")
 
 
 def test_joins_of_clients_that_are_gone_are_not_put_to_php(
@@ -109,7 +111,7 @@ def test_joins_of_clients_that_are_gone_are_not_put_to_php(
     clients, late = crowd(server, raw), connect(server)
     since = len(server.log)
     for client in clients:
-        client.send(frame('{"command":"join","topics":["do.sleep"]}'))
+        client.command("join", ["do.sleep"])
     server.log.wait_for("sleeping: ", since=since)
     for client in clients:
         client.reset()

@@ -10,7 +10,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from e2e.client import Connect
-from e2e.server import Servers
+from support.process import Servers
 from support.redis_servers import RedisServer
 
 IN_THE_FILE = ("PASSWORD-of-redis", "SECRET-of-php")

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from e2e.client import Connect, push
-from e2e.server import Server, Servers, configuration
+from e2e.client import Connect
 from rr_py_ws.adapters.rpc import RPCClient
 from rr_py_ws.errors import RPCError
 from rr_py_ws.wire.publish import Message
-from support.ws_peer import request
+from support.process import Server, Servers, configuration
+from support.ws_peer import Client, push, request
 
 VISITORS = 20
 BACKLOG = 1024
@@ -153,17 +153,17 @@ class Crowd:
     async def _visit_again_and_again(self) -> None:
         """Any error is a failure; so is any answer but 101, and the 503 of a server that is stopping."""
         while True:
-            reader, writer = await asyncio.open_connection(*self._address)
+            client = await Client.connect(self._address)
             try:
-                writer.write(request())
-                head = await reader.readuntil(b"\r\n\r\n")
+                await client.send(request())
+                head = await client.head()
                 if head.startswith(b"HTTP/1.1 101 "):
                     self.counts["served"] += 1
                 else:
                     assert head.startswith(b"HTTP/1.1 503 ") and b"\r\nRetry-After: 1\r\n" in head, head
                     self.counts["told to come again"] += 1
             finally:
-                writer.transport.abort()
+                client.reset()
             await asyncio.sleep(0.005)
 
     async def _publish_again_and_again(self) -> None:

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from e2e.client import Connect, OpenRaw, frame, push
-from e2e.process import eventually
-from e2e.server import Server, Servers, configuration, start_failure
+from e2e.client import Connect, OpenRaw
 from support.ports import free_port
+from support.process import Server, Servers, configuration, start_failure
+from support.waiting import eventually_sync
+from support.ws_peer import CLOSE, frame, push
 
 
 @pytest.mark.parametrize(
@@ -144,7 +145,7 @@ def test_a_handshake_that_is_undecided_when_the_server_stops_is_refused(
     browser.send(b"GET /ws?do=sleep HTTP/1.1\r\nHost: a\r\n\r\n")
     server.log.wait_for("sleeping: ")
     server.signal(signal.SIGTERM)
-    refusal = browser.read_refusal()
+    refusal = browser.response()
     assert (refusal.status, refusal.header("Retry-After")) == (503, ["1"])
     assert server.wait() == 0
 
@@ -155,11 +156,11 @@ def test_a_second_signal_ends_the_server_at_once(servers: Servers, raw: OpenRaw)
     browser = raw(server)
     browser.upgrade()
     server.signal(signal.SIGTERM)
-    assert browser.read_frame().close_code == 1001
+    assert browser.frame().close_code == 1001
     server.signal(signal.SIGTERM)
     assert server.wait() == 1
     assert server.out.having("exit forced")
-    eventually(lambda: server.family() == [], "its workers have ended after it")
+    eventually_sync(lambda: server.family() == [], "its workers have ended after it")
 
 
 def test_publishes_that_were_answered_arrive_before_the_close(servers: Servers, raw: OpenRaw) -> None:
@@ -170,8 +171,9 @@ def test_publishes_that_were_answered_arrive_before_the_close(servers: Servers, 
     server.php("$broadcast->publishAsync('news', array_fill(0, 100, 'x'));")
     server.signal(signal.SIGTERM)
     browser.expect(*[push("news", "x")] * 100)
-    close = browser.read_frame()
+    close = browser.frame()
     assert close.close_code == 1001
-    browser.send(frame(close.payload, 8))
-    assert browser.read_rest() == b""
+    browser.send(frame(CLOSE, close.payload))
+    assert browser.rest() == b""
+    browser.close()
     assert server.wait() == 0

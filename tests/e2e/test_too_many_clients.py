@@ -10,18 +10,20 @@ from pathlib import Path
 
 import psutil
 
-from e2e.client import Connect, OpenRaw, Raw, handshake, push
-from e2e.process import DEADLINE, StartPHP, eventually
-from e2e.server import Server, Servers, configuration
+from e2e.client import Connect, OpenRaw
+from support.blocking import BlockingClient
+from support.php import StartPHP
+from support.process import Server, Servers, configuration
+from support.waiting import eventually_sync
+from support.ws_peer import Client, push, request
 
 
 async def _ask(server: Server) -> tuple[int, int]:
     """Ask for a WebSocket; return the status, and Retry-After (0: none)."""
-    reader, writer = await asyncio.open_connection(*server.address)
-    writer.write(handshake())
-    async with asyncio.timeout(DEADLINE):
-        head = (await reader.readuntil(b"\r\n\r\n")).decode()
-    writer.transport.abort()
+    client = await Client.connect(server.address)
+    await client.send(request())
+    head = (await client.head()).decode()
+    client.reset()
     fields = dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if line)
     return int(head.split()[1]), int(fields.get("Retry-After", 0))
 
@@ -60,7 +62,7 @@ def test_more_clients_than_descriptors_are_refused_and_harm_nobody(
     server = servers.add(Server(tmp_path, configuration(), files="300"))
     warning = json.loads(server.log.wait_for("limit of open files"))
     assert "the limit of open files, 300, is below the 1107" in warning["msg"]
-    clients: list[Raw] = []
+    clients: list[BlockingClient] = []
     while (refusal := _open(server, raw, clients)) is None:
         assert len(clients) < 300
     assert (refusal.startswith("HTTP/1.1 503 "), "\r\nRetry-After: " in refusal) == (True, True)
@@ -75,19 +77,20 @@ def test_more_clients_than_descriptors_are_refused_and_harm_nobody(
     for client in clients[:20]:
         client.reset()
     del clients[:20]
-    eventually(lambda: _open(server, raw, clients) is None, "there are places again")
+    eventually_sync(lambda: _open(server, raw, clients) is None, "there are places again")
 
 
-def _open(server: Server, raw: OpenRaw, clients: list[Raw]) -> str | None:
+def _open(server: Server, raw: OpenRaw, clients: list[BlockingClient]) -> str | None:
     """Open one more WebSocket; return the head of the response when that is refused."""
     client = raw(server)
-    client.send(handshake())
-    head = client.read_head()
-    if head.startswith("HTTP/1.1 101 "):
+    client.send(request())
+    head = client.head()
+    if head.startswith(b"HTTP/1.1 101 "):
         clients.append(client)
         return None
-    client.read_rest()
-    return str(head)
+    client.rest()
+    client.close()
+    return str(head, "latin-1")
 
 
 def test_workers_keep_the_limit_of_before_it_was_raised(servers: Servers, tmp_path: Path) -> None:
@@ -115,10 +118,10 @@ def test_descriptors_that_others_have_taken_delay_newcomers_only(
     limits = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
     resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
     late = raw(server)
-    late.send(handshake())
+    late.send(request())
     server.log.wait_for("cannot accept connections", count=2)
     publisher.ask("publish")
     here.expect(push("news", "hello"))
     resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, limits)
-    assert late.read_head().startswith("HTTP/1.1 101 ")
+    assert late.head().startswith(b"HTTP/1.1 101 ")
     raw(server).upgrade()

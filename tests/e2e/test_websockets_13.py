@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from e2e.client import KEY, Connect, OpenRaw
-from e2e.server import Server, Servers, configuration, start_failure
+from e2e.client import Connect, OpenRaw
+from support.process import Server, Servers, configuration, start_failure
+from support.ws_peer import KEY
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +26,9 @@ def test_wsp13_1_upgrade_with_a_worker_that_always_answers_200(server: Server, r
         b"Sec-WebSocket-Key: %b\r\nSec-WebSocket-Version: 13\r\n\r\n" % KEY.encode()
     )
     # The pair of keys is that of RFC 6455 section 1.3.
-    assert browser.read_head() == (
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+    assert browser.head() == (
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
     )
 
 

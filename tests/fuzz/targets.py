@@ -32,7 +32,7 @@ from rr_py_ws.errors import (
     WorkerError,
 )
 from rr_py_ws.wire import command, http, publish, push, rpc, upgrade, values, worker
-from rr_py_ws.wire.access import AccessRequest, Verdict, decode_answer
+from rr_py_ws.wire.access import Verdict, decode_answer, encode_request, join_question
 from rr_py_ws.wire.goridge import Flag, Frame, FrameDecoder, encode_frame
 from rr_py_ws.wire.jsontext import encode_string
 from rr_py_ws.wire.publication import Publication
@@ -283,15 +283,15 @@ def request_head(data: bytes) -> None:
         return
     assert type(request.path) is str
     _ORIGINS.allows(request.header(b"origin"))
-    context = AccessRequest.encode(
+    encoded = encode_request(
         remote_addr=_PROXIES.client_address("127.0.0.1", request),
         protocol=f"HTTP/{request.version}",
         method=request.method,
         uri=f"http://{request.header(b'host')}{request.target}",
         headers=request.headers,
         raw_query=request.query,
-    ).context({"ws:joinTopics": "a"})
-    question = json.loads(context)
+    )
+    question = json.loads(join_question(encoded, ["a"]))
     assert question["attributes"] == {"ws:joinTopics": "a"}
     assert all(len(value) >= 1 for value in question["headers"].values())
     refusal = upgrade.check_upgrade(request)

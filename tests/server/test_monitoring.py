@@ -19,8 +19,8 @@ from rr_py_ws.config import load_config
 from rr_py_ws.errors import ConfigError, RPCError
 from rr_py_ws.server.app import App
 from support.http_peer import Answer, exchange, get
-from support.patience import DEADLINE
 from support.ports import free_port
+from support.waiting import DEADLINE
 
 PAGE = (Path(__file__).parents[2] / "docs" / "operations.md").read_text("utf-8")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import NamedTuple
 
-from support.patience import DEADLINE
+from support.waiting import DEADLINE
 
 
 class Answer(NamedTuple):

@@ -19,7 +19,7 @@ from rr_py_ws.errors import WorkerError
 from rr_py_ws.wire.access import Verdict, connect_question, decode_answer, encode_request
 from rr_py_ws.wire.http import Request, parse_request_head
 from rr_py_ws.wire.worker import Message
-from support.patience import DEADLINE
+from support.waiting import DEADLINE
 
 Start = Callable[..., Awaitable[WorkerPool]]
 """Starts a pool: see `make_pool`."""

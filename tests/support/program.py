@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from rr_py_ws.core.ports import WorkerState
 from rr_py_ws.errors import BrokerError, WorkerStartError
+from rr_py_ws.wire.publication import Publication
 
 
 class Result(NamedTuple):
@@ -61,10 +62,10 @@ class Published:
     messages: list[tuple[str, list[str], bytes]] = field(default_factory=list)
     refuse: bool = False
 
-    def publish(self, broker: str, topics: Sequence[str], payload: bytes) -> None:
+    def publish(self, broker: str, publication: Publication) -> None:
         if self.refuse:
             raise BrokerError("the broker is away")
-        self.messages.append((broker, list(topics), payload))
+        self.messages.append((broker, [publication.topic], publication.payload))
 
 
 @dataclass

@@ -17,8 +17,8 @@ from typing import Any
 import hiredis
 
 from rr_py_ws.adapters.brokers.redis.cluster import slot_of
-from support.patience import DEADLINE
 from support.ports import free_port
+from support.waiting import DEADLINE
 
 
 async def until(condition: Callable[[], object], what: str = "") -> None:

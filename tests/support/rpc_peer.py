@@ -13,7 +13,7 @@ from rr_py_ws.errors import BrokerError, WorkerStartError
 from rr_py_ws.wire.goridge import Flag, Frame, FrameDecoder
 from rr_py_ws.wire.publication import Position, Publication
 from rr_py_ws.wire.rpc import encode_request
-from support.patience import DEADLINE
+from support.waiting import DEADLINE
 
 
 class Peer:

@@ -1,4 +1,7 @@
-"""WebSocket clients that see every byte, and authorizers that a test holds in its hands."""
+"""The WebSocket client of all tests, which sees every byte, and an authorizer that a test holds in its hands.
+
+`support.blocking` has the client for tests that are no coroutines.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,12 @@ from typing import Any, NamedTuple
 
 from rr_py_ws.wire.access import ALLOWED, Verdict
 from rr_py_ws.wire.http import Request
-from support.patience import DEADLINE
+from support.waiting import DEADLINE, eventually
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="  # RFC 6455 section 1.3
 
-TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
+CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 
 
 def request(target: str = "/ws", *headers: str, method: str = "GET", version: str = "1.1") -> bytes:
@@ -76,11 +79,43 @@ def text(payload: bytes | str) -> bytes:
     return frame(TEXT, data, mask=False)
 
 
+def push(topic: str, payload: str) -> str:
+    """The text that a client in the topic receives, for texts that need few escapes."""
+    return f'{{"topic":{json.dumps(topic)},"payload":{json.dumps(payload)}}}'
+
+
+def reply(kind: str, topics: Sequence[str] | None) -> str:
+    """The text that answers a command."""
+    return f'{{"topic":"{kind}","payload":{json.dumps(topics, separators=(",", ":"))}}}'
+
+
 class Received(NamedTuple):
     """A frame of the server."""
 
     opcode: int
     payload: bytes
+
+    @property
+    def close_code(self) -> int:
+        """The code of a close frame."""
+        assert self.opcode == CLOSE, self
+        return int.from_bytes(self.payload[:2])
+
+
+class Response(NamedTuple):
+    """An HTTP response after which the server has closed the connection."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+    def header(self, name: str) -> list[str]:
+        """All values of a header."""
+        return [value for key, value in self.headers if key == name]
+
+
+class Ended(AssertionError):
+    """The server has ended the connection, though more was expected of it."""
 
 
 class Client:
@@ -88,17 +123,23 @@ class Client:
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
-        self._buffer = b""
+        self._buffer = bytearray()
 
     @classmethod
     async def connect(
-        cls, address: tuple[str, int], *, small_buffers: bool = False, tls: ssl.SSLContext | None = None
+        cls,
+        address: tuple[str, int],
+        *,
+        small_buffers: bool = False,
+        receive_buffer: int | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> Client:
         """Connect.
 
         Args:
             address: of the server.
             small_buffers: the client's kernel holds little, so that a side that does not read is soon felt.
+            receive_buffer: bytes that the kernel takes for the client while it does not read.
             tls: speak TLS.
         """
         sock = socket.socket()
@@ -107,6 +148,8 @@ class Client:
         if small_buffers:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
+        if receive_buffer is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         try:
             async with asyncio.timeout(DEADLINE):
                 await asyncio.get_running_loop().sock_connect(sock, address)
@@ -144,10 +187,20 @@ class Client:
     async def receive(self) -> bytes:
         """Whatever is there, empty at the end; a reset raises ConnectionResetError."""
         if self._buffer:
-            data, self._buffer = self._buffer, b""
+            data = bytes(self._buffer)
+            self._buffer.clear()
             return data
+        return await self._receive_more()
+
+    async def _receive_more(self) -> bytes:
         async with asyncio.timeout(DEADLINE):
             return await asyncio.get_running_loop().sock_recv(self._socket, 1 << 18)
+
+    async def _fill(self) -> None:
+        data = await self._receive_more()
+        if not data:
+            raise Ended(f"after {bytes(self._buffer[:200])!r}")
+        self._buffer += data
 
     async def byte(self) -> bytes:
         """One byte, without reading more from the kernel; empty at the end."""
@@ -156,17 +209,11 @@ class Client:
 
     async def exactly(self, count: int) -> bytes:
         """So many bytes, no fewer."""
-        parts = [self._buffer]
-        size = len(self._buffer)
-        self._buffer = b""
-        while size < count:
-            data = await self.receive()
-            assert data, f"the server closed after {b''.join(parts)[:200]!r}"
-            parts.append(data)
-            size += len(data)
-        data = b"".join(parts)
-        self._buffer = data[count:]
-        return data[:count]
+        while len(self._buffer) < count:
+            await self._fill()
+        data = bytes(self._buffer[:count])
+        del self._buffer[:count]  # cheap: a bytearray only moves its beginning
+        return data
 
     async def rest(self) -> bytes:
         """Everything until the server ends its side; a reset raises ConnectionResetError."""
@@ -177,10 +224,28 @@ class Client:
 
     async def head(self) -> bytes:
         """A response head, with the empty line that ends it."""
-        data = b""
-        while not data.endswith(b"\r\n\r\n"):
-            data += await self.exactly(1)
-        return data
+        while (end := self._buffer.find(b"\r\n\r\n")) < 0:
+            await self._fill()
+        return await self.exactly(end + 4)
+
+    async def response(self) -> Response:
+        """A whole response, and the end of the connection; a reset raises ConnectionResetError."""
+        head, _, body = (await self.rest()).partition(b"\r\n\r\n")
+        self.close()
+        status, *lines = head.decode("latin-1").split("\r\n")
+        pairs = [line.split(": ", 1) for line in lines]
+        return Response(int(status.split(" ")[1]), [(name, value) for name, value in pairs], body)
+
+    async def upgrade(self, target: str = "/ws", *headers: str, then: bytes = b"") -> None:
+        """Become a WebSocket; `then` goes out in the packet of the request."""
+        await self.send(request(target, *headers) + then)
+        head = await self.head()
+        assert head.startswith(b"HTTP/1.1 101 "), head
+
+    async def refused(self, target: str = "/ws", *headers: str) -> Response:
+        """Try to become a WebSocket, in vain."""
+        await self.send(request(target, *headers))
+        return await self.response()
 
     async def frame(self) -> Received:
         """The next frame."""
@@ -198,6 +263,21 @@ class Client:
         assert opcode == TEXT, (opcode, payload[:200])
         return json.loads(payload)
 
+    async def expect(self, *texts: str) -> None:
+        """Exactly these texts come next."""
+        for expected in texts:
+            received = await self.frame()
+            assert received == (TEXT, expected.encode()), f"{received} instead of {expected[:500]}"
+
+    async def command(self, name: str, topics: Sequence[str] | None = None, **more: Any) -> None:
+        """Send one command."""
+        await self.send(command(name, topics, **more))
+
+    async def join(self, *topics: str) -> None:
+        """Join topics, successfully."""
+        await self.command("join", topics)
+        await self.expect(reply("@join", topics))
+
     async def silent(self) -> bool:
         """Whether the server, having handled all that was sent, has sent nothing."""
         await self.send(frame(PING, b"silent?"))
@@ -213,12 +293,21 @@ class Client:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._socket.close()
 
+    def forget(self) -> None:
+        """Take the socket out of the event loop, for who reads it is about to be cancelled."""
+        asyncio.get_running_loop().remove_reader(self._socket)
+
     def end_writing(self) -> None:
         """Send FIN, go on reading."""
         self._socket.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
         self._socket.close()
+
+    def segments_received(self) -> int:
+        """How many TCP segments with data have arrived (`tcpi_data_segs_in`, Linux 4.6)."""
+        info = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 192)
+        return int(struct.unpack_from("=I", info, 152)[0])
 
     @property
     def closed(self) -> bool:
@@ -241,9 +330,7 @@ class SecureClient(Client):
         self._tls.write(data)
         await super().send(self._outgoing.read())
 
-    async def receive(self) -> bytes:
-        if self._buffer:
-            return await super().receive()
+    async def _receive_more(self) -> bytes:
         return bytes(await self._again_and_again(lambda: self._tls.read(1 << 18)))
 
     async def _again_and_again(self, step: Callable[[], Any]) -> Any:
@@ -253,7 +340,7 @@ class SecureClient(Client):
                 return step()
             except ssl.SSLWantReadError:
                 await super().send(self._outgoing.read())
-                data = await super().receive()
+                data = await super()._receive_more()
                 if data:
                     self._incoming.write(data)
                 else:
@@ -294,11 +381,7 @@ class Gate:
 
     async def asked(self, count: int) -> None:
         """Wait until so many questions wait for an answer."""
-        await until(lambda: len(self.waiting) >= count)
+        await eventually(lambda: len(self.waiting) >= count)
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for something that nobody announces."""
-    async with asyncio.timeout(DEADLINE):
-        while not condition():  # noqa: ASYNC110 - nobody announces it
-            await asyncio.sleep(0.001)
+until = eventually

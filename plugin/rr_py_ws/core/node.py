@@ -38,6 +38,7 @@ class Node:
         backpressure: Backpressure | None = None,
     ) -> None:
         self.brokers = dict(brokers)
+        self._by_name = {**self.brokers, "": self.brokers[default]}  # what is nearly always asked for
         self._hubs = {name: Hub(schedule, backpressure) for name in brokers}
         self._backpressure = backpressure
         self._default = default
@@ -86,7 +87,7 @@ class Node:
 
     def publish(self, broker: str, publication: Publication) -> Awaitable[Position | None] | Position | None:
         """See `Publisher.publish`."""
-        chosen = self.brokers.get(broker) or self.brokers[self._section(broker)]
+        chosen = self._by_name.get(broker) or self.brokers[self._section(broker)]
         return chosen.publish(publication)
 
     def count_with(self, subscriber: Subscriber, broker: str, topics: Sequence[str]) -> int:

@@ -182,10 +182,12 @@ class Session:
         if isinstance(verdict, Verdict):
             subscribing = self._subscribe(command, verdict)
             if subscribing is not None:
-                self._spawn(self._finish_join(command, None, subscribing))
+                self._busy = True
+                self._transport.spawn(self._finish_join(command, None, subscribing))
         else:
             self._context.counters.joins_waiting += 1
-            self._spawn(self._finish_join(command, verdict, None))
+            self._busy = True
+            self._transport.spawn(self._finish_join(command, verdict, None))
 
     def _breach(self, command: Command, topics: Sequence[str]) -> tuple[str, str] | None:
         """Return which limit a join would break, as one of `JOIN_REFUSALS` and in words."""
@@ -256,10 +258,6 @@ class Session:
             self._handle(*self._waiting.popleft())
         if not self._waiting:
             self._waiting = None
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        self._busy = True
-        self._transport.spawn(work)
 
     def _leave(self, command: Command) -> None:
         topics = command.topics or ()

@@ -23,7 +23,6 @@ from rr_py_ws.errors import (
 )
 from rr_py_ws.wire.access import connect_question
 from rr_py_ws.wire.worker import Message
-from support.patience import DEADLINE
 from support.php_pool import (
     PHP,
     Gate,
@@ -41,6 +40,7 @@ from support.php_pool import (
     pids,
     until,
 )
+from support.waiting import DEADLINE
 
 
 class TestStart:

@@ -13,8 +13,8 @@ from rr_py_ws.adapters.php import process as module
 from rr_py_ws.adapters.php.process import Command, Process
 from rr_py_ws.errors import WorkerStartError
 from rr_py_ws.logs import Limiter
-from support.patience import DEADLINE
 from support.php_pool import RecordedLog, alive, children, descriptors, until
+from support.waiting import DEADLINE
 
 ROOT = os.geteuid() == 0
 

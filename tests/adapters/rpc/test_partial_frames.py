@@ -15,8 +15,8 @@ from rr_py_ws.config import Limits
 from rr_py_ws.wire.goridge import Flag
 from rr_py_ws.wire.rpc import encode_request
 from support.goridge_frames import FRAMES
-from support.patience import DEADLINE
 from support.rpc_peer import Peer
+from support.waiting import DEADLINE
 
 PUBLISH = FRAMES["publish_proto"][0]
 Connect = Callable[[RPCListener], Awaitable[Peer]]

@@ -17,7 +17,7 @@ from rr_py_ws.wire.http import parse_request_head
 from rr_py_ws.wire.publication import Publication
 from rr_py_ws.wire.push import STRING
 from rr_py_ws.wire.upgrade import accept_response
-from support.patience import DEADLINE
+from support.waiting import DEADLINE
 from support.ws_site import Server
 
 _REQUEST = (

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from rr_py_ws.wire.access import ALLOWED, AccessRequest, Verdict
+from rr_py_ws.wire.access import ALLOWED, Verdict
 from support.ws_peer import CLOSE, PING, PONG, TEXT, Client, Gate, close, command, frame, request, until
 from support.ws_site import Site, Start
 
@@ -132,7 +132,7 @@ async def test_a_question_of_a_connection_that_fails_in_the_same_packet_is_no_wa
     """The join is begun and withdrawn in one turn: what was to be awaited is awaited."""
 
     class Asynchronous(Gate):
-        async def join(self, request: AccessRequest, topics: Sequence[str]) -> Verdict:  # type: ignore[override]
+        async def join(self, grant: object, topics: Sequence[str]) -> Verdict:  # type: ignore[override]
             self.topics.append(topics)
             return await asyncio.get_running_loop().create_future()
 

@@ -240,11 +240,8 @@ class Connection(asyncio.Protocol):
 
     # What leaves
 
-    def write(self, data: bytes) -> None:
-        """Send what is not a push: a reply, a ping, a pong, a close frame."""
-        self._write(data)
-
-    def _write(self, data: bytes | memoryview, *, force: bool = False) -> None:
+    def write(self, data: bytes, *, force: bool = False) -> None:
+        """Send what is not a push: a reply, a ping, a pong, or (with `force`) a close frame."""
         if self._state is State.OPEN:
             self._transport.write(data)
         elif self._state is State.QUEUEING:
@@ -272,7 +269,7 @@ class Connection(asyncio.Protocol):
         """Write what the protocol wants to say: pongs, close frames, the end."""
         ending = protocol.state is not ProtocolState.OPEN
         if data := b"".join(protocol.data_to_send()):
-            self._write(data, force=ending)
+            self.write(data, force=ending)
         if ending:
             self._begin_closing()
         if protocol.eof_sent and self._queue is None:
@@ -320,7 +317,7 @@ class Connection(asyncio.Protocol):
         """Send a ping."""
         if self._throttle is not None:
             self.alive = True  # of a client that is not read, nothing can be heard
-        self._write(_PING)
+        self.write(_PING)
 
     # A slow receiver
 

@@ -1,4 +1,8 @@
-"""The installed program as a process of its own, and what a test wants to know about it."""
+"""Processes: the installed program with its workers, and PHP that publishes to it.
+
+A server is started from a configuration, waited for by its start line, and must end as it should: exit
+code 0, no process left, no error in its log. A failed test shows the logs of `Servers.running`.
+"""
 
 from __future__ import annotations
 
@@ -7,22 +11,23 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import IO, Any, ClassVar
 
 import psutil
 
-from e2e.process import PHP, REPOSITORY, Lines
-from support.patience import DEADLINE
+from support.php import PHP, REPOSITORY
 from support.ports import free_port
 from support.program import environment
+from support.waiting import DEADLINE
 
 PROGRAM = Path(sys.executable).with_name("rr-py-ws")
 
-_FOLDERS = {"workers": Path(__file__).parent / "workers", "examples": REPOSITORY / "examples"}
+_FOLDERS = {"workers": REPOSITORY / "tests" / "e2e" / "workers", "examples": REPOSITORY / "examples"}
 """What is in the directory of every server."""
 _MARK = "E2E_SERVER"
 """An environment variable by which a server's processes are found again, whoever their parent is by then."""
@@ -76,6 +81,50 @@ def _merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
         old = result.get(key)
         result[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
     return result
+
+
+class Lines:
+    """What a process writes to a pipe, line by line, as it comes."""
+
+    def __init__(self, pipe: IO[bytes]) -> None:
+        self._lines: list[str] = []
+        self._ended = False
+        self._changed = threading.Condition()
+        self._pipe = pipe
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        for line in self._pipe:
+            with self._changed:
+                self._lines.append(line.decode("utf-8", "replace").rstrip("\n"))
+                self._changed.notify_all()
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def __str__(self) -> str:
+        return "\n".join(self._lines)
+
+    def having(self, text: str, since: int = 0) -> list[str]:
+        """The lines so far that have this text."""
+        return [line for line in self._lines[since:] if text in line]
+
+    def wait_for(self, text: str, *, count: int = 1, since: int = 0) -> str:
+        """Wait for a line with this text; for the last one of several with `count`."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._ended or len(self.having(text, since)) >= count, DEADLINE)
+        found = self.having(text, since)
+        assert len(found) >= count, f"{len(found)} of {count} lines with {text!r}, in:\n{self}"
+        return found[count - 1]
+
+    def close(self) -> None:
+        """Take the rest, after the end of the process."""
+        self._thread.join(DEADLINE)
+        self._pipe.close()
 
 
 class Server:
