@@ -18,7 +18,8 @@ from bench.publisher import Publisher
 from bench.scenarios import SCENARIOS, Effort, Line
 from bench.servers import start_ours
 
-from rr_py_ws.wire.push import STRING, encode_reply
+from rr_py_ws.wire.publication import Publication
+from rr_py_ws.wire.push import STRING
 
 _ALL = SCENARIOS | COMPRESSION | ISOLATION
 TINY = Effort(rounds=1, seconds=0.1, connections=10, idle_connections=10, idle_seconds=0.1)
@@ -49,7 +50,7 @@ async def test_every_scenario_ends_in_figures(tmp_path: Path, name: str) -> None
 
 def frame(number: int) -> bytes:
     """The push that the fleet expects as the one with this number."""
-    return STRING.push("topic-0000", (b"%010d:" % number).ljust(100, b"x"))
+    return STRING.push(Publication("topic-0000", (b"%010d:" % number).ljust(100, b"x")))
 
 
 @asynccontextmanager
@@ -80,7 +81,7 @@ async def received(data: bytes, calls: int) -> int:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
         await reader.readuntil(b"}")
-        writer.write(encode_reply("@join", ["topic-0000"]))
+        writer.write(STRING.reply("@join", ["topic-0000"]))
         await joined.wait()
         writer.write(data)
 

@@ -113,7 +113,7 @@ async def test_a_server_that_speaks_something_else_is_an_error(
         (tmp_path / ".rr.yaml").write_text("rpc: {listen: 'unix://rpc.sock'}\n")
         code, _, err = await cli(*command)
     assert code == 1
-    assert "no RPC frame" in one_error_line(err)
+    assert "not an RPC frame" in one_error_line(err)
 
 
 # workers

@@ -39,4 +39,7 @@ def test_an_address_in_use_is_one_line_that_names_the_key(tmp_path: Path) -> Non
     with socket.create_server(("127.0.0.1", 0)) as other:
         address = f"127.0.0.1:{other.getsockname()[1]}"
         error = start_failure(tmp_path, configuration(metrics={"address": address}))
-    assert error == f"metrics.address: cannot listen on {address}: Address already in use"
+    assert error == (
+        f"metrics.address: cannot listen on {address}:"
+        " it is in use by another process (a server still running?), or by a socket of systemd"
+    )

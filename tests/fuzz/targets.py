@@ -200,8 +200,8 @@ def worker_answer(data: bytes) -> None:
     except WorkerDied as error:
         _one_line(str(error))
     try:
-        control = worker.decode_control(frame)
-        assert isinstance(control, worker.Stop) or control.pid > 0
+        pid = worker.decode_control(frame)
+        assert pid is None or pid > 0
     except WorkerDied:
         pass
 

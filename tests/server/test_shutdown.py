@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock, call
 
@@ -50,16 +51,28 @@ class Parts:
         part.stop = lambda seconds: self._take(step, seconds)  # type: ignore[attr-defined]
         return part
 
-    # The WebSocket server
+    # The HTTP listener, beside the WebSockets
 
     def refuse(self) -> None:
         self.steps.append(("refuse", 0.0))
+
+    async def stop_http(self, timeout: float) -> int:
+        return 0
+
+    # The WebSockets
+
+    def __len__(self) -> int:
+        return self.connections
 
     async def stop(self, timeout: float, drain: float) -> int:
         await self._take("drain", drain)
         return await self._take("clients", timeout)
 
-    # The node
+    # The node and its only broker
+
+    @property
+    def brokers(self) -> dict[str, Parts]:
+        return {"default": self}
 
     async def settle(self) -> None:
         self.steps.append(("settle", 0.0))
@@ -73,16 +86,10 @@ class Parts:
         self.steps.append(("close", 0.0))
 
     async def shut_down(self, drain: float = 3600.0, grace: float = GRACE) -> bool:
-        parts: Any = self
-        return await shut_down(
-            rpc=[self.part("rpc")],
-            websockets=parts,
-            node=parts,
-            pool=self.part("workers"),
-            ops=[self.part("ops")],
-            grace=grace,
-            drain=drain,
-        )
+        core: Any = SimpleNamespace(rpc=self.part("rpc"), node=self, pool=self.part("workers"))
+        http = SimpleNamespace(refuse=self.refuse, stop=self.stop_http)
+        listener: Any = SimpleNamespace(http=http, websockets=self)
+        return await shut_down(core, listener, [self.part("ops")], grace=grace, drain=drain)
 
 
 @pytest.fixture
@@ -95,7 +102,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Mock:
 async def test_publishers_come_first_then_clients_then_workers_and_readiness_last() -> None:
     parts = Parts()
     assert await parts.shut_down(drain=0.0)
-    assert parts.order == ["refuse", "rpc", "settle", "drain", "clients", "workers", "close", "ops"]
+    assert parts.order == ["refuse", "rpc", "settle", "flush", "drain", "clients", "workers", "close", "ops"]
 
 
 async def test_the_parts_of_the_time_are_never_more_than_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
