@@ -207,4 +207,4 @@ def test_what_nobody_receives_gathers_nowhere_and_is_not_even_encoded(road: Road
         hub.publish(Publication("nobody", bytes(100)))
     assert road.told == []
     assert not road.clock.calls
-    assert hub.counters.published == 10
+    assert hub.published == 10

@@ -11,7 +11,6 @@ skipped; nobody else notices.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
 
 from rr_py_ws.core.backpressure import Backpressure
 from rr_py_ws.core.ports import Subscriber
@@ -26,37 +25,29 @@ _Turn = list[tuple[_Group, str, bytes]]
 """What is to be written to the subscribers of one encoding: receivers, topic and frame of each message."""
 
 
-@dataclass(slots=True)
-class HubMetrics:
-    """What a hub has done so far.
-
-    Attributes:
-        subscriptions: pairs of a connection and a topic, now.
-        published: messages, also those of topics that nobody is in.
-        delivered: messages times connections.
-        delivered_bytes: the same in bytes of frames.
-        flushes: turns that had something to write.
-    """
-
-    subscriptions: int = 0
-    published: int = 0
-    delivered: int = 0
-    delivered_bytes: int = 0
-    flushes: int = 0
-
-
 class Hub:
     """The subscriptions of one broker on this node.
 
     Args:
         schedule: calls its argument once, after the current turn of the loop (`loop.call_soon`).
         backpressure: told how much there is to write, and to whom it was written.
+
+    Attributes:
+        subscriptions: pairs of a connection and a topic, now.
+        published: messages so far, also those of topics that nobody is in.
+        delivered: messages times connections, so far.
+        delivered_bytes: the same in bytes of frames.
+        flushes: turns so far that had something to write.
     """
 
     def __init__(
         self, schedule: Callable[[Callable[[], None]], object], backpressure: Backpressure | None = None
     ) -> None:
-        self.counters = HubMetrics()
+        self.subscriptions = 0
+        self.published = 0
+        self.delivered = 0
+        self.delivered_bytes = 0
+        self.flushes = 0
         self._schedule = schedule
         self._backpressure = backpressure
         self._topics: dict[str, dict[Encoding, _Group]] = {}
@@ -76,17 +67,16 @@ class Hub:
 
     def metrics(self, broker: str) -> Iterator[Sample]:
         """Yield what the hub has and has done, under the name of its broker."""
-        counts = self.counters
         for name, text, value in (
             ("topics", "Topics that somebody is in.", len(self._topics)),
-            ("subscriptions", "Pairs of a connection and a topic.", counts.subscriptions),
+            ("subscriptions", "Pairs of a connection and a topic.", self.subscriptions),
         ):
             yield gauge(name, text, {broker: value}, "broker")
         for name, text, value in (
-            ("published_messages", "Messages from the broker.", counts.published),
-            ("delivered_messages", "Messages given to connections.", counts.delivered),
-            ("delivered_bytes", "The same in bytes of frames.", counts.delivered_bytes),
-            ("flushes", "Loop turns in which something was delivered.", counts.flushes),
+            ("published_messages", "Messages from the broker.", self.published),
+            ("delivered_messages", "Messages given to connections.", self.delivered),
+            ("delivered_bytes", "The same in bytes of frames.", self.delivered_bytes),
+            ("flushes", "Loop turns in which something was delivered.", self.flushes),
         ):
             yield counter(name, text, {broker: value}, "broker")
 
@@ -115,7 +105,7 @@ class Hub:
                 self._topics.setdefault(topic, {}).setdefault(encoding, {})[subscriber] = None
         if not joined:
             del self._joined[subscriber]
-        self.counters.subscriptions += len(added)
+        self.subscriptions += len(added)
         return added
 
     def unsubscribe(self, subscriber: Subscriber, topics: Iterable[str]) -> list[str]:
@@ -138,7 +128,7 @@ class Hub:
         return self._remove(subscriber, self._joined.pop(subscriber, ()))
 
     def _remove(self, subscriber: Subscriber, topics: Collection[str]) -> list[str]:
-        self.counters.subscriptions -= len(topics)
+        self.subscriptions -= len(topics)
         emptied = []
         for topic in topics:
             groups = self._topics[topic]
@@ -153,7 +143,7 @@ class Hub:
 
     def publish(self, publication: Publication) -> None:
         """Queue a message for everybody who is in its topic now; it is written when the turn ends."""
-        self.counters.published += 1
+        self.published += 1
         topic = publication.topic
         groups = self._topics.get(topic)
         if groups is None:
@@ -192,7 +182,7 @@ class Hub:
         # New messages, of publishers that are read again during the flush, belong to the next turn.
         self._turns = {}
         self._queued = 0
-        self.counters.flushes += 1
+        self.flushes += 1
         written = [self._write(turn) for turn in turns.values()]
         if self._backpressure is not None:
             self._backpressure.on_flushed(written)
@@ -212,8 +202,8 @@ class Hub:
                 at += 1
             count = at - first
             frames = frame if count == 1 else b"".join([frame for _, _, frame in turn[first:at]])
-            self.counters.delivered += len(group) * count
-            self.counters.delivered_bytes += len(group) * len(frames)
+            self.delivered += len(group) * count
+            self.delivered_bytes += len(group) * len(frames)
             runs.append((group, Pushes(frames, ((topic, count),))))
         if len(runs) == 1:
             _send(*runs[0])

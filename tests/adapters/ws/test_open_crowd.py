@@ -11,7 +11,7 @@ from contextlib import suppress
 
 import pytest
 
-from rr_py_ws.adapters.ws.connection import State
+from rr_py_ws.adapters.ws.sender import State
 from rr_py_ws.core import backpressure
 from rr_py_ws.wire.access import ALLOWED, Verdict
 from support.ws_peer import CLOSE, PING, PONG, TEXT, Gate, close, command, frame, request, until

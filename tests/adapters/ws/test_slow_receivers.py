@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from rr_py_ws.adapters.ws.connection import State
+from rr_py_ws.adapters.ws.sender import State
 from rr_py_ws.wire.publication import Publication
 from rr_py_ws.wire.push import STRING
 from support.ws_peer import CLOSE, PING, PONG, TEXT, Client, close, command, frame, text, until

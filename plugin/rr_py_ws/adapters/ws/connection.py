@@ -1,14 +1,9 @@
-"""One WebSocket after its handshake.
+"""One WebSocket after its handshake: what arrives, what is answered, and how the connection ends.
 
-The protocol itself (frames, fragments, control frames, close handshake) is in `protocol`. Here are the socket
-and the states of a connection. A slow receiver has a `SendQueue`, a client that sends too much a
-`ReadThrottle`. Pushes do not pass through the protocol: the hub calls `send` with finished frames, which for
-a healthy connection is that of the socket itself. That saves a quarter of the CPU time of a push. It is safe
-because the transport holds nothing meanwhile: as soon as it does, `pause_writing` makes everything wait
-behind it.
-
-Most clients send nothing but small commands and pongs. The protocol costs more than all the rest of a
-connection, so it is made only when a client sends something else, or is told to go.
+The WebSocket protocol itself (frames, fragments, control frames, close handshake) is in `protocol`, what
+leaves in `sender`. A client that sends too much is read by a `ReadThrottle`. Most clients send nothing but
+small commands and pongs. The protocol costs more than all the rest of a connection, so it is made only when a
+client sends something else, or is told to go.
 """
 
 from __future__ import annotations
@@ -16,53 +11,29 @@ from __future__ import annotations
 import asyncio
 import math
 import socket
-from collections.abc import Callable, Coroutine, Sequence
-from enum import Enum
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from websockets.frames import CloseCode
 from websockets.protocol import State as ProtocolState
 
 from rr_py_ws import logs
-from rr_py_ws.adapters.net.transports import bare_socket, cancel_soon, end_writing
+from rr_py_ws.adapters.net.transports import cancel_soon
 from rr_py_ws.adapters.ws.context import ConnectionContext
 from rr_py_ws.adapters.ws.protocol.core import WebSocketProtocol
 from rr_py_ws.adapters.ws.protocol.fast_path import read_small_frame
 from rr_py_ws.adapters.ws.read_throttle import PIECE, ReadThrottle
-from rr_py_ws.adapters.ws.send_queue import SendQueue
-from rr_py_ws.core.registry import Identity, new_id
+from rr_py_ws.adapters.ws.sender import Sender, State
+from rr_py_ws.core.registry import Identity
 from rr_py_ws.core.session import Session
 from rr_py_ws.wire.framing.websocket import Opcode, server_frame
-from rr_py_ws.wire.publication import Pushes
 from rr_py_ws.wire.push import Encoding
 
 _PING = server_frame(Opcode.PING, b"")
-_PORTION = 64 * 1024
-"""Bytes that leave the send queue at a time: few system calls, and little that cannot be dropped any more."""
-
 log = logs.get_limited("websockets")
 
 
-class State(Enum):
-    """What becomes of bytes that are to be sent.
-
-    ::
-
-        OPEN <-> QUEUEING -> OVERFLOWED
-          |         |            |
-          +---------+------------+--> CLOSING -> CLOSED
-    """
-
-    OPEN = "the socket takes them at once"
-    QUEUEING = "the transport holds enough: they wait in the send queue"
-    OVERFLOWED = (
-        "the send queue is full, or a write failed: they are dropped, the end comes with the next turn"
-    )
-    CLOSING = "a close frame is on its way, or the peer has ended its side: nothing may follow"
-    CLOSED = "the socket is gone"
-
-
-class Connection(asyncio.Protocol):
+class Connection(Sender):
     """An open WebSocket: a subscriber of hubs, the transport of a session, a client of the registry.
 
     There is one of these per client, so what is needed rarely (queues, timers, tasks) is made when needed.
@@ -77,32 +48,18 @@ class Connection(asyncio.Protocol):
         identity: of the client, if the authorizer has said it.
 
     Attributes:
-        id: in log lines; unguessable.
         identity: see `Identity`.
-        encoding: see `Subscriber`.
-        send: see `Subscriber`.
-        alive: set whenever anything arrives; keep-alive sets it to False.
     """
 
     __slots__ = (
         "_bucket_full_at",
-        "_context",
         "_frames_unpaid",
         "_protocol",
-        "_queue",
-        "_queue_paused",
         "_session",
-        "_socket",
-        "_state",
         "_task",
         "_throttle",
         "_timer",
-        "_transport",
-        "alive",
-        "encoding",
-        "id",
         "identity",
-        "send",
     )
 
     def __init__(
@@ -114,34 +71,15 @@ class Connection(asyncio.Protocol):
         grant: object,
         identity: Identity | None = None,
     ) -> None:
-        self.id = new_id()
+        super().__init__(context, transport, sock, encoding)
         self.identity = identity
-        self.encoding = encoding
-        self.alive = True
-        self._context = context
-        self._transport = transport
-        self._socket = bare_socket(transport, sock)
         self._protocol: WebSocketProtocol | None = None
         self._session = Session(self, grant, context.session)
-        self._queue: SendQueue | None = None
-        self._queue_paused = False
         self._throttle: ReadThrottle | None = None
         self._frames_unpaid = 0
         self._bucket_full_at = 0.0
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self.send: Callable[[bytes], int]
-        self._transition(State.OPEN)
-
-    def _transition(self, state: State) -> None:
-        """Enter a state: `send`, the fast way of the hub, is what fits to it."""
-        self._state = state
-        if state is State.OPEN:
-            self.send = self._send_by_transport if self._socket is None else self._socket.send
-        elif state is State.QUEUEING:
-            self.send = _take_nothing  # so that the hub calls `push`
-        else:
-            self.send = len  # takes everything, and drops it
 
     # What arrives
 
@@ -238,32 +176,7 @@ class Connection(asyncio.Protocol):
     def _reading_resumed(self) -> None:
         self._throttle = None
 
-    # What leaves
-
-    def write(self, data: bytes, *, force: bool = False) -> None:
-        """Send what is not a push: a reply, a ping, a pong, or (with `force`) a close frame."""
-        if self._state is State.OPEN:
-            self._transport.write(data)
-        elif self._state is State.QUEUEING:
-            assert self._queue is not None
-            if not self._queue.put(data, force=force):
-                self._overflow()
-
-    def push(self, pushes: Pushes, taken: int) -> None:
-        """Take pushes of which `send` has taken only the first `taken` bytes."""
-        if self._state is State.OPEN:
-            # What has been begun has to be finished: it waits in the transport, not in the queue, which drops
-            # whole messages only. Sliced by a view: many connections may wait for the same bytes.
-            self._transport.write(memoryview(pushes.frames)[taken:] if taken else pushes.frames)
-        elif self._state is State.QUEUEING:
-            assert self._queue is not None
-            if not self._queue.put_pushes(pushes):
-                self._overflow()
-
-    def _send_by_transport(self, frames: bytes) -> int:
-        """With TLS there is no way past the transport."""
-        self._transport.write(frames)
-        return len(frames)
+    # The end
 
     def _send_protocol(self, protocol: WebSocketProtocol) -> None:
         """Write what the protocol wants to say: pongs, close frames, the end."""
@@ -272,8 +185,8 @@ class Connection(asyncio.Protocol):
             self.write(data, force=ending)
         if ending:
             self._begin_closing()
-        if protocol.eof_sent and self._queue is None:
-            end_writing(self._transport)
+        if protocol.eof_sent:
+            self.end_writing()
 
     def _close(self, code: int, reason: str) -> None:
         """Start the close handshake."""
@@ -309,87 +222,18 @@ class Connection(asyncio.Protocol):
         self._close(CloseCode.GOING_AWAY, "server is stopping")
         return True
 
-    def abort(self) -> None:
-        """Cut the connection."""
-        self._transport.abort()
-
     def ping(self) -> None:
         """Send a ping."""
         if self._throttle is not None:
             self.alive = True  # of a client that is not read, nothing can be heard
         self.write(_PING)
 
-    # A slow receiver
-
-    def pause_writing(self) -> None:
-        """The transport holds enough: what follows waits."""
-        self._queue_paused = True
-        if self._queue is not None:  # the queue was being emptied
-            return
-        drop = self._context.drops
-        self._queue = SendQueue(
-            self._context.limits.send_queue, self._encode_gap, self._count_dropped if drop else None
-        )
-        if self._state is State.OPEN:
-            self._transition(State.QUEUEING)
-            self._context.backpressure.fell_behind(self)
-
-    def resume_writing(self) -> None:
-        """The transport has room: hand over what waits, then write directly again."""
-        self.alive = True  # a receiver that takes something is alive, wherever its pongs are
-        queue = self._queue
-        assert queue is not None
-        self._queue_paused = False
-        while queue:
-            self._transport.writelines(queue.get(_PORTION))
-            if self._queue_paused:  # set by `pause_writing`, which the transport has called meanwhile
-                return
-        self._queue = None
-        self._context.backpressure.caught_up(self)
-        if self._state is State.QUEUEING:
-            self._transition(State.OPEN)
-        elif self._protocol is not None and self._protocol.eof_sent:
-            end_writing(self._transport)
-
-    def _encode_gap(self, topics: Sequence[str]) -> bytes:
-        return self.encoding.reply("#gap", topics, id="")
-
-    def _count_dropped(self, pushes: Pushes) -> bool:
-        """Count what is dropped; return whether the client is to be told of it."""
-        counters = self._context.counters
-        counters.dropped += sum(count for _, count in pushes.topics)
-        counters.dropped_bytes += len(pushes.frames)
-        text = "slow client misses messages, see websockets.limits.send_queue"
-        log.warning(text, client=self.id, remote=self._remote)
-        return self._session.opted_in
-
-    def _overflow(self) -> None:
-        """Give up a receiver that is too slow; not now, the hub may be in the middle of its subscribers."""
-        self._transition(State.OVERFLOWED)
-        asyncio.get_running_loop().call_soon(self._close_slow)
-
-    def _close_slow(self) -> None:
-        """Drop what waits, and say so in the close code."""
-        if self._state is not State.OVERFLOWED:
-            return
-        if self._queue is not None:
-            self._queue.clear()
-        # Behind what the transport holds, so that the client finds no half message before the close frame.
-        self._transition(State.OPEN)
-        self._context.counters.slow += 1
-        text = "slow client closed, see websockets.limits.send_queue"
-        log.warning(text, client=self.id, remote=self._remote)
-        self._close(CloseCode.TRY_AGAIN_LATER, "send queue full")
-
     def missed(self, topics: Sequence[str]) -> None:
         """Messages of these topics may have been lost on their way to this node."""
         self._session.missed(topics)
 
-    def write_failed(self, error: Exception) -> None:
-        """The transport raised: cut the connection, but not during the hub's walk over its subscribers."""
-        self._transition(State.OVERFLOWED)
-        log.error("connection failed", client=self.id, error=f"{type(error).__name__}: {error}")
-        asyncio.get_running_loop().call_soon(self._transport.abort)
+    def _is_told_of_gaps(self) -> bool:
+        return self._session.opted_in
 
     # What the session asks for
 
@@ -418,10 +262,6 @@ class Connection(asyncio.Protocol):
         """Log a command that would have broken a limit."""
         text = "command refused, see websockets.limits"
         log.warning(text, client=self.id, reason=reason, remote=self._remote)
-
-    @property
-    def _remote(self) -> str:
-        return str(self._transport.get_extra_info("peername"))
 
 
 def _take_nothing(frames: bytes) -> int:

@@ -8,25 +8,18 @@ have to wait too long is told so while it still listens.
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from rr_py_ws.adapters.net.timeout_queue import TimeoutQueue
 from rr_py_ws.core.token_bucket import TokenBucket
+
+if TYPE_CHECKING:
+    from rr_py_ws.adapters.ws.upgrade import Upgrade
 
 _BURST = 0.1
 """Seconds: what is within the rate for so long may begin at once."""
 _LOOK_EVERY = 0.01
 """Seconds between two looks at least, when it is the rate that is waited for."""
-
-
-class Handshake(Protocol):
-    """A handshake that is to be decided."""
-
-    def decide(self, waited: float) -> None:
-        """Decide; the handshake has waited for so many seconds."""
-
-    def expire(self) -> None:
-        """The handshake has waited for too long, and is not in the queue any more."""
 
 
 class HandshakeQueue:
@@ -42,7 +35,7 @@ class HandshakeQueue:
         self._at_once = at_once
         self._bucket = TokenBucket(per_second, _BURST)
         self._bucket_full_at = 0.0
-        self._waiting = TimeoutQueue[Handshake](wait, lambda handshake: handshake.expire())
+        self._waiting: TimeoutQueue[Upgrade] = TimeoutQueue(wait, lambda handshake: handshake.expire())
         self._running = 0
         self._wakeup: asyncio.Handle | None = None
 
@@ -51,7 +44,7 @@ class HandshakeQueue:
         """How many wait."""
         return len(self._waiting)
 
-    def enter(self, handshake: Handshake) -> bool:
+    def enter(self, handshake: Upgrade) -> bool:
         """Ask for a turn; True: it is now. False: `decide` or `expire` is called later.
 
         In any case but that of `expire`, `leave` has to be called in the end.
@@ -64,7 +57,7 @@ class HandshakeQueue:
         self._look_later(now)
         return False
 
-    def leave(self, handshake: Handshake) -> None:
+    def leave(self, handshake: Upgrade) -> None:
         """The handshake is decided, or the client has gone away, waiting or not."""
         if handshake in self._waiting:
             self._waiting.discard(handshake)
