@@ -18,7 +18,9 @@ from typing import Any, Protocol
 
 from rr_py_ws.metrics import Sample, counter
 
+# One phone in a tunnel must not stop a node that has four clients: hence a number beside the share.
 FEW = 16
+# A common cause (the machine, the network behind it) hits far more than a quarter; separate ones do not.
 SHARE = 1 / 4
 LONGEST = 2.0
 """Seconds that a pause may last."""
@@ -96,6 +98,7 @@ class Backpressure:
 
     def on_flushed(self, written: Sequence[Collection[object]]) -> None:
         """What was queued was written to the receivers in these collections, which do not overlap."""
+        # The intersections cost time in proportion to the receivers, so first what is known for nothing.
         if len(self._behind) >= FEW and self._rest is None:
             total = sum(map(len, written))
             behind = set().union(*(self._behind.intersection(receivers) for receivers in written))
@@ -115,6 +118,8 @@ class Backpressure:
     def _stop_waiting(self) -> None:
         """The receivers that are still awaited had their time: they are slow."""
         self._deadline = None
+        # Not awaited again until they have caught up: otherwise a client that reads nothing could stop all
+        # publishers for `LONGEST` once per `REST`, again and again.
         self._slow |= self._awaited
         self._behind -= self._awaited
         self._awaited.clear()

@@ -94,6 +94,7 @@ class Hub:
 
         Messages published before this call do not reach it.
         """
+        # The turn holds groups, not copies of them: who is added now would get what was published before.
         self.flush()
         encoding = subscriber.encoding
         joined = self._joined.setdefault(subscriber, set())
@@ -113,7 +114,7 @@ class Hub:
 
         Topics that it is not in are left alone. Messages published before this call still reach it.
         """
-        self.flush()
+        self.flush()  # who is removed from a group now would miss what was published before
         joined = self._joined.get(subscriber)
         if joined is None:
             return []
@@ -153,6 +154,7 @@ class Hub:
             self._schedule(self.flush)
         for encoding, group in groups.items():
             if publication.exclude:
+                # A group of its own, so that this message is in no run with others to the same topic.
                 group = {member: None for member in group if member.id != publication.exclude}
             frame = encoding.push(publication)
             turn = turns.get(encoding)
@@ -229,6 +231,7 @@ def _send_interleaved(runs: Iterable[tuple[_Group, Pushes]]) -> Collection[Subsc
         if len(parts) == 1:
             _send((subscriber,), parts[0])
             continue
+        # By identity: comparing or hashing the bytes of frames would cost as much as joining them.
         key = tuple(map(id, parts))
         if key not in joined:
             topics = [run for pushes in parts for run in pushes.topics]

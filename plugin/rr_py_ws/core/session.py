@@ -177,7 +177,7 @@ class Session:
             return
         try:
             verdict = self._context.authorizer.join(self._grant, topics)
-        except Exception as error:
+        except Exception as error:  # whatever an authorizer raises, the client must not get in
             verdict = fail_closed(error)
         if isinstance(verdict, Verdict):
             subscribing = self._subscribe(command, verdict)
