@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from rr_py_ws.config.brokers import RedisOptions, redis_options
 from rr_py_ws.config.differences import differences
 from rr_py_ws.config.models import Config
-from rr_py_ws.config.report import Finding, Kind, Report
+from rr_py_ws.config.report import Finding, Report
 from rr_py_ws.config.validate import problems
 from rr_py_ws.errors import ConfigError
 
@@ -82,10 +82,10 @@ _IGNORED_SECTIONS: dict[str, str] = {
 def check(config: Config) -> Report:
     """Look at every section of a configuration; nothing is opened, connected to or started."""
     findings = [
-        *(Finding(section, Kind.USED, text) for section, text in _used(config)),
+        *(Finding(section, "used", text) for section, text in _used(config)),
         *_unread(config),
         *differences(config),
-        *(Finding(error.key.split(".")[0], Kind.ERROR, str(error)) for error in problems(config)),
+        *(Finding(error.key.split(".")[0], "error", str(error)) for error in problems(config)),
     ]
     order = list(dict.fromkeys((*_SECTIONS, *config.tree)))
     findings.sort(key=lambda finding: order.index(finding.section))  # stable: within a section, as found
@@ -151,7 +151,7 @@ def _unread(config: Config) -> Iterator[Finding]:
     """Sections, keys and options of Redis that nothing reads."""
     for name, section in config.tree.items():
         if section is None:
-            yield Finding(name, Kind.IGNORED, "no value, so it is the same as absent")
+            yield Finding(name, "ignored", "no value, so it is the same as absent")
         elif name not in _SECTIONS:
             yield _other_section(config, name)
         elif name in Config.model_fields and name != "broadcast":  # the keys of its sections are the drivers'
@@ -166,8 +166,8 @@ def _unread(config: Config) -> Iterator[Finding]:
 def _unread_key(key: str, reason: str | None) -> Finding:
     section = key.split(".")[0]
     if reason:
-        return Finding(section, Kind.IGNORED, f"{key}: {reason}")
-    return Finding(section, Kind.WARNING, f"{key}: unknown key, ignored")
+        return Finding(section, "ignored", f"{key}: {reason}")
+    return Finding(section, "warning", f"{key}: unknown key, ignored")
 
 
 def _other_section(config: Config, name: str) -> Finding:
@@ -177,10 +177,10 @@ def _other_section(config: Config, name: str) -> Finding:
         if name in (broker, section.driver) and section.options == config.tree[name]
     ]
     if brokers:
-        return Finding(name, Kind.USED, f"options of broker {', '.join(brokers)}")
+        return Finding(name, "used", f"options of broker {', '.join(brokers)}")
     if reason := _IGNORED_SECTIONS.get(name):
-        return Finding(name, Kind.IGNORED, reason)
-    return Finding(name, Kind.WARNING, "unknown section, ignored")
+        return Finding(name, "ignored", reason)
+    return Finding(name, "warning", "unknown section, ignored")
 
 
 def _unread_keys(key: str, annotation: Any, found: Any) -> Iterator[str]:
