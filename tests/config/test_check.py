@@ -19,7 +19,7 @@ broadcast: {main: {driver: memory, config: {}}}
 
 
 def found(config: Config, kind: Kind) -> list[str]:
-    return [f"{one.section}: {one.text}" for one in check(config).findings if one.kind is kind]
+    return [f"{one.section}: {one.text}" for one in check(config).findings if one.kind == kind]
 
 
 def test_a_good_file_is_explained_section_by_section(load: Load) -> None:

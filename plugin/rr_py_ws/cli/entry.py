@@ -80,6 +80,7 @@ def run(args: Sequence[str] | None = None) -> int:
     flags = Flags()
     try:
         with program.make_context("rr-py-ws", list(sys.argv[1:] if args is None else args), obj=flags) as ctx:
+            # Commands return an exit code or nothing; standalone mode of click would drop it and exit itself.
             result = program.invoke(ctx)
             return result if isinstance(result, int) else 0
     except click.exceptions.Exit as done:
@@ -88,6 +89,7 @@ def run(args: Sequence[str] | None = None) -> int:
         return fail(error.format_message())
     except RRWSError as error:
         return fail(str(error))
+    # Ctrl-C in a command that does not handle it itself.
     except (KeyboardInterrupt, click.Abort):
         return fail("interrupted")
     except BrokenPipeError:

@@ -94,15 +94,9 @@ def check(config: Config) -> Report:
 
 def _used(config: Config) -> Iterator[tuple[str, str]]:
     """What the server would do: sections, and a text for each thing."""
-    yield from _listeners(config)
-    yield from _websockets(config)
-    yield "logs", _logs(config)
-    yield "endure", f"a stop may take {config.endure.grace_period:g} s"
-
-
-def _listeners(config: Config) -> Iterator[tuple[str, str]]:
     if config.rpc_listen:
         yield "rpc", f"listens on {config.rpc_listen}"
+    # An address of its own replaces both listeners of `http`.
     if config.websockets and config.websockets.address:
         yield "websockets", f"listens on {config.websockets.address}"
     elif config.http:
@@ -114,6 +108,9 @@ def _listeners(config: Config) -> Iterator[tuple[str, str]]:
         yield "metrics", f"metrics for Prometheus on {config.metrics_address}"
     if config.status_address:
         yield "status", f"health and readiness on {config.status_address}"
+    yield from _websockets(config)
+    yield "logs", _logs(config)
+    yield "endure", f"a stop may take {config.endure.grace_period:g} s"
 
 
 def _websockets(config: Config) -> Iterator[tuple[str, str]]:
@@ -171,6 +168,7 @@ def _unread_key(key: str, reason: str | None) -> Finding:
 
 
 def _other_section(config: Config, name: str) -> Finding:
+    # RoadRunner 2.5 and later: the options of a broker are a top-level section.
     brokers = [
         broker
         for broker, section in config.broadcast.items()
@@ -193,12 +191,14 @@ def _unread_keys(key: str, annotation: Any, found: Any) -> Iterator[str]:
     """
     if not isinstance(found, Mapping):
         return
+    # Channels of `logs`: any name, each with the keys of the model.
     if get_origin(annotation) is dict:
         for name, entry in found.items():
             yield from _unread_keys(f"{key}.{name}", get_args(annotation)[1], entry)
         return
     for model in (annotation, *get_args(annotation)):  # a model, or a model | None
         if isinstance(model, type) and issubclass(model, BaseModel):
+            # The keys of the file are aliases where a model has them (`erroroutput`).
             fields = {field.alias or name: field for name, field in model.model_fields.items()}
             for name, entry in found.items():
                 if name in fields:

@@ -21,6 +21,7 @@ _DURATION_KEYS = ("timeout", "ttl", "watch_tick", "grace_period", "interval", "b
 
 def differences(config: Config) -> Iterator[Finding]:
     """Differences, likely mistakes and ignored keys, none of which keeps the server from starting."""
+    # Without quotes YAML makes it a number, which RoadRunner does not take for a version.
     if isinstance(config.tree.get("version"), int | float):
         yield _differs("version", "RoadRunner 2.7 and later want it in quotes")
     if config.rpc_listen is None:
@@ -58,6 +59,7 @@ def _reach(config: Config, websockets: WebSockets) -> Iterator[Finding]:
     elif config.http:
         yield _differs("http", f"only {websockets.path} is served, other requests do not reach PHP")
     middleware = config.http.middleware if config.http else ()
+    # In RoadRunner the plugin is a middleware of http, which has to be listed.
     if "websockets" not in middleware:
         yield _differs("http", "http.middleware does not list websockets: RoadRunner would not serve it")
     if config.http and config.http.trusted_subnets and "proxy_ip_parser" not in middleware:
@@ -67,6 +69,7 @@ def _reach(config: Config, websockets: WebSockets) -> Iterator[Finding]:
 
 
 def _extensions(config: Config, websockets: WebSockets) -> Iterator[Finding]:
+    # RoadRunner may read the same file, while a team moves from one to the other.
     if keys := _set_extensions(WebSockets, "address", config.tree["websockets"]):
         yield _differs("websockets", f"RoadRunner ignores these keys: {keys}")
     if websockets.rpc and websockets.rpc.listen and config.rpc:
@@ -83,6 +86,7 @@ def _extensions(config: Config, websockets: WebSockets) -> Iterator[Finding]:
             yield Finding("server", "ignored", "authorize is none, so no workers are started")
     elif websockets.authorize_timeout >= _CLIENT_TIMEOUT:
         yield _warning("websockets", "authorize_timeout: clients may give up after 10 s without an answer")
+    # PHP gets the topics of a join as one text, with commas between them.
     if websockets.allow_commas and websockets.authorize == "php":
         yield _warning("websockets", "allow_commas: who may join a and b may also join the topic a,b")
 
@@ -143,6 +147,7 @@ def _nanoseconds(found: Any, key: str = "") -> Iterator[Finding]:
     if isinstance(found, Mapping):
         for name, entry in found.items():
             path = f"{key}.{name}" if key else name
+            # Sections of other plugins may count in other units.
             if key or name in ("server", "websockets", "broadcast", "endure", "redis"):
                 yield from _nanoseconds(entry, path)
     elif key.endswith(_DURATION_KEYS) and isinstance(found, int | float) and 0 < found < 1e6:

@@ -33,6 +33,7 @@ def read_tree(path: Path) -> dict[str, Any]:
     except ValueError:
         raise ConfigError(str(path), "is not UTF-8 text") from None
     loaded = _parse_json(path, content) if path.suffix.lower() == ".json" else _parse_yaml(path, content)
+    # An empty file, or one of comments only.
     if loaded is None:
         return {}
     if not isinstance(loaded, dict):
@@ -55,6 +56,7 @@ def merge(target: dict[str, Any], path: Iterable[str], value: Any) -> None:
     """Set the value at a path. Missing maps on the way are made; a map is merged into a map that is there."""
     *parents, last = path
     for name in parents:
+        # As viper: a deeper key replaces a plain value that is in its way.
         if not isinstance(target.get(name), dict):
             target[name] = {}
         target = target[name]
@@ -70,6 +72,7 @@ def _parse_yaml(path: Path, content: str) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # ruamel warns on stderr of what it reads all the same
             return YAML(typ="safe", pure=True).load(content)
+    # Texts of errors must not quote the file: it may have passwords in it.
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         # A duplicate key's problem goes on with both values, which may be secrets.

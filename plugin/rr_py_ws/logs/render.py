@@ -69,42 +69,40 @@ class Renderer:
             limits: what is longer is cut, and the line says so.
         """
         message = _text(event, limits[0])
-        head = self._head(channel, level)
         plain = {key: _plain(value, limits) for key, value in fields.items() if key != "exc_info"}
         if trace := _traceback(fields.get("exc_info")):
             plain["exception"] = _text(trace, limits[0])
-        line = self._as_json(head, message, plain) if self.json else self._as_text(head, message, plain)
-        return line + self.line_ending
-
-    def _head(self, channel: str, level: str) -> dict[str, Any]:
-        now = self.clock()
-        match self.mode:
-            case "raw":
-                return {}
-            case "production":
-                return {"level": level, "ts": round(now, 6), "logger": channel}
-            case _:
-                colour = self.colour and not self.json
-                name = channel if self.json else channel.ljust(_NAME_WIDTH)
-                return {
-                    "level": _paint(level.upper(), _LEVEL_COLOURS[level], colour),
-                    "ts": _iso8601(now),
-                    "logger": _paint(name, _HI_GREEN, colour),
-                }
-
-    def _as_json(self, head: dict[str, Any], message: str, fields: dict[str, Any]) -> str:
-        record = head | {"msg" if head else "message": message}
-        for key, value in fields.items():  # a field must not replace level, ts, logger or msg
-            record[f"{key}_" if key in record else key] = value
-        return _dump(record, compact=True)
-
-    @staticmethod
-    def _as_text(head: dict[str, Any], message: str, fields: dict[str, Any]) -> str:
+        head = self._head(channel, level)
+        if self.json:
+            record = head | {"msg" if head else "message": message}
+            for key, value in plain.items():  # a field must not replace level, ts, logger or msg
+                record[f"{key}_" if key in record else key] = value
+            return _dump(record, compact=True) + self.line_ending
         parts = [str(head["ts"]), head["level"], head["logger"]] if head else []
         parts.append(escape(message))
-        if fields:
-            parts.append(_dump(fields, compact=False))
-        return "\t".join(parts)
+        if plain:
+            parts.append(_dump(plain, compact=False))
+        return "\t".join(parts) + self.line_ending
+
+    def _head(self, channel: str, level: str) -> dict[str, Any]:
+        """Make what a line has before the message, as zap's encoders for these modes do."""
+        now = self.clock()
+        if self.mode == "raw":
+            return {}
+        if self.mode == "production":
+            return {"level": level, "ts": round(now, 6), "logger": channel}
+        moment = time.localtime(now)
+        zone = "Z" if moment.tm_gmtoff == 0 else time.strftime("%z", moment)
+        # strftime has no milliseconds.
+        stamp = f"{time.strftime('%Y-%m-%dT%H:%M:%S', moment)}.{int(now % 1 * 1000):03d}{zone}"
+        # Escape sequences for colours would be part of the values in JSON; columns are for people only.
+        colour = self.colour and not self.json
+        name = channel if self.json else channel.ljust(_NAME_WIDTH)
+        return {
+            "level": _paint(level.upper(), _LEVEL_COLOURS[level], colour),
+            "ts": stamp,
+            "logger": _paint(name, _HI_GREEN, colour),
+        }
 
 
 def _dump(value: dict[str, Any], *, compact: bool) -> str:
@@ -171,9 +169,3 @@ def _traceback(exc_info: object) -> str:
 
 def _paint(text: str, colour: int, on: bool) -> str:
     return f"\x1b[{colour}m{text}\x1b[0m" if on else text
-
-
-def _iso8601(now: float) -> str:
-    moment = time.localtime(now)
-    zone = "Z" if moment.tm_gmtoff == 0 else time.strftime("%z", moment)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', moment)}.{int(now % 1 * 1000):03d}{zone}"

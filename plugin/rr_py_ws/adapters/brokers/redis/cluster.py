@@ -157,7 +157,11 @@ class ShardedCluster:
             try:
                 self._apply(await self._ask())
             except Exception as error:  # also a mistake of this program: it must not end the asking
-                self._failed(error)
+                failure = describe_failure(error)
+                if failure["reason"] != self._problem:  # logged once, not each time that it is met
+                    section = self._context.name
+                    log.warning("the slots of the cluster cannot be read", section=section, **failure)
+                    self._problem = failure["reason"]
                 self._stale.set()
             else:
                 self._problem = ""
@@ -231,13 +235,6 @@ class ShardedCluster:
         channel.interrupt()
         self._unassigned[channel.name] = channel
         self._stale.set()
-
-    def _failed(self, error: Exception) -> None:
-        """Log a problem once, not each time that it is met."""
-        failure = describe_failure(error)
-        if failure["reason"] != self._problem:
-            log.warning("the slots of the cluster cannot be read", section=self._context.name, **failure)
-            self._problem = failure["reason"]
 
     def _explain(self) -> str:
         subscribers = (node.subscriber for node in self._nodes.values())
