@@ -97,10 +97,9 @@ async def _listen(url: str, topics: tuple[str, ...], headers: list[tuple[str, st
 
     try:
         connection = await connect(
-            # No limit of size: the messages of one's own server may be as large as PHP makes them.
             url,
             additional_headers=headers,
-            max_size=None,
+            max_size=None,  # messages of one's own server may be as large as PHP makes them
             close_timeout=_CLOSE_TIMEOUT,
             proxy=_proxy(url),
         )

@@ -86,7 +86,6 @@ def load_config(
     # After the variables, so that -o wins; what it sets is not expanded.
     override(tree, overrides)
     _check_version(tree.get("version"))
-    # From here on the tree is complete, and sections of it are decoded.
     brokers = resolve_brokers(tree)
     websockets = _section(WebSockets, "websockets", tree)
     if websockets:

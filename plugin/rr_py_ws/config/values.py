@@ -38,7 +38,7 @@ def text(value: object) -> str:
         return value
     # bool is an int for Python, and mapstructure makes true a `1`, too.
     if isinstance(value, int):
-        return str(int(value))  # int(): True is "1"
+        return str(int(value))
     if isinstance(value, float):
         # repr() may have an exponent; mapstructure formats a float without one.
         return format(Decimal(repr(value)).normalize(), "f")
