@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from rr_py_ws.config import Config, Finding, Kind, check
+from rr_py_ws.config import Config, Finding, Kind, check, has_errors, report_text
 
 Load = Callable[..., Config]
 
@@ -19,12 +19,12 @@ broadcast: {main: {driver: memory, config: {}}}
 
 
 def found(config: Config, kind: Kind) -> list[str]:
-    return [f"{one.section}: {one.text}" for one in check(config).findings if one.kind == kind]
+    return [f"{one.section}: {one.text}" for one in check(config) if one.kind == kind]
 
 
 def test_a_good_file_is_explained_section_by_section(load: Load) -> None:
     config = load(GOOD)
-    assert check(config).text == (
+    assert report_text(config.path, check(config)) == (
         f"{config.path}\n"
         "\nrpc\n"
         "  used     listens on tcp://127.0.0.1:6001\n"
@@ -46,19 +46,20 @@ def test_a_good_file_is_explained_section_by_section(load: Load) -> None:
         "\ncan be served\n"
         "errors: 0, warnings: 0, differences from RoadRunner: 1"
     )
-    assert check(config).ok
+    assert not has_errors(check(config))
 
 
 def test_what_cannot_be_served_is_an_error_in_its_section(load: Load) -> None:
-    report = check(load(GOOD + "http.ssl: {cert: missing.pem, key: missing.pem}\n"))
-    assert [one.section for one in report.findings if one.kind == "error"] == ["http", "http"]
-    assert not report.ok
-    assert "cannot be served\nerrors: 2, warnings: 0" in report.text
+    config = load(GOOD + "http.ssl: {cert: missing.pem, key: missing.pem}\n")
+    findings = check(config)
+    assert [one.section for one in findings if one.kind == "error"] == ["http", "http"]
+    assert has_errors(findings)
+    assert "cannot be served\nerrors: 2, warnings: 0" in report_text(config.path, findings)
 
 
 def test_the_default_broker_needs_a_driver_that_is_there(load: Load) -> None:
-    report = check(load(GOOD.replace("driver: memory", "driver: nats")))
-    assert [one for one in report.findings if one.kind == "error"] == [
+    findings = check(load(GOOD.replace("driver: memory", "driver: nats")))
+    assert [one for one in findings if one.kind == "error"] == [
         Finding(
             "broadcast",
             "error",
@@ -68,9 +69,9 @@ def test_the_default_broker_needs_a_driver_that_is_there(load: Load) -> None:
 
 
 def test_another_broker_without_its_driver_is_left_out_with_a_warning(load: Load) -> None:
-    report = check(load(GOOD + "broadcast.b: {driver: nats}\n"))
-    assert report.ok
-    assert [one.text for one in report.findings if one.kind == "warning"] == [
+    findings = check(load(GOOD + "broadcast.b: {driver: nats}\n"))
+    assert not has_errors(findings)
+    assert [one.text for one in findings if one.kind == "warning"] == [
         "broadcast.b.driver: nats is not served by this version; what is meant for b goes to main"
     ]
 
@@ -128,7 +129,7 @@ def test_a_section_that_is_not_in_the_file_can_have_an_error(load: Load) -> None
 def test_a_likely_mistake_is_a_warning(load: Load, more: str, warning: str) -> None:
     report = load(f"{GOOD}{more}\n")
     assert found(report, "warning") == [warning]
-    assert check(report).ok
+    assert not has_errors(check(report))
 
 
 @pytest.mark.parametrize("host", ["", "0.0.0.0", "[::]", "10.0.0.1", "[2001:db8::1]", "db.internal"])
@@ -321,7 +322,7 @@ def test_options_of_redis_that_make_no_sense_here_are_named(load: Load) -> None:
             "db: a cluster has one database",
         )
     ]
-    assert check(config).ok
+    assert not has_errors(check(config))
 
 
 @pytest.mark.parametrize(
@@ -361,7 +362,8 @@ def test_what_keeps_roadrunner_nodes_apart_is_said(load: Load, options: str, dif
 
 def test_no_value_splits_a_line_of_the_report_or_controls_the_terminal(load: Load) -> None:
     r"""Found by the fuzzer: `mode: "a\nb"` was two lines."""
-    report = check(load(GOOD.replace("php worker.php", r'"php\e[2J"') + r'logs: {mode: "produc\ntion"}')).text
+    config = load(GOOD.replace("php worker.php", r'"php\e[2J"') + r'logs: {mode: "produc\ntion"}')
+    report = report_text(config.path, check(config))
     assert all(line.isprintable() for line in report.split("\n"))
     assert r"`php\x1b[2J`" in report
     assert r"logs.mode: produc\ntion is unknown" in report

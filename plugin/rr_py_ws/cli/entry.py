@@ -51,11 +51,12 @@ def check(flags: Flags) -> int:
     Section by section: what is used, what is ignored and why, what differs from RoadRunner. The exit code is
     1 when the server would not start.
     """
-    from rr_py_ws.config import check as check_config
+    from rr_py_ws import config
 
-    report = check_config(flags.load_config())
-    click.echo(report.text)
-    return 0 if report.ok else 1
+    loaded = flags.load_config()
+    findings = config.check(loaded)
+    click.echo(config.report_text(loaded.path, findings))
+    return 1 if config.has_errors(findings) else 0
 
 
 @click.command(cls=Command, examples=["rr-py-ws version"])

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from rr_py_ws.config.brokers import RedisOptions, redis_options
 from rr_py_ws.config.differences import differences
 from rr_py_ws.config.models import Config
-from rr_py_ws.config.report import Finding, Report
+from rr_py_ws.config.report import Finding
 from rr_py_ws.config.validate import problems
 from rr_py_ws.errors import ConfigError
 
@@ -79,8 +79,12 @@ _IGNORED_SECTIONS: dict[str, str] = {
 }
 
 
-def check(config: Config) -> Report:
-    """Look at every section of a configuration; nothing is opened, connected to or started."""
+def check(config: Config) -> tuple[Finding, ...]:
+    """Look at every section of a configuration; nothing is opened, connected to or started.
+
+    Returns:
+        The findings, those of a section next to each other, in the order of the sections.
+    """
     findings = [
         *(Finding(section, "used", text) for section, text in _used(config)),
         *_unread(config),
@@ -89,7 +93,7 @@ def check(config: Config) -> Report:
     ]
     order = list(dict.fromkeys((*_SECTIONS, *config.tree)))
     findings.sort(key=lambda finding: order.index(finding.section))  # stable: within a section, as found
-    return Report(config.path, tuple(findings))
+    return tuple(findings)
 
 
 def _used(config: Config) -> Iterator[tuple[str, str]]:

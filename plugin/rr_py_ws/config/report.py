@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -25,35 +26,32 @@ class Finding:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """All findings about one file, a section's findings next to each other."""
+def has_errors(findings: Sequence[Finding]) -> bool:
+    """Whether something would keep the server from starting."""
+    return any(finding.kind == "error" for finding in findings)
 
-    path: Path
-    findings: tuple[Finding, ...]
 
-    @property
-    def ok(self) -> bool:
-        """Whether the server would start."""
-        return all(finding.kind != "error" for finding in self.findings)
+def report_text(path: Path, findings: Sequence[Finding]) -> str:
+    """Make the report about a file for a terminal, without a line feed at its end.
 
-    @property
-    def text(self) -> str:
-        """The report for a terminal, without a line feed at its end."""
-        lines = [str(self.path)]
-        section = ""
-        for finding in self.findings:
-            if finding.section != section:
-                section = finding.section
-                lines.append(f"\n{section}")
-            # A value of the file may have line ends in it, and sequences that control the terminal.
-            shown = "".join(
-                char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
-                for char in finding.text
-            )
-            lines.append(f"  {finding.kind:8} {shown}")
-        kinds = [finding.kind for finding in self.findings]
-        errors, warnings, differences = (kinds.count(kind) for kind in ("error", "warning", "differs"))
-        lines.append(f"\n{'can be served' if self.ok else 'cannot be served'}")
-        lines.append(f"errors: {errors}, warnings: {warnings}, differences from RoadRunner: {differences}")
-        return "\n".join(lines)
+    Args:
+        path: the file.
+        findings: those of `check`, a section's next to each other.
+    """
+    lines = [str(path)]
+    section = ""
+    for finding in findings:
+        if finding.section != section:
+            section = finding.section
+            lines.append(f"\n{section}")
+        # A value of the file may have line ends in it, and sequences that control the terminal.
+        shown = "".join(
+            char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+            for char in finding.text
+        )
+        lines.append(f"  {finding.kind:8} {shown}")
+    kinds = [finding.kind for finding in findings]
+    errors, warnings, differences = (kinds.count(kind) for kind in ("error", "warning", "differs"))
+    lines.append(f"\n{'cannot be served' if errors else 'can be served'}")
+    lines.append(f"errors: {errors}, warnings: {warnings}, differences from RoadRunner: {differences}")
+    return "\n".join(lines)
