@@ -18,7 +18,7 @@ import httptools
 
 from fuzz import listener
 from rr_py_ws.adapters.http.proxies import TrustedProxies
-from rr_py_ws.config import check, load_config, masked_json, validate_for_serve
+from rr_py_ws.config import check, load_config, masked_json, report_text, validate_for_serve
 from rr_py_ws.core.origin import OriginRule
 from rr_py_ws.errors import (
     CommandError,
@@ -335,7 +335,7 @@ def config_file(data: bytes) -> None:
         except ConfigError as error:
             assert str(error).isprintable(), str(error)
             continue
-        assert all(line.isprintable() for line in check(config).text.split("\n"))
+        assert all(line.isprintable() for line in report_text(path, check(config)).split("\n"))
         json.loads(masked_json(config))
         with suppress(ConfigError):
             validate_for_serve(config)

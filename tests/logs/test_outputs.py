@@ -210,7 +210,7 @@ def test_max_size_of_the_configuration_file_is_in_mebibytes(
     logs.setup(load_config(".rr.yaml", environ={}).logs)
     log = logs.get_logger("app")
     for number in range(70):
-        log.info("x" * FULL.text, number=number)
+        log.info("x" * FULL[0], number=number)
     logs.shutdown()
     assert not Path("unused").exists()
     current = Path("logs/app.log")

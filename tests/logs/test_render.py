@@ -100,11 +100,11 @@ def test_any_value_becomes_json() -> None:
 
 
 def test_long_values_are_cut_and_say_so() -> None:
-    record = json.loads(render("production", True, "m" * (FULL.text + 5), topics=["t"] * (FULL.items + 3)))
+    record = json.loads(render("production", True, "m" * (FULL[0] + 5), topics=["t"] * (FULL[1] + 3)))
     assert json.loads(render("raw", True, map=dict.fromkeys(range(200))))["map"]["..."] == "100 more"
     assert record["msg"].endswith("m... (5 more characters)")
-    assert len(record["topics"]) == FULL.items + 1 and record["topics"][-1] == "... (3 more)"
-    assert len(render("production", True, data=b"\xff" * 10**6)) < 3 * FULL.text
+    assert len(record["topics"]) == FULL[1] + 1 and record["topics"][-1] == "... (3 more)"
+    assert len(render("production", True, data=b"\xff" * 10**6)) < 3 * FULL[0]
 
 
 UNSAFE = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -118,7 +118,7 @@ def test_no_value_breaks_a_line_or_reaches_the_terminal(mode: str, text: str | b
         line = render(mode, json_form, text, field=text, list=[text], map={key: text})
         assert line.endswith("\n")
         assert not UNSAFE.search(line[:-1])
-        if json_form and isinstance(text, str) and len(text) < FULL.text:
+        if json_form and isinstance(text, str) and len(text) < FULL[0]:
             assert "\t" not in line
             assert json.loads(line)["field"] == text
 

@@ -43,9 +43,11 @@ def run_until_signal(flags: Flags, work: Coroutine[Any, Any, None]) -> None:
 
     async def guarded() -> None:
         task = asyncio.ensure_future(work)
+        # Instead of KeyboardInterrupt, which could come at any place, cancelling lets connections be closed.
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
         await asyncio.wait([task])
+        # A cancelled task is the success; the result of any other may be an error.
         if not task.cancelled():
             task.result()
 

@@ -51,11 +51,12 @@ def check(flags: Flags) -> int:
     Section by section: what is used, what is ignored and why, what differs from RoadRunner. The exit code is
     1 when the server would not start.
     """
-    from rr_py_ws.config import check as check_config
+    from rr_py_ws import config
 
-    report = check_config(flags.load_config())
-    click.echo(report.text)
-    return 0 if report.ok else 1
+    loaded = flags.load_config()
+    findings = config.check(loaded)
+    click.echo(config.report_text(loaded.path, findings))
+    return 1 if config.has_errors(findings) else 0
 
 
 @click.command(cls=Command, examples=["rr-py-ws version"])
@@ -80,6 +81,7 @@ def run(args: Sequence[str] | None = None) -> int:
     flags = Flags()
     try:
         with program.make_context("rr-py-ws", list(sys.argv[1:] if args is None else args), obj=flags) as ctx:
+            # Commands return an exit code or nothing; standalone mode of click would drop it and exit itself.
             result = program.invoke(ctx)
             return result if isinstance(result, int) else 0
     except click.exceptions.Exit as done:
@@ -88,6 +90,7 @@ def run(args: Sequence[str] | None = None) -> int:
         return fail(error.format_message())
     except RRWSError as error:
         return fail(str(error))
+    # Ctrl-C in a command that does not handle it itself.
     except (KeyboardInterrupt, click.Abort):
         return fail("interrupted")
     except BrokenPipeError:

@@ -34,6 +34,7 @@ class Flags:
         Raises:
             ConfigError: the file cannot be used, or the directory does not exist.
         """
+        # Loaded late: pydantic and YAML take longer than all the rest of a short command.
         from rr_py_ws.config import load_config
 
         path, directory = self.enter_workdir()
@@ -54,8 +55,10 @@ def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
     """Store a flag that was given: one after the command wins over one before it, overrides add up."""
     flags = ctx.ensure_object(Flags)
     name = param.name or ""
+    # click calls this once for the program and once for its command, with the flags of each.
     if name == "overrides":
         flags.overrides += value
+    # A flag that was not given comes here, too, with its default; it must not undo the other one.
     elif value:
         setattr(flags, name, value)
 
@@ -98,6 +101,7 @@ def _global_flags() -> list[click.Option]:
             ["-v", "--version"],
             help="Print the version.",
             is_flag=True,
+            # Before any other flag, of which one may be wrong.
             is_eager=True,
             expose_value=False,
             callback=_show_version,
@@ -133,6 +137,7 @@ class Command(click.Command):
             with formatter.section("Examples"):
                 for example in self.examples:
                     formatter.write(f"  {example}\n")
+        # get_params() adds click's own --help, which belongs to the global ones.
         inherited = [param for param in self.get_params(ctx) if param not in self.own_params]
         for title, params in (("Flags", self.own_params), ("Global flags", inherited)):
             records = [record for param in params if (record := param.get_help_record(ctx))]

@@ -72,6 +72,7 @@ def listen_url(config: Config) -> str:
     if plain := config.websockets.address or (http.address if http else ""):
         scheme, address = "ws", parse_host_port(plain)
     elif http and http.ssl:
+        # The name of the certificate will rarely be that of this machine; --url names the right one.
         scheme, address = "wss", parse_host_port(http.ssl.address)
     else:
         raise ConfigError("http.address", "no address to listen on; name the server with --url")
@@ -84,6 +85,7 @@ def _parse_header(text: str) -> tuple[str, str]:
     name, value = name.strip(), value.strip()
     if not colon or not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():
         raise click.BadParameter(f"{text!r} is not NAME:VALUE", param_hint="'--header'")
+    # A line end in a value would begin another header.
     if not value.isprintable():
         raise click.BadParameter(f"{text!r} has a control character", param_hint="'--header'")
     return name, value
@@ -95,7 +97,11 @@ async def _listen(url: str, topics: tuple[str, ...], headers: list[tuple[str, st
 
     try:
         connection = await connect(
-            url, additional_headers=headers, max_size=None, close_timeout=_CLOSE_TIMEOUT, proxy=_proxy(url)
+            url,
+            additional_headers=headers,
+            max_size=None,  # messages of one's own server may be as large as PHP makes them
+            close_timeout=_CLOSE_TIMEOUT,
+            proxy=_proxy(url),
         )
     except InvalidStatus as error:
         body = bytes(error.response.body or b"")[:_MAX_REFUSAL].decode("utf-8", "backslashreplace").strip()
@@ -119,6 +125,7 @@ async def _listen(url: str, topics: tuple[str, ...], headers: list[tuple[str, st
 def _proxy(url: str) -> Literal[True] | None:
     """Choose the proxy: that of the environment (True), or none for addresses of this machine."""
     host = urlsplit(url).hostname or ""
+    # A proxy would look for the server on its own machine.
     return None if host in ("localhost", "::1") or host.startswith("127.") else True
 
 
@@ -145,6 +152,7 @@ def _parse(text: str) -> tuple[str | None, Any]:
     """Return topic and payload of a message; None for the topic when it is not a message of this server."""
     try:
         message = json.loads(text)
+    # RecursionError: thousands of brackets; the server is whoever --url names.
     except (ValueError, RecursionError):
         return None, None
     if not isinstance(message, dict) or not isinstance(message.get("topic"), str):

@@ -145,6 +145,7 @@ async def _tables(rpc: RPCClient, plugins: tuple[str, ...]) -> str:
     for name in names:
         answer = await rpc.call_json("informer.Workers", name, timeout=_TIMEOUT)
         try:
+            # The server may be RoadRunner itself, of any version, so nothing is taken for granted.
             rows = [_row(state, time.time()) for state in answer["workers"] or ()]
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise RRWSError(f"informer.Workers: the answer for {name} is not understood") from error
@@ -167,6 +168,7 @@ async def _reset(flags: Flags, plugins: tuple[str, ...]) -> int:
 
     async with await _connect(flags) as rpc:
         names = plugins or await _names(rpc, "resetter.List")
+        # All at the same time: a plugin that takes long does not delay the others.
         return max(await asyncio.gather(*(_reset_one(rpc, name, tell) for name in names)), default=0)
 
 
@@ -174,6 +176,7 @@ async def _reset_one(rpc: RPCClient, name: str, tell: Callable[[str], None]) -> 
     """Reset one plugin and return the exit code."""
     tell(f"resetting plugin: [{name}]")
     try:
+        # No timeout: workers may finish what they do, for as long as their own limits allow.
         if await rpc.call_json("resetter.Reset", name) is not True:
             raise RPCError("the answer is not understood")
     except RPCError as error:
@@ -195,6 +198,7 @@ def _row(state: dict[str, Any], now: float) -> tuple[str, ...]:
 
 
 def _table(rows: list[tuple[str, ...]]) -> str:
+    # Loaded late: rich takes a noticeable time, and only this command draws tables.
     from io import StringIO
 
     from rich import box
@@ -204,6 +208,7 @@ def _table(rows: list[tuple[str, ...]]) -> str:
     table = Table(*_COLUMNS, box=box.ASCII)
     for row in rows:
         table.add_row(*row)
+    # A fixed width: the table must not be cut to the width of a terminal that a script does not have.
     output = Console(file=StringIO(), width=200, markup=False, highlight=False)
     with output.capture() as captured:
         output.print(table)

@@ -49,9 +49,11 @@ def serve(flags: Flags) -> int:
         loaded = flags.load_config()
         config.validate_for_serve(loaded)
         if flags.debug:
+            # Not -o logs.level=debug: that would not reach the channels, which inherit nothing.
             loaded = loaded.model_copy(update={"logs": _at_debug(loaded.logs)})
         logs.setup(loaded.logs)
         try:
+            # After the checks: a server that cannot start must not take the file from one that runs.
             with pid_file() if flags.pid else nullcontext():
                 return run.run(loaded, silent=flags.silent, debug=flags.debug)
         finally:
@@ -63,6 +65,7 @@ def _exit_on_signals() -> Iterator[None]:
     """Have SIGINT and SIGTERM end the process with code 0 as long as the event loop does not handle them."""
 
     def end(number: int, frame: FrameType | None) -> None:
+        # As for a stop later: being told to go before the start is done is not a failure.
         raise SystemExit(0)
 
     before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -70,6 +73,7 @@ def _exit_on_signals() -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
+            # None: a handler that was not installed from Python.
             signal.signal(number, handler or signal.SIG_DFL)
 
 
@@ -116,6 +120,7 @@ def stop(flags: Flags) -> None:
     Returns at once; the server takes up to `endure.grace_period` to end. With --force it is told a second
     time after one second, and exits whatever it is doing.
     """
+    # The configuration is not read: stopping must work also when the file has become wrong.
     flags.enter_workdir()
     pid = _read_pid()
     if not flags.silent:
@@ -129,6 +134,7 @@ def stop(flags: Flags) -> None:
 def _read_pid() -> int:
     try:
         with PID_FILE.open("rb") as file:
+            # Not the whole file: it may be anything, and is shown in the error.
             text = file.read(_MAX_PID_FILE).strip()
     except FileNotFoundError:
         raise RRWSError(
@@ -137,6 +143,7 @@ def _read_pid() -> int:
         ) from None
     except OSError as error:
         raise RRWSError(f"cannot read {PID_FILE.absolute()}: {error.strerror}") from error
+    # kill() gives 0 and negative numbers a meaning: whole groups of processes.
     if not text.isdigit() or not 0 < int(text) < 2**31:
         raise RRWSError(
             f"{PID_FILE.absolute()} does not hold a process id: {text.decode('ascii', 'backslashreplace')}"
@@ -163,6 +170,7 @@ def _ends_within(pid: int, seconds: float) -> bool:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:
+            # Signal 0 only asks whether the process exists; it is no child, so waiting for it is impossible.
             os.kill(pid, 0)
         except ProcessLookupError:
             return True

@@ -30,7 +30,7 @@ from rr_py_ws.config.models import (
     Supervisor,
     WebSockets,
 )
-from rr_py_ws.config.report import Finding, Kind, Report
+from rr_py_ws.config.report import Finding, Kind, has_errors, report_text
 from rr_py_ws.config.validate import validate_for_serve
 
 __all__ = [
@@ -57,15 +57,16 @@ __all__ = [
     "RPCExtension",
     "RedisOptions",
     "RedisTLS",
-    "Report",
     "Server",
     "Status",
     "Supervisor",
     "WebSockets",
     "check",
+    "has_errors",
     "load_config",
     "masked_json",
     "redis_options",
+    "report_text",
     "resolve_workdir",
     "validate_for_serve",
 ]

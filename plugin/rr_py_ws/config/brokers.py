@@ -57,6 +57,7 @@ class RedisTLS(ExtensionSection):
 
     @model_validator(mode="after")
     def _check_pair(self) -> Self:
+        # A key without a certificate would be ignored without a word.
         if bool(self.cert) != bool(self.key):
             raise _conflict(
                 "key" if self.cert else "cert", "missing, TLS takes both cert and key, or neither"
@@ -103,6 +104,7 @@ class RedisOptions(RRSection):
 
     @model_validator(mode="after")
     def _check_addresses(self) -> Self:
+        # Masters and nodes of a cluster are named by host and port, never by a path.
         sockets = any(address.startswith("/") for address in self.addrs)
         if sockets and (len(self.addrs) > 1 or self.master_name or self.sharded):
             raise _conflict("addrs", "a unix socket must be the only address, without master_name or sharded")
@@ -164,6 +166,7 @@ def _broker(name: str, section: object, tree: Mapping[str, Any]) -> BrokerSectio
     if not driver or not isinstance(driver, str):
         found = f"found {shown(driver)}" if driver else "missing"
         raise ConfigError(f"{key}.driver", f"{found}, accepted: {', '.join(IMPLEMENTED_DRIVERS)}")
+    # The names of sections are in lower case already, that of the driver is a value.
     driver = driver.lower()
     options = section.get("config")
     if options is not None and not isinstance(options, dict):
@@ -198,6 +201,7 @@ def choose_default(
         ConfigError: `websockets.broker` is missing or names no section.
     """
     name = named.lower()
+    # Such a file has no section for it, so that one is made.
     if not name and ("pubsubs" in tree["websockets"] or tree.get("broadcast") is None):
         return "memory", {"memory": BrokerSection(driver="memory"), **brokers}
     if name in brokers:

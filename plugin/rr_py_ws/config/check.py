@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from rr_py_ws.config.brokers import RedisOptions, redis_options
 from rr_py_ws.config.differences import differences
 from rr_py_ws.config.models import Config
-from rr_py_ws.config.report import Finding, Kind, Report
+from rr_py_ws.config.report import Finding
 from rr_py_ws.config.validate import problems
 from rr_py_ws.errors import ConfigError
 
@@ -79,30 +79,28 @@ _IGNORED_SECTIONS: dict[str, str] = {
 }
 
 
-def check(config: Config) -> Report:
-    """Look at every section of a configuration; nothing is opened, connected to or started."""
+def check(config: Config) -> tuple[Finding, ...]:
+    """Look at every section of a configuration; nothing is opened, connected to or started.
+
+    Returns:
+        The findings, those of a section next to each other, in the order of the sections.
+    """
     findings = [
-        *(Finding(section, Kind.USED, text) for section, text in _used(config)),
+        *(Finding(section, "used", text) for section, text in _used(config)),
         *_unread(config),
         *differences(config),
-        *(Finding(error.key.split(".")[0], Kind.ERROR, str(error)) for error in problems(config)),
+        *(Finding(error.key.split(".")[0], "error", str(error)) for error in problems(config)),
     ]
     order = list(dict.fromkeys((*_SECTIONS, *config.tree)))
     findings.sort(key=lambda finding: order.index(finding.section))  # stable: within a section, as found
-    return Report(config.path, tuple(findings))
+    return tuple(findings)
 
 
 def _used(config: Config) -> Iterator[tuple[str, str]]:
     """What the server would do: sections, and a text for each thing."""
-    yield from _listeners(config)
-    yield from _websockets(config)
-    yield "logs", _logs(config)
-    yield "endure", f"a stop may take {config.endure.grace_period:g} s"
-
-
-def _listeners(config: Config) -> Iterator[tuple[str, str]]:
     if config.rpc_listen:
         yield "rpc", f"listens on {config.rpc_listen}"
+    # An address of its own replaces both listeners of `http`.
     if config.websockets and config.websockets.address:
         yield "websockets", f"listens on {config.websockets.address}"
     elif config.http:
@@ -114,6 +112,9 @@ def _listeners(config: Config) -> Iterator[tuple[str, str]]:
         yield "metrics", f"metrics for Prometheus on {config.metrics_address}"
     if config.status_address:
         yield "status", f"health and readiness on {config.status_address}"
+    yield from _websockets(config)
+    yield "logs", _logs(config)
+    yield "endure", f"a stop may take {config.endure.grace_period:g} s"
 
 
 def _websockets(config: Config) -> Iterator[tuple[str, str]]:
@@ -151,7 +152,7 @@ def _unread(config: Config) -> Iterator[Finding]:
     """Sections, keys and options of Redis that nothing reads."""
     for name, section in config.tree.items():
         if section is None:
-            yield Finding(name, Kind.IGNORED, "no value, so it is the same as absent")
+            yield Finding(name, "ignored", "no value, so it is the same as absent")
         elif name not in _SECTIONS:
             yield _other_section(config, name)
         elif name in Config.model_fields and name != "broadcast":  # the keys of its sections are the drivers'
@@ -166,21 +167,22 @@ def _unread(config: Config) -> Iterator[Finding]:
 def _unread_key(key: str, reason: str | None) -> Finding:
     section = key.split(".")[0]
     if reason:
-        return Finding(section, Kind.IGNORED, f"{key}: {reason}")
-    return Finding(section, Kind.WARNING, f"{key}: unknown key, ignored")
+        return Finding(section, "ignored", f"{key}: {reason}")
+    return Finding(section, "warning", f"{key}: unknown key, ignored")
 
 
 def _other_section(config: Config, name: str) -> Finding:
+    # RoadRunner 2.5 and later: the options of a broker are a top-level section.
     brokers = [
         broker
         for broker, section in config.broadcast.items()
         if name in (broker, section.driver) and section.options == config.tree[name]
     ]
     if brokers:
-        return Finding(name, Kind.USED, f"options of broker {', '.join(brokers)}")
+        return Finding(name, "used", f"options of broker {', '.join(brokers)}")
     if reason := _IGNORED_SECTIONS.get(name):
-        return Finding(name, Kind.IGNORED, reason)
-    return Finding(name, Kind.WARNING, "unknown section, ignored")
+        return Finding(name, "ignored", reason)
+    return Finding(name, "warning", "unknown section, ignored")
 
 
 def _unread_keys(key: str, annotation: Any, found: Any) -> Iterator[str]:
@@ -193,12 +195,14 @@ def _unread_keys(key: str, annotation: Any, found: Any) -> Iterator[str]:
     """
     if not isinstance(found, Mapping):
         return
+    # Channels of `logs`: any name, each with the keys of the model.
     if get_origin(annotation) is dict:
         for name, entry in found.items():
             yield from _unread_keys(f"{key}.{name}", get_args(annotation)[1], entry)
         return
     for model in (annotation, *get_args(annotation)):  # a model, or a model | None
         if isinstance(model, type) and issubclass(model, BaseModel):
+            # The keys of the file are aliases where a model has them (`erroroutput`).
             fields = {field.alias or name: field for name, field in model.model_fields.items()}
             for name, entry in found.items():
                 if name in fields:

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from rr_py_ws.config.brokers import BrokerSection, RedisOptions, redis_options
 from rr_py_ws.config.extensions import AddressExtension
 from rr_py_ws.config.models import Config, LogLevel, LogMode, WebSockets
-from rr_py_ws.config.report import Finding, Kind
+from rr_py_ws.config.report import Finding
 from rr_py_ws.config.yaml_file import lookup
 from rr_py_ws.errors import ConfigError
 
@@ -21,6 +21,7 @@ _DURATION_KEYS = ("timeout", "ttl", "watch_tick", "grace_period", "interval", "b
 
 def differences(config: Config) -> Iterator[Finding]:
     """Differences, likely mistakes and ignored keys, none of which keeps the server from starting."""
+    # Without quotes YAML makes it a number, which RoadRunner does not take for a version.
     if isinstance(config.tree.get("version"), int | float):
         yield _differs("version", "RoadRunner 2.7 and later want it in quotes")
     if config.rpc_listen is None:
@@ -34,9 +35,7 @@ def differences(config: Config) -> Iterator[Finding]:
     if config.status and not config.status_address:
         yield _warning("status", "status.address: missing, so health and readiness are told by RPC only")
     if config.server and config.server.group:
-        yield Finding(
-            "server", Kind.IGNORED, "group: RoadRunner 2.x ignores it too; the user's group is used"
-        )
+        yield Finding("server", "ignored", "group: RoadRunner 2.x ignores it too; the user's group is used")
     if config.websockets:
         yield from _reach(config, config.websockets)
         yield from _extensions(config, config.websockets)
@@ -47,32 +46,34 @@ def differences(config: Config) -> Iterator[Finding]:
 
 
 def _differs(section: str, text: str) -> Finding:
-    return Finding(section, Kind.DIFFERS, text)
+    return Finding(section, "differs", text)
 
 
 def _warning(section: str, text: str) -> Finding:
-    return Finding(section, Kind.WARNING, text)
+    return Finding(section, "warning", text)
 
 
 def _reach(config: Config, websockets: WebSockets) -> Iterator[Finding]:
     if config.http and websockets.address:
-        yield Finding("http", Kind.IGNORED, "http.address and http.ssl: websockets.address is used instead")
+        yield Finding("http", "ignored", "http.address and http.ssl: websockets.address is used instead")
     elif config.http:
         yield _differs("http", f"only {websockets.path} is served, other requests do not reach PHP")
     middleware = config.http.middleware if config.http else ()
+    # In RoadRunner the plugin is a middleware of http, which has to be listed.
     if "websockets" not in middleware:
         yield _differs("http", "http.middleware does not list websockets: RoadRunner would not serve it")
     if config.http and config.http.trusted_subnets and "proxy_ip_parser" not in middleware:
         yield _warning("http", "http.trusted_subnets: ignored, http.middleware does not list proxy_ip_parser")
     if others := [name for name in middleware if name not in _MIDDLEWARE]:
-        yield Finding("http", Kind.IGNORED, f"http.middleware: {', '.join(others)}: for requests to PHP")
+        yield Finding("http", "ignored", f"http.middleware: {', '.join(others)}: for requests to PHP")
 
 
 def _extensions(config: Config, websockets: WebSockets) -> Iterator[Finding]:
+    # RoadRunner may read the same file, while a team moves from one to the other.
     if keys := _set_extensions(WebSockets, "address", config.tree["websockets"]):
         yield _differs("websockets", f"RoadRunner ignores these keys: {keys}")
     if websockets.rpc and websockets.rpc.listen and config.rpc:
-        yield Finding("rpc", Kind.IGNORED, "rpc.listen: websockets.rpc.listen is used instead")
+        yield Finding("rpc", "ignored", "rpc.listen: websockets.rpc.listen is used instead")
     if websockets.metrics and config.metrics:
         yield _instead("metrics", websockets.metrics)
     if websockets.status and config.status:
@@ -82,9 +83,10 @@ def _extensions(config: Config, websockets: WebSockets) -> Iterator[Finding]:
     if websockets.authorize == "none":
         yield _warning("websockets", "authorize is none: everybody may connect and join every topic")
         if config.server:
-            yield Finding("server", Kind.IGNORED, "authorize is none, so no workers are started")
+            yield Finding("server", "ignored", "authorize is none, so no workers are started")
     elif websockets.authorize_timeout >= _CLIENT_TIMEOUT:
         yield _warning("websockets", "authorize_timeout: clients may give up after 10 s without an answer")
+    # PHP gets the topics of a join as one text, with commas between them.
     if websockets.allow_commas and websockets.authorize == "php":
         yield _warning("websockets", "allow_commas: who may join a and b may also join the topic a,b")
 
@@ -92,7 +94,7 @@ def _extensions(config: Config, websockets: WebSockets) -> Iterator[Finding]:
 def _instead(section: str, extension: AddressExtension) -> Finding:
     key = f"websockets.{section}.address"
     instead = f"{key} is used instead" if extension.address else f"{key} is empty, so nothing is served"
-    return Finding(section, Kind.IGNORED, f"{section}.address: {instead}")
+    return Finding(section, "ignored", f"{section}.address: {instead}")
 
 
 def _set_extensions(model: type[BaseModel], first: str, found: Mapping[str, Any]) -> str:
@@ -137,7 +139,7 @@ def _redis(name: str, section: BrokerSection) -> Iterator[Finding]:
     if options.sharded:
         yield _differs("broadcast", f"{name}: what is published to shards does not reach RoadRunner nodes")
     if options.db and options.cluster:
-        yield Finding("broadcast", Kind.IGNORED, f"{section.key}.db: a cluster has one database")
+        yield Finding("broadcast", "ignored", f"{section.key}.db: a cluster has one database")
 
 
 def _nanoseconds(found: Any, key: str = "") -> Iterator[Finding]:
@@ -145,6 +147,7 @@ def _nanoseconds(found: Any, key: str = "") -> Iterator[Finding]:
     if isinstance(found, Mapping):
         for name, entry in found.items():
             path = f"{key}.{name}" if key else name
+            # Sections of other plugins may count in other units.
             if key or name in ("server", "websockets", "broadcast", "endure", "redis"):
                 yield from _nanoseconds(entry, path)
     elif key.endswith(_DURATION_KEYS) and isinstance(found, int | float) and 0 < found < 1e6:

@@ -42,6 +42,7 @@ def resolve_workdir(config_path: str | Path, workdir: str | Path | None) -> tupl
         ConfigError: the directory does not exist or cannot be entered.
     """
     try:
+        # The order matters: with -w the path of the file is relative to the new directory.
         if workdir:
             os.chdir(workdir)
         path = Path(config_path).absolute()
@@ -77,10 +78,12 @@ def load_config(
     environ = os.environ if environ is None else environ
     directory = Path(workdir or ".").absolute()
     path = directory / path
+    # Before the file is read: variables of the dotenv file replace values in it.
     if dotenv_path := environ.get("DOTENV_PATH") or dotenv:
         load_dotenv(directory / dotenv_path, environ)
     in_file = read_tree(path)
     tree = with_environment(in_file, environ)
+    # After the variables, so that -o wins; what it sets is not expanded.
     override(tree, overrides)
     _check_version(tree.get("version"))
     brokers = resolve_brokers(tree)
@@ -113,6 +116,7 @@ def _check_version(version: object) -> None:
     if version is None:
         return
     try:
+        # Without quotes YAML makes 2.7 a number; `text` undoes that.
         known = _VERSION.fullmatch(text(version))
     except ValueError:
         known = None

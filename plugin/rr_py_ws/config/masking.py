@@ -36,7 +36,10 @@ def _masked(value: Any, in_env: bool) -> Any:
     if isinstance(value, list):
         return [_masked(item, in_env) for item in value]
     if isinstance(value, str):
-        return _masked_text(value)
+        # Masked as a whole: what stands around a key helps nobody.
+        if _PRIVATE_KEY.search(value):
+            return _MASK
+        return _QUERY.sub(rf"\1{_MASK}", _USERINFO.sub(rf"\1{_MASK}@", value))
     if isinstance(value, float) and not math.isfinite(value):
         return None  # JSON has no such number
     return value
@@ -48,9 +51,3 @@ def _masked_entry(key: str, value: Any, in_env: bool) -> Any:
     if value and (_SECRET_VARIABLE if in_env else _SECRET_KEY).search(name):
         return _MASK
     return _masked(value, in_env or name == "env")
-
-
-def _masked_text(text: str) -> str:
-    if _PRIVATE_KEY.search(text):
-        return _MASK
-    return _QUERY.sub(rf"\1{_MASK}", _USERINFO.sub(rf"\1{_MASK}@", text))

@@ -50,6 +50,7 @@ def _client_auth(value: object) -> str:
 
 def cpu_count() -> int:
     """Return the number of processors that this process may run on, as Go counts them."""
+    # A container may be bound to some of the machine's processors.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -200,14 +201,17 @@ class Channel(RRSection):
         if not isinstance(found, dict):
             return found
         mode, level = (str(found.get(key) or "").lower() for key in ("mode", "level"))
+        # RoadRunner ignores a mode or level that it does not know; the report warns of it.
         mode = mode if mode in get_args(LogMode) else "development"
         if level not in get_args(LogLevel):
             level = cls._default_level(mode)
+        # zap's production configuration writes JSON; the other modes write text.
         encoding = found.get("encoding") or ("json" if mode == "production" else "console")
         return found | {"mode": mode, "level": level, "encoding": encoding}
 
     @classmethod
     def _default_level(cls, mode: str) -> str:
+        # The levels that RoadRunner's logger begins with in these modes.
         return "info" if mode in ("production", "raw") else "debug"
 
 

@@ -30,6 +30,7 @@ def load_dotenv(path: Path, environ: MutableMapping[str, str]) -> None:
         raise ConfigError(str(path), f"the dotenv file cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ConfigError(str(path), "the dotenv file is not UTF-8 text") from None
+    # dotenv_values() only warns of a line that cannot be read.
     for binding in parse_stream(io.StringIO(content)):
         name, value = binding.key, binding.value
         if binding.error or (name and (value is None or "=" in name or "\0" in name + value)):
@@ -37,6 +38,7 @@ def load_dotenv(path: Path, environ: MutableMapping[str, str]) -> None:
             blank_lines = statement[: -len(statement.lstrip())].count("\n")
             raise ConfigError(f"{path}:{binding.original.line + blank_lines}", "accepted: NAME=value")
     for name, value in dotenv_values(stream=io.StringIO(content)).items():
+        # As godotenv.Load: what the process was started with wins.
         environ.setdefault(name, value or "")
 
 
@@ -57,6 +59,7 @@ def with_environment(tree: Mapping[str, Any], environ: Mapping[str, str], path: 
         if isinstance(value, dict):
             replaced[key] = with_environment(value, environ, name)
             continue
+        # viper takes an empty variable for one that is not set (AllowEmptyEnv is off).
         value = environ.get(name) or value
         if isinstance(value, list):
             replaced[key] = [expand(item, environ) if isinstance(item, str) else item for item in value]
@@ -94,6 +97,7 @@ def override(tree: dict[str, Any], flags: Iterable[str]) -> None:
             raise ConfigError("-o", "key should not be empty")
         if not value:
             raise ConfigError("-o", "value should not be empty")
+        # RoadRunner takes quotes away that the shell has left.
         if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'`":
             value = value[1:-1]
         merge(tree, key.lower().split("."), value)

@@ -49,6 +49,7 @@ def count(
     """A whole number; numeric text is taken too, with Go's base prefixes."""
     try:
         if isinstance(value, str):
+            # Base 0: with Go's prefixes 0x, 0o and 0b.
             number = int(value[:_MAX_LENGTH] or "0", 0)
         elif isinstance(value, int | float):
             number = int(value)
@@ -87,6 +88,7 @@ def parse_duration(value: str) -> float:
     Raises:
         ValueError: with Go's own text.
     """
+    # The only durations without a unit that Go takes.
     if value in ("0", "+0", "-0"):
         return 0.0
     if len(value) > _MAX_LENGTH or not _DURATION.fullmatch(value):
@@ -97,9 +99,11 @@ def parse_duration(value: str) -> float:
             raise ValueError(f"time: missing unit in duration {shown(value)}")
         if unit not in _NANOSECONDS:
             raise ValueError(f"time: unknown unit {shown(unit)} in duration {shown(value)}")
+        # `1.2.3s` comes so far: for _DURATION it is 1.2 and .3s, one after the other.
         if number.count(".") > 1:
             raise ValueError(f"time: invalid duration {shown(value)}")
         nanoseconds += int(Decimal(number) * _NANOSECONDS[unit])
+    # Go keeps a duration in an int64.
     if nanoseconds > _INT64:
         raise ValueError(f"time: invalid duration {shown(value)}")
     return (-nanoseconds if value.startswith("-") else nanoseconds) / 1e9
@@ -114,6 +118,7 @@ def duration(value: object) -> float:
             seconds = parse_duration(value)
         except ValueError as error:
             raise ValueError(f"{accepted}; {error}") from None
+    # A bool is an int for Python; `true` as a duration is a mistake.
     elif isinstance(value, int | float) and not isinstance(value, bool):
         seconds = value / 1e9
     if not 0 <= seconds <= _INT64 / 1e9:  # false for NaN too

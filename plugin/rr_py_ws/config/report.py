@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
+from typing import Literal
 
-
-class Kind(StrEnum):
-    """What a finding says about a part of the file."""
-
-    USED = "used"
-    IGNORED = "ignored"
-    DIFFERS = "differs"
-    WARNING = "warning"
-    ERROR = "error"
+Kind = Literal["used", "ignored", "differs", "warning", "error"]
+"""What a finding says about a part of the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,41 +26,32 @@ class Finding:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """All findings about one file, a section's findings next to each other."""
-
-    path: Path
-    findings: tuple[Finding, ...]
-
-    @property
-    def ok(self) -> bool:
-        """Whether the server would start."""
-        return not self._count(Kind.ERROR)
-
-    @property
-    def text(self) -> str:
-        """The report for a terminal, without a line feed at its end."""
-        return "\n".join(self._lines())
-
-    def _count(self, kind: Kind) -> int:
-        return sum(finding.kind is kind for finding in self.findings)
-
-    def _lines(self) -> Iterator[str]:
-        yield str(self.path)
-        section = ""
-        for finding in self.findings:
-            if finding.section != section:
-                section = finding.section
-                yield f"\n{section}"
-            yield f"  {finding.kind:8} {_printable(finding.text)}"
-        errors, warnings, differences = map(self._count, (Kind.ERROR, Kind.WARNING, Kind.DIFFERS))
-        yield f"\n{'can be served' if self.ok else 'cannot be served'}"
-        yield f"errors: {errors}, warnings: {warnings}, differences from RoadRunner: {differences}"
+def has_errors(findings: Sequence[Finding]) -> bool:
+    """Whether something would keep the server from starting."""
+    return any(finding.kind == "error" for finding in findings)
 
 
-def _printable(text: str) -> str:
-    """Escape what a value of the file may have in it: line ends, and sequences that control the terminal."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text
-    )
+def report_text(path: Path, findings: Sequence[Finding]) -> str:
+    """Make the report about a file for a terminal, without a line feed at its end.
+
+    Args:
+        path: the file.
+        findings: those of `check`, a section's next to each other.
+    """
+    lines = [str(path)]
+    section = ""
+    for finding in findings:
+        if finding.section != section:
+            section = finding.section
+            lines.append(f"\n{section}")
+        # A value of the file may have line ends in it, and sequences that control the terminal.
+        shown = "".join(
+            char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+            for char in finding.text
+        )
+        lines.append(f"  {finding.kind:8} {shown}")
+    kinds = [finding.kind for finding in findings]
+    errors, warnings, differences = (kinds.count(kind) for kind in ("error", "warning", "differs"))
+    lines.append(f"\n{'cannot be served' if errors else 'can be served'}")
+    lines.append(f"errors: {errors}, warnings: {warnings}, differences from RoadRunner: {differences}")
+    return "\n".join(lines)

@@ -76,6 +76,7 @@ class Section(BaseModel):
         try:
             return cls.model_validate(found, context=FROM_FILE)
         except ValidationError as error:
+            # One problem at a time: the first in the order of the model.
             problem = error.errors()[0]
         context = problem.get("ctx", {})
         path = ".".join([key, *map(str, problem["loc"])])
@@ -108,6 +109,7 @@ class ExtensionSection(Section):
     @model_validator(mode="before")
     @classmethod
     def _refuse_unknown_keys(cls, found: Any) -> Any:
+        # What is not a map is refused by `_drop_nulls`, with a text that helps.
         for key in found if isinstance(found, dict) else ():
             if key not in cls.model_fields:
                 raise PydanticCustomError(

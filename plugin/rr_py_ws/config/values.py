@@ -36,15 +36,18 @@ def text(value: object) -> str:
     """A string, number or bool as text, in Go's form: true is `1`, 1.0 is `1`."""
     if isinstance(value, str):
         return value
+    # bool is an int for Python, and mapstructure makes true a `1`, too.
     if isinstance(value, int):
-        return str(int(value))  # int(): True is "1"
+        return str(int(value))
     if isinstance(value, float):
+        # repr() may have an exponent; mapstructure formats a float without one.
         return format(Decimal(repr(value)).normalize(), "f")
     raise ValueError("accepted: text")
 
 
 def boolean(value: object) -> bool:
     """A bool, a number (0 is false), or one of Go's and YAML 1.1's words for it."""
+    # mapstructure's weak decoding: any number but 0 is true.
     if isinstance(value, bool | int | float):
         return bool(value)
     if isinstance(value, str):
@@ -75,6 +78,7 @@ def file_mode(value: object) -> int:
 def text_list(value: object) -> tuple[str, ...]:
     """A list of texts; one text is split at its commas."""
     if isinstance(value, str):
+        # mapstructure's StringToSlice hook: no list of one empty text.
         return tuple(value.split(",")) if value else ()
     if isinstance(value, int | float):
         return (text(value),)
@@ -91,8 +95,10 @@ def environment(value: object) -> dict[str, str]:
     for item in value if isinstance(value, list) else [value]:
         if not isinstance(item, dict):
             raise ValueError(accepted)
+        # mapstructure merges the maps of a list; a later one wins.
         merged |= item
     try:
+        # viper has lost the case of the names, so RoadRunner makes all of them upper case.
         return {str(name).upper(): "" if entry is None else text(entry) for name, entry in merged.items()}
     except ValueError:
         raise ValueError(accepted) from None
@@ -127,6 +133,7 @@ def redis_addresses(value: object) -> tuple[str, ...]:
     accepted = "accepted: host:port or the path of a unix socket, or a list of them"
     found = tuple(item.strip() or "localhost:6379" for item in text_list(value))
     for item in found:
+        # A path is not parsed, but a NUL would end it for the kernel.
         if not item.startswith("/") or "\0" in item:
             _checked(item, parse_host_port, accepted)
     return found
@@ -144,6 +151,7 @@ def dsn(value: object) -> str:
 
 def relay(value: object) -> str:
     """`pipes`, `tcp://host:port` or `unix://path`; empty text is the default."""
+    # Pipes are no address.
     if isinstance(value, str) and value in ("", "pipes"):
         return value
     return _checked(value, parse_dsn, "accepted: pipes, tcp://host:port or unix://path")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime
 import json
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +33,15 @@ def read_tree(path: Path) -> dict[str, Any]:
     except ValueError:
         raise ConfigError(str(path), "is not UTF-8 text") from None
     loaded = _parse_json(path, content) if path.suffix.lower() == ".json" else _parse_yaml(path, content)
+    # An empty file, or one of comments only.
     if loaded is None:
         return {}
     if not isinstance(loaded, dict):
         raise ConfigError(str(path), f"holds {shown(loaded)}, accepted: a map of sections")
-    tree: dict[str, Any] = _Normalizer(path).map(loaded, 0)
-    return tree
+    try:
+        return _plain_map(loaded, 0, count(1))
+    except ValueError as error:
+        raise ConfigError(str(path), str(error)) from None
 
 
 def lookup(tree: Mapping[str, Any], key: str) -> Any:
@@ -52,6 +56,7 @@ def merge(target: dict[str, Any], path: Iterable[str], value: Any) -> None:
     """Set the value at a path. Missing maps on the way are made; a map is merged into a map that is there."""
     *parents, last = path
     for name in parents:
+        # As viper: a deeper key replaces a plain value that is in its way.
         if not isinstance(target.get(name), dict):
             target[name] = {}
         target = target[name]
@@ -65,8 +70,9 @@ def merge(target: dict[str, Any], path: Iterable[str], value: Any) -> None:
 def _parse_yaml(path: Path, content: str) -> Any:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+            warnings.simplefilter("ignore")  # ruamel warns on stderr of what it reads all the same
             return YAML(typ="safe", pure=True).load(content)
+    # Texts of errors must not quote the file: it may have passwords in it.
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         # A duplicate key's problem goes on with both values, which may be secrets.
@@ -96,59 +102,55 @@ def _syntax_error(path: Path, line: int | None, problem: str) -> ConfigError:
     return ConfigError(place, " ".join(problem.split()))
 
 
-class _Normalizer:
-    """Copies a loaded tree: plain values only, keys in RoadRunner's form, limits of depth and number."""
+def _plain_map(
+    found: dict[object, Any], depth: int, numbers: Iterator[int], in_list: bool = False
+) -> dict[str, Any]:
+    """Copy a map.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._values = 0
+    Outside lists keys become lower case, and a dot is a level, as viper does; it leaves maps in lists alone.
+    """
+    if in_list:
+        return {_key(key): _plain(value, depth, numbers, True) for key, value in found.items()}
+    tree: dict[str, Any] = {}
+    entries = [(_key(key).lower(), value) for key, value in found.items()]
+    # Dotted keys come last: a dotted key wins over a nested one.
+    for key, value in sorted(entries, key=lambda entry: "." in entry[0]):
+        merge(tree, key.split("."), _plain(value, depth + key.count("."), numbers))
+    return tree
 
-    def map(self, found: dict[object, Any], depth: int) -> dict[str, Any]:
-        """Keys outside lists: lower case, and a dot is a level. A dotted key wins over a nested one."""
-        tree: dict[str, Any] = {}
-        entries = [(self._key(key).lower(), value) for key, value in found.items()]
-        # Dotted keys come last, so that they win.
-        for key, value in sorted(entries, key=lambda entry: "." in entry[0]):
-            merge(tree, key.split("."), self._value(value, depth + key.count("."), self.map))
-        return tree
 
-    def _map_in_list(self, found: dict[object, Any], depth: int) -> dict[str, Any]:
-        return {self._key(key): self._value(value, depth, self._map_in_list) for key, value in found.items()}
-
-    def _value(self, value: Any, depth: int, read_map: Any) -> Any:
-        self._values += 1
-        if depth > _MAX_DEPTH or self._values > _MAX_VALUES:
-            raise ConfigError(str(self._path), "has too many values, or nests them too deeply")
-        if isinstance(value, dict):
-            return read_map(value, depth + 1)
-        if isinstance(value, list):
-            return [self._value(item, depth + 1, self._map_in_list) for item in value]
-        if isinstance(value, datetime.date):
-            return value.isoformat()
-        # Integers of YAML and JSON have no limit; Go's end here.
-        if isinstance(value, int) and not -(2**63) <= value < 2**64:
-            raise ConfigError(str(self._path), "has a number of more than 64 bits")
-        if isinstance(value, str):
-            return self._text(value)
-        if value is None or isinstance(value, int | float):
-            return value
-        raise ConfigError(
-            str(self._path), f"has a value of a type that is not supported: {type(value).__name__}"
-        )
-
-    def _key(self, key: object) -> str:
-        if isinstance(key, bool):
-            return str(key).lower()
-        try:
-            name = "" if key is None else text(key)
-        except ValueError:
-            raise ConfigError(str(self._path), "has a key that is not text") from None
-        if not name.isprintable():
-            raise ConfigError(str(self._path), f"has a key that cannot be printed: {shown(name)}")
-        return name
-
-    def _text(self, value: str) -> str:
-        # A lone surrogate, from an escape in JSON or YAML, cannot be encoded when it is printed or sent.
-        if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
-            raise ConfigError(str(self._path), "has an escape that is not a Unicode character")
+def _plain(value: Any, depth: int, numbers: Iterator[int], in_list: bool = False) -> Any:
+    """Copy a value, of which only plain types are accepted; `numbers` counts the values of the file."""
+    if depth > _MAX_DEPTH or next(numbers) > _MAX_VALUES:
+        raise ValueError("has too many values, or nests them too deeply")
+    if isinstance(value, dict):
+        return _plain_map(value, depth + 1, numbers, in_list)
+    if isinstance(value, list):
+        return [_plain(item, depth + 1, numbers, True) for item in value]
+    if isinstance(value, datetime.date):  # YAML reads a bare 2024-05-01 as a date; for the models it is text
+        return value.isoformat()
+    # Integers of YAML and JSON have no limit; Go's end here.
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        raise ValueError("has a number of more than 64 bits")
+    # A lone surrogate, from an escape in JSON or YAML, cannot be encoded when it is printed or sent.
+    if (
+        isinstance(value, str)
+        and not value.isascii()
+        and any("\ud800" <= character <= "\udfff" for character in value)
+    ):
+        raise ValueError("has an escape that is not a Unicode character")
+    if value is None or isinstance(value, str | int | float):
         return value
+    raise ValueError(f"has a value of a type that is not supported: {type(value).__name__}")
+
+
+def _key(key: object) -> str:
+    if isinstance(key, bool):  # a bare `true:` of YAML; as a value, weak decoding would make it `1`
+        return str(key).lower()
+    try:
+        name = "" if key is None else text(key)
+    except ValueError:
+        raise ValueError("has a key that is not text") from None
+    if not name.isprintable():
+        raise ValueError(f"has a key that cannot be printed: {shown(name)}")
+    return name

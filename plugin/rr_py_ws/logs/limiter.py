@@ -37,6 +37,7 @@ class Limiter:
             written.
         """
         now = self._clock()
+        # Only now: looking for windows that are over at each event would cost more than the log line.
         if event not in self._windows and len(self._windows) >= _MAX_EVENTS:
             self._windows = {
                 known: window for known, window in self._windows.items() if now - window[0] < self._interval

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,16 +29,11 @@ _LEVELS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Route:
-    """What a section says about a channel: which events are written, how they look, and where they go.
+_Route = tuple[int, Renderer, Sequence[logging.Handler]]
+"""What a section says about a channel: which level is written, how a line looks, and where it goes.
 
-    Outputs get finished lines, so that a `QueueHandler` among them could move the writing into a thread.
-    """
-
-    level: int
-    render: Renderer
-    outputs: Sequence[logging.Handler]
+Outputs get finished lines, so that a `QueueHandler` among them could move the writing into a thread.
+"""
 
 
 class Logger:
@@ -60,10 +54,10 @@ class Logger:
 
     def connect(self, route: _Route) -> None:
         """Write by a route from now on."""
-        self._route = route
+        lowest, self._render, self._outputs = route
         for name, level in _METHODS.items():
             # Attributes of the object hide the methods, so that a call below the level is an empty call.
-            if level < route.level:
+            if level < lowest:
                 self.__dict__[name] = _discard
             else:
                 self.__dict__.pop(name, None)
@@ -92,8 +86,8 @@ class Logger:
             if suppressed:
                 fields["suppressed"] = suppressed
         # Rendered now and not in the outputs: the values may change after this call.
-        line = self._route.render(self.channel, level, event, fields, self._limits)
-        for output in self._route.outputs:
+        line = self._render(self.channel, level, event, fields, self._limits)
+        for output in self._outputs:
             write_line(output, line)
 
 
@@ -118,7 +112,11 @@ def _discard(event: str, /, **fields: object) -> None:
 
 
 _STDERR = StreamOutput("stderr")
-_DEFAULT = _Route(logging.WARNING, Renderer("development", json=False, colour=_STDERR.terminal), (_STDERR,))
+_DEFAULT: _Route = (
+    logging.WARNING,
+    Renderer("development", json=False, colour=_STDERR.terminal),
+    (_STDERR,),
+)
 _LIBRARIES = _LibraryHandler(logging.WARNING)
 
 _loggers: dict[tuple[str, Limits, bool], Logger] = {}
@@ -161,7 +159,7 @@ def setup(section: Logs) -> None:
     try:
         main = _route(section, files)
         routes = {name.lower(): _route(channel, files) for name, channel in section.channels.items()}
-    except ConfigError:
+    except ConfigError:  # a channel's file may have been opened before that of another failed
         for file in files.values():
             file.close()
         raise
@@ -193,12 +191,13 @@ def _route(section: Channel, files: dict[Path, FileOutput]) -> _Route:
         if options is None and name in ("stdout", "stderr"):
             return StreamOutput(name)
         path = Path(name)
+        # Two rotating handlers on one file would each move it away under the other.
         if path not in files:
             files[path] = FileOutput(path, error_output, options)
         return files[path]
 
     if section.mode in ("none", "off"):
-        return _Route(_NOTHING, Renderer(section.mode, json=False), ())
+        return _NOTHING, Renderer(section.mode, json=False), ()
     options = section.file_logger_options
     names = section.output if options is None else (options.log_output,)
     error_output = open_output(section.error_output[0], _STDERR)
@@ -209,4 +208,4 @@ def _route(section: Channel, files: dict[Path, FileOutput]) -> _Route:
         colour=all(output.terminal for output in outputs),
         line_ending=section.line_ending,
     )
-    return _Route(_LEVELS[section.level], renderer, outputs)
+    return _LEVELS[section.level], renderer, outputs

@@ -52,6 +52,7 @@ class StreamOutput(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write and flush, in UTF-8 whatever the locale is."""
         try:
+            # sys.stdout's own encoding and errors depend on the locale; its buffer takes bytes.
             stream = getattr(sys, self._name).buffer
             stream.write(self.format(record).encode())
             stream.flush()
@@ -137,6 +138,7 @@ class FileOutput(RotatingFileHandler):
         while True:
             stamp = f"{moment.strftime(_STAMP)}.{moment.microsecond // 1000:03d}"
             name = self._path.with_name(f"{self._path.stem}-{stamp}{self._path.suffix}")
+            # With compression the name may be taken by the compressed form.
             if not name.exists() and not Path(f"{name}.gz").exists():
                 return str(name)
             moment += timedelta(milliseconds=1)  # two rotations in one millisecond
@@ -147,6 +149,7 @@ class FileOutput(RotatingFileHandler):
             Path(source).rename(dest)
         except OSError as error:
             self._report("rotate the log file", error)
+        # One thread at a time; what it misses, the next rotation finds.
         if self._tidying is None or not self._tidying.is_alive():
             self._tidying = threading.Thread(target=self._tidy, name="log files", daemon=True)
             self._tidying.start()

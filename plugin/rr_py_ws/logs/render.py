@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 _MAX_DEPTH = 5
 
@@ -30,20 +30,12 @@ _LEVEL_COLOURS = {"debug": _HI_WHITE, "info": _HI_CYAN, "warn": _HI_YELLOW, "err
 _NAME_WIDTH = 12
 
 
-class Limits(NamedTuple):
-    """How much of a value is written.
+Limits = tuple[int, int]
+"""How much of a value is written: characters of each text, items of each list and map."""
 
-    Attributes:
-        text: characters of the message, and of each text in a field.
-        items: of each list and map.
-    """
-
-    text: int
-    items: int
-
-
-FULL = Limits(16 * 1024, 100)
-BRIEF = Limits(512, 10)  # where a peer decides how often
+FULL: Limits = (16 * 1024, 100)
+BRIEF: Limits = (512, 10)
+"""For events of which a peer decides how often they happen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,43 +68,41 @@ class Renderer:
             fields: name -> value; `exc_info` becomes a traceback with the name `exception`.
             limits: what is longer is cut, and the line says so.
         """
-        message = _text(event, limits.text)
-        head = self._head(channel, level)
+        message = _text(event, limits[0])
         plain = {key: _plain(value, limits) for key, value in fields.items() if key != "exc_info"}
         if trace := _traceback(fields.get("exc_info")):
-            plain["exception"] = _text(trace, limits.text)
-        line = self._as_json(head, message, plain) if self.json else self._as_text(head, message, plain)
-        return line + self.line_ending
-
-    def _head(self, channel: str, level: str) -> dict[str, Any]:
-        now = self.clock()
-        match self.mode:
-            case "raw":
-                return {}
-            case "production":
-                return {"level": level, "ts": round(now, 6), "logger": channel}
-            case _:
-                colour = self.colour and not self.json
-                name = channel if self.json else channel.ljust(_NAME_WIDTH)
-                return {
-                    "level": _paint(level.upper(), _LEVEL_COLOURS[level], colour),
-                    "ts": _iso8601(now),
-                    "logger": _paint(name, _HI_GREEN, colour),
-                }
-
-    def _as_json(self, head: dict[str, Any], message: str, fields: dict[str, Any]) -> str:
-        record = head | {"msg" if head else "message": message}
-        for key, value in fields.items():  # a field must not replace level, ts, logger or msg
-            record[f"{key}_" if key in record else key] = value
-        return _dump(record, compact=True)
-
-    @staticmethod
-    def _as_text(head: dict[str, Any], message: str, fields: dict[str, Any]) -> str:
+            plain["exception"] = _text(trace, limits[0])
+        head = self._head(channel, level)
+        if self.json:
+            record = head | {"msg" if head else "message": message}
+            for key, value in plain.items():  # a field must not replace level, ts, logger or msg
+                record[f"{key}_" if key in record else key] = value
+            return _dump(record, compact=True) + self.line_ending
         parts = [str(head["ts"]), head["level"], head["logger"]] if head else []
         parts.append(escape(message))
-        if fields:
-            parts.append(_dump(fields, compact=False))
-        return "\t".join(parts)
+        if plain:
+            parts.append(_dump(plain, compact=False))
+        return "\t".join(parts) + self.line_ending
+
+    def _head(self, channel: str, level: str) -> dict[str, Any]:
+        """Make what a line has before the message, as zap's encoders for these modes do."""
+        now = self.clock()
+        if self.mode == "raw":
+            return {}
+        if self.mode == "production":
+            return {"level": level, "ts": round(now, 6), "logger": channel}
+        moment = time.localtime(now)
+        zone = "Z" if moment.tm_gmtoff == 0 else time.strftime("%z", moment)
+        # strftime has no milliseconds.
+        stamp = f"{time.strftime('%Y-%m-%dT%H:%M:%S', moment)}.{int(now % 1 * 1000):03d}{zone}"
+        # Escape sequences for colours would be part of the values in JSON; columns are for people only.
+        colour = self.colour and not self.json
+        name = channel if self.json else channel.ljust(_NAME_WIDTH)
+        return {
+            "level": _paint(level.upper(), _LEVEL_COLOURS[level], colour),
+            "ts": stamp,
+            "logger": _paint(name, _HI_GREEN, colour),
+        }
 
 
 def _dump(value: dict[str, Any], *, compact: bool) -> str:
@@ -123,37 +113,37 @@ def _dump(value: dict[str, Any], *, compact: bool) -> str:
 
 def escape(text: str) -> str:
     """Show control and direction characters as escapes, so that text fits into one line of a terminal."""
-    return _UNSAFE.sub(_visible, text)
 
+    def visible(match: re.Match[str]) -> str:
+        code = ord(match[0])
+        return _SHORT.get(match[0]) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")
 
-def _visible(match: re.Match[str]) -> str:
-    character = match[0]
-    code = ord(character)
-    return _SHORT.get(character) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")
+    return _UNSAFE.sub(visible, text)
 
 
 def _plain(value: object, limits: Limits, depth: int = 0) -> Any:
     """Make a value that JSON can carry; what is nested too deep or of another type becomes text."""
+    most_text, most_items = limits
     match value:
         case None | bool():
             return value
-        case int():
-            return value if -(2**63) <= value < 2**64 else _text(value, limits.text)
-        case float():
+        case int():  # larger ones are no numbers for most programs that read JSON
+            return value if -(2**63) <= value < 2**64 else _text(value, most_text)
+        case float():  # JSON has no NaN and no infinity
             return value if math.isfinite(value) else str(value)
         case timedelta():
             return value.total_seconds()
         case dict() if depth < _MAX_DEPTH:
-            items = islice(value.items(), limits.items)
-            shown = {_text(key, limits.text): _plain(item, limits, depth + 1) for key, item in items}
-            more = len(value) - limits.items
+            items = islice(value.items(), most_items)
+            shown = {_text(key, most_text): _plain(item, limits, depth + 1) for key, item in items}
+            more = len(value) - most_items
             return shown | {"...": f"{more} more"} if more > 0 else shown
         case list() | tuple() | set() | frozenset() if depth < _MAX_DEPTH:
-            listed = [_plain(item, limits, depth + 1) for item in islice(value, limits.items)]
-            more = len(value) - limits.items
+            listed = [_plain(item, limits, depth + 1) for item in islice(value, most_items)]
+            more = len(value) - most_items
             return [*listed, f"... ({more} more)"] if more > 0 else listed
         case _:
-            return _text(value, limits.text)
+            return _text(value, most_text)
 
 
 def _text(value: object, limit: int) -> str:
@@ -179,9 +169,3 @@ def _traceback(exc_info: object) -> str:
 
 def _paint(text: str, colour: int, on: bool) -> str:
     return f"\x1b[{colour}m{text}\x1b[0m" if on else text
-
-
-def _iso8601(now: float) -> str:
-    moment = time.localtime(now)
-    zone = "Z" if moment.tm_gmtoff == 0 else time.strftime("%z", moment)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', moment)}.{int(now % 1 * 1000):03d}{zone}"

@@ -62,11 +62,14 @@ def share(section: WebSockets) -> FileLimits:
     """
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     limit = _UNLIMITED if soft == resource.RLIM_INFINITY else soft
+    # Without PHP no worker is started, whatever the section says.
     workers = section.pool.num_workers if section.authorize == "php" else 0
+    # A refusal with an answer tells a browser more than a connection that is not accepted.
     refusals = min(_MAX_REFUSALS, limit // 16)
     fixed = _FOR_PROCESS + _FOR_WORKER * workers + refusals
     limits = section.limits
     rpc = min(limits.max_rpc_connections, limit // 4)
+    # With a limit that is far too low, one client: the warning says what is wrong.
     left = max(1, limit - fixed - rpc)
     return FileLimits(
         limit=limit,

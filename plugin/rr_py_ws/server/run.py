@@ -31,6 +31,7 @@ def run(loaded: config.Config, *, silent: bool, debug: bool) -> int:
         RRWSError: the server cannot start, and nothing of it is left running; or it did not stop in the
             grace period.
     """
+    # First: the shares of clients and of RPC are computed from it.
     rlimits.raise_limit()
     with asyncio.Runner(loop_factory=_event_loop(), debug=debug) as runner:
         return runner.run(_serve(loaded, silent))
@@ -49,6 +50,7 @@ async def _serve(loaded: config.Config, silent: bool) -> int:
                 _print(f"[INFO] rr-py-ws server started; version: {__version__}")
             await stopping.wait()
     finally:
+        # Also after a start that failed, whose clean-up takes a moment.
         notify("STOPPING=1")
         in_time = await app.stop(loaded.endure.grace_period)
     if not in_time:
@@ -105,6 +107,7 @@ def _event_loop() -> Callable[[], asyncio.AbstractEventLoop]:
 
 def _relax_garbage_collector() -> None:
     """Collect cycles less often: with many connections a full pass walks all of them and finds nothing."""
+    # What the start has dropped would be frozen, too.
     gc.collect()
     gc.freeze()  # What the start has made lives as long as the process.
     gc.set_threshold(50_000, 20, 50)

@@ -47,16 +47,22 @@ async def shut_down(
     """
     listener.http.refuse()
     last_part = min(_LAST_ANSWER, grace / 10)
-    budget = _Budget(grace - last_part)
+    now = asyncio.get_running_loop().time
+    began = now()
+
+    def part(share: float, most: float = math.inf) -> float:
+        """Return a share of the seconds that are left, and at most `most`."""
+        return min(most, share * max(0.0, began + grace - last_part - now()))
+
     log.info("stopping", connections=len(listener.websockets), grace_period=grace)
     cut: dict[str, int] = {}
     try:
         async with asyncio.timeout(grace - last_part):
             if core.rpc is not None:
-                cut["rpc_calls"] = await core.rpc.stop(budget.part(1 / 4))
-            await _settle(core.node, budget.part(1 / 4, _SETTLE))
-            drain = budget.part(1 / 2, drain)
-            timeout = budget.part(1 / 4, _CLOSE)
+                cut["rpc_calls"] = await core.rpc.stop(part(1 / 4))
+            await _settle(core.node, part(1 / 4, _SETTLE))
+            drain = part(1 / 2, drain)
+            timeout = part(1 / 4, _CLOSE)
             cut["clients"] = sum(
                 await asyncio.gather(
                     listener.websockets.stop(timeout, drain),
@@ -64,35 +70,19 @@ async def shut_down(
                 )
             )
             if core.pool is not None:
-                cut["workers"] = await core.pool.stop(budget.part(3 / 4))
+                cut["workers"] = await core.pool.stop(part(3 / 4))
             await core.node.close()
     except TimeoutError:
         return False
     finally:
+        # Last of all: until now an operator could see how far the stop is.
         await asyncio.gather(*(server.stop(last_part) for server in ops))
+    seconds = round(now() - began, 3)
     if any(cut.values()):
-        log.warning("stopped, what did not end in time was cut", seconds=budget.spent, **cut)
+        log.warning("stopped, what did not end in time was cut", seconds=seconds, **cut)
     else:
-        log.info("stopped in time", seconds=budget.spent)
+        log.info("stopped in time", seconds=seconds)
     return True
-
-
-class _Budget:
-    """Time that is shared out step by step."""
-
-    def __init__(self, seconds: float) -> None:
-        self._clock = asyncio.get_running_loop().time
-        self._began = self._clock()
-        self._end = self._began + seconds
-
-    @property
-    def spent(self) -> float:
-        """Seconds so far."""
-        return round(self._clock() - self._began, 3)
-
-    def part(self, share: float, most: float = math.inf) -> float:
-        """Return a share of the seconds that are left, and at most `most`."""
-        return min(most, share * max(0.0, self._end - self._clock()))
 
 
 async def _settle(node: Node, timeout: float) -> None:
@@ -100,6 +90,6 @@ async def _settle(node: Node, timeout: float) -> None:
     try:
         async with asyncio.timeout(timeout):
             await asyncio.gather(*(broker.settle() for broker in node.brokers.values()))
-    except TimeoutError:
+    except TimeoutError:  # a broker that hangs must not keep the clients from being told to go
         pass
     node.flush()

@@ -53,6 +53,7 @@ class InheritedSockets:
             return cls([])
         if not (count.isascii() and count.isdigit() and int(count) <= _MOST):
             raise ConfigError("LISTEN_FDS", f"found {count!r}, accepted: the number of inherited sockets")
+        # The names may be missing; a socket without one goes by its address.
         named = dict(enumerate(names.split(":")))
         return cls([(named.get(at, ""), _adopt(_FIRST + at)) for at in range(int(count))])
 
@@ -106,11 +107,13 @@ def notify(state: str, environ: MutableMapping[str, str] = os.environ) -> None:
     path = environ.get("NOTIFY_SOCKET", "")
     if path.startswith(("/", "@")):
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            # An @ stands for the NUL of Linux' abstract name space.
             sock.sendto(state.encode(), "\0" + path[1:] if path[0] == "@" else path)
 
 
 def _adopt(descriptor: int) -> socket.socket:
     try:
+        # systemd passes them across exec; the PHP workers must not have them.
         os.set_inheritable(descriptor, False)
         sock = socket.socket(fileno=descriptor)
     except OSError as error:
@@ -134,6 +137,7 @@ def _is_at(sock: socket.socket, address: str) -> bool:
     bound = sock.getsockname()
     if isinstance(wanted, UnixAddress):
         named = sock.family is socket.AF_UNIX and isinstance(bound, str)  # bytes: Linux' abstract name space
+        # Either path may go through a link, as /var/run does.
         return named and os.path.realpath(bound) == os.path.realpath(wanted.path)
     return sock.family is not socket.AF_UNIX and bound[1] == wanted.port and bound[0] in _hosts(wanted.host)
 

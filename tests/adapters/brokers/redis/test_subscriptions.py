@@ -7,7 +7,7 @@ from itertools import chain
 
 import pytest
 
-from rr_py_ws.adapters.brokers.redis import RedisBroker, Timings
+from rr_py_ws.adapters.brokers.redis import RedisBroker
 from rr_py_ws.config import RedisOptions
 from rr_py_ws.errors import BrokerError
 from support.broker_node import Node, started
@@ -107,7 +107,7 @@ async def test_a_page_reload_does_not_reach_redis(own: RedisServer, node: Node, 
 
 async def test_a_topic_that_is_joined_while_it_is_being_unsubscribed_works(own: RedisServer) -> None:
     """However the two commands lie in the pipeline, after the confirmed join messages arrive."""
-    broker = RedisBroker("default", RedisOptions(addrs=(own.address,)), timings=Timings(linger=0.0))
+    broker = RedisBroker("default", RedisOptions(addrs=(own.address,)), linger=0.0)
     async with started(broker) as node:
         for number in range(100):
             await node.subscribe("a")

@@ -4,6 +4,5 @@ from __future__ import annotations
 
 from rr_py_ws.adapters.brokers.redis.broker import RedisBroker
 from rr_py_ws.adapters.brokers.redis.metrics import RedisMetrics
-from rr_py_ws.adapters.brokers.redis.reconnect import Timings
 
-__all__ = ["RedisBroker", "RedisMetrics", "Timings"]
+__all__ = ["RedisBroker", "RedisMetrics"]

@@ -11,7 +11,7 @@ from rr_py_ws.adapters.brokers.redis.connector import Connector
 from rr_py_ws.adapters.brokers.redis.discovery import make_resolver, parse_address
 from rr_py_ws.adapters.brokers.redis.metrics import RedisMetrics
 from rr_py_ws.adapters.brokers.redis.node import NodeConnections
-from rr_py_ws.adapters.brokers.redis.reconnect import Context, Timings
+from rr_py_ws.adapters.brokers.redis.reconnect import Context
 from rr_py_ws.config import RedisOptions
 from rr_py_ws.errors import BrokerError, ConfigError
 from rr_py_ws.metrics import Sample
@@ -28,7 +28,9 @@ class RedisBroker:
         name: of the section of `broadcast`.
         options: of the section.
         key: where the options are in the file.
-        timings: for tests; by default the options decide.
+        check_interval: seconds between two checks of a connection that works.
+        linger: seconds that a topic stays subscribed that nobody is in any more, so that a page reload costs
+            nothing.
 
     Attributes:
         counters: what has happened so far.
@@ -38,7 +40,13 @@ class RedisBroker:
     """
 
     def __init__(
-        self, name: str, options: RedisOptions, key: str = "", timings: Timings | None = None
+        self,
+        name: str,
+        options: RedisOptions,
+        key: str = "",
+        *,
+        check_interval: float = 3.0,
+        linger: float = 3.0,
     ) -> None:
         key = key or f"broadcast.{name}.config"
         self._name = name
@@ -48,9 +56,8 @@ class RedisBroker:
             self._addresses = [parse_address(address) for address in options.addrs]
         except ValueError as error:
             raise ConfigError(f"{key}.addrs", str(error)) from error
-        self._timings = timings or Timings(
-            first_pause=options.min_retry_backoff, longest_pause=options.max_retry_backoff
-        )
+        self._check_interval = check_interval
+        self._linger = linger
         self._prefix = options.prefix.encode("utf-8", "surrogateescape")
         self._servers: NodeConnections | ShardedCluster | None = None
         self._publish: Callable[[bytes, bytes], Future[None]] = _not_running
@@ -74,7 +81,8 @@ class RedisBroker:
             self._options,
             self._addresses,
             self._connector,
-            self._timings,
+            self._check_interval,
+            self._linger,
             self.counters,
             on_publication,
             on_gap,

@@ -14,14 +14,13 @@ from contextlib import suppress
 from functools import partial
 
 from rr_py_ws import logs
-from rr_py_ws.adapters.brokers.redis.channels import Channel
+from rr_py_ws.adapters.brokers.redis.channels import Channel, wait_for
 from rr_py_ws.adapters.brokers.redis.connection import ErrorReply
 from rr_py_ws.adapters.brokers.redis.discovery import FixedResolver, moved_to, server_address, slot_ranges
 from rr_py_ws.adapters.brokers.redis.node import NodeConnections
 from rr_py_ws.adapters.brokers.redis.reconnect import Context, describe_failure
 from rr_py_ws.adapters.net.tasks import TaskSet
 from rr_py_ws.address import Address
-from rr_py_ws.core.backoff import Backoff
 from rr_py_ws.errors import BrokerError
 
 _SLOTS = 16384
@@ -87,15 +86,15 @@ class ShardedCluster:
 
     def subscribe(self, wanted: Sequence[tuple[bytes, str]]) -> asyncio.Future[None] | None:
         """Subscribe channels, given as name and topic; None when all of them are live."""
-        join = self._context.pending_join(self._explain)
+        waiting = []
         for name, topic in wanted:
             master = self._masters[slot_of(name)]
             # One that has left its master is not assigned to the next before the slots are read.
             if master is None or name in self._unassigned:
-                join.wait_for(self._unassigned.setdefault(name, Channel(name, topic)))
-            else:
-                self._nodes[master].subscriber.join(name, topic, join)
-        return join.future
+                waiting.append(self._unassigned.setdefault(name, Channel(name, topic)))
+            elif channel := self._nodes[master].subscriber.join(name, topic):
+                waiting.append(channel)
+        return wait_for(waiting, self._context.join_timeout, self._explain)
 
     def unsubscribe(self, names: Sequence[bytes]) -> None:
         """These channels are not wanted any more."""
@@ -115,7 +114,7 @@ class ShardedCluster:
             await node.close()
         await self._closing.finish()
         for channel in self._unassigned.values():
-            channel.fail(BrokerError("the redis broker is not running"))
+            channel.answer_joins(BrokerError("the redis broker is not running"))
         self._unassigned.clear()
 
     # Messages for slots that move
@@ -151,15 +150,18 @@ class ShardedCluster:
 
     async def _refresh_slots(self) -> None:
         """Ask again when there is a sign that it has changed, but not more often than the backoff says."""
-        timings = self._context.timings
-        backoff = Backoff(timings.first_pause, timings.longest_pause)
+        backoff = self._context.make_backoff()
         while True:
             await self._stale.wait()
             self._stale.clear()  # before asking: what changes meanwhile is one more reason to ask
             try:
                 self._apply(await self._ask())
             except Exception as error:  # also a mistake of this program: it must not end the asking
-                self._failed(error)
+                failure = describe_failure(error)
+                if failure["reason"] != self._problem:  # logged once, not each time that it is met
+                    section = self._context.name
+                    log.warning("the slots of the cluster cannot be read", section=section, **failure)
+                    self._problem = failure["reason"]
                 self._stale.set()
             else:
                 self._problem = ""
@@ -233,13 +235,6 @@ class ShardedCluster:
         channel.interrupt()
         self._unassigned[channel.name] = channel
         self._stale.set()
-
-    def _failed(self, error: Exception) -> None:
-        """Log a problem once, not each time that it is met."""
-        failure = describe_failure(error)
-        if failure["reason"] != self._problem:
-            log.warning("the slots of the cluster cannot be read", section=self._context.name, **failure)
-            self._problem = failure["reason"]
 
     def _explain(self) -> str:
         subscribers = (node.subscriber for node in self._nodes.values())

@@ -103,6 +103,7 @@ async def _greet(connection: Connection, credentials: tuple[str, ...], db: int) 
         required.append(connection.request("AUTH", *credentials))
     if db:
         required.append(connection.request("SELECT", db))
+    # The name is for people who look at CLIENT LIST; whether it is accepted does not matter.
     named = connection.request("CLIENT", "SETNAME", _CLIENT_NAME)
     pong = connection.request("PING")
     await asyncio.gather(*required, named, pong, return_exceptions=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from rr_py_ws.adapters.brokers.redis.channels import Channel
 from rr_py_ws.adapters.brokers.redis.connection import ErrorReply
@@ -23,11 +23,12 @@ class NodeConnections:
         context: what all connections of the broker share.
         resolver: where to connect.
         on_unavailable: called when messages cannot be published, and each time that connecting fails.
-        on_moved: see `Subscriber`.
+        on_moved: gets a channel that is another server's now, as for `Subscriber`.
 
     Attributes:
         subscriber: the connection that receives.
-        publish: see `Publisher.publish`; its own method, since each call between costs every message.
+        publish: that of the publisher; each call between would cost every message.
+        subscribe: that of the subscriber, like `unsubscribe` and `settle`.
     """
 
     def __init__(
@@ -42,6 +43,9 @@ class NodeConnections:
         self._publisher = Publisher(context, resolver, self._publishing_at)
         self.subscriber = Subscriber(context, resolver, on_moved)
         self.publish = self._publisher.publish
+        self.subscribe = self.subscriber.subscribe
+        self.unsubscribe = self.subscriber.unsubscribe
+        self.settle = self.subscriber.settle
 
     @property
     def ready(self) -> bool:
@@ -52,18 +56,6 @@ class NodeConnections:
         """Wait for the first attempt to connect; return why it failed, or nothing."""
         problems = await asyncio.gather(self._publisher.first_attempt, self.subscriber.first_attempt)
         return next(filter(None, problems), "")
-
-    def subscribe(self, wanted: Sequence[tuple[bytes, str]]) -> asyncio.Future[None] | None:
-        """Subscribe channels, given as name and topic; None when all of them are live."""
-        return self.subscriber.subscribe(wanted)
-
-    def unsubscribe(self, names: Sequence[bytes]) -> None:
-        """These channels are not wanted any more."""
-        self.subscriber.unsubscribe(names)
-
-    async def settle(self) -> None:
-        """Wait for what was published here and is on its way back."""
-        await self.subscriber.settle()
 
     async def close(self) -> None:
         """Close the connections; joins that wait fail."""

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from rr_py_ws import logs
-from rr_py_ws.adapters.brokers.redis.channels import PendingJoin
 from rr_py_ws.adapters.brokers.redis.connection import Connection
 from rr_py_ws.adapters.brokers.redis.connector import Connector
 from rr_py_ws.adapters.brokers.redis.discovery import Resolver
@@ -30,23 +29,6 @@ log = logs.get_logger("broadcast")
 
 
 @dataclass(frozen=True, slots=True)
-class Timings:
-    """How often things are done, and how long they are waited for; seconds.
-
-    Attributes:
-        check_interval: between two checks of a connection that works.
-        first_pause: before connecting again for the first time.
-        longest_pause: before connecting again, at most.
-        linger: how long a topic stays subscribed that nobody is in any more.
-    """
-
-    check_interval: float = 3.0
-    first_pause: float = 0.008
-    longest_pause: float = 0.512
-    linger: float = 3.0
-
-
-@dataclass(frozen=True, slots=True)
 class Context:
     """What all connections of one broker share.
 
@@ -55,7 +37,8 @@ class Context:
         options: of the section.
         addresses: those of the options.
         connector: opens connections.
-        timings: how often and how long.
+        check_interval: seconds between two checks of a connection that works.
+        linger: seconds that a topic stays subscribed that nobody is in any more.
         counters: counted into.
         on_publication: gets what arrives.
         on_gap: gets topics of which messages may have been missed.
@@ -65,16 +48,22 @@ class Context:
     options: RedisOptions
     addresses: Sequence[Address]
     connector: Connector
-    timings: Timings
+    check_interval: float
+    linger: float
     counters: RedisMetrics
     on_publication: Callable[[Publication], None]
     on_gap: Callable[[Sequence[str]], None]
 
-    def pending_join(self, explain: Callable[[], str]) -> PendingJoin:
-        """Make a join; `explain` says why it takes so long."""
+    @property
+    def join_timeout(self) -> float:
+        """Seconds that a join may wait until its channels are live."""
         options = self.options
-        timeout = options.read_timeout + 1 if options.pool_timeout is None else options.pool_timeout
-        return PendingJoin(timeout, explain)
+        # go-redis' rule for the wait for a connection of its pool.
+        return options.read_timeout + 1 if options.pool_timeout is None else options.pool_timeout
+
+    def make_backoff(self) -> Backoff:
+        """Make the pauses between two attempts to connect, or to read the slots of a cluster."""
+        return Backoff(self.options.min_retry_backoff, self.options.max_retry_backoff)
 
 
 class Reconnector(ABC):
@@ -154,8 +143,7 @@ class Reconnector(ABC):
     # From one connection to the next
 
     async def _run(self) -> None:
-        timings = self._context.timings
-        backoff = Backoff(timings.first_pause, timings.longest_pause)
+        backoff = self._context.make_backoff()
         while True:
             try:
                 connection, address = await self._open()
@@ -168,7 +156,7 @@ class Reconnector(ABC):
                 log.warning("redis connection lost", **self._fields, address=str(address), reason=reason)
                 self._unavailable(reason)
                 # A server that lets everybody in and closes at once is a failing one.
-                if self._loop.time() - opened > timings.longest_pause:
+                if self._loop.time() - opened > self._context.options.max_retry_backoff:
                     backoff.reset()
             await asyncio.sleep(backoff.next_pause())
 
@@ -201,7 +189,7 @@ class Reconnector(ABC):
             self._logged.clear()
             self._attempted("")
             while not connection.lost.done():
-                await asyncio.wait([connection.lost], timeout=self._context.timings.check_interval)
+                await asyncio.wait([connection.lost], timeout=self._context.check_interval)
                 if connection.lost.done():
                     return
                 # A task of its own: it may ask sentinels, and that the connection is lost is known sooner.

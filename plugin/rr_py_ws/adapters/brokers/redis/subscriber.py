@@ -13,11 +13,10 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from rr_py_ws import logs
-from rr_py_ws.adapters.brokers.redis.channels import Channel, ChannelState, Gap, PendingJoin
+from rr_py_ws.adapters.brokers.redis.channels import Channel, ChannelState, wait_for
 from rr_py_ws.adapters.brokers.redis.connection import Connection, ErrorReply
 from rr_py_ws.adapters.brokers.redis.discovery import Resolver
 from rr_py_ws.adapters.brokers.redis.reconnect import Context, Reconnector
@@ -32,16 +31,8 @@ _UNCONFIRMED = 5000
 _PING = object()
 
 new_tuple = tuple.__new__
+log = logs.get_logger("broadcast")
 limited = logs.get_limited("broadcast")
-
-
-@dataclass(slots=True)
-class _Command:
-    """A command whose answers are expected: one for each of its channels, or one error."""
-
-    kind: bytes
-    channels: Sequence[Channel]
-    answered: int = 0
 
 
 class Subscriber(Reconnector):
@@ -69,7 +60,6 @@ class Subscriber(Reconnector):
             kind % word for word in (b"message", b"subscribe", b"unsubscribe")
         )
         self._batch = 1 if context.options.sharded else _BATCH
-        self._linger = context.timings.linger
         self._on_publication = context.on_publication
         self._on_moved = on_moved
         self._channels: dict[bytes, Channel] = {}
@@ -81,20 +71,21 @@ class Subscriber(Reconnector):
         self._idle: dict[bytes, float] = {}
         self._leaving: deque[tuple[float, bytes]] = deque()
         self._sweeper: asyncio.TimerHandle | None = None
-        self._gap = Gap(context.name, context.on_gap, context.counters)
+        # Since when messages may be missed; topics that have a gap and are not told yet; and how many have.
+        self._gap_began: float | None = None
+        self._untold: list[str] = []
+        self._gap_topics = 0
         self.ready = False
 
     # What is wanted
 
     def subscribe(self, wanted: Sequence[tuple[bytes, str]]) -> asyncio.Future[None] | None:
         """Subscribe channels, given as name and topic; None when all of them are live."""
-        join = self._context.pending_join(lambda: self.problem)
-        for name, topic in wanted:
-            self.join(name, topic, join)
-        return join.future
+        waiting = [channel for name, topic in wanted if (channel := self.join(name, topic))]
+        return wait_for(waiting, self._context.join_timeout, lambda: self.problem)
 
-    def join(self, name: bytes, topic: str, join: PendingJoin) -> None:
-        """Subscribe one channel; the join waits for it when it is not live."""
+    def join(self, name: bytes, topic: str) -> Channel | None:
+        """Subscribe one channel, and return it when it is not live yet."""
         channel = self._channels.get(name)
         if channel is None:
             channel = self._channels[name] = Channel(name, topic)
@@ -102,14 +93,14 @@ class Subscriber(Reconnector):
         else:
             self._idle.pop(name, None)
             if channel.state is ChannelState.LIVE:
-                return
+                return None
             if channel.state is ChannelState.REFUSED:  # what an ACL forbids, it may allow later
                 self._enqueue(channel)
-        join.wait_for(channel)
+        return channel
 
     def unsubscribe(self, names: Sequence[bytes]) -> None:
         """These channels are not wanted any more; they linger."""
-        deadline = self._loop.time() + self._linger
+        deadline = self._loop.time() + self._context.linger
         for name in names:
             if name in self._channels:
                 self._idle[name] = deadline
@@ -119,7 +110,7 @@ class Subscriber(Reconnector):
 
     def assign(self, channel: Channel) -> None:
         """Go on with a channel that was another server's; messages may have been missed in between."""
-        self._gap.begin()
+        self._begin_gap()
         channel.interrupt()
         self._channels[channel.name] = channel
         self._enqueue(channel)
@@ -148,7 +139,7 @@ class Subscriber(Reconnector):
         if self._sweeper is not None:
             self._sweeper.cancel()
         for channel in self._channels.values():
-            channel.fail(BrokerError("the redis broker is not running"))
+            channel.answer_joins(BrokerError("the redis broker is not running"))
         self._channels.clear()
 
     # Reconnector
@@ -174,7 +165,7 @@ class Subscriber(Reconnector):
         if was_connected:
             self.ready = False
             self._unconfirmed = 0
-            self._gap.begin()
+            self._begin_gap()
             for channel in self._channels.values():
                 channel.interrupt()
 
@@ -204,14 +195,14 @@ class Subscriber(Reconnector):
                 self._send(self._subscribed, batch)
 
     def _send(self, kind: bytes, channels: Sequence[Channel]) -> None:
-        """Send a command; the answers to it begin with its name in lower case."""
+        """Send a command; expected is one answer for each channel, which begins with `kind`, or one error."""
         if self._connection is None:
             return
         if kind == self._subscribed:
             self._unconfirmed += len(channels)
         with suppress(BrokerError):  # lost in this moment; all is subscribed again when it is back
             names = (channel.name for channel in channels)
-            self._connection.send((kind.upper(), *names), _Command(kind, channels))
+            self._connection.send((kind.upper(), *names), (kind, deque(channels)))
 
     def _sweep(self) -> None:
         """Unsubscribe what nobody came back to."""
@@ -228,7 +219,7 @@ class Subscriber(Reconnector):
             self._send(self._unsubscribed, gone[at : at + self._batch])
         self._sweeper = None
         if self._leaving:  # a little later than the first, to take more of them along
-            self._sweeper = self._loop.call_at(self._leaving[0][0] + self._linger / 4, self._sweep)
+            self._sweeper = self._loop.call_at(self._leaving[0][0] + self._context.linger / 4, self._sweep)
 
     # What arrives
 
@@ -241,8 +232,8 @@ class Subscriber(Reconnector):
         if type(reply) is list and len(reply) == 3:
             kind, name, value = reply
             if kind == self._message and type(name) is bytes and type(value) is bytes:
-                if self._gap.untold:
-                    self._gap.tell()
+                if self._untold:
+                    self._tell_gap()
                 # A message may still come after a channel was left, before Redis has read that.
                 channel = self._channels.get(name)
                 if channel is not None:
@@ -259,53 +250,50 @@ class Subscriber(Reconnector):
     def _receive_confirmation(self, kind: bytes, name: bytes) -> None:
         assert self._connection is not None
         waiting = self._connection.waiting
-        command = waiting[0] if waiting else None
-        if (
-            not isinstance(command, _Command)
-            or command.kind != kind
-            or command.channels[command.answered].name != name
-        ):
-            self._receive_dismissal(kind, name)
+        expected = waiting[0] if waiting else None
+        if not isinstance(expected, tuple) or expected[0] != kind or expected[1][0].name != name:
+            # The answer to nothing: so a server of a cluster says that the slot of a channel has moved away.
+            if kind != self._unsubscribed or self._on_moved is None:
+                raise BrokerError("it confirmed what was not asked for")
+            if moved := self._channels.get(name):
+                self._move(moved, None)
             return
-        expected = command.channels[command.answered]
-        command.answered += 1
-        if command.answered == len(command.channels):
+        unanswered: deque[Channel] = expected[1]
+        channel = unanswered.popleft()
+        if not unanswered:
             waiting.popleft()
         if kind == self._subscribed:
             self._unconfirmed -= 1
             # It may have been left and joined again since: then the second command has its own answer.
-            if self._channels.get(name) is expected:
-                if expected.missed:
-                    self._gap.add(expected.topic)
-                expected.confirm()
+            if self._channels.get(name) is channel:
+                if channel.missed:
+                    if not self._untold:  # told once for all that Redis confirms in one packet
+                        self._loop.call_soon(self._tell_gap)
+                    self._untold.append(channel.topic)
+                    self._gap_topics += 1
+                channel.confirm()
         self._go_on()
-
-    def _receive_dismissal(self, kind: bytes, name: bytes) -> None:
-        """Take an answer to nothing: so a server says that the slot of a channel has moved away."""
-        if kind != self._unsubscribed or self._on_moved is None:
-            raise BrokerError("it confirmed what was not asked for")
-        if channel := self._channels.get(name):
-            self._move(channel, None)
 
     def _receive_answer(self, reply: Any) -> None:
         assert self._connection is not None
         waiting = self._connection.waiting
-        command = waiting.popleft() if waiting else None
-        if command is _PING:  # also when an ACL forbids it: it answers
+        expected = waiting.popleft() if waiting else None
+        if expected is _PING:  # also when an ACL forbids it: it answers
             return
-        if callable(command):
-            command(reply)
+        if callable(expected):
+            expected(reply)
             return
         if not isinstance(reply, ErrorReply):
             raise BrokerError("it sent what nobody asked for")
-        if command is None or command.kind != self._subscribed:
+        if expected is None or expected[0] != self._subscribed:
             raise reply
-        self._unconfirmed -= len(command.channels)
-        if len(command.channels) > 1:  # one of them is refused, and Redis does not say which
-            for channel in command.channels:
+        channels: deque[Channel] = expected[1]
+        self._unconfirmed -= len(channels)
+        if len(channels) > 1:  # one of them is refused, and Redis does not say which
+            for channel in channels:
                 self._send(self._subscribed, [channel])
         else:
-            self._refuse(command.channels[0], reply)
+            self._refuse(channels[0], reply)
         self._go_on()
 
     def _refuse(self, channel: Channel, error: ErrorReply) -> None:
@@ -315,7 +303,7 @@ class Subscriber(Reconnector):
             channel.state = ChannelState.REFUSED
             self._counters.subscriptions_refused += 1
             limited.warning("redis refuses a subscription", section=self._context.name, topic=channel.topic)
-            channel.fail(BrokerError(f"redis refuses the subscription: {error.text}"))
+            channel.answer_joins(BrokerError(f"redis refuses the subscription: {error.text}"))
         else:
             raise error
 
@@ -323,6 +311,7 @@ class Subscriber(Reconnector):
         assert self._on_moved is not None
         if self._channels.get(channel.name) is channel:
             del self._channels[channel.name]
+            # A channel that only lingered is not worth subscribing elsewhere.
             if self._idle.pop(channel.name, None) is None:
                 self._on_moved(channel, where)
 
@@ -332,4 +321,28 @@ class Subscriber(Reconnector):
             self._flush()
         if not self.ready and self._connection is not None and not self._unconfirmed and not self._queue:
             self.ready = True
-            self._gap.end()
+            self._end_gap()
+
+    # What may have been missed
+
+    def _begin_gap(self) -> None:
+        if self._gap_began is None:  # a connection that is lost again before the gap has ended prolongs it
+            self._gap_began = self._loop.time()
+
+    def _tell_gap(self) -> None:
+        """Tell the topics of which messages may have been missed, before any message that comes later."""
+        if self._untold:
+            topics, self._untold = self._untold, []
+            self._context.on_gap(topics)
+
+    def _end_gap(self) -> None:
+        """Log and count a gap: everything is subscribed again."""
+        began, self._gap_began = self._gap_began, None
+        topics, self._gap_topics = self._gap_topics, 0
+        if topics:
+            self._counters.gaps += 1
+            self._counters.gap_topics += topics
+            seconds = round(self._loop.time() - (began or self._loop.time()), 3)
+            log.warning(
+                "messages may have been missed", section=self._context.name, topics=topics, seconds=seconds
+            )
