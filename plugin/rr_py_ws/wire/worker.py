@@ -23,7 +23,7 @@ from typing import NamedTuple
 import orjson
 
 from rr_py_ws.errors import SoftJobError, WorkerDied
-from rr_py_ws.wire.goridge import Flag, Frame, StreamBit, encode_frame
+from rr_py_ws.wire.goridge import STREAM, Flag, Frame, encode_frame
 
 _MAX_ERROR_TEXT = 4096
 _RESTART = b'{"stop":true}'
@@ -103,7 +103,7 @@ def decode_message(frame: Frame) -> Message:
         raise SoftJobError(" ".join(text.split()) or "an error without a text")
     if frame.flags & Flag.CONTROL:
         raise WorkerDied("a control frame came where an answer was due")
-    if frame.stream & StreamBit.STREAM:
+    if frame.stream & STREAM:
         raise WorkerDied("the answer is streamed, which an access check cannot use; send it in one frame")
     if len(frame.options) != 1:
         raise WorkerDied(f"a frame with {len(frame.options)} options, one is due")

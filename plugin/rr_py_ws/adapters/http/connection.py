@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, cast
 
 from rr_py_ws import logs
 from rr_py_ws.adapters.net.transports import end_writing
-from rr_py_ws.errors import HandshakeError
+from rr_py_ws.errors import ProtocolError
 from rr_py_ws.wire.access import Verdict
 from rr_py_ws.wire.http import Request, parse_request_head, refusal_response, try_again_later
 
@@ -216,7 +216,7 @@ class HTTPConnection(asyncio.Protocol):
         end += len(_HEAD_END)
         try:
             head = parse_request_head(self._buffer[:end])
-        except HandshakeError as error:
+        except ProtocolError as error:
             log.warning("bad handshake", reason=str(error))
             self._refuse("head", Verdict(400, (), str(error).encode("utf-8", "replace")))
             return
@@ -228,8 +228,10 @@ class HTTPConnection(asyncio.Protocol):
             self.cut()
         elif self.reject_reason:
             self._reject()
+        elif (handler := listener.handlers.get(head.path)) is None:
+            self._refuse("path", Verdict(404, (), listener.not_found))
         else:
-            listener.router.dispatch(self)
+            handler(self)
 
     def _reject(self) -> None:
         self._refuse(self.reject_reason, try_again_later(*_REJECTIONS[self.reject_reason]))

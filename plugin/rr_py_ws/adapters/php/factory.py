@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
 from rr_py_ws.adapters.net.tasks import TaskSet
-from rr_py_ws.adapters.php.process import Command
 from rr_py_ws.adapters.php.relay import make_relay
 from rr_py_ws.adapters.php.worker import State, Worker
 from rr_py_ws.config import Server
@@ -84,8 +83,8 @@ class WorkerFactory:
         """
         await self._relay.open()
         server = self._server
-        env = worker_environment(server, self._relay.address, self._rpc_address(), self._plugin)
-        self._command = Command(server.command, env, server.user)
+        # Only now: the real ports of relay and RPC server are known when they listen.
+        self._env = worker_environment(server, self._relay.address, self._rpc_address(), self._plugin)
 
     async def close(self) -> None:
         """Close the relay, and end the workers that are being started; those that run go on."""
@@ -107,9 +106,9 @@ class WorkerFactory:
         """
         if self.stopping:
             raise WorkerStartError(STOPPING)
-        line = self._command.line
+        line = self._server.command
         try:
-            process, connection = self._relay.start(self._command)
+            process, connection = self._relay.start(line, self._env, self._server.user)
         except WorkerStartError as error:
             raise WorkerStartError(f"server.command: cannot start {line!r}: {error}") from error
         # A child of the worker may hold its end of the pipe open, so the end of the process counts, too.

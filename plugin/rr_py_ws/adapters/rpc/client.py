@@ -13,7 +13,7 @@ from rr_py_ws.address import UnixAddress, parse_dsn
 from rr_py_ws.errors import ProtocolError, RPCError
 from rr_py_ws.wire.goridge import DEFAULT_MAX_PAYLOAD, Flag, FrameDecoder
 from rr_py_ws.wire.publish import Message, decode_ok, encode_broadcast
-from rr_py_ws.wire.rpc import Reply, encode_request, parse_reply
+from rr_py_ws.wire.rpc import encode_request, parse_reply
 
 
 class RPCClient(asyncio.Protocol):
@@ -27,7 +27,7 @@ class RPCClient(asyncio.Protocol):
         self._decoder = FrameDecoder(max_payload)
         self._transport: asyncio.Transport
         self._sequence = 0
-        self._waiting: dict[int, asyncio.Future[Reply]] = {}
+        self._waiting: dict[int, asyncio.Future[tuple[bytes, bool]]] = {}
         self._closed = asyncio.get_running_loop().create_future()
 
     @classmethod
@@ -75,19 +75,19 @@ class RPCClient(asyncio.Protocol):
         if self._transport.is_closing():
             raise RPCError(f"{self._address}: the connection is closed")
         self._sequence = self._sequence % 0xFFFFFFFF + 1
-        waiting: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        waiting: asyncio.Future[tuple[bytes, bool]] = asyncio.get_running_loop().create_future()
         self._waiting[self._sequence] = waiting
         self._transport.write(encode_request(self._sequence, method, body, codec))
         try:
             async with asyncio.timeout(timeout):
-                reply = await waiting
+                result, failed = await waiting
         except TimeoutError:
             raise RPCError(f"{self._address}: no answer to {method} in {timeout:g} s") from None
         except ConnectionError as error:
             raise RPCError(f"{self._address}: {error}") from error
-        if reply.failed:
-            raise RPCError(reply.body.decode("utf-8", "replace"))
-        return reply.body
+        if failed:
+            raise RPCError(result.decode("utf-8", "replace"))
+        return result
 
     async def call_json(self, method: str, argument: Any, *, timeout: float | None = None) -> Any:
         """Make a call with the JSON codec and return the decoded result.
@@ -138,10 +138,10 @@ class RPCClient(asyncio.Protocol):
         self._decoder.receive_data(data)
         try:
             while (frame := self._decoder.next_frame()) is not None:
-                reply = parse_reply(frame)
-                future = self._waiting.pop(reply.sequence, None)
+                sequence, result, failed = parse_reply(frame)
+                future = self._waiting.pop(sequence, None)
                 if future is not None and not future.done():  # its call may have been cancelled
-                    future.set_result(reply)
+                    future.set_result((result, failed))
         except ProtocolError as error:
             self._fail(ConnectionError(f"the answer is not an RPC frame: {error}"))
             self._transport.abort()

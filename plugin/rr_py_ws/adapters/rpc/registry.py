@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from rr_py_ws import logs
 from rr_py_ws.adapters.rpc.metrics import UNKNOWN, RPCMetrics
@@ -17,26 +17,10 @@ from rr_py_ws.wire.values import encode_result
 Fallback = Callable[[Frame, Request], bytes | Awaitable[bytes]]
 """Answers calls of services that are not ours: gets the frame as it came, returns the whole reply frame."""
 
+_Encode = Callable[[Flag, Any], bytes]
 _Argument = TypeVar("_Argument")
 
 _limited = logs.get_limited("rpc")
-
-
-class Method(NamedTuple):
-    """What is registered for one method.
-
-    Attributes:
-        decode: makes the handler's argument of codec and body; raises RPCError.
-        handle: takes the argument; returns the result or an awaitable of it. Raises, now or from the
-            awaitable, RPCError, BrokerError or WorkerError with the text for the caller.
-        encode: makes the body of the reply of codec and result; raises RPCError.
-        operation: what RoadRunner puts before the text of an error of the handler.
-    """
-
-    decode: Callable[[Flag, bytes], Any]
-    handle: Callable[[Any], Any]
-    encode: Callable[[Flag, Any], bytes]
-    operation: str
 
 
 class Registry:
@@ -51,7 +35,9 @@ class Registry:
     """
 
     def __init__(self, fallback: Fallback | None = None) -> None:
-        self._methods: dict[bytes, Method] = {}
+        self._methods: dict[
+            bytes, tuple[Callable[[Flag, bytes], Any], Callable[[Any], Any], _Encode, str]
+        ] = {}
         self._services: set[bytes] = set()
         self._fallback = fallback
         self.running: set[asyncio.Future[Any]] = set()
@@ -64,13 +50,22 @@ class Registry:
         name: str,
         decode: Callable[[Flag, bytes], _Argument],
         handle: Callable[[_Argument], object],
-        encode: Callable[[Flag, Any], bytes] = encode_result,
+        encode: _Encode = encode_result,
         operation: str = "",
     ) -> None:
-        """Register a method as `service.Method`, case-sensitive; for the rest see `Method`."""
+        """Register a method.
+
+        Args:
+            name: `service.Method`, case-sensitive.
+            decode: makes the handler's argument of codec and body; raises RPCError.
+            handle: takes the argument; returns the result or an awaitable of it. Raises, now or from the
+                awaitable, RPCError, BrokerError or WorkerError with the text for the caller.
+            encode: makes the body of the reply of codec and result; raises RPCError.
+            operation: what RoadRunner puts before the text of an error of the handler.
+        """
         full = name.encode()
         self._services.add(full.rpartition(b".")[0])
-        self._methods[full] = Method(decode, handle, encode, operation and operation + ": ")
+        self._methods[full] = (decode, handle, encode, operation and operation + ": ")
         self.counters.answered[full] = self.counters.failed[full] = 0
 
     def metrics(self) -> Iterator[Sample]:
@@ -85,7 +80,7 @@ class Registry:
         no exception.
 
         Raises:
-            FrameError: the frame is not an RPC frame.
+            ProtocolError: the frame is not an RPC frame.
         """
         request = parse_request(frame)
         method = self._methods.get(request.method)
@@ -100,7 +95,7 @@ class Registry:
                 return self._fail(request, error, operation)
             # No result has this attribute; isinstance(result, Awaitable) would be several times slower.
             if hasattr(result, "__await__"):
-                return self._wait_for(result, request, method)
+                return self._wait_for(result, request, encode, operation)
             reply = encode_reply(request, encode(request.codec, result))
         except Exception as error:
             return self._fail(request, error)
@@ -111,7 +106,7 @@ class Registry:
         """Answer a call that is too large; the frame holds the beginning of it.
 
         Raises:
-            FrameError: the frame is not an RPC frame.
+            ProtocolError: the frame is not an RPC frame.
         """
         request = parse_request(frame)
         name = request.method.decode(errors="replace")
@@ -140,31 +135,31 @@ class Registry:
             reply = self._fallback(frame, request)
         except Exception as error:
             return self._fail(request, error)
-        return self._count(reply) if isinstance(reply, bytes) else self._wait_for(reply, request, None)
+        return self._count(reply) if isinstance(reply, bytes) else self._wait_for(reply, request)
 
     def _wait_for(
-        self, waiting: Awaitable[Any], request: Request, method: Method | None
+        self, waiting: Awaitable[Any], request: Request, encode: _Encode | None = None, operation: str = ""
     ) -> asyncio.Future[bytes]:
-        """Return a future of the reply; `method` is None when what is waited for is the reply itself.
+        """Return a future of the reply; `encode` is None when what is waited for is the reply itself.
 
         Callbacks make the reply: when the broker answers with a future, as Redis does, a call needs no task.
         """
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
         def settle(done: asyncio.Future[Any]) -> None:
-            operation = method.operation if method else ""
+            prefix = operation
             try:
                 result = done.result()
-                operation = ""
-                if method is None:
+                prefix = ""  # what fails from here on is not the operation, but the encoding of its result
+                if encode is None:
                     reply = self._count(result)
                 else:
-                    reply = encode_reply(request, method.encode(request.codec, result))
+                    reply = encode_reply(request, encode(request.codec, result))
                     self.counters.answered[request.method] += 1
             except asyncio.CancelledError:  # by the end of the listener, which waits no longer
                 answer.cancel()
             except Exception as error:
-                answer.set_result(self._fail(request, error, operation))
+                answer.set_result(self._fail(request, error, prefix))
             else:
                 answer.set_result(reply)
 
