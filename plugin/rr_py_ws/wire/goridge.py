@@ -121,6 +121,7 @@ class FrameDecoder:
 
     def receive_data(self, data: bytes) -> None:
         """Take bytes as they arrived from the peer."""
+        # The rest of a payload over the limit is counted and never kept.
         if self._skipping:
             skipping = self._skipping
             self._skipping = max(0, skipping - len(data))
@@ -132,6 +133,7 @@ class FrameDecoder:
             self.inside = bool(data) or self._skipping > 0
             return
         if isinstance(buffer, bytes):
+            # Only now a copy that can grow: most frames arrive in one piece and never come here.
             self._buffer = buffer = bytearray(memoryview(buffer)[self._offset :])
         else:
             del buffer[: self._offset]
@@ -165,9 +167,11 @@ class FrameDecoder:
         count = (buffer[start] & 0x0F) - 3
         if not 0 <= count <= MAX_OPTIONS:
             raise ProtocolError(f"header of {count + 3} words, 3 to {3 + MAX_OPTIONS} are legal")
+        # What was found out at the last call is not computed again with each chunk of a large frame.
         if available < self._needed:
             self._wait_for(self._needed)
             return None
+        # The version (the high half of byte 0) is not looked at, as in goridge.
         _, flags, length, checksum, stream, _ = _HEADER.unpack_from(buffer, start)
         if checksum != crc32(buffer[start : start + 6]):
             raise ProtocolError("checksum of the header is wrong")

@@ -51,6 +51,7 @@ class RequestHead:
     @property
     def path(self) -> str:
         """The target without its query, percent-decoded."""
+        # Most paths have nothing to decode.
         raw = self.target.partition("?")[0]
         if "%" not in raw:
             return raw
@@ -104,6 +105,7 @@ class _HeadCollector:
         self.complete += 1
 
     def on_url(self, url: bytes) -> None:
+        # llhttp may hand over the target in several pieces.
         self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -133,6 +135,7 @@ def parse_request_head(head: bytes) -> RequestHead:
     # A head that ends early is not an error for the parser, and two heads are two requests.
     if (collector.begun, collector.complete) != (1, 1):
         raise ProtocolError("not one whole HTTP request")
+    # Proxies choose the first or the last one; which of them was checked is unknown.
     if collector.hosts > 1:
         raise ProtocolError("several Host headers")
     if b"transfer-encoding" in collector.first or collector.first.get(b"content-length", b"0") != b"0":

@@ -59,6 +59,7 @@ def parse_request(frame: Frame) -> Request:
         ProtocolError: the frame is not an RPC frame; the connection should be closed.
     """
     flags, options, payload, _ = frame
+    # A worker's frame, with one option or none, must not be taken for a call.
     if len(options) != 2:
         raise ProtocolError(f"RPC frame with {len(options)} options, 2 are needed")
     sequence, name_size = options

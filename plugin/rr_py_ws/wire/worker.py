@@ -99,10 +99,12 @@ def decode_message(frame: Frame) -> Message:
         WorkerDied: it is something else; the stream is of no use any more.
     """
     if frame.flags & Flag.ERROR:
+        # It goes into a line of the log, and an exception of PHP may bring its whole trace.
         text = frame.payload[:_MAX_ERROR_TEXT].decode("utf-8", "replace")
         raise SoftJobError(" ".join(text.split()) or "an error without a text")
     if frame.flags & Flag.CONTROL:
         raise WorkerDied("a control frame came where an answer was due")
+    # The frames behind this one would be taken for the reply to the handshake.
     if frame.stream & STREAM:
         raise WorkerDied("the answer is streamed, which an access check cannot use; send it in one frame")
     if len(frame.options) != 1:

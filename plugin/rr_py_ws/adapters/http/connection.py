@@ -164,6 +164,7 @@ class HTTPConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Collect the head, and what follows it before the answer."""
+        # Thrown away, see `_refuse`.
         if self.state >= CLOSING:
             return
         self._buffer += data
@@ -208,6 +209,7 @@ class HTTPConnection(asyncio.Protocol):
     def _read_head(self) -> None:
         listener = self._listener
         limit = listener.max_head_size
+        # Searched up to the limit only: a longer head is refused, even if it is complete.
         end = self._buffer.find(_HEAD_END, 0, limit)
         if end < 0:
             if len(self._buffer) >= limit:
@@ -245,7 +247,9 @@ class HTTPConnection(asyncio.Protocol):
         self._buffer = b""
         self._listener.refusals[reason] += 1
         self._listener.limiter.request_refused(self)
+        # RFC 9110 section 9.3.2: HEAD is answered without a body.
         transport.write(refusal_response(verdict, send_body=not head_only))
+        # A close with unread bytes in the socket sends RST, which can destroy the answer on its way.
         end_writing(transport)
         transport.resume_reading()  # of what still comes, only the FIN matters
 

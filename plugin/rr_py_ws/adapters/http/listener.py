@@ -197,6 +197,7 @@ class HTTPListener:
             async with asyncio.timeout(timeout):
                 await self._all_gone.wait()
         except TimeoutError:
+            # Cutting is told by `connection_lost` in a later turn of the loop, hence the second wait.
             left = tuple(self._connections)
             for connection in left:
                 connection.cut()
@@ -216,6 +217,7 @@ class HTTPListener:
 
     def _accept(self, secure: bool, accepted: socket.socket, peer: str) -> HTTPConnection | None:
         connection = HTTPConnection(self, accepted, peer, secure=secure)
+        # None: the acceptor closes the socket, and no transport is made for it.
         if not self.limiter.acquire(connection):
             return None
         self._connections.add(connection)

@@ -37,6 +37,7 @@ def health_page(probes: Mapping[str, Probe], unavailable: int) -> ASGIApp:
 
     async def page(scope: Scope, receive: Receive, send: Send) -> None:
         query = QueryParams(scope["query_string"])
+        # Several parameters or one list with commas: both are in use.
         plugins = [name for value in query.getlist("plugin") for name in value.split(",")]
         path = scope["path"]
         question = next((one for one in ("health", "ready") if path.startswith(f"/{one}")), None)

@@ -89,6 +89,7 @@ class WorkerFactory:
     async def close(self) -> None:
         """Close the relay, and end the workers that are being started; those that run go on."""
         self.stopping = True
+        # They would hold up the end for as long as their handshake may take.
         for worker in self._starting:
             worker.kill(STOPPING)
         await self._relay.close()
@@ -114,6 +115,7 @@ class WorkerFactory:
         # A child of the worker may hold its end of the pipe open, so the end of the process counts, too.
         process.exited.add_done_callback(lambda _: connection.expect_end())
         worker = Worker(process, connection, line)
+        # From the first moment on: whatever happens below, the process is reaped and its pipes are closed.
         closing = self.tasks.spawn(self._close(worker))
         self._starting.add(worker)
         try:
@@ -131,6 +133,7 @@ class WorkerFactory:
             self._starting.discard(worker)
             if worker not in self._workers:
                 worker.kill("was cancelled while it started")
+                # Whoever gets an error, or was cancelled, can rely on no process being left.
                 await asyncio.wait([closing])
 
     async def start_all(self, count: int, timeout: float) -> list[Worker]:
@@ -148,6 +151,7 @@ class WorkerFactory:
                 if not start.cancelled() and start.exception() is None:
                     start.result().kill("another worker cannot be started")
                     await start.result().process.wait()
+            # Callers expect the error of one worker; that there were several is of no interest.
             raise error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error from None
         return [start.result() for start in starts]
 
@@ -161,6 +165,7 @@ class WorkerFactory:
 
     def metrics(self) -> Iterator[Sample]:
         """Yield the number of workers by state, and their memory."""
+        # The usual states are reported as 0, too, so that graphs have no gaps.
         states = Counter({State.READY.text: 0, State.WORKING.text: 0})
         states.update(worker.state.text for worker in self._workers)
         memory = sum(worker.memory() for worker in self._workers)

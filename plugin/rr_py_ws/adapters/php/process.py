@@ -118,16 +118,19 @@ class Process:
                 stdin=stdin,
                 stdout=their_stderr if stdout is None else stdout,
                 stderr=their_stderr,
+                # A group of its own: `kill` reaches what it starts, and Ctrl-C reaches only the server.
                 process_group=0,
             )
         except (OSError, ValueError) as error:  # ValueError: a NUL in an argument or a variable
             os.close(stderr)
             raise WorkerStartError(f"cannot start a process: {error}") from error
         finally:
+            # As long as this is open here, the end of the output is never seen.
             os.close(their_stderr)
         try:
             pidfd = os.pidfd_open(child.pid)
         except OSError as error:
+            # Without a pidfd nobody would learn of its end.
             child.kill()
             child.wait()
             os.close(stderr)
@@ -166,6 +169,7 @@ class Process:
         self._output.close()
 
     def _reap(self) -> None:
+        # poll() reaps: no zombie is left.
         code = self._child.poll()
         if code is not None:
             asyncio.get_running_loop().remove_reader(self._pidfd)
@@ -173,6 +177,7 @@ class Process:
             self.exited.set_result(code)
 
     def _receive_output(self, data: bytes) -> None:
+        # A read may end anywhere, so the last piece waits for its line feed.
         *lines, rest = (self._unfinished + data).split(b"\n")
         while len(rest) > _MAX_LINE:  # a line without an end takes no memory
             lines.append(rest[:_MAX_LINE])
@@ -190,6 +195,7 @@ class Process:
         if not text:
             return
         self.last_line = text[:200]
+        # An application in a loop can print faster than any log takes it.
         suppressed = _lines.admit("")
         if suppressed:
             log.info(text, pid=self.pid, suppressed=suppressed)

@@ -114,6 +114,7 @@ class SocketRelay:
         Raises:
             ConfigError: the address cannot be used.
         """
+        # 0600: nobody else may pretend to be a worker, whose answers decide who gets in.
         sockets = await listen(self._listen_at, _KEY, mode=0o600, owner=self._user)
         if isinstance(self._listen_at, UnixAddress):
             self._socket_file = os.stat(self._listen_at.path)  # noqa: PTH116
@@ -128,6 +129,7 @@ class SocketRelay:
             WorkerStartError: the program cannot be run; the text is the reason only.
         """
         process = Process.start(command, env, user, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        # By process id: what connects says only this about itself.
         connection = self._expected[process.pid] = WorkerConnection()
         connection.lost.add_done_callback(lambda _: self._expected.pop(process.pid, None))
         return process, connection
@@ -157,6 +159,7 @@ class SocketRelay:
             expected = None if unknown.lost.done() else self._expected.pop(pid, None)
             if expected is None:
                 raise WorkerDied(f"no worker with the process id {pid} is expected")
+            # Nothing is lost: a worker says nothing behind its reply until it is asked.
             unknown.hand_over(expected)
         except TimeoutError:
             log.warning("a connection to server.relay said nothing", timeout=self._timeout)
@@ -171,6 +174,7 @@ class SocketRelay:
         """Stop listening, and drop who has not said its process id."""
         for acceptor in self._acceptors:
             acceptor.close()
+        # Each ends in `close`, which drops its socket.
         await self._handshakes.cancel()
         if self._socket_file is not None:
             assert isinstance(self._listen_at, UnixAddress)

@@ -55,6 +55,7 @@ class RPCClient(asyncio.Protocol):
                 if isinstance(address, UnixAddress):
                     await loop.create_unix_connection(lambda: client, address.path)
                 else:
+                    # An empty host, which listens on all addresses, is no address to connect to.
                     await loop.create_connection(lambda: client, address.host or "127.0.0.1", address.port)
         except TimeoutError:
             raise RPCError(f"cannot connect to {address.dsn}: no answer in {timeout:g} s") from None
@@ -74,6 +75,7 @@ class RPCClient(asyncio.Protocol):
         """
         if self._transport.is_closing():
             raise RPCError(f"{self._address}: the connection is closed")
+        # 32 bits in the frame, and 0 is skipped.
         self._sequence = self._sequence % 0xFFFFFFFF + 1
         waiting: asyncio.Future[tuple[bytes, bool]] = asyncio.get_running_loop().create_future()
         self._waiting[self._sequence] = waiting
@@ -114,6 +116,7 @@ class RPCClient(asyncio.Protocol):
     async def close(self) -> None:
         """Close the connection; calls in flight fail."""
         self._transport.close()
+        # Shielded: cancelling one caller of `close` must not cancel the future of all.
         await asyncio.shield(self._closed)
 
     async def __aenter__(self) -> Self:
@@ -144,6 +147,7 @@ class RPCClient(asyncio.Protocol):
                     future.set_result((result, failed))
         except ProtocolError as error:
             self._fail(ConnectionError(f"the answer is not an RPC frame: {error}"))
+            # Where the next frame begins is unknown.
             self._transport.abort()
 
     def _fail(self, error: ConnectionError) -> None:

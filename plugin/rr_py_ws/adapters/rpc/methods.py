@@ -57,6 +57,7 @@ def build_registry(
     operation = "broadcast_publish:\n\tbroadcast_plugin_publish"
     add("broadcast.Publish", decode_broadcast, publish, encode_ok, operation)
     add("broadcast.PublishAsync", decode_broadcast, publish_async, encode_ok)
+    # The service of RoadRunner 2.3.0, whose messages name a broker.
     add("websockets.Publish", decode_websockets, publish, encode_ok, operation)
     add("websockets.PublishAsync", decode_websockets, publish_async, encode_ok)
 
@@ -80,6 +81,7 @@ def build_registry(
         operation=operation.format("ready"),
     )
 
+    # Methods of RoadRunner's RPC plugin itself.
     add("rpc.Version", _decode_bool, lambda _: version)
     add("rpc.Config", _decode_bool, lambda _: config())
     return registry
@@ -104,6 +106,7 @@ def _publish(publisher: Publisher, messages: list[Message]) -> Awaitable[object]
                 if not (accepted is None or isinstance(accepted, Position)):
                     later.append(accepted)
     except BrokerError as refusal:
+        # Nothing is under way, so there is nothing to wait for before the error.
         if not later:
             raise
         return _all(later, refusal)

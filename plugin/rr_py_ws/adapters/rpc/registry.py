@@ -42,6 +42,7 @@ class Registry:
         self._fallback = fallback
         self.running: set[asyncio.Future[Any]] = set()
         self.counters = RPCMetrics()
+        # Without a fallback nobody answers an unknown method with a result.
         if fallback is not None:
             self.counters.answered[UNKNOWN] = 0
 
@@ -91,6 +92,7 @@ class Registry:
             argument = decode(request.codec, request.body)
             try:
                 result = handle(argument)
+            # Only what the handler raises gets the names of its operations, as in RoadRunner.
             except Exception as error:
                 return self._fail(request, error, operation)
             # No result has this attribute; isinstance(result, Awaitable) would be several times slower.
@@ -117,13 +119,16 @@ class Registry:
     def run(self, waiting: Awaitable[Any], done: Callable[[asyncio.Future[Any]], object]) -> None:
         """Let something go on by itself; call `done` with its future when it has ended, however it did."""
         future = asyncio.ensure_future(waiting)
+        # Also keeps the task alive: the loop has only a weak reference to it.
         self.running.add(future)
         future.add_done_callback(self.running.discard)
         future.add_done_callback(done)
 
     def _call_unknown(self, frame: Frame, request: Request) -> bytes | asyncio.Future[bytes]:
         """Answer a call of a method that is not registered. Applications match on the texts of net/rpc."""
+        # The name goes back as the bytes it came as, which need not be UTF-8.
         name = request.method.decode("utf-8", "surrogateescape")
+        # The last dot counts, as in Go's net/rpc: a service may have dots in its name.
         service, dot, _ = request.method.rpartition(b".")
         if not dot:
             return self._fail(request, RPCError(f"rpc: service/method request ill-formed: {name}"))
@@ -144,6 +149,7 @@ class Registry:
 
         Callbacks make the reply: when the broker answers with a future, as Redis does, a call needs no task.
         """
+        # Not the awaitable itself: its result is not a frame yet.
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
         def settle(done: asyncio.Future[Any]) -> None:
@@ -175,6 +181,7 @@ class Registry:
     def _fail(self, request: Request, error: Exception, operation: str = "") -> bytes:
         """Answer with the text of an error; one that is not meant for the caller is logged instead."""
         failed = self.counters.failed
+        # Names that callers make up must not become time series.
         failed[request.method if request.method in failed else UNKNOWN] += 1
         if isinstance(error, RPCError | BrokerError | WorkerError):
             return encode_error(request, f"{operation}{error}")
