@@ -4,10 +4,8 @@
 
     RRWSError
     ├── ConfigError            a key, a file or a flag is wrong; the text names it
-    ├── ProtocolError          a peer sent bytes that break its protocol
-    │   ├── FrameError         goridge: wrong header length, checksum or options
+    ├── ProtocolError          a peer sent bytes that break its protocol (goridge, HTTP, WebSocket)
     │   ├── PayloadTooBig      goridge: the announced payload is over the limit
-    │   ├── HandshakeError     HTTP: the upgrade request cannot be read
     │   └── CommandError       a client's JSON command cannot be decoded
     ├── RPCError               an RPC call failed; the text goes to the caller
     ├── BrokerError            a broker did not accept a publication or a subscription
@@ -45,16 +43,8 @@ class ProtocolError(RRWSError):
     """A peer sent bytes that break its protocol."""
 
 
-class FrameError(ProtocolError):
-    """The bytes are not a goridge frame."""
-
-
 class PayloadTooBig(ProtocolError):
     """A goridge frame announces more payload than the limit allows."""
-
-
-class HandshakeError(ProtocolError):
-    """The HTTP request that asks for a WebSocket cannot be read."""
 
 
 class CommandError(ProtocolError):

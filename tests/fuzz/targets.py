@@ -23,9 +23,8 @@ from rr_py_ws.core.origin import OriginRule
 from rr_py_ws.errors import (
     CommandError,
     ConfigError,
-    FrameError,
-    HandshakeError,
     PayloadTooBig,
+    ProtocolError,
     RPCError,
     SoftJobError,
     WorkerDied,
@@ -91,7 +90,7 @@ def _decode_stream(chunks: list[bytes]) -> tuple[list[Frame], type[Exception] | 
                 assert len(frame.payload) <= _MAX_PAYLOAD
                 frames.append(frame)
         decoder.receive_eof()
-    except (FrameError, PayloadTooBig) as error:
+    except ProtocolError as error:
         return frames, type(error)
     return frames, None
 
@@ -114,7 +113,7 @@ def _pass_over_stream(chunks: list[bytes]) -> list[Frame | type[Exception] | Non
                     break
                 found.append(frame)
         decoder.receive_eof()
-    except FrameError as error:
+    except ProtocolError as error:
         return [*found, type(error)]
     return [*found, None]
 
@@ -138,11 +137,14 @@ def _frame(data: bytes) -> Frame:
 @target
 def rpc_request(data: bytes) -> None:
     frame = _frame(data)
-    with suppress(FrameError):
+    try:
         rpc.parse_reply(frame)
+    except ProtocolError as error:
+        assert type(error) is ProtocolError  # the payload is here, so it cannot be too big any more
     try:
         request = rpc.parse_request(frame)
-    except FrameError:
+    except ProtocolError as error:
+        assert type(error) is ProtocolError
         return
     assert request.method + request.body == frame.payload
     for encoded, result in (
@@ -278,7 +280,8 @@ def request_head(data: bytes) -> None:
     head, _, _ = data.partition(b"\r\n\r\n")
     try:
         request = http.parse_request_head(head + b"\r\n\r\n")
-    except HandshakeError as error:
+    except ProtocolError as error:
+        assert type(error) is ProtocolError
         _check_response(Verdict(400, (), str(error).encode("utf-8", "replace")))
         return
     assert type(request.path) is str

@@ -11,7 +11,7 @@ from email.message import Message
 from pathlib import Path
 from typing import Any, Protocol
 
-from rr_py_ws.adapters.http import HTTPConnection, HTTPListener, Router, TrustedProxies
+from rr_py_ws.adapters.http import HTTPConnection, HTTPListener, TrustedProxies
 from rr_py_ws.config import Limits
 from support.ws_peer import Client
 
@@ -71,12 +71,11 @@ class Site:
         self.clients: list[Client] = []
         self.held: list[HTTPConnection] = []
         self.lost: list[HTTPConnection] = []
-        router = Router("nothing here")
-        router.add("/echo", lambda connection: Echo(self.listener, connection) and None)
-        router.add("/held", self._hold)
         options = {"max_connections": 0, "max_refusals": 128} | options
         chosen = Limits().model_copy(update=limits)
-        self.listener = HTTPListener(chosen, TrustedProxies(subnets), router, **options)
+        self.listener = HTTPListener(chosen, TrustedProxies(subnets), not_found="nothing here", **options)
+        self.listener.handlers["/echo"] = lambda connection: Echo(self.listener, connection) and None
+        self.listener.handlers["/held"] = self._hold
         self._others = open_sockets()
 
     def _hold(self, connection: HTTPConnection) -> None:

@@ -18,7 +18,6 @@ from rr_py_ws.adapters.auth.php import PHPAuthorizer
 from rr_py_ws.adapters.http.connection import HTTPConnection
 from rr_py_ws.adapters.http.listener import HTTPListener
 from rr_py_ws.adapters.http.proxies import TrustedProxies
-from rr_py_ws.adapters.http.router import Router
 from rr_py_ws.adapters.ws import WebSocketHandler
 from rr_py_ws.adapters.ws.connection import Connection
 from rr_py_ws.adapters.ws.protocol.core import WebSocketProtocol
@@ -97,9 +96,10 @@ class Server:
             compression=Compression(enabled=bool(level), level=level or 1, min_size=size),
             **settings,
         )
-        router = Router(f"WebSockets are at {section.path}")
         self.path = section.path
-        self.http = HTTPListener(section.limits, proxies, router, **own)
+        self.http = HTTPListener(
+            section.limits, proxies, not_found=f"WebSockets are at {section.path}", **own
+        )
         self.websockets = WebSocketHandler(
             section,
             authorizer,
@@ -108,7 +108,7 @@ class Server:
             self.http.release,
             close_timeout=own["close_timeout"],
         )
-        router.add(section.path, self.websockets.handle)
+        self.http.handlers[section.path] = self.websockets.handle
 
     @property
     def connections(self) -> int:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rr_py_ws.errors import FrameError, PayloadTooBig, ProtocolError
+from rr_py_ws.errors import PayloadTooBig, ProtocolError
 from rr_py_ws.wire.goridge import Flag, Frame, FrameDecoder, encode_frame
 from support.goridge_frames import FRAMES
 
@@ -109,16 +109,16 @@ def test_only_the_first_six_bytes_are_checksummed() -> None:
 def test_a_damaged_checksum_or_what_it_covers_is_an_error(position: int) -> None:
     data = bytearray(FRAMES["publish_proto"][0])
     data[position] ^= 0x20 if position else 0x40
-    with pytest.raises(FrameError, match="checksum"):
+    with pytest.raises(ProtocolError, match="checksum"):
         decode(bytes(data))
 
 
 @pytest.mark.parametrize("words", [0, 1, 2, 14, 15])
 def test_an_illegal_header_length_is_refused_at_its_first_byte(words: int) -> None:
     """RoadRunner panics for 14 and 15 words; noise on a worker's stdout may be one byte long."""
-    with pytest.raises(FrameError, match=f"header of {words} words"):
+    with pytest.raises(ProtocolError, match=f"header of {words} words"):
         decode(bytes([0x10 | words]))
-    with pytest.raises(FrameError, match=f"header of {words} words"):
+    with pytest.raises(ProtocolError, match=f"header of {words} words"):
         decode(header(0x10 | words) + bytes(60))
 
 
@@ -223,13 +223,13 @@ class TestPassingOver:
         assert decoder.next_frame() is None
         assert decoder.inside
         assert decoder.kept == 0
-        with pytest.raises(FrameError, match="closed inside a frame, 4293918715 bytes before its end"):
+        with pytest.raises(ProtocolError, match="closed inside a frame, 4293918715 bytes before its end"):
             decoder.receive_eof()
 
     def test_bytes_that_are_no_header_are_never_passed_over(self) -> None:
         data = bytearray(self.LARGE)
         data[7] ^= 1
-        with pytest.raises(FrameError, match="checksum"):
+        with pytest.raises(ProtocolError, match="checksum"):
             self.decode(bytes(data))
 
     @given(st.lists(ANY_FRAME, max_size=6), st.lists(st.integers(1, 80), max_size=60), st.integers(0, 300))
@@ -284,7 +284,7 @@ def test_eof_inside_a_frame_is_an_error(cut: int) -> None:
     decoder = FrameDecoder()
     decoder.receive_data(FRAMES["publish_proto"][0][:cut])
     assert decoder.next_frame() is None
-    with pytest.raises(FrameError, match=f"after {cut} bytes"):
+    with pytest.raises(ProtocolError, match=f"after {cut} bytes"):
         decoder.receive_eof()
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rr_py_ws.errors import HandshakeError
+from rr_py_ws.errors import ProtocolError
 from rr_py_ws.wire.access import Verdict, decode_answer
 from rr_py_ws.wire.http import RequestHead, parse_request_head, refusal_response, try_again_later
 from support.http_heads import GOOD, Response, head, parse, raw
@@ -114,14 +114,14 @@ class TestRefusedHeads:
         ],
     )
     def test_what_is_no_http_request(self, data: bytes) -> None:
-        with pytest.raises(HandshakeError):
+        with pytest.raises(ProtocolError):
             parse_request_head(data)
 
     def test_a_head_that_is_cut_anywhere(self) -> None:
         """A half head once came out as a request without headers, and nothing at all as `DELETE`."""
         whole = head()
         for size in range(len(whole)):
-            with pytest.raises(HandshakeError):
+            with pytest.raises(ProtocolError):
                 parse_request_head(whole[:size])
 
     @pytest.mark.parametrize(
@@ -170,24 +170,24 @@ class TestRefusedHeads:
     )
     def test_what_a_proxy_may_understand_otherwise(self, lines: list[bytes], upgrade: list[bytes]) -> None:
         for order in (upgrade + lines, lines + upgrade):
-            with pytest.raises(HandshakeError):
+            with pytest.raises(ProtocolError):
                 parse_request_head(raw(b"GET /ws HTTP/1.1", *order))
 
     def test_line_feeds_alone(self) -> None:
-        with pytest.raises(HandshakeError):
+        with pytest.raises(ProtocolError):
             parse_request_head(b"GET /ws HTTP/1.1\nHost: a\n\nGET /evil HTTP/1.1\r\n\r\n")
 
     @pytest.mark.parametrize("second", [b"G", b"GET /evil HTTP/1.1", b"GET /evil HTTP/1.1\r\n\r\n"])
     def test_two_requests(self, second: bytes) -> None:
         """The target of the second was appended to that of the first when neither had a host."""
-        with pytest.raises(HandshakeError):
+        with pytest.raises(ProtocolError):
             parse_request_head(b"GET /ws HTTP/1.1\r\n\r\n" + second)
 
     @given(st.binary(max_size=200) | st.binary(max_size=80).map(lambda junk: b"GET /ws HTTP/1.1\r\n" + junk))
     def test_any_bytes_give_a_request_or_a_handshake_error(self, data: bytes) -> None:
         try:
             request = parse_request_head(data + b"\r\n\r\n")
-        except HandshakeError as error:
+        except ProtocolError as error:
             assert "\n" not in str(error)
             return
         assert request.path is not None
@@ -199,7 +199,7 @@ class TestRefusedHeads:
         whole = head()
         try:
             request = parse_request_head(whole[:at] + garbage + whole[at:])
-        except HandshakeError:
+        except ProtocolError:
             return
         assert len(request.headers) <= len(GOOD) + 2
 

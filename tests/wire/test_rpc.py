@@ -4,11 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rr_py_ws.errors import FrameError
+from rr_py_ws.errors import ProtocolError
 from rr_py_ws.wire.goridge import Flag, Frame, FrameDecoder
 from rr_py_ws.wire.rpc import (
     NO_CODEC,
-    Reply,
     Request,
     encode_error,
     encode_reply,
@@ -75,8 +74,8 @@ def test_error_replies_are_the_worked_frames() -> None:
 
 
 def test_a_client_reads_the_worked_replies() -> None:
-    assert parse_reply(FRAMES["publish_ok"][1]) == Reply(1, b"\x08\x01", False)
-    assert parse_reply(FRAMES["unknown_method"][1]) == Reply(3, b"rpc: can't find method informer.Lost", True)
+    assert parse_reply(FRAMES["publish_ok"][1]) == (1, b"\x08\x01", False)
+    assert parse_reply(FRAMES["unknown_method"][1]) == (3, b"rpc: can't find method informer.Lost", True)
 
 
 def test_an_error_text_may_hold_bytes_that_are_no_utf8() -> None:
@@ -112,16 +111,16 @@ def test_codec_bits_are_preferred_as_goridge_does(flags: int, body_codec: Flag, 
 @pytest.mark.parametrize("count", [0, 1, 3, 10])
 def test_other_than_two_options_is_no_rpc_frame(count: int) -> None:
     frame = Frame(Flag.JSON, (0,) * count, b"a.B")
-    with pytest.raises(FrameError, match=f"{count} options"):
+    with pytest.raises(ProtocolError, match=f"{count} options"):
         parse_request(frame)
-    with pytest.raises(FrameError, match=f"{count} options"):
+    with pytest.raises(ProtocolError, match=f"{count} options"):
         parse_reply(frame)
 
 
 @pytest.mark.parametrize(("payload", "size"), [(b"a.B", 4), (b"", 1), (b"", 101), (b"a.B", 2**32 - 1)])
 def test_a_method_name_longer_than_the_payload_is_no_rpc_frame(payload: bytes, size: int) -> None:
     """RoadRunner dies of this, or reads NUL bytes as the name."""
-    with pytest.raises(FrameError, match=f"method name of {size} bytes"):
+    with pytest.raises(ProtocolError, match=f"method name of {size} bytes"):
         parse_request(Frame(Flag.JSON, (1, size), payload))
 
 
@@ -142,11 +141,11 @@ def test_a_method_name_that_fills_the_payload_leaves_an_empty_body() -> None:
 def test_any_frame_is_a_request_whose_reply_echoes_it_or_a_frame_error(frame: Frame) -> None:
     try:
         request = parse_request(frame)
-    except FrameError:
+    except ProtocolError:
         return
     assert request.method + request.body == frame.payload
     reply = one_frame(encode_reply(request, b"result"))
     assert reply.options == frame.options
     assert reply.payload == request.method + b"result"
-    assert parse_reply(reply) == Reply(request.sequence, b"result", False)
-    assert parse_reply(one_frame(encode_error(request, "why"))) == Reply(request.sequence, b"why", True)
+    assert parse_reply(reply) == (request.sequence, b"result", False)
+    assert parse_reply(one_frame(encode_error(request, "why"))) == (request.sequence, b"why", True)

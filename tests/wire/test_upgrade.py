@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websockets.utils import accept_key
 
-from rr_py_ws.errors import HandshakeError
+from rr_py_ws.errors import ProtocolError
 from rr_py_ws.wire.http import parse_request_head, refusal_response
 from rr_py_ws.wire.upgrade import (
     accept_response,
@@ -107,7 +107,7 @@ class TestUpgradeChecks:
         whole = head()
         try:
             request = parse_request_head(whole[:at] + garbage + whole[at:])
-        except HandshakeError:
+        except ProtocolError:
             return
         verdict = check_upgrade(request)
         assert verdict is None or verdict.status in (400, 405, 426, 505)

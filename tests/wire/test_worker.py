@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rr_py_ws.errors import SoftJobError, WorkerDied
-from rr_py_ws.wire.goridge import Flag, Frame, FrameDecoder, StreamBit
+from rr_py_ws.wire.goridge import STREAM, Flag, Frame, FrameDecoder
 from rr_py_ws.wire.worker import (
     STOP,
     Message,
@@ -96,7 +96,7 @@ def test_only_the_exact_words_ask_for_a_restart(message: Message) -> None:
         Frame(0, (3,), b"{}"),
         Frame(0, (2**32 - 1,), b""),
         Frame(Flag.CONTROL, (2,), b"{}"),
-        Frame(0, (2,), b"{}", StreamBit.STREAM),
+        Frame(0, (2,), b"{}", STREAM),
     ],
     ids=["no option", "two options", "option too large", "option far too large", "control", "streamed"],
 )

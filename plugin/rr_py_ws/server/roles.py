@@ -17,7 +17,6 @@ from rr_py_ws.adapters.brokers.memory import MemoryBroker
 from rr_py_ws.adapters.brokers.redis import RedisBroker
 from rr_py_ws.adapters.http.listener import HTTPListener
 from rr_py_ws.adapters.http.proxies import TrustedProxies
-from rr_py_ws.adapters.http.router import Router
 from rr_py_ws.adapters.http.tls import server_context
 from rr_py_ws.adapters.php import WorkerFactory, WorkerPool, run_on_init
 from rr_py_ws.adapters.rpc import RPCListener, build_registry
@@ -180,18 +179,17 @@ class ListenerRole:
         self._http_section = http = loaded.http
         # Without the middleware nobody is trusted, as in RoadRunner.
         trusting = http is not None and "proxy_ip_parser" in http.middleware
-        router = Router(f"WebSockets are at {section.path}")
         self.http = HTTPListener(
             section.limits,
             TrustedProxies(http.trusted_subnets if http and trusting else ()),
-            router,
+            not_found=f"WebSockets are at {section.path}",
             max_connections=shares.clients,
             max_refusals=shares.refusals,
         )
         self.websockets = WebSocketHandler(
             section, authorizer, subscriptions, backpressure, self.http.release
         )
-        router.add(section.path, self.websockets.handle)
+        self.http.handlers[section.path] = self.websockets.handle
 
     def metric_sources(self) -> Sequence[MetricSource]:
         """Return the parts that have something to tell."""

@@ -97,6 +97,7 @@ def encode_request(
         fields[key] = b"%s,%s" % (fields[key], text) if key in fields else text
         if key == b'"Cookie"':
             _read_cookies(value, cookies)
+    # Go moves it out of the headers; PHP finds the host in the URI.
     fields.pop(b'"Host"', None)
     return (
         b'{"remoteAddr":%s,"protocol":%s,"method":%s,"uri":%s,"headers":{%s},"cookies":{%s},'
@@ -193,6 +194,7 @@ def decode_answer(context: bytes, body: bytes, grant: object = None) -> Verdict:
         raise WorkerError(f"the answer is not JSON: {error}") from None
     if not isinstance(answer, dict):
         raise WorkerError("the answer is not a JSON object")
+    # Go's encoding/json ignores the case of keys, and null leaves a field as it is.
     fields = {key.lower(): value for key, value in answer.items() if value is not None}
     status = _decode_status(fields.get("status"))
     return Verdict(
@@ -206,6 +208,7 @@ def decode_answer(context: bytes, body: bytes, grant: object = None) -> Verdict:
 def _decode_status(status: Any) -> int:
     if status is None:
         raise WorkerError("the answer has no status")
+    # bool is an int, too.
     if type(status) is not int:
         raise WorkerError("the status of the answer is not an integer")
     if not 100 <= status <= 599:

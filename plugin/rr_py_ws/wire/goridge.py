@@ -21,11 +21,14 @@ from struct import Struct
 from typing import NamedTuple
 from zlib import crc32
 
-from rr_py_ws.errors import FrameError, PayloadTooBig
+from rr_py_ws.errors import PayloadTooBig, ProtocolError
 
 HEADER_SIZE = 12
 MAX_OPTIONS = 10
 DEFAULT_MAX_PAYLOAD = 64 * 1024 * 1024
+
+STREAM = 0x01
+"""Bit of byte 10 of a header: the worker sends its answer in several frames."""
 
 _new = tuple.__new__  # makes a NamedTuple in half the time of a call of its class; every frame is one
 _PREFIX = Struct("<BBI")
@@ -46,15 +49,6 @@ class Flag(IntFlag):
     PROTO = 0x80
 
 
-class StreamBit(IntFlag):
-    """Byte 10 of a header; used between server and worker only, not covered by the checksum."""
-
-    STREAM = 0x01
-    STOP = 0x02
-    PING = 0x04
-    PONG = 0x08
-
-
 class Frame(NamedTuple):
     """One decoded frame.
 
@@ -62,7 +56,7 @@ class Frame(NamedTuple):
         flags: byte 1, a combination of `Flag` values and perhaps unknown bits.
         options: up to ten unsigned 32-bit numbers.
         payload: the bytes after the header.
-        stream: byte 10, a combination of `StreamBit` values.
+        stream: byte 10; of its bits only `STREAM` is looked at.
     """
 
     flags: int
@@ -127,6 +121,7 @@ class FrameDecoder:
 
     def receive_data(self, data: bytes) -> None:
         """Take bytes as they arrived from the peer."""
+        # The rest of a payload over the limit is counted and never kept.
         if self._skipping:
             skipping = self._skipping
             self._skipping = max(0, skipping - len(data))
@@ -138,6 +133,7 @@ class FrameDecoder:
             self.inside = bool(data) or self._skipping > 0
             return
         if isinstance(buffer, bytes):
+            # Only now a copy that can grow: most frames arrive in one piece and never come here.
             self._buffer = buffer = bytearray(memoryview(buffer)[self._offset :])
         else:
             del buffer[: self._offset]
@@ -148,18 +144,18 @@ class FrameDecoder:
         """Take the end of the stream.
 
         Raises:
-            FrameError: the stream ended inside a frame.
+            ProtocolError: the stream ended inside a frame.
         """
         if self._skipping:
-            raise FrameError(f"the peer closed inside a frame, {self._skipping} bytes before its end")
+            raise ProtocolError(f"the peer closed inside a frame, {self._skipping} bytes before its end")
         if self.inside:
-            raise FrameError(f"the peer closed inside a frame, after {self.kept} bytes of it")
+            raise ProtocolError(f"the peer closed inside a frame, after {self.kept} bytes of it")
 
     def next_frame(self) -> Frame | None:
         """Return the next whole frame, or None when more bytes are needed.
 
         Raises:
-            FrameError: the header length is below 3 or above 13 words, or the checksum is wrong.
+            ProtocolError: the header length is below 3 or above 13 words, or the checksum is wrong.
             PayloadTooBig: the announced payload is over the limit; with `keep`, raised when so much of it is
                 there.
         """
@@ -170,13 +166,15 @@ class FrameDecoder:
         # Looked at before the header is complete: what a worker prints instead of a frame is often shorter.
         count = (buffer[start] & 0x0F) - 3
         if not 0 <= count <= MAX_OPTIONS:
-            raise FrameError(f"header of {count + 3} words, 3 to {3 + MAX_OPTIONS} are legal")
+            raise ProtocolError(f"header of {count + 3} words, 3 to {3 + MAX_OPTIONS} are legal")
+        # What was found out at the last call is not computed again with each chunk of a large frame.
         if available < self._needed:
             self._wait_for(self._needed)
             return None
+        # The version (the high half of byte 0) is not looked at, as in goridge.
         _, flags, length, checksum, stream, _ = _HEADER.unpack_from(buffer, start)
         if checksum != crc32(buffer[start : start + 6]):
-            raise FrameError("checksum of the header is wrong")
+            raise ProtocolError("checksum of the header is wrong")
         wanted, oversized = length, length > self._max_payload
         if oversized:
             if self._keep is None:

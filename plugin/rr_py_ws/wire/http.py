@@ -17,7 +17,7 @@ from urllib.parse import unquote_to_bytes
 
 import httptools
 
-from rr_py_ws.errors import HandshakeError
+from rr_py_ws.errors import ProtocolError
 from rr_py_ws.wire.access import Verdict
 
 _HTML = re.compile(
@@ -51,6 +51,7 @@ class RequestHead:
     @property
     def path(self) -> str:
         """The target without its query, percent-decoded."""
+        # Most paths have nothing to decode.
         raw = self.target.partition("?")[0]
         if "%" not in raw:
             return raw
@@ -104,6 +105,7 @@ class _HeadCollector:
         self.complete += 1
 
     def on_url(self, url: bytes) -> None:
+        # llhttp may hand over the target in several pieces.
         self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -119,7 +121,7 @@ def parse_request_head(head: bytes) -> RequestHead:
     """Parse a whole request head, with the empty line that ends it.
 
     Raises:
-        HandshakeError: the bytes are not one whole HTTP/1 request, there are several `Host` headers, or a
+        ProtocolError: the bytes are not one whole HTTP/1 request, there are several `Host` headers, or a
             body is announced, which a WebSocket handshake cannot have and which must not be taken for frames.
     """
     collector = _HeadCollector()
@@ -129,14 +131,15 @@ def parse_request_head(head: bytes) -> RequestHead:
     except httptools.HttpParserUpgrade:  # not an error: "the rest is not HTTP", and there is no rest
         pass
     except httptools.HttpParserError as error:
-        raise HandshakeError(f"not an HTTP request: {error}") from None
+        raise ProtocolError(f"not an HTTP request: {error}") from None
     # A head that ends early is not an error for the parser, and two heads are two requests.
     if (collector.begun, collector.complete) != (1, 1):
-        raise HandshakeError("not one whole HTTP request")
+        raise ProtocolError("not one whole HTTP request")
+    # Proxies choose the first or the last one; which of them was checked is unknown.
     if collector.hosts > 1:
-        raise HandshakeError("several Host headers")
+        raise ProtocolError("several Host headers")
     if b"transfer-encoding" in collector.first or collector.first.get(b"content-length", b"0") != b"0":
-        raise HandshakeError("a request with a body")
+        raise ProtocolError("a request with a body")
     return RequestHead(
         method=parser.get_method().decode("latin-1"),
         target=_origin_form(collector.url).decode("utf-8", "surrogateescape"),

@@ -149,6 +149,7 @@ def _payload(value: Any, *, base64_text: bool) -> bytes:
         return value
     try:
         if isinstance(value, str) and base64_text:
+            # Line feeds are skipped and nothing else is, as in Go's encoding/base64.
             return base64.b64decode(value.replace("\r", "").replace("\n", ""), validate=True)
         if isinstance(value, str):
             return value.encode("utf-8", "surrogateescape")

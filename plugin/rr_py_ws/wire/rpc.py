@@ -15,7 +15,7 @@ from struct import Struct
 from typing import NamedTuple
 from zlib import crc32
 
-from rr_py_ws.errors import FrameError
+from rr_py_ws.errors import ProtocolError
 from rr_py_ws.wire.goridge import Flag, Frame, encode_frame
 
 NO_CODEC = Flag(0)
@@ -52,32 +52,19 @@ class Request(NamedTuple):
     reply_flag: int
 
 
-class Reply(NamedTuple):
-    """One answer, as a client reads it.
-
-    Attributes:
-        sequence: the number of the call that is answered.
-        body: the encoded result, or the error text.
-        failed: whether this is an error reply.
-    """
-
-    sequence: int
-    body: bytes
-    failed: bool
-
-
 def parse_request(frame: Frame) -> Request:
     """Read a frame as a call. Stream bits, CONTROL and ERROR are ignored, as in RoadRunner.
 
     Raises:
-        FrameError: the frame is not an RPC frame; the connection should be closed.
+        ProtocolError: the frame is not an RPC frame; the connection should be closed.
     """
     flags, options, payload, _ = frame
+    # A worker's frame, with one option or none, must not be taken for a call.
     if len(options) != 2:
-        raise FrameError(f"RPC frame with {len(options)} options, 2 are needed")
+        raise ProtocolError(f"RPC frame with {len(options)} options, 2 are needed")
     sequence, name_size = options
     if name_size > len(payload):
-        raise FrameError(f"method name of {name_size} bytes in a payload of {len(payload)}")
+        raise ProtocolError(f"method name of {name_size} bytes in a payload of {len(payload)}")
     return _new(
         Request,
         (sequence, payload[:name_size], payload[name_size:], _BODY_CODECS[flags], _REPLY_FLAGS[flags]),
@@ -108,11 +95,14 @@ def encode_error(request: Request, text: str) -> bytes:
     return encode_reply(request, text.encode("utf-8", "surrogateescape"), _ERROR)
 
 
-def parse_reply(frame: Frame) -> Reply:
+def parse_reply(frame: Frame) -> tuple[int, bytes, bool]:
     """Read a frame as an answer. The repeated method name is not compared, as in PHP's client.
 
+    Returns:
+        The number of the call, the encoded result or the error text, and whether it is an error text.
+
     Raises:
-        FrameError: the frame is not an RPC frame.
+        ProtocolError: the frame is not an RPC frame.
     """
     request = parse_request(frame)  # a reply has the same layout
-    return Reply(request.sequence, request.body, bool(frame.flags & _ERROR))
+    return request.sequence, request.body, bool(frame.flags & _ERROR)

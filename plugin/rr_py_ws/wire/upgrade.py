@@ -27,10 +27,12 @@ def check_upgrade(head: RequestHead) -> Verdict | None:
         return _refusal(400, 'bad "Upgrade" header')
     if "upgrade" not in map(str.strip, head.header(b"connection").lower().split(",")):
         return _refusal(400, 'bad "Connection" header')
+    # 16 bytes in base64; what they are is not looked at, as in gobwas/ws.
     if len(head.header(b"sec-websocket-key")) != 24:
         return _refusal(400, 'bad "Sec-WebSocket-Key" header')
     version = head.header(b"sec-websocket-version")
     if version != "13":
+        # RFC 6455 section 4.4: the refusal of a version names the one that is spoken.
         refusal = _refusal(426 if version else 400, 'bad "Sec-WebSocket-Version" header')
         return refusal if not version else Verdict(426, (("Sec-WebSocket-Version", "13"),), refusal.body)
     return None

@@ -23,7 +23,7 @@ from typing import NamedTuple
 import orjson
 
 from rr_py_ws.errors import SoftJobError, WorkerDied
-from rr_py_ws.wire.goridge import Flag, Frame, StreamBit, encode_frame
+from rr_py_ws.wire.goridge import STREAM, Flag, Frame, encode_frame
 
 _MAX_ERROR_TEXT = 4096
 _RESTART = b'{"stop":true}'
@@ -99,11 +99,13 @@ def decode_message(frame: Frame) -> Message:
         WorkerDied: it is something else; the stream is of no use any more.
     """
     if frame.flags & Flag.ERROR:
+        # It goes into a line of the log, and an exception of PHP may bring its whole trace.
         text = frame.payload[:_MAX_ERROR_TEXT].decode("utf-8", "replace")
         raise SoftJobError(" ".join(text.split()) or "an error without a text")
     if frame.flags & Flag.CONTROL:
         raise WorkerDied("a control frame came where an answer was due")
-    if frame.stream & StreamBit.STREAM:
+    # The frames behind this one would be taken for the reply to the handshake.
+    if frame.stream & STREAM:
         raise WorkerDied("the answer is streamed, which an access check cannot use; send it in one frame")
     if len(frame.options) != 1:
         raise WorkerDied(f"a frame with {len(frame.options)} options, one is due")

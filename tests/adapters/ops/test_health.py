@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from adapters.ops.conftest import Serve
-from rr_py_ws.adapters.ops import HealthPage, OpsListener
+from rr_py_ws.adapters.ops import OpsListener, health_page
 from rr_py_ws.core.ports import Probe
 from support.http_peer import get
 
@@ -53,7 +53,7 @@ ANSWERS = [
 
 @pytest.fixture
 async def server(serve: Serve) -> OpsListener:
-    return await serve(HealthPage(PROBES, 503))
+    return await serve(health_page(PROBES, 503))
 
 
 async def test_answers_are_roadrunners(server: OpsListener) -> None:
@@ -70,5 +70,5 @@ async def test_every_method_is_accepted(server: OpsListener) -> None:
 
 
 async def test_the_status_of_an_unavailable_plugin_can_be_chosen(serve: Serve) -> None:
-    server = await serve(HealthPage(PROBES, 500))
+    server = await serve(health_page(PROBES, 500))
     assert (await get(server.address, "/health?plugin=ill")).status == 500

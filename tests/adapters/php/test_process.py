@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rr_py_ws.adapters.php import process as module
-from rr_py_ws.adapters.php.process import Command, Process
+from rr_py_ws.adapters.php.process import Process
 from rr_py_ws.errors import WorkerStartError
 from rr_py_ws.logs import Limiter
 from support.php_pool import RecordedLog, alive, children, descriptors, until
@@ -26,8 +26,8 @@ def fresh_allowance(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def start(line: str, user: str = "", **env: str) -> Process:
     """Start a command whose output is logged."""
-    command = Command(line, {"PATH": os.environ["PATH"]} | env, user)
-    return Process.start(command, stdin=subprocess.DEVNULL, stdout=None)
+    env = {"PATH": os.environ["PATH"]} | env
+    return Process.start(line, env, user, stdin=subprocess.DEVNULL, stdout=None)
 
 
 async def open_files() -> int:

@@ -97,6 +97,7 @@ class PHPAuthorizer:
             return unanswered(str(error))
         except WorkerError as error:
             log.warning(f"{what} refused: PHP gave no answer", reason=error)
+        # A fault of ours must refuse, never let in.
         except Exception as error:
             return fail_closed(error)
         return FAILED

@@ -1,11 +1,10 @@
-"""The shared port: acceptor, connection limits, request heads, timeouts, trusted proxies, TLS, router."""
+"""The shared port: acceptor, connection limits, request heads, timeouts, trusted proxies, TLS, paths."""
 
 from __future__ import annotations
 
 from rr_py_ws.adapters.http.connection import HTTPConnection
-from rr_py_ws.adapters.http.listener import REFUSALS, HTTPListener
+from rr_py_ws.adapters.http.listener import REFUSALS, Handler, HTTPListener
 from rr_py_ws.adapters.http.proxies import TrustedProxies
-from rr_py_ws.adapters.http.router import Handler, Router
 from rr_py_ws.adapters.http.tls import server_context
 
 __all__ = [
@@ -13,7 +12,6 @@ __all__ = [
     "HTTPConnection",
     "HTTPListener",
     "Handler",
-    "Router",
     "TrustedProxies",
     "server_context",
 ]

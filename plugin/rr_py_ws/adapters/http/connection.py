@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, cast
 
 from rr_py_ws import logs
 from rr_py_ws.adapters.net.transports import end_writing
-from rr_py_ws.errors import HandshakeError
+from rr_py_ws.errors import ProtocolError
 from rr_py_ws.wire.access import Verdict
 from rr_py_ws.wire.http import Request, parse_request_head, refusal_response, try_again_later
 
@@ -164,6 +164,7 @@ class HTTPConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Collect the head, and what follows it before the answer."""
+        # Thrown away, see `_refuse`.
         if self.state >= CLOSING:
             return
         self._buffer += data
@@ -208,6 +209,7 @@ class HTTPConnection(asyncio.Protocol):
     def _read_head(self) -> None:
         listener = self._listener
         limit = listener.max_head_size
+        # Searched up to the limit only: a longer head is refused, even if it is complete.
         end = self._buffer.find(_HEAD_END, 0, limit)
         if end < 0:
             if len(self._buffer) >= limit:
@@ -216,7 +218,7 @@ class HTTPConnection(asyncio.Protocol):
         end += len(_HEAD_END)
         try:
             head = parse_request_head(self._buffer[:end])
-        except HandshakeError as error:
+        except ProtocolError as error:
             log.warning("bad handshake", reason=str(error))
             self._refuse("head", Verdict(400, (), str(error).encode("utf-8", "replace")))
             return
@@ -228,8 +230,10 @@ class HTTPConnection(asyncio.Protocol):
             self.cut()
         elif self.reject_reason:
             self._reject()
+        elif (handler := listener.handlers.get(head.path)) is None:
+            self._refuse("path", Verdict(404, (), listener.not_found))
         else:
-            listener.router.dispatch(self)
+            handler(self)
 
     def _reject(self) -> None:
         self._refuse(self.reject_reason, try_again_later(*_REJECTIONS[self.reject_reason]))
@@ -243,7 +247,9 @@ class HTTPConnection(asyncio.Protocol):
         self._buffer = b""
         self._listener.refusals[reason] += 1
         self._listener.limiter.request_refused(self)
+        # RFC 9110 section 9.3.2: HEAD is answered without a body.
         transport.write(refusal_response(verdict, send_body=not head_only))
+        # A close with unread bytes in the socket sends RST, which can destroy the answer on its way.
         end_writing(transport)
         transport.resume_reading()  # of what still comes, only the FIN matters
 

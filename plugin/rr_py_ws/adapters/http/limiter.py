@@ -76,6 +76,7 @@ class ConnectionLimiter:
         """
         now = asyncio.get_running_loop().time()
         limit = self._max_connections
+        # An idle connection has to make room before somebody is refused.
         if limit and self._taken >= limit and not self._cut_idle(now):
             log.warning("connection refused, see websockets.limits.max_connections", limit=limit)
             return self._reject(connection, "connections", now)
@@ -116,6 +117,7 @@ class ConnectionLimiter:
 
     def release(self, holder: asyncio.Protocol) -> None:
         """The socket of a connection is closed: take its place back, if it has one. Once for each."""
+        # A WebSocket is in none of the queues, and was never rejected.
         if isinstance(holder, HTTPConnection):
             if holder.reject_reason:
                 self._rejected.discard(holder)

@@ -1,4 +1,4 @@
-"""The port that browsers reach: any number of addresses, one router, one limit of connections.
+"""The port that browsers reach: any number of addresses, a handler for each path, one limit of connections.
 
 What the listener accepts stays an `HTTPConnection` until its request is refused, or handed over to another
 protocol (a WebSocket). A connection that is handed over keeps its place in the limiter and is otherwise none
@@ -10,14 +10,13 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from rr_py_ws import logs
 from rr_py_ws.adapters.http.connection import HTTPConnection
 from rr_py_ws.adapters.http.limiter import ConnectionLimiter
 from rr_py_ws.adapters.http.proxies import TrustedProxies
-from rr_py_ws.adapters.http.router import Router
 from rr_py_ws.adapters.net.acceptor import Acceptor
 from rr_py_ws.adapters.net.listen import listen as bind
 from rr_py_ws.address import TCPAddress, parse_host_port
@@ -37,11 +36,17 @@ REFUSALS = (
     "busy",
     "stopping",
 )
-"""Why a request is refused: those of listener, limiter and router, and those of the handlers.
+"""Why a request is refused: those of listener and limiter, and those of the handlers.
 
 `unanswered`: PHP should have decided and could not. `connections`, `address`: no place in the limiter.
 `busy`: the turn of the request did not come in time.
 """
+Handler = Callable[[HTTPConnection], None]
+"""Answers the request of a connection, now or later, by `HTTPConnection.refuse` or `hand_over`.
+
+A handler that answers later sets `HTTPConnection.on_lost`, to learn when nobody waits for the answer.
+"""
+
 _NOT_SENT = 128 * 1024
 """Bytes not sent yet that the kernel may hold for a client."""
 
@@ -54,13 +59,15 @@ class HTTPListener:
     Args:
         limits: `max_connections_per_address`, `max_head_size` and `head_timeout` are looked at.
         proxies: which peers may say for whom they speak.
-        router: who answers.
+        not_found: text of the 404 for a path without a handler.
         max_connections: TCP connections at a time, with those that were handed over; over it the answer is
             503. 0 for no limit.
         max_refusals: connections over the limits that are being answered; more are cut without an answer.
         close_timeout: seconds that a peer has to read a refusal and to close its side; then it is cut.
 
     Attributes:
+        handlers: path -> who answers it. Paths are percent-decoded and compared exactly: `/ws/` and `//ws`
+            are not `/ws`.
         max_head_size: largest request head, bytes.
         limiter: counts the connections.
         stopping: whether every request is refused.
@@ -72,14 +79,15 @@ class HTTPListener:
         self,
         limits: Limits,
         proxies: TrustedProxies,
-        router: Router,
         *,
+        not_found: str,
         max_connections: int,
         max_refusals: int,
         close_timeout: float = 10.0,
     ) -> None:
         self.proxies = proxies
-        self.router = router
+        self.handlers: dict[str, Handler] = {}
+        self.not_found = not_found.encode()
         self.max_head_size = limits.max_head_size
         self.limiter = ConnectionLimiter(
             limits,
@@ -189,6 +197,7 @@ class HTTPListener:
             async with asyncio.timeout(timeout):
                 await self._all_gone.wait()
         except TimeoutError:
+            # Cutting is told by `connection_lost` in a later turn of the loop, hence the second wait.
             left = tuple(self._connections)
             for connection in left:
                 connection.cut()
@@ -208,6 +217,7 @@ class HTTPListener:
 
     def _accept(self, secure: bool, accepted: socket.socket, peer: str) -> HTTPConnection | None:
         connection = HTTPConnection(self, accepted, peer, secure=secure)
+        # None: the acceptor closes the socket, and no transport is made for it.
         if not self.limiter.acquire(connection):
             return None
         self._connections.add(connection)

@@ -58,7 +58,9 @@ def _forwarded_for(value: str) -> str:
         name, _, address = pair.strip().partition("=")
         if name.lower() == "for":
             address = address.strip('"')
+            # `[2001:db8::1]:4711`: IPv6 addresses come in brackets, with or without a port.
             if address.startswith("["):
                 return address[1:].partition("]")[0]
+            # Several colons are an IPv6 address without brackets, not a port.
             return address.partition(":")[0] if address.count(":") == 1 else address
     return ""

@@ -24,6 +24,7 @@ def server_context(section: SSL) -> ssl.SSLContext:
         ConfigError: a file cannot be read or used; the text names its key.
     """
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    # Only this one: WebSockets over HTTP/2 (RFC 8441) are not implemented.
     context.set_alpn_protocols(["http/1.1"])
     try:
         context.load_cert_chain(section.cert, section.key)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from rr_py_ws.adapters.ops.health import HealthPage
+from rr_py_ws.adapters.ops.health import health_page
 from rr_py_ws.adapters.ops.listener import OpsListener
 from rr_py_ws.adapters.ops.metrics import MetricsPage
 from rr_py_ws.config import Config, Status
 from rr_py_ws.core.ports import Probe
 from rr_py_ws.metrics import MetricSource
 
-__all__ = ["HealthPage", "MetricsPage", "OpsListener", "build_servers"]
+__all__ = ["MetricsPage", "OpsListener", "build_servers", "health_page"]
 
 
 def build_servers(
@@ -33,6 +33,6 @@ def build_servers(
         servers.append(OpsListener(MetricsPage(sources), address, key=key))
     if address := config.status_address:
         key = "websockets.status.address" if own and own.status else "status.address"
-        page = HealthPage(probes, (config.status or Status()).unavailable_status_code)
+        page = health_page(probes, (config.status or Status()).unavailable_status_code)
         servers.append(OpsListener(page, address, key=key))
     return servers

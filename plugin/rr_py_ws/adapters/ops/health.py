@@ -6,15 +6,15 @@ from collections.abc import Mapping
 
 from starlette.datastructures import QueryParams
 from starlette.responses import PlainTextResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rr_py_ws.core.ports import Probe
 
 _NO_PLUGINS = "No plugins provided in query. Query should be in form of: {}?plugin=plugin1&plugin=plugin2 \n"
 
 
-class HealthPage:
-    """An ASGI application that asks the plugins named in the query, in that order, until one is unavailable.
+def health_page(probes: Mapping[str, Probe], unavailable: int) -> ASGIApp:
+    """Make an ASGI application that asks the plugins named in the query, in order, until one is unavailable.
 
     Every method is accepted, and every path that begins with `/health` or `/ready`.
 
@@ -23,13 +23,21 @@ class HealthPage:
         unavailable: the status code when a plugin is unavailable.
     """
 
-    def __init__(self, probes: Mapping[str, Probe], unavailable: int) -> None:
-        self._probes = probes
-        self._unavailable = unavailable
+    def ask(question: str, plugins: list[str]) -> PlainTextResponse:
+        text = ""
+        for name in plugins:
+            probe = probes.get(name)
+            if probe is None:
+                text += f"Service: {name} not found"  # without a line feed, as in RoadRunner
+            elif probe.healthy() if question == "health" else probe.ready():
+                text += f"Service: {name}: Status: 200\n"
+            else:
+                return PlainTextResponse(text, unavailable)
+        return PlainTextResponse(text)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+    async def page(scope: Scope, receive: Receive, send: Send) -> None:
         query = QueryParams(scope["query_string"])
+        # Several parameters or one list with commas: both are in use.
         plugins = [name for value in query.getlist("plugin") for name in value.split(",")]
         path = scope["path"]
         question = next((one for one in ("health", "ready") if path.startswith(f"/{one}")), None)
@@ -38,17 +46,7 @@ class HealthPage:
         elif not plugins:
             response = PlainTextResponse(_NO_PLUGINS.format(question), 400)
         else:
-            response = self._ask(question, plugins)
+            response = ask(question, plugins)
         await response(scope, receive, send)
 
-    def _ask(self, question: str, plugins: list[str]) -> PlainTextResponse:
-        text = ""
-        for name in plugins:
-            probe = self._probes.get(name)
-            if probe is None:
-                text += f"Service: {name} not found"
-            elif probe.healthy() if question == "health" else probe.ready():
-                text += f"Service: {name}: Status: 200\n"
-            else:
-                return PlainTextResponse(text, self._unavailable)
-        return PlainTextResponse(text)
+    return page

@@ -68,6 +68,7 @@ class OpsListener:
             date_header=False,
             headers=[("connection", "close")],
         )
+        # What uvicorn.Server would do with its configuration.
         self._config.load()
         self._state = ServerState()
         self._state.default_headers = self._config.encoded_headers
@@ -156,6 +157,7 @@ class _Connection(HttpToolsProtocol):
 
     def finish(self) -> None:
         """Close when the running answer is written, or now when there is none."""
+        # Accepted in this turn of the loop; there is nothing to be written yet.
         if self.transport is None:
             self.abort()
         else:

@@ -33,6 +33,7 @@ class MetricsPage(Collector):
 
     def __init__(self, sources: Sequence[MetricSource]) -> None:
         self._sources = sources
+        # Two registries, because only one of them can be read in a thread: the parts belong to the loop.
         self._parts, self._process = CollectorRegistry(), CollectorRegistry()
         self._parts.register(self)
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
@@ -50,6 +51,7 @@ class MetricsPage(Collector):
         families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
         for source in self._sources:
             for sample in source.metrics():
+                # The text format allows each name once, with all its samples together.
                 if sample.name not in families:
                     make = _FAMILIES[sample.kind]
                     families[sample.name] = make(_PREFIX + sample.name, sample.text, labels=sample.labels)

@@ -91,6 +91,7 @@ class Breaker:
     def timed_out(self) -> None:
         """A worker did not answer in time."""
         self._timeouts += 1
+        # Equal, not more: while it is open the trials time out, too, and must not log it again.
         if self._timeouts == self._patience:
             self._too_slow = True
             self._pause = FIRST_PAUSE
@@ -103,6 +104,7 @@ class Breaker:
     def emptied(self, slot: Hashable, failures: int) -> None:
         """A slot has no worker, after so many failures in a row to keep one."""
         self._empty[slot] = failures
+        # A pool without slots (debug) never comes here, and one working slot is hope enough.
         hopeless = len(self._empty) == self._slots and min(self._empty.values()) >= DOWN_AFTER
         if hopeless and not self._down:
             self._down = True

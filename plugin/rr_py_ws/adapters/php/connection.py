@@ -85,6 +85,7 @@ class WorkerConnection(asyncio.Protocol):
         # The peer of a socket may speak as soon as it is connected; what it says is heard all the same.
         await asyncio.wait([self.attached, self.lost], return_when=asyncio.FIRST_COMPLETED)
         self.send(self._pid_frame)
+        # `lost` too: a worker that dies on its way must not be waited for until the time-out.
         either: list[asyncio.Future[Any]] = [replied, self.lost]
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if self.lost.done():
@@ -121,9 +122,11 @@ class WorkerConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take what the worker wrote."""
         if self.lost.done():
+            # PHP prints a fatal error in several pieces; all of it belongs into the log line.
             if self._unexpected is not None:
                 self._unexpected += data[: _MAX_UNEXPECTED - len(self._unexpected)]
             return
+        # Nobody asked: it would be taken for the answer to the next question.
         if self._receive_pid is None:
             self.lose("wrote without being asked", data)
             return
@@ -132,6 +135,7 @@ class WorkerConnection(asyncio.Protocol):
         try:
             while (frame := decoder.next_frame()) is not None:
                 if self._receive_answer is not None:
+                    # Forgotten before the call: what is called may ask the next question at once.
                     on_answer, self._receive_answer = self._receive_answer, None
                     on_answer(frame)
                     continue
@@ -167,6 +171,7 @@ class WorkerConnection(asyncio.Protocol):
         self._why = why
         if unexpected is not None:
             self._unexpected = bytearray(unexpected[:_MAX_UNEXPECTED])
+        # The callbacks refer to the worker, and the worker to this.
         self._receive_answer = self._receive_pid = None
         self.lost.set_result(None)
 
@@ -178,6 +183,7 @@ class WorkerConnection(asyncio.Protocol):
             return self._why
         output = output[:_MAX_UNEXPECTED]
         try:
+            # Text is easier to read than a bytes literal; repr keeps it on one line of the log.
             text = repr(output.decode())
         except UnicodeDecodeError:
             text = repr(output)

@@ -23,10 +23,12 @@ PR_SET_PDEATHSIG = 1
 def main(server: str, files: str, account: str, program: str, *argv: str) -> None:
     """Become `program`."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # The server has raised its own limit, which a child inherits; `select` cannot take descriptors over 1023.
     if int(files) < soft:
         resource.setrlimit(resource.RLIMIT_NOFILE, (int(files), hard))
     if account:
         uid, gid = account.split(":")
+        # In this order: after setuid none of the others is allowed any more.
         os.setgroups([])
         os.setgid(int(gid))
         os.setuid(int(uid))
@@ -37,6 +39,7 @@ def main(server: str, files: str, account: str, program: str, *argv: str) -> Non
     # Python ignores these two, and a program inherits what is ignored.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    # Keeps the process id and the pipes.
     os.execv(program, argv)
 
 
@@ -44,5 +47,6 @@ if __name__ == "__main__":
     try:
         main(*sys.argv[1:])
     except OSError as error:
+        # The server logs what comes here, and 126 is a shell's code for it.
         sys.stderr.write(f"cannot run {sys.argv[4]}: {error.strerror}\n")
         sys.exit(126)

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
 from rr_py_ws.adapters.net.tasks import TaskSet
-from rr_py_ws.adapters.php.process import Command
 from rr_py_ws.adapters.php.relay import make_relay
 from rr_py_ws.adapters.php.worker import State, Worker
 from rr_py_ws.config import Server
@@ -84,12 +83,13 @@ class WorkerFactory:
         """
         await self._relay.open()
         server = self._server
-        env = worker_environment(server, self._relay.address, self._rpc_address(), self._plugin)
-        self._command = Command(server.command, env, server.user)
+        # Only now: the real ports of relay and RPC server are known when they listen.
+        self._env = worker_environment(server, self._relay.address, self._rpc_address(), self._plugin)
 
     async def close(self) -> None:
         """Close the relay, and end the workers that are being started; those that run go on."""
         self.stopping = True
+        # They would hold up the end for as long as their handshake may take.
         for worker in self._starting:
             worker.kill(STOPPING)
         await self._relay.close()
@@ -107,14 +107,15 @@ class WorkerFactory:
         """
         if self.stopping:
             raise WorkerStartError(STOPPING)
-        line = self._command.line
+        line = self._server.command
         try:
-            process, connection = self._relay.start(self._command)
+            process, connection = self._relay.start(line, self._env, self._server.user)
         except WorkerStartError as error:
             raise WorkerStartError(f"server.command: cannot start {line!r}: {error}") from error
         # A child of the worker may hold its end of the pipe open, so the end of the process counts, too.
         process.exited.add_done_callback(lambda _: connection.expect_end())
         worker = Worker(process, connection, line)
+        # From the first moment on: whatever happens below, the process is reaped and its pipes are closed.
         closing = self.tasks.spawn(self._close(worker))
         self._starting.add(worker)
         try:
@@ -132,6 +133,7 @@ class WorkerFactory:
             self._starting.discard(worker)
             if worker not in self._workers:
                 worker.kill("was cancelled while it started")
+                # Whoever gets an error, or was cancelled, can rely on no process being left.
                 await asyncio.wait([closing])
 
     async def start_all(self, count: int, timeout: float) -> list[Worker]:
@@ -149,6 +151,7 @@ class WorkerFactory:
                 if not start.cancelled() and start.exception() is None:
                     start.result().kill("another worker cannot be started")
                     await start.result().process.wait()
+            # Callers expect the error of one worker; that there were several is of no interest.
             raise error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error from None
         return [start.result() for start in starts]
 
@@ -162,6 +165,7 @@ class WorkerFactory:
 
     def metrics(self) -> Iterator[Sample]:
         """Yield the number of workers by state, and their memory."""
+        # The usual states are reported as 0, too, so that graphs have no gaps.
         states = Counter({State.READY.text: 0, State.WORKING.text: 0})
         states.update(worker.state.text for worker in self._workers)
         memory = sum(worker.memory() for worker in self._workers)

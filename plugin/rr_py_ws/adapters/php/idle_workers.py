@@ -45,6 +45,7 @@ class IdleWorkers:
             lane: where to wait.
             wait: seconds to wait for a worker.
         """
+        # A question that came after `close` would wait for a worker that never comes.
         if self._closed:
             question.answer(NoFreeWorkers(self._closed))
             return
@@ -55,6 +56,7 @@ class IdleWorkers:
                 return
             self._dismiss(worker)  # it was retired in this turn of the loop, and nobody has removed it yet
         loop = asyncio.get_running_loop()
+        # One timer for both, the wait for a worker and the caller's own time.
         until = min(loop.time() + wait, question.ends)
         self._lanes[lane][question] = loop.call_at(until, self._give_up, question, wait)
 
@@ -88,6 +90,7 @@ class IdleWorkers:
     def _next_question(self) -> Question | None:
         """Take a question out, of the lanes in turn."""
         while self.waiting:
+            # Neither lane can starve the other, not even when all clients come back at once.
             self._turns.rotate()
             lane = self._lanes[self._turns[0]]
             if lane:

@@ -35,6 +35,7 @@ class PipeReader:
             data = os.read(self._fd, _CHUNK)
         except BlockingIOError:
             return
+        # EIO and the like: nothing more will come, which is what an end is.
         except OSError:
             data = b""
         if data:
@@ -75,12 +76,14 @@ class PipeWriter:
         if self._fd < 0:
             return
         self._waiting.append(data)
+        # With more than one the writer is registered already.
         if len(self._waiting) == 1 and not self._flush():
             asyncio.get_running_loop().add_writer(self._fd, self._resume)
 
     def _flush(self) -> bool:
         """Write what waits; returns whether nothing is left to wait for."""
         try:
+            # Piece by piece, never joined: each must begin with a call of its own.
             while self._waiting:
                 data = self._waiting[0]
                 written = os.write(self._fd, data)
@@ -106,6 +109,7 @@ class PipeWriter:
         """Write no more; what the pipe has not taken is dropped."""
         if self._fd >= 0:
             loop = asyncio.get_running_loop()
+            # Before the close: the number may belong to another file right after it.
             loop.remove_reader(self._fd)
             loop.remove_writer(self._fd)
             os.close(self._fd)

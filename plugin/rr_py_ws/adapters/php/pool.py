@@ -141,6 +141,7 @@ class WorkerPool:
         async with self._resetting:
             if self._last_reset > begun:  # it began after this call, and all workers are newer than that
                 return
+            # `start` has failed or has not been called; `rr reset` may come at any time.
             if len(self._slots) < self._size:
                 raise WorkerStartError("the workers are not started yet")
             self._resets = number = self._resets + 1
@@ -181,6 +182,7 @@ class WorkerPool:
         """
         loop = asyncio.get_running_loop()
         frame, ends = encode_message(question), loop.time() + within
+        # The stricter of the two counts: the caller's time or the supervisor's.
         if self._exec_ttl:
             limit = min(limit or math.inf, self._exec_ttl)
         if wait is None:
@@ -189,6 +191,7 @@ class WorkerPool:
             self._breaker.admit()
             for _ in range(MAX_TRIES):
                 asked = Question(frame, limit, ends, loop.create_future(), self._record)
+                # Debug: the code may have changed since the last question, so each one gets a new process.
                 if self._config.debug:
                     await self._take_permit(min(wait, within))
                     self._tasks.spawn(self._ask_fresh_worker(asked))
@@ -197,6 +200,7 @@ class WorkerPool:
                 try:
                     answer = await asked.answered
                 except asyncio.CancelledError:
+                    # A question that waits is taken back; one at a worker is answered to nobody.
                     self._idle.withdraw(asked)
                     raise
                 if isinstance(answer, Exception):
@@ -222,6 +226,7 @@ class WorkerPool:
                 self._breaker.timed_out()
             elif isinstance(answer, SoftJobError):
                 self._breaker.answered()
+        # Restarts against leaks of PHP code; the count includes answers that were errors.
         if 0 < self._config.max_jobs <= worker.execs:
             worker.retire(State.MAX_JOBS_REACHED)
         assert worker.asked is not None
@@ -254,6 +259,7 @@ class WorkerPool:
             self.counters.count_failure(error)
             question.answer(error)
         finally:
+            # Here, and not in `exec`: the worker runs on when its caller is gone.
             self._debug_permits.release()
 
     async def _start_worker(self) -> Worker:

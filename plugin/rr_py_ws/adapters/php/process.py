@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from rr_py_ws.adapters.php.pipes import PipeReader
@@ -31,44 +30,31 @@ _FILES, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
 Children get it back: a program that calls `select` cannot use descriptors from 1024 on."""
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
-    """A program to run, as a `command` key gives it.
+def _program(line: str, user: str) -> list[str]:
+    """Return the arguments of `exec_shim.py` that make it a program.
 
-    Attributes:
-        line: split at every single space: no quotes, no shell, and two spaces make an empty argument
-            (roadrunner-server/roadrunner-plugins server/plugin.go @v2.7.1).
-        env: the whole environment.
+    Args:
+        line: a `command` key, split at every single space: no quotes, no shell, and two spaces make an empty
+            argument (roadrunner-server/roadrunner-plugins server/plugin.go @v2.7.1).
         user: name of the account to run as; empty is the server's own.
+
+    Raises:
+        WorkerStartError: the program or the account does not exist, or the account cannot be taken.
     """
-
-    line: str
-    env: Mapping[str, str]
-    user: str = ""
-
-    def argv(self) -> list[str]:
-        """Return the arguments of `exec_shim.py` that make it this program.
-
-        Raises:
-            WorkerStartError: the program or the account does not exist, or the account cannot be taken.
-        """
-        argv = self.line.split(" ")
-        program = shutil.which(argv[0])
-        if program is None:
-            raise WorkerStartError(f"{argv[0]!r} is not a program: not found, or not executable")
-        return [self._account(), program, *argv]
-
-    def _account(self) -> str:
-        """Return `UID:GID`. Changing the account takes root, and removes the supplementary groups."""
-        if not self.user:
-            return ""
-        try:
-            account = pwd.getpwnam(self.user)
-        except KeyError:
-            raise WorkerStartError(f"there is no account {self.user!r} (key user)") from None
-        if os.geteuid() != 0:
-            raise WorkerStartError(f"only root can start it as {self.user!r} (key user)")
-        return f"{account.pw_uid}:{account.pw_gid}"
+    argv = line.split(" ")
+    program = shutil.which(argv[0])
+    if program is None:
+        raise WorkerStartError(f"{argv[0]!r} is not a program: not found, or not executable")
+    if not user:
+        return ["", program, *argv]
+    try:
+        account = pwd.getpwnam(user)
+    except KeyError:
+        raise WorkerStartError(f"there is no account {user!r} (key user)") from None
+    # Changing the account takes root, and removes the supplementary groups.
+    if os.geteuid() != 0:
+        raise WorkerStartError(f"only root can start it as {user!r} (key user)")
+    return [f"{account.pw_uid}:{account.pw_gid}", program, *argv]
 
 
 class Process:
@@ -104,18 +90,23 @@ class Process:
         loop.add_reader(pidfd, self._reap)
 
     @classmethod
-    def start(cls, command: Command, *, stdin: int, stdout: int | None) -> Process:
-        """Start the program, within about a millisecond.
+    def start(
+        cls, command: str, env: Mapping[str, str], user: str, *, stdin: int, stdout: int | None
+    ) -> Process:
+        """Start a program, within about a millisecond.
 
         Args:
-            command: what to run.
+            command: the program and its arguments, as a `command` key gives them.
+            env: the whole environment.
+            user: name of the account to run as; empty is the server's own.
             stdin: file descriptor, which stays the caller's.
             stdout: the same; None logs it together with stderr.
 
         Raises:
             WorkerStartError: the program cannot be run; the text is the reason only.
         """
-        argv = [sys.executable, "-I", "-S", _EXEC_SHIM, str(os.getpid()), str(_FILES), *command.argv()]
+        shim = [sys.executable, "-I", "-S", _EXEC_SHIM, str(os.getpid()), str(_FILES)]
+        argv = shim + _program(command, user)
         try:
             stderr, their_stderr = os.pipe()
         except OSError as error:
@@ -123,20 +114,23 @@ class Process:
         try:
             child = subprocess.Popen(
                 argv,
-                env=dict(command.env),
+                env=dict(env),
                 stdin=stdin,
                 stdout=their_stderr if stdout is None else stdout,
                 stderr=their_stderr,
+                # A group of its own: `kill` reaches what it starts, and Ctrl-C reaches only the server.
                 process_group=0,
             )
         except (OSError, ValueError) as error:  # ValueError: a NUL in an argument or a variable
             os.close(stderr)
             raise WorkerStartError(f"cannot start a process: {error}") from error
         finally:
+            # As long as this is open here, the end of the output is never seen.
             os.close(their_stderr)
         try:
             pidfd = os.pidfd_open(child.pid)
         except OSError as error:
+            # Without a pidfd nobody would learn of its end.
             child.kill()
             child.wait()
             os.close(stderr)
@@ -175,6 +169,7 @@ class Process:
         self._output.close()
 
     def _reap(self) -> None:
+        # poll() reaps: no zombie is left.
         code = self._child.poll()
         if code is not None:
             asyncio.get_running_loop().remove_reader(self._pidfd)
@@ -182,6 +177,7 @@ class Process:
             self.exited.set_result(code)
 
     def _receive_output(self, data: bytes) -> None:
+        # A read may end anywhere, so the last piece waits for its line feed.
         *lines, rest = (self._unfinished + data).split(b"\n")
         while len(rest) > _MAX_LINE:  # a line without an end takes no memory
             lines.append(rest[:_MAX_LINE])
@@ -199,6 +195,7 @@ class Process:
         if not text:
             return
         self.last_line = text[:200]
+        # An application in a loop can print faster than any log takes it.
         suppressed = _lines.admit("")
         if suppressed:
             log.info(text, pid=self.pid, suppressed=suppressed)
@@ -213,9 +210,8 @@ async def run_on_init(config: OnInit) -> None:
     logged and does no harm, as in RoadRunner. The server's own environment wins over `env`.
     """
     env = {name.upper(): value for name, value in config.env.items()} | dict(os.environ)
-    command = Command(config.command, env, config.user)
     try:
-        process = Process.start(command, stdin=subprocess.DEVNULL, stdout=None)
+        process = Process.start(config.command, env, config.user, stdin=subprocess.DEVNULL, stdout=None)
     except WorkerStartError as error:
         log.error("server.on_init cannot be run", command=config.command, reason=error)
         return

@@ -14,6 +14,7 @@ import asyncio
 import os
 import socket
 import subprocess
+from collections.abc import Mapping
 from contextlib import ExitStack
 
 from rr_py_ws.adapters.net.acceptor import Acceptor
@@ -21,7 +22,7 @@ from rr_py_ws.adapters.net.listen import bound_address, listen, remove_socket_fi
 from rr_py_ws.adapters.net.tasks import TaskSet
 from rr_py_ws.adapters.php.connection import WorkerConnection
 from rr_py_ws.adapters.php.pipes import PipeReader, PipeWriter
-from rr_py_ws.adapters.php.process import Command, Process
+from rr_py_ws.adapters.php.process import Process
 from rr_py_ws.address import TCPAddress, UnixAddress, parse_dsn
 from rr_py_ws.errors import ConfigError, WorkerDied, WorkerStartError
 from rr_py_ws.logs import get_limited
@@ -41,7 +42,7 @@ class PipeRelay:
     async def open(self) -> None:
         """Do nothing: workers share nothing."""
 
-    def start(self, command: Command) -> tuple[Process, WorkerConnection]:
+    def start(self, command: str, env: Mapping[str, str], user: str) -> tuple[Process, WorkerConnection]:
         """Start a worker with pipes for stdin and stdout.
 
         Raises:
@@ -57,7 +58,7 @@ class PipeRelay:
                 ours.callback(os.close, our_read_end)
             except OSError as error:
                 raise WorkerStartError(f"cannot make a pipe: {error.strerror}") from error
-            process = Process.start(command, stdin=their_stdin, stdout=their_stdout)
+            process = Process.start(command, env, user, stdin=their_stdin, stdout=their_stdout)
             ours.pop_all()  # they belong to what follows
         connection = WorkerConnection()
         writer = PipeWriter(our_write_end, connection.expect_end)
@@ -113,6 +114,7 @@ class SocketRelay:
         Raises:
             ConfigError: the address cannot be used.
         """
+        # 0600: nobody else may pretend to be a worker, whose answers decide who gets in.
         sockets = await listen(self._listen_at, _KEY, mode=0o600, owner=self._user)
         if isinstance(self._listen_at, UnixAddress):
             self._socket_file = os.stat(self._listen_at.path)  # noqa: PTH116
@@ -120,13 +122,14 @@ class SocketRelay:
             self.address = TCPAddress(self._listen_at.host, bound.port).dsn
         self._acceptors = [Acceptor(listening, self._accept, channel="server") for listening in sockets]
 
-    def start(self, command: Command) -> tuple[Process, WorkerConnection]:
+    def start(self, command: str, env: Mapping[str, str], user: str) -> tuple[Process, WorkerConnection]:
         """Start a worker without stdin and stdout, and expect it at the listener.
 
         Raises:
             WorkerStartError: the program cannot be run; the text is the reason only.
         """
-        process = Process.start(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        process = Process.start(command, env, user, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        # By process id: what connects says only this about itself.
         connection = self._expected[process.pid] = WorkerConnection()
         connection.lost.add_done_callback(lambda _: self._expected.pop(process.pid, None))
         return process, connection
@@ -156,6 +159,7 @@ class SocketRelay:
             expected = None if unknown.lost.done() else self._expected.pop(pid, None)
             if expected is None:
                 raise WorkerDied(f"no worker with the process id {pid} is expected")
+            # Nothing is lost: a worker says nothing behind its reply until it is asked.
             unknown.hand_over(expected)
         except TimeoutError:
             log.warning("a connection to server.relay said nothing", timeout=self._timeout)
@@ -170,6 +174,7 @@ class SocketRelay:
         """Stop listening, and drop who has not said its process id."""
         for acceptor in self._acceptors:
             acceptor.close()
+        # Each ends in `close`, which drops its socket.
         await self._handshakes.cancel()
         if self._socket_file is not None:
             assert isinstance(self._listen_at, UnixAddress)

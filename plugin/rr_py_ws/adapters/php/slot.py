@@ -57,6 +57,7 @@ class WorkerSlot:
 
     def fill(self, worker: Worker) -> Worker | None:
         """Put a worker here; returns the one that was here, which is the caller's now."""
+        # The keeper of the old worker would replace it as well.
         self.close()
         old, self._worker = self._worker, worker
         self._breaker.filled(self)
@@ -74,8 +75,10 @@ class WorkerSlot:
         backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         while True:
             if self._worker is None:
+                # Also before the first attempt: the breaker counts the slots without a worker.
                 self._breaker.emptied(self, failures)
                 if failures:
+                    # A broken deployment must not take a CPU for its endless starts.
                     await asyncio.sleep(backoff.next_pause())
                 try:
                     self._worker = await self._start()

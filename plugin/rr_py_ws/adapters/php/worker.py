@@ -124,6 +124,7 @@ class Worker:
         A caller that goes away does not disturb this: the answer is read all the same.
         """
         self.asked = time.monotonic()
+        # A worker that was retired keeps the state that says why, while it answers.
         if self.state is State.READY:
             self.state = State.WORKING
         self._question = question
@@ -166,6 +167,7 @@ class Worker:
         question, ends = self._question, math.inf
         if now < self._deadline:
             if question is not None and question.ends <= now:
+                # Only the caller's time is up: the worker goes on, and is not counted as failed.
                 question.answer(TimeoutError())
             elif question is not None:
                 ends = question.ends
@@ -190,6 +192,7 @@ class Worker:
         Args:
             why: the reason of its end; of several the first counts.
         """
+        # Does nothing when it was retired before: that state counts.
         self.retire(State.ERRORED)
         self._connection.lose(why)
         self.process.kill()
@@ -250,6 +253,7 @@ class Worker:
                 times = process.cpu_times()
         except (psutil.Error, OSError):  # OSError: out of file descriptors
             return None
+        # Not zero, which the age of a process that has just been started can be.
         age = max(time.time() - self.process.created / 1e9, 1e-3)
         return WorkerState(
             pid=self.pid,

@@ -13,7 +13,7 @@ from rr_py_ws.address import UnixAddress, parse_dsn
 from rr_py_ws.errors import ProtocolError, RPCError
 from rr_py_ws.wire.goridge import DEFAULT_MAX_PAYLOAD, Flag, FrameDecoder
 from rr_py_ws.wire.publish import Message, decode_ok, encode_broadcast
-from rr_py_ws.wire.rpc import Reply, encode_request, parse_reply
+from rr_py_ws.wire.rpc import encode_request, parse_reply
 
 
 class RPCClient(asyncio.Protocol):
@@ -27,7 +27,7 @@ class RPCClient(asyncio.Protocol):
         self._decoder = FrameDecoder(max_payload)
         self._transport: asyncio.Transport
         self._sequence = 0
-        self._waiting: dict[int, asyncio.Future[Reply]] = {}
+        self._waiting: dict[int, asyncio.Future[tuple[bytes, bool]]] = {}
         self._closed = asyncio.get_running_loop().create_future()
 
     @classmethod
@@ -55,6 +55,7 @@ class RPCClient(asyncio.Protocol):
                 if isinstance(address, UnixAddress):
                     await loop.create_unix_connection(lambda: client, address.path)
                 else:
+                    # An empty host, which listens on all addresses, is no address to connect to.
                     await loop.create_connection(lambda: client, address.host or "127.0.0.1", address.port)
         except TimeoutError:
             raise RPCError(f"cannot connect to {address.dsn}: no answer in {timeout:g} s") from None
@@ -74,20 +75,21 @@ class RPCClient(asyncio.Protocol):
         """
         if self._transport.is_closing():
             raise RPCError(f"{self._address}: the connection is closed")
+        # 32 bits in the frame, and 0 is skipped.
         self._sequence = self._sequence % 0xFFFFFFFF + 1
-        waiting: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        waiting: asyncio.Future[tuple[bytes, bool]] = asyncio.get_running_loop().create_future()
         self._waiting[self._sequence] = waiting
         self._transport.write(encode_request(self._sequence, method, body, codec))
         try:
             async with asyncio.timeout(timeout):
-                reply = await waiting
+                result, failed = await waiting
         except TimeoutError:
             raise RPCError(f"{self._address}: no answer to {method} in {timeout:g} s") from None
         except ConnectionError as error:
             raise RPCError(f"{self._address}: {error}") from error
-        if reply.failed:
-            raise RPCError(reply.body.decode("utf-8", "replace"))
-        return reply.body
+        if failed:
+            raise RPCError(result.decode("utf-8", "replace"))
+        return result
 
     async def call_json(self, method: str, argument: Any, *, timeout: float | None = None) -> Any:
         """Make a call with the JSON codec and return the decoded result.
@@ -114,6 +116,7 @@ class RPCClient(asyncio.Protocol):
     async def close(self) -> None:
         """Close the connection; calls in flight fail."""
         self._transport.close()
+        # Shielded: cancelling one caller of `close` must not cancel the future of all.
         await asyncio.shield(self._closed)
 
     async def __aenter__(self) -> Self:
@@ -138,12 +141,13 @@ class RPCClient(asyncio.Protocol):
         self._decoder.receive_data(data)
         try:
             while (frame := self._decoder.next_frame()) is not None:
-                reply = parse_reply(frame)
-                future = self._waiting.pop(reply.sequence, None)
+                sequence, result, failed = parse_reply(frame)
+                future = self._waiting.pop(sequence, None)
                 if future is not None and not future.done():  # its call may have been cancelled
-                    future.set_result(reply)
+                    future.set_result((result, failed))
         except ProtocolError as error:
             self._fail(ConnectionError(f"the answer is not an RPC frame: {error}"))
+            # Where the next frame begins is unknown.
             self._transport.abort()
 
     def _fail(self, error: ConnectionError) -> None:

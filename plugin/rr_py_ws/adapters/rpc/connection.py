@@ -91,8 +91,7 @@ class RPCConnection(asyncio.Protocol):
             decoder.receive_data(data)
         call, next_frame = self._registry.call, decoder.next_frame
         replies: list[bytes] = []
-        size = 0
-        another = False
+        size, another = 0, False
         try:
             # A call may pause the connection: by a turn that is full, or as one unfinished call too many.
             while not self.paused:
@@ -103,6 +102,7 @@ class RPCConnection(asyncio.Protocol):
                     reply = call(frame)
                 except PayloadTooBig as error:
                     assert decoder.oversized is not None
+                    # Answered, not closed: the calls before and behind it on this connection are fine.
                     reply = self._registry.refuse(decoder.oversized, error)
                 another = True
                 if not isinstance(reply, bytes):
@@ -110,26 +110,23 @@ class RPCConnection(asyncio.Protocol):
                     continue
                 replies.append(reply)
                 size += len(reply)
+                # A write may pause the connection (`pause_writing`), which ends this loop.
                 if size >= _REPLY_BATCH:
                     self._transport.write(b"".join(replies))
                     replies.clear()
                     size = 0
         except ProtocolError as error:
+            # Where the next frame begins is unknown now, so the connection is of no more use.
             self._registry.counters.bad_frames += 1
             _limited.warning("rpc connection closed: not an RPC frame", error=str(error))
             self._ending = True
         if replies:
             self._transport.write(b"".join(replies))
-        if another:
-            self.served = True
+        self.served |= another
         if self._ending:
             self.end()
-        elif decoder.inside:
-            self._inside = True
-            self._partial_frames.update(self, len(data), decoder.kept, another=another)
-        elif self._inside:
-            self._inside = False
-            self._partial_frames.discard(self)
+        elif decoder.inside or self._inside:
+            self._watch_partial_frame(len(data), another)
 
     def eof_received(self) -> bool:
         """Take the peer's last byte; a half-closed peer still gets its replies."""
@@ -139,6 +136,7 @@ class RPCConnection(asyncio.Protocol):
             except ProtocolError as error:
                 _limited.debug("rpc peer closed inside a frame", error=str(error))
             self.end()
+        # True keeps the transport open for the replies; asyncio would close it otherwise.
         return True
 
     def pause_writing(self) -> None:
@@ -153,12 +151,14 @@ class RPCConnection(asyncio.Protocol):
         """Set or remove one reason not to read the peer. What has arrived may be served during the call."""
         before = self.paused
         self.paused = now = before | reason if paused else before & ~reason
+        # Only the first reason pauses the transport, and only the last one to go resumes it.
         if bool(now) is bool(before) or self._transport.is_closing():
             return
         if now:
             self._transport.pause_reading()
         else:
             self._transport.resume_reading()
+            # What the decoder still holds comes from no event of the loop any more.
             self.data_received()
 
     @property
@@ -169,6 +169,7 @@ class RPCConnection(asyncio.Protocol):
     def end(self) -> None:
         """Take no further calls; close when those already begun are answered."""
         self._ending = True
+        # The last call to finish comes back here through `_finished`.
         if not self._running:
             self._write_late_replies()
             self._transport.close()
@@ -184,6 +185,14 @@ class RPCConnection(asyncio.Protocol):
         _limited.warning("rpc connection closed: half a frame, see websockets.limits.rpc_frame_timeout")
         self.abort()
 
+    def _watch_partial_frame(self, arrived: int, another: bool) -> None:
+        """Tell how much of a frame is here, or that there is none any more; `another`: it has just begun."""
+        self._inside = self._decoder.inside
+        if self._inside:
+            self._partial_frames.update(self, arrived, self._decoder.kept, another=another)
+        else:
+            self._partial_frames.discard(self)
+
     def _wait_for(self, reply: asyncio.Future[bytes]) -> None:
         """Take note of a call that is answered later."""
         reply.add_done_callback(self._finished)
@@ -195,6 +204,7 @@ class RPCConnection(asyncio.Protocol):
         """Gather the replies to what finished in one turn, for one write."""
         self._running -= 1
         if not reply.cancelled():
+            # The first of this turn; brokers settle many futures in one, each would be a write of its own.
             if not self._late_replies:
                 asyncio.get_running_loop().call_soon(self._write_late_replies)
             self._late_replies.append(reply.result())

@@ -84,6 +84,7 @@ class RPCListener:
             ConfigError: the address cannot be listened on.
         """
         [address] = self._addresses
+        # systemd's sockets may be several, on other addresses than the configured one.
         sockets = list(inherited) or await listen(address, self._key, mode=self._mode)
         if not inherited and isinstance(address, UnixAddress):
             self._socket_file = address.path, os.stat(address.path)  # noqa: PTH116
@@ -131,6 +132,7 @@ class RPCListener:
             for future in late:
                 future.cancel()
         stuck: tuple[RPCConnection, ...] = ()
+        # A peer that does not take its replies would keep its connection open for ever.
         if closing := [connection.closed for connection in self._connections]:
             await asyncio.wait(closing, timeout=max(0.0, deadline - loop.time()))
             stuck = tuple(self._connections)
@@ -153,6 +155,7 @@ class RPCListener:
             return
         for connection in [connection for connection in self._connections if connection.served]:
             connection.served = False
+            # Moved to the end; dicts keep the order of insertion.
             self._connections[connection] = self._connections.pop(connection)
         self._resume(list(self._connections))
 
@@ -184,6 +187,7 @@ class RPCListener:
             connection.end()
         elif len(self._connections) > self._limits.max_rpc_connections:
             self._registry.counters.refused += 1
+            # Closed without an answer: an RPC frame always answers a call.
             _limited.warning(
                 "rpc connection refused, see websockets.limits.max_rpc_connections",
                 connections=self._limits.max_rpc_connections,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from rr_py_ws import logs
 from rr_py_ws.adapters.rpc.registry import Fallback, Registry
@@ -17,6 +17,9 @@ from rr_py_ws.wire.values import decode_argument
 
 Pools = Mapping[str, WorkerPool | None]
 """Plugin name -> its workers; None for a plugin that runs without any."""
+
+_Run = Callable[[Awaitable[Any], Callable[[asyncio.Future[Any]], object]], None]
+_Part = TypeVar("_Part")
 
 _limited = logs.get_limited("broadcast")
 
@@ -49,138 +52,121 @@ def build_registry(
     """
     registry = Registry(fallback)
     add = registry.add
-    publishing = Publishing(publisher, registry.run)
+    publish = partial(_publish, publisher)
+    publish_async = partial(_publish_async, publisher, registry.run)
     operation = "broadcast_publish:\n\tbroadcast_plugin_publish"
-    add("broadcast.Publish", decode_broadcast, publishing.publish, encode_ok, operation)
-    add("broadcast.PublishAsync", decode_broadcast, publishing.publish_async, encode_ok)
-    add("websockets.Publish", decode_websockets, publishing.publish, encode_ok, operation)
-    add("websockets.PublishAsync", decode_websockets, publishing.publish_async, encode_ok)
+    add("broadcast.Publish", decode_broadcast, publish, encode_ok, operation)
+    add("broadcast.PublishAsync", decode_broadcast, publish_async, encode_ok)
+    # The service of RoadRunner 2.3.0, whose messages name a broker.
+    add("websockets.Publish", decode_websockets, publish, encode_ok, operation)
+    add("websockets.PublishAsync", decode_websockets, publish_async, encode_ok)
 
-    plugins = Plugins(pools, probes)
     operation = "resetter_rpc_reset:\n\tresetter_plugin_reset_by_name"
-    add("informer.List", _decode_bool, plugins.names)
-    add("informer.Workers", _decode_text, plugins.workers)
+    add("informer.List", _decode_bool, lambda _: list(pools))
+    add("informer.Workers", _decode_text, partial(_workers, pools))
     add("informer.Jobs", _decode_text, lambda plugin: None)  # pipelines of jobs: no plugin of ours has any
-    add("resetter.List", _decode_bool, plugins.names)
-    add("resetter.Reset", _decode_text, plugins.reset, operation=operation)
+    add("resetter.List", _decode_bool, lambda _: list(pools))
+    add("resetter.Reset", _decode_text, partial(_reset, pools), operation=operation)
     operation = "checker_rpc_{0}:\n\tchecker_plugin_{0}"
-    add("status.Status", _decode_text, plugins.status, operation=operation.format("status"))
-    add("status.Ready", _decode_text, plugins.ready, operation=operation.format("ready"))
+    add(
+        "status.Status",
+        _decode_text,
+        lambda plugin: _code(_find(probes, plugin).healthy()),
+        operation=operation.format("status"),
+    )
+    add(
+        "status.Ready",
+        _decode_text,
+        lambda plugin: _code(_find(probes, plugin).ready()),
+        operation=operation.format("ready"),
+    )
 
+    # Methods of RoadRunner's RPC plugin itself.
     add("rpc.Version", _decode_bool, lambda _: version)
     add("rpc.Config", _decode_bool, lambda _: config())
     return registry
 
 
-class Publishing:
-    """`Publish` and `PublishAsync` of the services `broadcast` and `websockets`.
+def _publish(publisher: Publisher, messages: list[Message]) -> Awaitable[object] | None:
+    """Publish each message to each of its topics, in order; done when the brokers have accepted everything.
 
-    Each message goes to each of its topics once, in order; empty topics are skipped.
+    All messages are handed over before the first is waited for, so that pipelined calls keep their order.
+    Empty topics are skipped.
 
-    Args:
-        publisher: takes the messages.
-        run: lets what PublishAsync began go on by itself (`Registry.run`).
+    Raises (now, or from the awaitable):
+        BrokerError: a broker refused; what was accepted stays published, the rest is not handed over.
     """
-
-    def __init__(
-        self,
-        publisher: Publisher,
-        run: Callable[[Awaitable[Any], Callable[[asyncio.Future[Any]], object]], None],
-    ) -> None:
-        self._publisher = publisher
-        self._run = run
-
-    def publish(self, messages: list[Message]) -> Awaitable[object] | None:
-        """Publish; done when the brokers have accepted everything.
-
-        All messages are handed over before the first is waited for, so that pipelined calls keep their order.
-
-        Raises (now, or from the awaitable):
-            BrokerError: a broker refused; what was accepted stays published, the rest is not handed over.
-        """
-        publish = self._publisher.publish
-        later: list[Awaitable[object]] = []
-        try:
-            for broker, topics, payload in messages:
-                for topic in _without_empty(topics) if "" in topics else topics:
-                    accepted = publish(broker, Publication(topic, payload))
-                    if not (accepted is None or isinstance(accepted, Position)):
-                        later.append(accepted)
-        except BrokerError as refusal:
-            if not later:
-                raise
-            return _all(later, refusal)
-        if len(later) > 1:
-            return _all(later)
-        return later[0] if later else None
-
-    def publish_async(self, messages: list[Message]) -> None:
-        """Publish without waiting; a topic that a broker refuses is logged and does not stop the rest."""
+    publish = publisher.publish
+    later: list[Awaitable[object]] = []
+    try:
         for broker, topics, payload in messages:
             for topic in _without_empty(topics) if "" in topics else topics:
-                try:
-                    accepted = self._publisher.publish(broker, Publication(topic, payload))
-                except BrokerError as error:
-                    _limited.error("async publish failed", error=str(error))
-                else:
-                    if not (accepted is None or isinstance(accepted, Position)):
-                        self._run(accepted, _log_failure)
+                accepted = publish(broker, Publication(topic, payload))
+                # Brokers in memory answer at once; only those of a network make the call wait.
+                if not (accepted is None or isinstance(accepted, Position)):
+                    later.append(accepted)
+    except BrokerError as refusal:
+        # Nothing is under way, so there is nothing to wait for before the error.
+        if not later:
+            raise
+        return _all(later, refusal)
+    if len(later) > 1:
+        return _all(later)
+    return later[0] if later else None  # the broker's own future: no task for the usual single message
 
 
-class Plugins:
-    """What `rr workers` and `rr reset` ask, and PHP's `isAvailable()`: `informer`, `resetter`, `status`.
+def _publish_async(publisher: Publisher, run: _Run, messages: list[Message]) -> None:
+    """Publish without waiting; a topic that a broker refuses is logged and does not stop the rest.
 
-    Args:
-        pools: plugin name -> its workers.
-        probes: plugin name -> its health.
+    `run` (`Registry.run`) lets what was begun go on by itself.
     """
+    for broker, topics, payload in messages:
+        for topic in _without_empty(topics) if "" in topics else topics:
+            try:
+                accepted = publisher.publish(broker, Publication(topic, payload))
+            except BrokerError as error:
+                _limited.error("async publish failed", error=str(error))
+            else:
+                if not (accepted is None or isinstance(accepted, Position)):
+                    run(accepted, _log_failure)
 
-    def __init__(self, pools: Pools, probes: Mapping[str, Probe]) -> None:
-        self._pools = pools
-        self._probes = probes
 
-    def names(self, _argument: bool) -> list[str]:
-        """Name the plugins, also those that run without workers."""
-        return list(self._pools)
+def _find(parts: Mapping[str, _Part], plugin: str) -> _Part:
+    """Return the part of a plugin.
 
-    def workers(self, plugin: str) -> dict[str, Any]:
-        """Describe the workers of a plugin; None when there is no such plugin."""
-        pool = self._pools.get(plugin)
-        states = [] if pool is None else [_describe(state) for state in pool.states()]
-        return {"workers": states if plugin in self._pools else None}
+    Raises:
+        RPCError: there is no such plugin.
+    """
+    if plugin not in parts:
+        raise RPCError(f"no such plugin: {plugin}")
+    return parts[plugin]
 
-    def reset(self, plugin: str) -> bool | Awaitable[bool]:
-        """Replace the workers of a plugin; done when the new ones are ready.
 
-        Raises (now, or from the awaitable):
-            RPCError: there is no such plugin.
-            WorkerError: its new workers do not start.
-        """
-        if plugin not in self._pools:
-            raise RPCError(f"no such plugin: {plugin}")
-        pool = self._pools[plugin]
-        return True if pool is None else _reset(pool)
+def _code(works: bool) -> dict[str, int]:
+    return {"Code": 200 if works else 503}
 
-    def status(self, plugin: str) -> dict[str, int]:
-        """Tell whether a plugin works.
 
-        Raises:
-            RPCError: there is no such plugin.
-        """
-        return {"Code": 200 if self._probe(plugin).healthy() else 503}
+def _workers(pools: Pools, plugin: str) -> dict[str, Any]:
+    """Describe the workers of a plugin; None when there is no such plugin."""
+    pool = pools.get(plugin)
+    states = [] if pool is None else [_describe(state) for state in pool.states()]
+    return {"workers": states if plugin in pools else None}
 
-    def ready(self, plugin: str) -> dict[str, int]:
-        """Tell whether a plugin can be used now.
 
-        Raises:
-            RPCError: there is no such plugin.
-        """
-        return {"Code": 200 if self._probe(plugin).ready() else 503}
+def _reset(pools: Pools, plugin: str) -> bool | Awaitable[bool]:
+    """Replace the workers of a plugin; done when the new ones are ready.
 
-    def _probe(self, plugin: str) -> Probe:
-        if plugin not in self._probes:
-            raise RPCError(f"no such plugin: {plugin}")
-        return self._probes[plugin]
+    Raises (now, or from the awaitable):
+        RPCError: there is no such plugin.
+        WorkerError: its new workers do not start.
+    """
+    pool = _find(pools, plugin)
+
+    async def reset(pool: WorkerPool) -> bool:
+        await pool.reset()
+        return True
+
+    return True if pool is None else reset(pool)
 
 
 async def _all(later: Sequence[Awaitable[object]], refusal: BrokerError | None = None) -> None:
@@ -193,11 +179,6 @@ async def _all(later: Sequence[Awaitable[object]], refusal: BrokerError | None =
 def _without_empty(topics: Sequence[str]) -> Sequence[str]:
     _limited.warning("message with empty topic, skipping")
     return [topic for topic in topics if topic]
-
-
-async def _reset(pool: WorkerPool) -> bool:
-    await pool.reset()
-    return True
 
 
 def _log_failure(done: asyncio.Future[Any]) -> None:

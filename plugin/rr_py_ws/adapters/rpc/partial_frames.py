@@ -93,11 +93,13 @@ class PartialFrames:
         frame = self._frames.get(connection)
         if frame is None:
             frame = self._frames[connection] = _Frame(self._loop.time() + self._timeout)
+            # One timer for all, and none while no frame is incomplete.
             if self._timer is None:
                 self._timer = self._loop.call_later(self._timeout / _CHECKS, self._check_deadlines)
         self._count(kept - frame.kept)
         frame.kept = kept
         frame.arrived += arrived
+        # A large frame on a slow line is fine as long as it goes on growing.
         if frame.arrived >= _STEP:
             self._give_time(frame)
 
@@ -130,6 +132,7 @@ class PartialFrames:
         self._pausing = pausing = self._kept > self._limit
         # One that waits for its own calls or replies would be the first for ever.
         first = next((connection for connection in self._frames if not connection.paused & _BUSY), None)
+        # A copy: one that is read again may complete its frame and be discarded meanwhile.
         for connection in tuple(self._frames):
             connection.pause(Pause.MEMORY, pausing and connection is not first)
 
@@ -137,6 +140,7 @@ class PartialFrames:
         """Close what is late at two checks: the bytes may be there, and this process have stood still."""
         now = self._loop.time()
         for connection, frame in tuple(self._frames.items()):
+            # It is not the peer's fault that nothing arrives while nobody reads.
             if connection.paused:
                 self._give_time(frame)
             elif now >= frame.deadline:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from rr_py_ws import logs
 from rr_py_ws.adapters.rpc.metrics import UNKNOWN, RPCMetrics
@@ -17,26 +17,10 @@ from rr_py_ws.wire.values import encode_result
 Fallback = Callable[[Frame, Request], bytes | Awaitable[bytes]]
 """Answers calls of services that are not ours: gets the frame as it came, returns the whole reply frame."""
 
+_Encode = Callable[[Flag, Any], bytes]
 _Argument = TypeVar("_Argument")
 
 _limited = logs.get_limited("rpc")
-
-
-class Method(NamedTuple):
-    """What is registered for one method.
-
-    Attributes:
-        decode: makes the handler's argument of codec and body; raises RPCError.
-        handle: takes the argument; returns the result or an awaitable of it. Raises, now or from the
-            awaitable, RPCError, BrokerError or WorkerError with the text for the caller.
-        encode: makes the body of the reply of codec and result; raises RPCError.
-        operation: what RoadRunner puts before the text of an error of the handler.
-    """
-
-    decode: Callable[[Flag, bytes], Any]
-    handle: Callable[[Any], Any]
-    encode: Callable[[Flag, Any], bytes]
-    operation: str
 
 
 class Registry:
@@ -51,11 +35,14 @@ class Registry:
     """
 
     def __init__(self, fallback: Fallback | None = None) -> None:
-        self._methods: dict[bytes, Method] = {}
+        self._methods: dict[
+            bytes, tuple[Callable[[Flag, bytes], Any], Callable[[Any], Any], _Encode, str]
+        ] = {}
         self._services: set[bytes] = set()
         self._fallback = fallback
         self.running: set[asyncio.Future[Any]] = set()
         self.counters = RPCMetrics()
+        # Without a fallback nobody answers an unknown method with a result.
         if fallback is not None:
             self.counters.answered[UNKNOWN] = 0
 
@@ -64,13 +51,22 @@ class Registry:
         name: str,
         decode: Callable[[Flag, bytes], _Argument],
         handle: Callable[[_Argument], object],
-        encode: Callable[[Flag, Any], bytes] = encode_result,
+        encode: _Encode = encode_result,
         operation: str = "",
     ) -> None:
-        """Register a method as `service.Method`, case-sensitive; for the rest see `Method`."""
+        """Register a method.
+
+        Args:
+            name: `service.Method`, case-sensitive.
+            decode: makes the handler's argument of codec and body; raises RPCError.
+            handle: takes the argument; returns the result or an awaitable of it. Raises, now or from the
+                awaitable, RPCError, BrokerError or WorkerError with the text for the caller.
+            encode: makes the body of the reply of codec and result; raises RPCError.
+            operation: what RoadRunner puts before the text of an error of the handler.
+        """
         full = name.encode()
         self._services.add(full.rpartition(b".")[0])
-        self._methods[full] = Method(decode, handle, encode, operation and operation + ": ")
+        self._methods[full] = (decode, handle, encode, operation and operation + ": ")
         self.counters.answered[full] = self.counters.failed[full] = 0
 
     def metrics(self) -> Iterator[Sample]:
@@ -85,7 +81,7 @@ class Registry:
         no exception.
 
         Raises:
-            FrameError: the frame is not an RPC frame.
+            ProtocolError: the frame is not an RPC frame.
         """
         request = parse_request(frame)
         method = self._methods.get(request.method)
@@ -96,11 +92,12 @@ class Registry:
             argument = decode(request.codec, request.body)
             try:
                 result = handle(argument)
+            # Only what the handler raises gets the names of its operations, as in RoadRunner.
             except Exception as error:
                 return self._fail(request, error, operation)
             # No result has this attribute; isinstance(result, Awaitable) would be several times slower.
             if hasattr(result, "__await__"):
-                return self._wait_for(result, request, method)
+                return self._wait_for(result, request, encode, operation)
             reply = encode_reply(request, encode(request.codec, result))
         except Exception as error:
             return self._fail(request, error)
@@ -111,7 +108,7 @@ class Registry:
         """Answer a call that is too large; the frame holds the beginning of it.
 
         Raises:
-            FrameError: the frame is not an RPC frame.
+            ProtocolError: the frame is not an RPC frame.
         """
         request = parse_request(frame)
         name = request.method.decode(errors="replace")
@@ -122,13 +119,16 @@ class Registry:
     def run(self, waiting: Awaitable[Any], done: Callable[[asyncio.Future[Any]], object]) -> None:
         """Let something go on by itself; call `done` with its future when it has ended, however it did."""
         future = asyncio.ensure_future(waiting)
+        # Also keeps the task alive: the loop has only a weak reference to it.
         self.running.add(future)
         future.add_done_callback(self.running.discard)
         future.add_done_callback(done)
 
     def _call_unknown(self, frame: Frame, request: Request) -> bytes | asyncio.Future[bytes]:
         """Answer a call of a method that is not registered. Applications match on the texts of net/rpc."""
+        # The name goes back as the bytes it came as, which need not be UTF-8.
         name = request.method.decode("utf-8", "surrogateescape")
+        # The last dot counts, as in Go's net/rpc: a service may have dots in its name.
         service, dot, _ = request.method.rpartition(b".")
         if not dot:
             return self._fail(request, RPCError(f"rpc: service/method request ill-formed: {name}"))
@@ -140,31 +140,32 @@ class Registry:
             reply = self._fallback(frame, request)
         except Exception as error:
             return self._fail(request, error)
-        return self._count(reply) if isinstance(reply, bytes) else self._wait_for(reply, request, None)
+        return self._count(reply) if isinstance(reply, bytes) else self._wait_for(reply, request)
 
     def _wait_for(
-        self, waiting: Awaitable[Any], request: Request, method: Method | None
+        self, waiting: Awaitable[Any], request: Request, encode: _Encode | None = None, operation: str = ""
     ) -> asyncio.Future[bytes]:
-        """Return a future of the reply; `method` is None when what is waited for is the reply itself.
+        """Return a future of the reply; `encode` is None when what is waited for is the reply itself.
 
         Callbacks make the reply: when the broker answers with a future, as Redis does, a call needs no task.
         """
+        # Not the awaitable itself: its result is not a frame yet.
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
         def settle(done: asyncio.Future[Any]) -> None:
-            operation = method.operation if method else ""
+            prefix = operation
             try:
                 result = done.result()
-                operation = ""
-                if method is None:
+                prefix = ""  # what fails from here on is not the operation, but the encoding of its result
+                if encode is None:
                     reply = self._count(result)
                 else:
-                    reply = encode_reply(request, method.encode(request.codec, result))
+                    reply = encode_reply(request, encode(request.codec, result))
                     self.counters.answered[request.method] += 1
             except asyncio.CancelledError:  # by the end of the listener, which waits no longer
                 answer.cancel()
             except Exception as error:
-                answer.set_result(self._fail(request, error, operation))
+                answer.set_result(self._fail(request, error, prefix))
             else:
                 answer.set_result(reply)
 
@@ -180,6 +181,7 @@ class Registry:
     def _fail(self, request: Request, error: Exception, operation: str = "") -> bytes:
         """Answer with the text of an error; one that is not meant for the caller is logged instead."""
         failed = self.counters.failed
+        # Names that callers make up must not become time series.
         failed[request.method if request.method in failed else UNKNOWN] += 1
         if isinstance(error, RPCError | BrokerError | WorkerError):
             return encode_error(request, f"{operation}{error}")
