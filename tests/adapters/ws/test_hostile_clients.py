@@ -11,7 +11,8 @@ from random import Random
 import pytest
 
 from rr_py_ws.wire.access import ALLOWED, Verdict
-from support.ws_peer import CLOSE, PING, TEXT, Client, Gate, close, command, frame, request, until
+from support.waiting import eventually
+from support.ws_peer import CLOSE, PING, TEXT, Client, Gate, close, command, frame, request
 from support.ws_site import NOTHING, Site, Start, living
 
 
@@ -99,11 +100,11 @@ async def test_nobody_brings_the_server_out_of_order(
         assert await quiet.json() == {"topic": "a", "payload": payload}
         published += 1
     await asyncio.gather(*clients)
-    await until(lambda: site.server.connections == 1)
+    await eventually(lambda: site.server.connections == 1)
     assert await quiet.silent()
     quiet.close()
     del quiet, clients
-    await until(lambda: living() == NOTHING)
+    await eventually(lambda: living() == NOTHING)
 
 
 async def _quiet_client(site: Site) -> Client:
