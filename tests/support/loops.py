@@ -23,15 +23,15 @@ LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
 }
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Offer both loops to a test that names them, and uvloop to all others."""
-    named = any("loop_factories" in mark.kwargs for mark in item.iter_markers("asyncio"))
-    return LOOPS if named else {"uvloop": LOOPS["uvloop"]}
-
-
-both_loops = pytest.mark.asyncio(loop_factories=list(LOOPS))
+both_loops = pytest.mark.loops("uvloop", "asyncio")
 """For tests of what the event loops do differently."""
 
-one_loop = pytest.mark.asyncio(loop_factories=["uvloop"])
+one_loop = pytest.mark.loops("uvloop")
 """For tests without such a difference in a file of `both_loops`."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The loops that the closest mark names."""
+    mark = item.get_closest_marker("loops") or one_loop.mark
+    return {name: LOOPS[name] for name in mark.args}
