@@ -29,6 +29,9 @@ both_loops = pytest.mark.loops("uvloop", "asyncio")
 one_loop = pytest.mark.loops("uvloop")
 """For tests without such a difference in a file of `both_loops`."""
 
+asyncio_loop = pytest.mark.loops("asyncio")
+"""For tests that look into asyncio's own loop."""
+
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
