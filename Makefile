@@ -41,7 +41,7 @@ lint: $(VENV)/.dev ## style, types, layers, generated code
 
 unit: $(VENV)/.dev ## all tests, Python and PHP
 	phpunit -c php-client
-	$(BIN)/pytest -q -n 2 --dist loadfile
+	$(BIN)/pytest -q -n 3 --dist loadfile
 
 conformance: $(VENV)/.dev ## WebSocket conformance in all combinations (`make test` runs all pairs)
 	CONFORMANCE=full $(BIN)/pytest -q -n 2 tests/conformance

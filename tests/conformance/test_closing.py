@@ -22,9 +22,12 @@ from conformance.exchange import (
     odd_frame,
 )
 from conformance.utf8_samples import INCOMPLETE, INVALID
-from support.loops import one_loop
-from support.ws_peer import CLOSE, PING, PONG, TEXT, Client, Gate, close, frame, until
+from support.loops import both_loops, one_loop
+from support.waiting import eventually
+from support.ws_peer import CLOSE, PING, PONG, TEXT, Client, Gate, close, frame
 from support.ws_site import Site, Start
+
+pytestmark = both_loops
 
 NORMAL = close(1000)
 VALID_CODES = [
@@ -165,7 +168,7 @@ async def test_what_follows_a_close_later_is_ignored_and_causes_no_reset(
     await client.send(after)
     client.end_writing()
     assert await client.rest() == b""
-    await until(lambda: site.server.connections == 0 == site.sockets())
+    await eventually(lambda: site.server.connections == 0 == site.sockets())
 
 
 @pytest.mark.parametrize("after", AFTER.values(), ids=AFTER)
@@ -175,7 +178,7 @@ async def test_what_follows_an_error_is_ignored_and_causes_no_reset(
     await client.send(frame(3) + after)
     await failed(client, 1002)
     client.end_writing()
-    await until(lambda: site.server.connections == 0 == site.sockets())
+    await eventually(lambda: site.server.connections == 0 == site.sockets())
     assert len(site.hub) == 0
 
 
@@ -220,7 +223,7 @@ async def test_a_close_is_answered_while_php_is_being_asked(start: Start) -> Non
     await gate.asked(1)
     await client.send(frame(CLOSE, NORMAL))
     await closed(client, NORMAL)
-    await until(gate.waiting[0].cancelled)
+    await eventually(gate.waiting[0].cancelled)
 
 
 @pytest.mark.parametrize("at_once", [True, False], ids=["at once", "after the answer"])
@@ -231,7 +234,7 @@ async def test_the_client_may_end_its_side_after_its_close(site: Site, client: C
     await closed(client, NORMAL)
     if not at_once:
         client.end_writing()
-    await until(lambda: site.server.connections == 0 == site.sockets())
+    await eventually(lambda: site.server.connections == 0 == site.sockets())
 
 
 @pytest.mark.parametrize(

@@ -24,11 +24,8 @@ from conformance.exchange import (
     refused,
     single_bytes,
 )
-from support.loops import one_loop
 from support.ws_peer import BINARY, CLOSE, PING, PONG, TEXT, Client, close, frame, request
 from support.ws_site import Site, Start
-
-pytestmark = one_loop
 
 OFFER = "permessage-deflate"
 ANSWER = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"

@@ -21,11 +21,8 @@ from conformance.exchange import (
     refused,
     single_bytes,
 )
-from support.loops import one_loop
 from support.ws_peer import BINARY, PING, PONG, TEXT, Client, close, frame
 from support.ws_site import Site
-
-pytestmark = one_loop
 
 KINDS = {"text": TEXT, "binary": BINARY}
 EMPTY_PARTS = {

@@ -22,11 +22,8 @@ from conformance.exchange import (
     odd_frame,
     refused,
 )
-from support.loops import one_loop
 from support.ws_peer import BINARY, PING, PONG, TEXT, Client, command, frame, text
 from support.ws_site import Site
-
-pytestmark = one_loop
 
 OPCODES = {"continuation": CONTINUATION, **DATA_OPCODES, **CONTROL_OPCODES}
 KEYS = [b"\0\0\0\0", b"\xff\xff\xff\xff", b"\0\xff\0\xff", b"\x80\0\0\1", b"\x37\xfa\x21\x3d"]

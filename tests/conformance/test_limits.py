@@ -16,11 +16,8 @@ from conformance.exchange import (
     fragments,
     message,
 )
-from support.loops import one_loop
 from support.ws_peer import PING, PONG, Client, frame
 from support.ws_site import Start
-
-pytestmark = one_loop
 
 LIMIT = 1000
 LIMITS = [125, 126, 127, LIMIT, 65535, 65536, 65537, 1_000_000]

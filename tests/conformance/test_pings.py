@@ -15,11 +15,8 @@ from conformance.exchange import (
     join,
     odd_frame,
 )
-from support.loops import one_loop
 from support.ws_peer import PING, PONG, TEXT, Client, frame
 from support.ws_site import Site
-
-pytestmark = one_loop
 
 PAYLOADS = {
     "no data": b"",

@@ -15,11 +15,8 @@ from conformance.exchange import (
     failed,
     fragments,
 )
-from support.loops import one_loop
 from support.ws_peer import PING, PONG, TEXT, Client, close, frame
 from support.ws_site import Site
-
-pytestmark = one_loop
 
 BITS = {f"rsv {value:03b}": value for value in range(1, 8)}
 OPCODES = {**DATA_OPCODES, **CONTROL_OPCODES}

@@ -21,11 +21,8 @@ from conformance.exchange import (
     single_bytes,
 )
 from conformance.utf8_samples import INCOMPLETE, INVALID, VALID, Bad
-from support.loops import one_loop
 from support.ws_peer import BINARY, PING, PONG, TEXT, Client, frame
 from support.ws_site import Site
-
-pytestmark = one_loop
 
 BEFORE = b'{"command":"join","topics":["'
 CHARACTERS = {"two bytes": "é", "three bytes": "€", "four bytes": "😀"}

@@ -7,7 +7,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,7 @@ from rr_py_ws.errors import ConfigError, RPCError
 from rr_py_ws.server.app import App
 from support.http_peer import Answer, exchange, get
 from support.ports import free_port
-from support.waiting import DEADLINE
+from support.waiting import eventually
 
 PAGE = (Path(__file__).parents[2] / "docs" / "operations.md").read_text("utf-8")
 
@@ -117,14 +117,7 @@ def client(node: Node, **more: object) -> connect:
     return connect(node.url, origin="http://ours", proxy=None, compression=None, **more)  # type: ignore
 
 
-async def until(condition: Callable[[], Awaitable[object]]) -> None:
-    """Ask until the answer is yes."""
-    async with asyncio.timeout(DEADLINE):
-        while not await condition():  # noqa: ASYNC110 (the state of a server, which reports no changes)
-            await asyncio.sleep(0.01)
-
-
-async def eventually(node: Node, key: str, value: float) -> dict[str, float]:
+async def sampled(node: Node, key: str, value: float) -> dict[str, float]:
     """Scrape until a sample has a value."""
     samples: dict[str, float] = {}
 
@@ -132,7 +125,7 @@ async def eventually(node: Node, key: str, value: float) -> dict[str, float]:
         samples.update(await node.scrape())
         return samples[key] == value
 
-    await until(reached)
+    await eventually(reached, f"{key} = {value}")
     return samples
 
 
@@ -165,7 +158,7 @@ async def test_commands_and_connections_are_counted(node: Node) -> None:
     assert samples["received_bytes_total"] > 5 * len("nonsense")
     assert (samples["topics{broker=main}"], samples["subscriptions{broker=main}"]) == (2, 3)
     assert (samples["topics{broker=other}"], samples["subscriptions{broker=other}"]) == (0, 0)
-    after = await eventually(node, "connections", 0)
+    after = await sampled(node, "connections", 0)
     assert after["connections_closed_total{code=1000}"] == 2
     assert after["subscriptions{broker=main}"] == after["topics{broker=main}"] == 0
 
@@ -201,7 +194,7 @@ async def test_refused_handshakes_are_counted_by_their_reason(with_worker: Node)
     for reason, head in heads.items():
         assert b"HTTP/1.1 4" in await exchange(f"127.0.0.1:{node.ports['http']}", head.encode())
         assert (await node.scrape())[f"handshakes_refused_total{{reason={reason}}}"] == 1
-    samples = await eventually(node, "handshakes", 0)
+    samples = await sampled(node, "handshakes", 0)
     assert samples["handshakes_refused_total{reason=stopping}"] == samples["handshakes_accepted_total"] == 0
     await exchange(node.rpc.removeprefix("tcp://"), b"nonsense, which is no frame")
     assert (await node.scrape())["rpc_bad_frames_total"] == 1
@@ -213,7 +206,7 @@ async def test_the_work_of_workers_is_counted(with_worker: Node) -> None:
         for topic in ("a", "private"):
             await websocket.send(f'{{"command":"join","topics":["{topic}"]}}')
             await websocket.recv()
-    samples = await eventually(node, "workers{state=ready}", 1)  # it has answered, and then reads again
+    samples = await sampled(node, "workers{state=ready}", 1)  # it has answered, and then reads again
     assert samples["joins_refused_total{reason=authorization}"] == 1
     assert samples["joins_waiting"] == samples["joins_refused_total{reason=unanswered}"] == 0
     assert samples["worker_execs_total"] == 3
@@ -222,14 +215,14 @@ async def test_the_work_of_workers_is_counted(with_worker: Node) -> None:
     assert samples["workers_waiting"] == samples["workers{state=working}"] == 0
     assert samples["worker_restarts_total"] == 0
     await node.kill_worker()
-    await eventually(node, "worker_restarts_total", 1)
+    await sampled(node, "worker_restarts_total", 1)
 
 
 async def test_the_documented_metrics_are_those_that_are_served(with_worker: Node) -> None:
     """Name, type and labels of each; a closed connection, because a close code is a label only then."""
     async with client(with_worker):
         pass
-    await eventually(with_worker, "connections", 0)
+    await sampled(with_worker, "connections", 0)
     text = (await with_worker.get("metrics", "/metrics")).text
     types = re.findall(r"^# TYPE (rr_ws_\w+) (\w+)$", text, re.MULTILINE)
     labels = {
@@ -271,12 +264,9 @@ async def test_a_server_is_not_ready_during_its_start(make: Make) -> None:
     start = asyncio.create_task(node.app.start())
 
     async def answers() -> bool:
-        try:
-            return not await node.is_ready()
-        except ConnectionRefusedError:
-            return False
+        return not await node.is_ready()
 
-    await until(answers)
+    await eventually(answers)
     assert not await node.is_healthy()
     assert (await node.scrape())["workers{state=ready}"] == 0
     start.cancel()
@@ -296,10 +286,10 @@ async def test_a_server_without_workers_is_neither_ready_nor_healthy(make: Make,
     async def is_ill() -> bool:
         return not await node.is_healthy()
 
-    await until(is_ill)
+    await eventually(is_ill)
     assert not await node.is_ready()
     assert await node.is_ready("broadcast")
-    await eventually(node, "worker_restarts_total", 1)
+    await sampled(node, "worker_restarts_total", 1)
     samples = await node.scrape()
     assert samples["workers{state=ready}"] == 0
     async with await RPCClient.connect(node.rpc) as rpc:

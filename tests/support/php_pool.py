@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import sys
@@ -19,7 +18,6 @@ from rr_py_ws.errors import WorkerError
 from rr_py_ws.wire.access import Verdict, connect_question, decode_answer, encode_request
 from rr_py_ws.wire.http import Request, parse_request_head
 from rr_py_ws.wire.worker import Message
-from support.waiting import DEADLINE
 
 Start = Callable[..., Awaitable[WorkerPool]]
 """Starts a pool: see `make_pool`."""
@@ -100,13 +98,6 @@ async def failure_of(pool: WorkerPool, query: str, limit: float = 0.0) -> Worker
     except WorkerError as error:
         return error
     raise AssertionError(f"{query} did not fail")
-
-
-async def until(condition: Callable[[], object], timeout: float = DEADLINE) -> None:
-    """Wait for a condition, with a deadline."""
-    async with asyncio.timeout(timeout):
-        while not condition():  # noqa: ASYNC110 conditions outside of this process
-            await asyncio.sleep(0.005)
 
 
 def pids(pool: WorkerPool) -> list[int]:

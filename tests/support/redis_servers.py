@@ -8,7 +8,6 @@ import re
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -18,31 +17,7 @@ import hiredis
 
 from rr_py_ws.adapters.brokers.redis.cluster import slot_of
 from support.ports import free_port
-from support.waiting import DEADLINE
-
-
-async def until(condition: Callable[[], object], what: str = "") -> None:
-    """Wait until something is true that nobody tells us about."""
-    deadline = time.monotonic() + DEADLINE
-    while not _holds(condition):
-        assert time.monotonic() < deadline, f"waited in vain: {what}"
-        await asyncio.sleep(0.002)
-
-
-def wait(condition: Callable[[], object], what: str) -> None:
-    """The same, outside of any loop."""
-    deadline = time.monotonic() + DEADLINE
-    while not _holds(condition):
-        assert time.monotonic() < deadline, f"waited in vain: {what}"
-        time.sleep(0.005)
-
-
-def _holds(condition: Callable[[], object]) -> object:
-    """A server that cannot be asked now, because it starts, ends or changes its role, is asked again."""
-    try:
-        return condition()
-    except OSError:
-        return False
+from support.waiting import DEADLINE, eventually_sync
 
 
 class RedisServer:
@@ -89,7 +64,7 @@ class RedisServer:
         """Start, and wait until it takes connections."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(self.command, cwd=self._directory, stdout=log, stderr=log)
-        wait(self._answers, f"start of {self.command}")
+        eventually_sync(self._answers, f"start of {self.command}")
 
     def _answers(self) -> bool:
         assert self._process is not None
@@ -208,7 +183,9 @@ class Sentinels:
             stack.callback(server.close)
             server.start()
         self.servers[1].ask("REPLICAOF", "127.0.0.1", self.servers[0].port)
-        wait(lambda: "slave0:ip=127.0.0.1" in self.servers[0].ask("INFO", "replication"), "the replica")
+        eventually_sync(
+            lambda: "slave0:ip=127.0.0.1" in self.servers[0].ask("INFO", "replication"), "the replica"
+        )
         self.sentinels = [
             RedisServer(
                 directory,
@@ -223,7 +200,7 @@ class Sentinels:
         for sentinel in self.sentinels:
             stack.callback(sentinel.close)
             sentinel.start()
-        wait(lambda: all(map(self._sees_all, self.sentinels)), "sentinels that see each other")
+        eventually_sync(lambda: all(map(self._sees_all, self.sentinels)), "sentinels that see each other")
 
     def _sees_all(self, sentinel: RedisServer) -> bool:
         fields = sentinel.ask("SENTINEL", "MASTER", "main")
@@ -264,7 +241,7 @@ class Cluster:
             check=False,
         )
         assert made.returncode == 0, made.stdout
-        wait(lambda: all(self._is_whole(node) for node in self.nodes), "a cluster that is whole")
+        eventually_sync(lambda: all(self._is_whole(node) for node in self.nodes), "a cluster that is whole")
 
     def _is_whole(self, node: RedisServer) -> bool:
         info = node.ask("CLUSTER", "INFO")

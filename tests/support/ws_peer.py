@@ -382,6 +382,3 @@ class Gate:
     async def asked(self, count: int) -> None:
         """Wait until so many questions wait for an answer."""
         await eventually(lambda: len(self.waiting) >= count)
-
-
-until = eventually

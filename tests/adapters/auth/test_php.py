@@ -10,6 +10,7 @@ from rr_py_ws.adapters.auth import PHPAuthorizer
 from rr_py_ws.core import fail_closed
 from rr_py_ws.core.ports import Authorizer
 from rr_py_ws.wire.access import FAILED, Verdict
+from support.loops import both_loops
 from support.php_pool import (
     PHP,
     Gate,
@@ -21,8 +22,8 @@ from support.php_pool import (
     misbehaving,
     pids,
     request,
-    until,
 )
+from support.waiting import eventually
 
 
 async def test_is_an_authorizer(start: Start) -> None:
@@ -53,6 +54,7 @@ async def test_a_join_without_topics_asks_about_the_connection_again(start: Star
     assert seen["attributes"] == {"ws:joinServer": True}
 
 
+@both_loops
 async def test_php_decides(start: Start) -> None:
     authorizer = PHPAuthorizer(await start(), 8.0)
     assert await authorizer.connect(request()) == Verdict(200, (), b"", grant=grant())
@@ -87,14 +89,15 @@ async def test_d11_an_answer_without_a_status_refuses_and_keeps_the_worker(
     assert pids(pool) == old
 
 
+@both_loops
 async def test_a_handshake_is_decided_in_time_and_its_worker_replaced(start: Start, log: RecordedLog) -> None:
     pool = await start()
     (old,) = pids(pool)
     authorizer = PHPAuthorizer(pool, 0.2)
     assert await authorizer.connect(request("do=sleep&ms=600000")) == FAILED
     assert "handshake refused: PHP gave no answer" in log.text()
-    await until(lambda: not alive(old))
-    await until(lambda: pids(pool))
+    await eventually(lambda: not alive(old))
+    await eventually(lambda: pids(pool))
     assert (await authorizer.join(grant(), ["chat"])).allowed
 
 
@@ -104,7 +107,7 @@ async def test_a_handshake_does_not_wait_longer_for_a_free_worker(start: Start, 
     (pid,) = pids(pool)
     patient, hasty = PHPAuthorizer(pool, 600.0), PHPAuthorizer(pool, 0.1)
     busy = asyncio.ensure_future(patient.join(grant("do=sleep&ms=600000"), ["chat"]))
-    await until(lambda: pool.states()[0].status_text == "working")
+    await eventually(lambda: pool.states()[0].status_text == "working")
     assert await hasty.connect(request()) == FAILED
     assert log.text().startswith("warning: handshake refused: PHP gave no answer")
     assert pool.waiting == 0
@@ -121,7 +124,7 @@ async def test_a_short_rest_of_a_handshakes_time_does_not_cost_a_worker(
     (old,) = pids(pool)
     patient, hasty, later = PHPAuthorizer(pool, 600.0), PHPAuthorizer(pool, 1.0), Gate(tmp_path / "later")
     first = asyncio.ensure_future(patient.connect(request(gate.wait)))
-    await until(lambda: pool.states()[0].status_text == "working")
+    await eventually(lambda: pool.states()[0].status_text == "working")
     second = asyncio.ensure_future(hasty.connect(request(later.wait)))
     await asyncio.sleep(0.5)  # half of its time is over when a worker is asked
     gate.open()
@@ -129,7 +132,7 @@ async def test_a_short_rest_of_a_handshakes_time_does_not_cost_a_worker(
     assert await second == FAILED
     assert "gave no answer in time" in log.text()
     later.open()
-    await until(lambda: pool.states()[0].execs == 2)
+    await eventually(lambda: pool.states()[0].execs == 2)
     assert pids(pool) == [old]
 
 
@@ -181,7 +184,7 @@ async def test_a_client_that_goes_away_does_not_disturb_the_worker(start: Start,
     old = pids(pool)
     authorizer = PHPAuthorizer(pool, 8.0)
     asking = asyncio.ensure_future(authorizer.connect(request(gate.wait)))
-    await until(lambda: pool.states()[0].status_text == "working")
+    await eventually(lambda: pool.states()[0].status_text == "working")
     asking.cancel()
     gate.open()
     assert (await authorizer.connect(request("do=refuse&status=403"))).status == 403

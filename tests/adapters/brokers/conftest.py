@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-import uvloop
 
+from support.loops import pytest_asyncio_loop_factories
 from support.redis_servers import Cluster, RedisServer, redis_server
 
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_asyncio_loop_factories(
-    config: pytest.Config, item: pytest.Item
-) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """The contract holds on both loops, which differ in the addresses that they take.
-
-    What takes longer is tested on the one that is used.
-    """
-    loops = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
-    on_both = item.path.parent == Path(__file__).parent or item.path.name == "test_addresses.py"
-    return loops if on_both else {"uvloop": uvloop.new_event_loop}
+__all__ = ["pytest_asyncio_loop_factories"]
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,7 @@ from rr_py_ws.core.ports import Broker
 from rr_py_ws.errors import BrokerError
 from rr_py_ws.wire.publication import Publication
 from support.broker_node import Node, done, started
+from support.loops import both_loops
 from support.redis_servers import Cluster, RedisServer
 
 Fixture = Callable[[str], object]
@@ -98,6 +99,7 @@ async def test_messages_handed_over_without_waiting_keep_their_order(node: Node)
     assert await node.wait_received(200) == messages
 
 
+@both_loops
 async def test_what_was_accepted_is_here_when_the_broker_has_settled(node: Node) -> None:
     """The answer to a publisher may overtake the message; a server that stops must not lose it by that."""
     topics = [f"topic {number}" for number in range(50)]
@@ -251,6 +253,7 @@ async def test_after_close_publishing_is_refused_and_nothing_arrives(broker: Bro
     assert node.received == []
 
 
+@both_loops
 async def test_close_may_be_called_twice_and_without_start(broker: Broker) -> None:
     await broker.close()
     await broker.close()

@@ -2,22 +2,18 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvloop
 
 from support import tls as certificates
 from support.http_site import Site, Start, open_sockets
-from support.ws_peer import until
+from support.loops import pytest_asyncio_loop_factories
+from support.waiting import eventually
 
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Run each test on both event loops: their transports differ."""
-    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+__all__ = ["pytest_asyncio_loop_factories"]
 
 
 @pytest.fixture
@@ -45,9 +41,9 @@ async def start() -> AsyncIterator[Start]:
         for client in site.clients:
             client.close()
         await site.listener.stop(5.0)
-        await until(lambda site=site: site.sample("places_taken") == 0)  # type: ignore[misc]
+        await eventually(lambda site=site: site.sample("places_taken") == 0)  # type: ignore[misc]
         assert len(site.listener) == 0
-    await until(lambda: open_sockets() == opened)
+    await eventually(lambda: open_sockets() == opened)
     assert asyncio.all_tasks() == {asyncio.current_task()}
     assert complaints == []
     timers = getattr(loop, "_scheduled", ())  # asyncio's own loop can be looked into

@@ -12,7 +12,10 @@ import pytest
 from rr_py_ws.adapters.http.connection import HTTPConnection, State
 from rr_py_ws.wire.access import Verdict
 from support.http_site import Echo, Site, Start, get, parse
-from support.ws_peer import until
+from support.loops import both_loops
+from support.waiting import eventually
+
+pytestmark = both_loops
 
 
 def living() -> int:
@@ -81,7 +84,7 @@ async def test_the_time_limit_ends_with_the_head(start: Start) -> None:
     """A slow handler is no reason for a 408."""
     site = await start(limits={"head_timeout": 0.2})
     slow = await site.send(get("/held"))
-    await until(lambda: len(site.held) == 1)
+    await eventually(lambda: len(site.held) == 1)
     assert (await site.ask(b"GET"))[0] == 408  # the limit has passed for a connection that came later
     site.held[0].refuse("authorization", Verdict(403))
     assert parse(await slow.rest())[0] == 403
@@ -91,7 +94,7 @@ async def test_the_handler_sees_who_asks(start: Start) -> None:
     site = await start(subnets=["127.0.0.0/8"])
     await site.send(get("/held?a=%20", "X-Forwarded-For: 9.8.7.6"))
     await site.send(get("/held"))
-    await until(lambda: len(site.held) == 2)
+    await eventually(lambda: len(site.held) == 2)
     first, second = (connection.request for connection in site.held)
     assert (first.remote_addr, first.secure, first.head.query) == ("9.8.7.6", False, "a=%20")
     assert second.remote_addr == "127.0.0.1"
@@ -102,7 +105,7 @@ async def test_the_handler_sees_who_asks(start: Start) -> None:
 
 async def test_a_refusal_is_counted_by_reason_and_ends_the_connection(site: Site) -> None:
     client = await site.send(get("/held"))
-    await until(lambda: len(site.held) == 1)
+    await eventually(lambda: len(site.held) == 1)
     assert (site.held[0].state, site.held[0].closing) == (State.HANDLING, False)
     site.held[0].refuse("origin", Verdict(405, (("X-A", "b"),), b"no"))
     status, headers, body = parse(await client.rest())
@@ -110,7 +113,7 @@ async def test_a_refusal_is_counted_by_reason_and_ends_the_connection(site: Site
     assert site.sample("handshakes_refused", "origin") == 1
     assert (site.held[0].state, site.held[0].closing) == (State.CLOSING, True)
     client.close()
-    await until(lambda: site.held[0].state is State.CLOSED)
+    await eventually(lambda: site.held[0].state is State.CLOSED)
     assert site.lost == []  # the handler has answered
 
 
@@ -133,7 +136,7 @@ async def test_a_refusal_reaches_a_client_that_is_still_sending(site: Site) -> N
 
 async def test_an_upload_that_has_paused_reading_is_read_after_the_refusal(site: Site) -> None:
     client = await site.send(get("/held"), small_buffers=True)
-    await until(lambda: len(site.held) == 1)
+    await eventually(lambda: len(site.held) == 1)
     left = await client.send_until_stalled(b"x" * 8_000_000)
     assert left
     site.held[0].refuse("origin", Verdict(405))
@@ -145,25 +148,25 @@ async def test_a_refused_client_that_does_not_close_is_cut(start: Start) -> None
     site = await start(close_timeout=0.05)
     client = await site.send(get("/other"))
     await client.rest()
-    await until(lambda: site.sockets() == 0)
+    await eventually(lambda: site.sockets() == 0)
 
 
 async def test_a_refused_client_that_does_not_read_is_cut(start: Start) -> None:
     site = await start(close_timeout=0.05)
     await site.send(get("/held"), small_buffers=True)
-    await until(lambda: len(site.held) == 1)
+    await eventually(lambda: len(site.held) == 1)
     site.held[0].refuse("authorization", Verdict(403, (), b"x" * 20_000_000))
-    await until(lambda: site.sockets() == 0)
+    await eventually(lambda: site.sockets() == 0)
 
 
 @pytest.mark.parametrize("leave", ["close", "reset"])
 async def test_a_client_that_has_just_gone_away_is_refused_without_a_fuss(site: Site, leave: str) -> None:
     """The refusal is written to a socket that is closed on the other side, which answers with a reset."""
     client = await site.send(get("/held"))
-    await until(lambda: len(site.held) == 1)
+    await eventually(lambda: len(site.held) == 1)
     getattr(client, leave)()
     site.held[0].refuse("authorization", Verdict(403))
-    await until(lambda: site.sockets() == 0)
+    await eventually(lambda: site.sockets() == 0)
     assert site.lost == []
 
 
@@ -173,9 +176,9 @@ async def test_a_client_that_has_just_gone_away_is_refused_without_a_fuss(site: 
 @pytest.mark.parametrize("leave", ["close", "reset", "end_writing"])
 async def test_a_handler_learns_once_that_its_client_went_away(site: Site, leave: str) -> None:
     client = await site.send(get("/held"))
-    await until(lambda: len(site.held) == 1)
+    await eventually(lambda: len(site.held) == 1)
     getattr(client, leave)()
-    await until(lambda: site.lost == site.held)
+    await eventually(lambda: site.lost == site.held)
     [connection] = site.held
     assert connection.closing
     connection.refuse("authorization", Verdict(403))  # too late: it changes nothing
@@ -188,7 +191,7 @@ async def test_a_handler_learns_once_that_its_client_went_away(site: Site, leave
 async def test_what_comes_before_the_answer_is_kept_in_order(site: Site) -> None:
     """4 MB before the handler has answered: the server stops reading, and reads the rest later."""
     client = await site.send(get("/held") + b"first ", small_buffers=True)
-    await until(lambda: len(site.held) == 1)
+    await eventually(lambda: len(site.held) == 1)
     blob = b"".join(b"%07d " % number for number in range(500_000))
     left = await client.send_until_stalled(blob)
     assert len(left) > 2_000_000
@@ -212,22 +215,22 @@ async def test_a_head_and_what_follows_it_may_come_in_one_packet(site: Site) -> 
 async def test_a_connection_that_was_handed_over_is_freed_at_once(site: Site, no_collector: None) -> None:
     """Connection and handler refer to each other; thousands of them would wait for the garbage collector."""
     client = await site.send(get("/held"))
-    await until(lambda: len(site.held) == 1)
+    await eventually(lambda: len(site.held) == 1)
     assert living() == 1
     Echo(site.listener, site.held.pop())
     assert len(site.listener) == 0
     assert await client.exactly(6) == b"hello\n"
-    await until(lambda: living() == 0)
+    await eventually(lambda: living() == 0)
 
 
 async def test_a_connection_that_was_lost_is_freed_at_once(site: Site, no_collector: None) -> None:
     client = await site.send(get("/held"))
-    await until(lambda: len(site.held) == 1)
+    await eventually(lambda: len(site.held) == 1)
     client.reset()
-    await until(lambda: len(site.lost) == 1)
+    await eventually(lambda: len(site.lost) == 1)
     site.held.clear()
     site.lost.clear()
-    await until(lambda: living() == 0)
+    await eventually(lambda: living() == 0)
 
 
 # TLS
@@ -238,7 +241,7 @@ async def test_tls_requests_are_secure_and_their_refusals_arrive_whole(
 ) -> None:
     site = await start(tls=server_tls)
     client = await site.send(get("/held"), tls=client_tls)
-    await until(lambda: len(site.held) == 1)
+    await eventually(lambda: len(site.held) == 1)
     assert site.held[0].request.secure
     site.held[0].refuse("authorization", Verdict(403, (), b"x" * 100_000))
     answer = b""
@@ -252,7 +255,7 @@ async def test_tls_what_comes_before_the_answer_is_kept_in_order(
 ) -> None:
     site = await start(tls=server_tls, limits={"max_head_size": 1000})
     client = await site.send(get("/held") + b"first ", tls=client_tls)
-    await until(lambda: len(site.held) == 1)
+    await eventually(lambda: len(site.held) == 1)
     await client.send(b"x" * 2000)
     await client.send(b"last")
     Echo(site.listener, site.held[0])
@@ -265,7 +268,7 @@ async def test_tls_a_failed_tls_handshake_ends_quietly(start: Start, server_tls:
     await plain.ended()
     gone = await site.send(b"\x16\x03\x01")
     gone.reset()
-    await until(lambda: site.sample("handshakes") == 0)
+    await eventually(lambda: site.sample("handshakes") == 0)
     assert site.sample("places_taken") == 0
 
 

@@ -14,7 +14,9 @@ from rr_py_ws.adapters.http import limiter
 from rr_py_ws.adapters.http.limiter import _network
 from rr_py_ws.wire.access import Verdict
 from support.http_site import Echo, Site, Start, get
-from support.ws_peer import Client, SecureClient, until
+from support.loops import both_loops
+from support.waiting import eventually
+from support.ws_peer import Client, SecureClient
 
 
 async def rejected(site: Site, *headers: str) -> int:
@@ -40,25 +42,26 @@ async def test_over_max_connections_the_answer_is_503(start: Start) -> None:
         assert await client.exactly(1) == b"x"
 
 
+@both_loops
 async def test_a_place_is_free_when_its_socket_is_closed_in_whatever_way(start: Start) -> None:
     site = await start(max_connections=1, limits={"head_timeout": 0.1})
     held = await site.send(get("/held"))
-    await until(lambda: len(site.held) == 1)
+    await eventually(lambda: len(site.held) == 1)
     held.reset()
-    await until(lambda: site.sample("places_taken") == 0)
+    await eventually(lambda: site.sample("places_taken") == 0)
     refused = await site.send(get("/other"))
     await refused.rest()
     assert site.sample("places_taken") == 1
     refused.close()
-    await until(lambda: site.sample("places_taken") == 0)
+    await eventually(lambda: site.sample("places_taken") == 0)
     silent = await site.connect()
     assert await silent.rest() == b""
-    await until(lambda: site.sample("places_taken") == 0)
+    await eventually(lambda: site.sample("places_taken") == 0)
     handed_over = await site.echo()
     assert len(site.listener) == 0
     assert await rejected(site) == 503
     handed_over.close()
-    await until(lambda: site.sample("places_taken") == 0)
+    await eventually(lambda: site.sample("places_taken") == 0)
     await site.echo()
 
 
@@ -69,7 +72,7 @@ async def test_the_successor_keeps_the_place_until_it_releases_it(start: Start) 
     site.listener.release = released.append  # type: ignore[assignment,method-assign]
     client = await site.echo()
     client.close()
-    await until(lambda: len(released) == 1)
+    await eventually(lambda: len(released) == 1)
     assert await rejected(site) == 503
     del site.listener.release  # type: ignore[method-assign]
     site.listener.release(released[0])
@@ -83,14 +86,14 @@ async def test_rejected_connections_are_few_and_the_others_are_cut(start: Start)
     for _ in range(2):
         await site.echo()
     flood = [await site.connect() for _ in range(40)]
-    await until(lambda: site.sample("connections_cut") == 37)
-    await until(lambda: site.sockets() <= 2 + 3)
+    await eventually(lambda: site.sample("connections_cut") == 37)
+    await eventually(lambda: site.sockets() <= 2 + 3)
     ends = [await client.receive() for client in flood]
     assert sum(end.startswith(b"HTTP/1.1 503 ") for end in ends) == 3
     assert ends.count(b"") == 37
     for client in flood:
         client.close()
-    await until(lambda: site.sockets() == 2)
+    await eventually(lambda: site.sockets() == 2)
     assert await rejected(site) == 503
 
 
@@ -100,10 +103,11 @@ async def test_a_rejected_connection_that_stays_is_cut_and_gives_no_place_back(s
     for _ in range(3):
         lingering = await site.connect()
         assert (await lingering.rest()).startswith(b"HTTP/1.1 503 ")
-        await until(lambda: site.sockets() == 1)
+        await eventually(lambda: site.sockets() == 1)
         assert site.sample("places_taken") == 1
 
 
+@both_loops
 async def test_connections_that_say_nothing_are_cut_for_new_ones(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,7 +115,7 @@ async def test_connections_that_say_nothing_are_cut_for_new_ones(
     site = await start(max_connections=3)
     silent = [await site.connect() for _ in range(3)]
     await silent[1].send(b"GET /echo")
-    await until(lambda: site.sample("places_taken") == 3)
+    await eventually(lambda: site.sample("places_taken") == 3)
     for _ in range(3):
         await site.echo()
     for client in silent:
@@ -128,7 +132,7 @@ async def test_refused_connections_that_do_not_go_are_cut_before_silent_ones(
     monkeypatch.setattr(limiter, "_MIN_IDLE", 0.0)
     site = await start(max_connections=2)
     silent = await site.connect()
-    await until(lambda: site.sample("places_taken") == 1)
+    await eventually(lambda: site.sample("places_taken") == 1)
     lingering = await site.send(get("/other"))
     await lingering.rest()
     await site.echo()
@@ -139,7 +143,7 @@ async def test_refused_connections_that_do_not_go_are_cut_before_silent_ones(
 async def test_new_connections_do_not_push_out_one_that_has_only_just_come(start: Start) -> None:
     site = await start(max_connections=1)
     first = await site.connect()
-    await until(lambda: site.sample("places_taken") == 1)
+    await eventually(lambda: site.sample("places_taken") == 1)
     assert await rejected(site) == 503
     await first.send(get())
     assert await first.exactly(6) == b"hello\n"
@@ -151,7 +155,7 @@ async def test_a_request_that_waits_for_its_handler_is_not_idle(
     monkeypatch.setattr(limiter, "_MIN_IDLE", 0.0)
     site = await start(max_connections=1)
     held = await site.send(get("/held"))
-    await until(lambda: len(site.held) == 1)
+    await eventually(lambda: len(site.held) == 1)
     assert await rejected(site) == 503
     Echo(site.listener, site.held[0])
     assert await held.exactly(6) == b"hello\n"
@@ -167,7 +171,7 @@ async def test_over_the_limit_of_an_address_the_answer_is_429(start: Start) -> N
     assert (status, body) == (429, b"too many connections from this address")
     assert site.sample("handshakes_refused", "address") == 1
     first.close()
-    await until(lambda: site.sample("places_taken") == 1)
+    await eventually(lambda: site.sample("places_taken") == 1)
     await site.echo()
 
 
@@ -181,7 +185,7 @@ async def test_behind_a_trusted_proxy_the_clients_address_counts(start: Start) -
     for _ in range(3):  # without a client the proxy is nobody
         await site.echo()
     first.close()
-    await until(lambda: site.sample("places_taken") == 5)
+    await eventually(lambda: site.sample("places_taken") == 5)
     await site.echo("X-Forwarded-For: 10.0.0.1")
 
 
@@ -192,11 +196,11 @@ async def test_rejected_clients_of_a_proxy_are_few_too(start: Start, behind: byt
     flood = [await site.connect() for _ in range(10)]
     for client in flood:
         await client.send(get("/echo", "X-Real-IP: 10.0.0.1") + behind)
-    await until(lambda: site.sample("connections_cut") == 8)
+    await eventually(lambda: site.sample("connections_cut") == 8)
     for client in flood:
         await client.ended()
         client.close()
-    await until(lambda: site.sample("handshakes") == 0)
+    await eventually(lambda: site.sample("handshakes") == 0)
     assert site.sample("places_taken") == 1
 
 
@@ -204,7 +208,7 @@ async def test_an_address_that_nobody_has_any_more_is_forgotten(start: Start) ->
     site = await start(limits={"max_connections_per_address": 5}, subnets=["127.0.0.0/8"])
     for number in range(50):
         assert (await site.ask(get("/other", f"X-Real-IP: 10.0.0.{number}")))[0] == 404
-    await until(lambda: site.sample("handshakes") == 0)
+    await eventually(lambda: site.sample("handshakes") == 0)
     assert not site.listener.limiter._by_network
     assert not site.listener.limiter._network_of
 
@@ -234,35 +238,38 @@ def test_what_is_not_an_ip_address_is_not_counted(address: str) -> None:
 # TLS
 
 
+@both_loops
 async def test_tls_connections_count_before_they_are_secure(
     start: Start, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
 ) -> None:
     site = await start(tls=server_tls, max_connections=2)
     silent = [await site.connect() for _ in range(2)]
     await silent[1].send(b"\x16\x03\x01")
-    await until(lambda: site.sample("places_taken") == 2)
+    await eventually(lambda: site.sample("places_taken") == 2)
     late = await site.connect(tls=client_tls)
     assert (await late.receive()).startswith(b"HTTP/1.1 503 ")
     late.close()
     silent[0].reset()
     await silent[1].send(b"not TLS at all" * 10)
     await silent[1].ended()
-    await until(lambda: site.sample("places_taken") == 0)
+    await eventually(lambda: site.sample("places_taken") == 0)
     await site.echo(tls=client_tls)
     assert site.sample("places_taken") == 1
 
 
+@both_loops
 async def test_tls_connections_that_say_nothing_are_cut_for_new_ones(
     start: Start, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limiter, "_MIN_IDLE", 0.0)
     site = await start(tls=server_tls, max_connections=1)
     silent = await site.connect()
-    await until(lambda: site.sample("places_taken") == 1)
+    await eventually(lambda: site.sample("places_taken") == 1)
     await site.echo(tls=client_tls)
     await silent.ended()
 
 
+@both_loops
 async def test_tls_a_connection_that_becomes_secure_while_it_is_cut_gives_its_place_back_once(
     start: Start, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -273,10 +280,10 @@ async def test_tls_a_connection_that_becomes_secure_while_it_is_cut_gives_its_pl
     await first._again_and_again(first._tls.do_handshake)
     late = socket.create_connection(site.address)
     await first.send(get())
-    await until(lambda: site.sample("connections_cut") == 1)
+    await eventually(lambda: site.sample("connections_cut") == 1)
     late.close()
     first.close()
-    await until(lambda: site.sample("places_taken") == 0)
+    await eventually(lambda: site.sample("places_taken") == 0)
 
 
 # By chance
@@ -333,6 +340,7 @@ class Crowd:
 
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
 @pytest.mark.parametrize("seed", range(3))
+@both_loops
 async def test_the_places_are_those_of_the_connections_that_are_there(
     start: Start,
     seed: int,
@@ -376,7 +384,7 @@ async def test_the_places_are_those_of_the_connections_that_are_there(
     for client in site.clients:
         client.close()
         check()
-    await until(lambda: site.sample("places_taken") == 0 and not site.sample("handshakes"))
+    await eventually(lambda: site.sample("places_taken") == 0 and not site.sample("handshakes"))
     check()
     if stopping is not None:
         await stopping

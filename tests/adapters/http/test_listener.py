@@ -16,8 +16,12 @@ from rr_py_ws.adapters.http.connection import State
 from rr_py_ws.errors import ConfigError
 from rr_py_ws.wire.access import Verdict
 from support.http_site import Site, Start, get, parse
+from support.loops import both_loops
 from support.ports import needs_ipv6
-from support.ws_peer import Client, until
+from support.waiting import eventually
+from support.ws_peer import Client
+
+pytestmark = both_loops
 
 # Listening
 
@@ -90,7 +94,7 @@ async def test_inherited_sockets_are_served_and_stay(start: Start, tmp_path: Pat
 
 async def test_the_kernel_holds_little_that_is_not_sent(site: Site) -> None:
     await site.send(get("/held"))
-    await until(lambda: len(site.held) == 1)
+    await eventually(lambda: len(site.held) == 1)
     found = site.held[0].socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT)
     assert found == 128 * 1024
 
@@ -100,7 +104,7 @@ async def test_the_kernel_holds_little_that_is_not_sent(site: Site) -> None:
 
 async def test_metrics_have_the_names_that_dashboards_know(site: Site) -> None:
     await site.send(get("/held"))
-    await until(lambda: len(site.held) == 1)
+    await eventually(lambda: len(site.held) == 1)
     assert [sample.name for sample in site.listener.metrics()] == [
         "handshakes",
         "places",
@@ -119,7 +123,7 @@ async def test_metrics_have_the_names_that_dashboards_know(site: Site) -> None:
 async def test_connections_without_an_answer_get_a_503(site: Site) -> None:
     held, incomplete, silent = [await site.send(data) for data in (get("/held"), get()[:20], b"")]
     handed_over = await site.echo()
-    await until(lambda: len(site.held) == 1 and len(site.listener) == 3)
+    await eventually(lambda: len(site.held) == 1 and len(site.listener) == 3)
     stopping = asyncio.create_task(site.listener.stop(20.0))
     for client in (held, incomplete, silent):
         status, headers, body = parse(await client.rest())
@@ -135,7 +139,7 @@ async def test_connections_without_an_answer_get_a_503(site: Site) -> None:
 
 async def test_an_answer_that_comes_after_the_stop_changes_nothing(site: Site) -> None:
     client = await site.send(get("/held"))
-    await until(lambda: len(site.held) == 1)
+    await eventually(lambda: len(site.held) == 1)
     site.listener.refuse()
     assert site.held[0].closing
     site.held[0].refuse("authorization", Verdict(403))
@@ -145,7 +149,7 @@ async def test_an_answer_that_comes_after_the_stop_changes_nothing(site: Site) -
 
 async def test_connections_that_do_not_go_are_cut_and_counted(site: Site) -> None:
     polite, stubborn = [await site.send(get("/held")) for _ in range(2)]
-    await until(lambda: len(site.held) == 2)
+    await eventually(lambda: len(site.held) == 2)
     stopping = asyncio.create_task(site.listener.stop(0.3))
     await polite.rest()
     polite.close()
@@ -157,7 +161,7 @@ async def test_connections_that_do_not_go_are_cut_and_counted(site: Site) -> Non
 async def test_a_connection_that_is_cut_and_not_yet_reported_does_not_stop_the_stop(site: Site) -> None:
     """uvloop's transport raises when it is written to."""
     client = await site.send(get("/held"))
-    await until(lambda: len(site.held) == 1)
+    await eventually(lambda: len(site.held) == 1)
     site.held[0].cut()
     stopping = asyncio.create_task(site.listener.stop(20.0))
     await client.ended()
@@ -171,7 +175,7 @@ async def test_tls_a_stop_does_not_wait_for_connections_that_say_nothing(
 ) -> None:
     site = await start(tls=server_tls)
     silent = await site.connect()
-    await until(lambda: site.sample("handshakes") == 1)
+    await eventually(lambda: site.sample("handshakes") == 1)
     assert await site.listener.stop(20.0) == 0
     await silent.ended()
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from support.http_site import Site, get
-from support.ws_peer import until
+from support.waiting import eventually
 
 
 @pytest.mark.parametrize(
@@ -27,5 +27,5 @@ async def test_every_other_path_is_not_found(site: Site, target: str) -> None:
 async def test_each_path_has_its_own_handler(site: Site) -> None:
     await site.send(get("/held"))
     await site.echo()
-    await until(lambda: len(site.held) == 1)
+    await eventually(lambda: len(site.held) == 1)
     assert site.held[0].request.head.path == "/held"

@@ -4,7 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from support.loops import pytest_asyncio_loop_factories
 from support.tls import make_certificate
+
+__all__ = ["pytest_asyncio_loop_factories"]
 
 
 @pytest.fixture(scope="session")

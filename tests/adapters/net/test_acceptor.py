@@ -11,21 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvloop
 
 from rr_py_ws import logs
 from rr_py_ws.adapters.net import acceptor as module
 from rr_py_ws.adapters.net.acceptor import Acceptor
 from rr_py_ws.address import TCPAddress
+from support.loops import both_loops
 from support.ports import needs_ipv6
 from support.tls import client_context, server_context
-from support.ws_peer import Client, until
+from support.waiting import eventually
+from support.ws_peer import Client
 
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Run each test on both event loops."""
-    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+pytestmark = both_loops
 
 
 class Greeter(asyncio.Protocol):
@@ -92,7 +89,7 @@ async def test_connections_are_accepted_until_it_is_closed(start: Start) -> None
     for client in clients:
         assert await client.rest() == b"hello"
         client.close()
-    await until(lambda: [one.events for one in server.accepted] == [["made", "lost"]] * 40)
+    await eventually(lambda: [one.events for one in server.accepted] == [["made", "lost"]] * 40)
     assert {one.peer for one in server.accepted} == {"127.0.0.1"}
     address = server.acceptor.address
     server.acceptor.close()
@@ -114,9 +111,9 @@ async def test_the_peer_of_a_unix_socket_has_no_address(start: Start, tmp_path: 
     assert str(server.acceptor.address) == str(tmp_path / "s")
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(tmp_path / "s"))
-        await until(lambda: len(server.accepted) == 1)
+        await eventually(lambda: len(server.accepted) == 1)
         assert server.accepted[0].peer == ""
-        await until(lambda: server.accepted[0].events == ["made", "lost"])
+        await eventually(lambda: server.accepted[0].events == ["made", "lost"])
 
 
 @needs_ipv6
@@ -126,9 +123,9 @@ async def test_an_ipv4_peer_of_a_socket_for_both_families_has_its_ipv4_address(s
     port = server.acceptor.address.port  # type: ignore[union-attr]
     for host in ("127.0.0.1", "::1"):
         socket.create_connection((host, port)).close()
-    await until(lambda: len(server.accepted) == 2)
+    await eventually(lambda: len(server.accepted) == 2)
     assert {one.peer for one in server.accepted} == {"127.0.0.1", "::1"}
-    await until(lambda: all(one.events[-1:] == ["lost"] for one in server.accepted))
+    await eventually(lambda: all(one.events[-1:] == ["lost"] for one in server.accepted))
 
 
 async def test_without_free_descriptors_connections_wait_in_the_kernels_queue(
@@ -145,7 +142,7 @@ async def test_without_free_descriptors_connections_wait_in_the_kernels_queue(
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
     try:
         await asyncio.get_running_loop().sock_connect(late, (address.host, address.port))  # type: ignore[union-attr]
-        await until(lambda: server.failures >= 2)
+        await eventually(lambda: server.failures >= 2)
         assert server.accepted == []
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
@@ -156,7 +153,7 @@ async def test_without_free_descriptors_connections_wait_in_the_kernels_queue(
     assert "cannot accept connections, trying again" in first
     assert "rpc" in first
     assert f'"address": "{address}", "error": "Too many open files"' in first
-    await until(lambda: server.accepted[0].events == ["made", "lost"])
+    await eventually(lambda: server.accepted[0].events == ["made", "lost"])
 
 
 async def test_a_pause_ends_with_the_acceptor(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,20 +189,20 @@ async def test_an_error_of_one_connection_does_not_keep_the_next_waiting(start: 
     client.close()
     assert server.failures == 0
     server.acceptor._socket = real
-    await until(lambda: server.accepted[0].events == ["made", "lost"])
+    await eventually(lambda: server.accepted[0].events == ["made", "lost"])
 
 
 async def test_tls_a_connection_is_told_of_before_it_is_secure(start: Start, certificate: Path) -> None:
     server = start(tls=server_context(certificate))
     silent = await server.connect()
-    await until(lambda: len(server.accepted) == 1)
+    await eventually(lambda: len(server.accepted) == 1)
     assert server.accepted[0].events == []
     client = await server.connect(tls=client_context(certificate))
     assert await client.receive() == b"hello"
     client.close()
     silent.close()
-    await until(lambda: server.accepted[0].events == ["lost"])
-    await until(lambda: server.accepted[1].events == ["made", "lost"])
+    await eventually(lambda: server.accepted[0].events == ["lost"])
+    await eventually(lambda: server.accepted[1].events == ["made", "lost"])
 
 
 @pytest.mark.parametrize(
@@ -219,5 +216,5 @@ async def test_tls_a_handshake_that_fails_is_lost_and_never_made(
     await client.send(sent)
     await client.ended()
     client.close()
-    await until(lambda: "lost" in server.accepted[0].events)
+    await eventually(lambda: "lost" in server.accepted[0].events)
     assert "made" not in server.accepted[0].events

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from rr_py_ws.adapters.net.timeout_queue import TimeoutQueue
+from support.loops import asyncio_loop
 
 
 class Model(RuleBasedStateMachine):
@@ -116,6 +117,7 @@ async def test_an_item_that_is_added_while_another_waits_has_its_whole_time() ->
     assert told["late"] >= added + 0.05
 
 
+@asyncio_loop
 async def test_there_is_one_timer_and_none_after_a_stop() -> None:
     loop = asyncio.get_running_loop()
     queue = TimeoutQueue[int](60.0, lambda item: None)

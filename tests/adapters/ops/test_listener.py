@@ -14,7 +14,10 @@ from adapters.ops.conftest import Serve
 from rr_py_ws.adapters.ops import OpsListener, listener
 from rr_py_ws.errors import ConfigError
 from support.http_peer import exchange, get
+from support.loops import both_loops
 from support.ports import needs_ipv6
+
+pytestmark = both_loops
 
 
 async def hello(scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,12 +1,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvloop
 
 from rr_py_ws.adapters.auth import php as authorizer
 from rr_py_ws.adapters.net import tasks
@@ -18,14 +17,11 @@ from rr_py_ws.adapters.php import (
     slot,
     worker,
 )
+from support.loops import pytest_asyncio_loop_factories
 from support.php_pool import Gate, RecordedLog, Start, children, make_pool
 from support.ports import free_port
 
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Run each test on both event loops."""
-    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+__all__ = ["pytest_asyncio_loop_factories"]
 
 
 @pytest.fixture

@@ -28,8 +28,8 @@ from support.php_pool import (
     misbehaving,
     pids,
     request,
-    until,
 )
+from support.waiting import eventually
 
 HANGS = "do=sleep&ms=600000"
 
@@ -199,7 +199,7 @@ async def test_a_pool_without_workers_refuses_who_waits_and_who_comes_until_a_wo
     pool = await start(deployment.command, workers=2)
     authorizer = PHPAuthorizer(pool, 8.0)
     deployment.take_down(pool)
-    await until(lambda: not pids(pool))
+    await eventually(lambda: not pids(pool))
     waiting = asyncio.ensure_future(authorizer.join(grant(), ["chat"]))
     verdict = await waiting
     assert (verdict.status, verdict.reason) == (400, "PHP workers are down")
@@ -211,7 +211,7 @@ async def test_a_pool_without_workers_refuses_who_waits_and_who_comes_until_a_wo
     assert pool.waiting == 0
     assert value(pool, "worker_failures", "breaker") == 41
     deployment.repair()
-    await until(lambda: pool.ready)
+    await eventually(lambda: pool.ready)
     assert value(pool, "workers_breaker_open", "down") == 0
     assert (await authorizer.connect(request())).allowed
     assert (await authorizer.join(grant(), ["chat"])).allowed
@@ -238,7 +238,7 @@ async def test_workers_that_cannot_be_started_at_first_refuse_nobody(
     monkeypatch.setattr(slot, "Backoff", Pauses)
     await pool.reset()  # new slots' keepers, which take these pauses
     deployment.take_down(pool)
-    await until(lambda: not pids(pool))
+    await eventually(lambda: not pids(pool))
     waiting = asyncio.ensure_future(ask(pool))
     assert (await waiting).allowed
     assert second.is_set()
@@ -249,11 +249,11 @@ async def test_a_reset_brings_a_pool_back_that_is_down(
 ) -> None:
     pool = await start(deployment.command, workers=2)
     deployment.take_down(pool)
-    await until(lambda: value(pool, "workers_breaker_open", "down"))
+    await eventually(lambda: value(pool, "workers_breaker_open", "down"))
     deployment.repair()
     await pool.reset()
     assert (await ask(pool)).allowed
-    await until(lambda: len(pids(pool)) == 2 == len(children()))
+    await eventually(lambda: len(pids(pool)) == 2 == len(children()))
 
 
 async def test_workers_that_all_hang_are_asked_one_question_at_a_time(
@@ -268,7 +268,7 @@ async def test_workers_that_all_hang_are_asked_one_question_at_a_time(
     assert {type(error) for error in errors} == {ExecTimeout, WorkersDown}
     assert value(pool, "workers_breaker_open", "timeouts") == 1
     assert pool.waiting == 0
-    await until(lambda: pool.ready)
+    await eventually(lambda: pool.ready)
     assert (await ask(pool)).allowed
     assert value(pool, "workers_breaker_open", "timeouts") == 0
     assert "clients are no longer refused" in log.text()
@@ -327,14 +327,14 @@ async def test_orderly_ends_are_no_failures(
 
     monkeypatch.setattr(Breaker, "emptied", record)
     await start(f"{sys.executable} -m rr_py_ws.devtools.worker", supervisor={"watch_tick": 0.01, "ttl": 0.01})
-    await until(lambda: len(failed) > 5)
+    await eventually(lambda: len(failed) > 5)
     assert set(failed) == {0}
 
 
 async def test_without_a_free_worker_in_time_it_is_not_the_breaker(start: Start) -> None:
     pool = await start(PHP, destroy_timeout=0.1)
     busy = asyncio.ensure_future(failure_of(pool, HANGS))
-    await until(lambda: pool.states()[0].status_text == "working")
+    await eventually(lambda: pool.states()[0].status_text == "working")
     assert (await PHPAuthorizer(pool, 1.0).connect(request())).reason == "PHP gave no answer"
     assert value(pool, "worker_failures", "no_free_worker") == 1
     await pool.stop()

@@ -9,8 +9,9 @@ import pytest
 from rr_py_ws.adapters.php.factory import worker_environment
 from rr_py_ws.config import Server
 from rr_py_ws.errors import WorkerStartError
-from support.php_pool import RecordedLog, Start, ask, children, make_factory, misbehaving, until
+from support.php_pool import RecordedLog, Start, ask, children, make_factory, misbehaving
 from support.ports import needs_ipv6
+from support.waiting import eventually
 
 
 class TestEnvironment:
@@ -69,7 +70,7 @@ async def start_failure(command: str, timeout: float = 20.0, **server: object) -
             await factory.start(timeout)
     finally:
         await factory.close()
-    await until(lambda: not children())
+    await eventually(lambda: not children())
     assert str(caught.value).startswith(f"server.command: cannot start '{command}': ")
     assert "\n" not in str(caught.value)
     return str(caught.value)
@@ -122,7 +123,7 @@ class TestHandshake:
         factory = make_factory(misbehaving("silent"), relay=relay_dsn)
         await factory.open()
         starting = asyncio.ensure_future(factory.start(60))
-        await until(children)
+        await eventually(children)
         starting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await starting
@@ -133,7 +134,7 @@ class TestHandshake:
         factory = make_factory(misbehaving("silent"), relay=relay_dsn)
         await factory.open()
         starting = asyncio.ensure_future(factory.start(60))
-        await until(children)
+        await eventually(children)
         await factory.close()
         with pytest.raises(WorkerStartError, match="the server is stopping"):
             await starting

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from rr_py_ws.adapters.php import WorkerPool
-from support.php_pool import Gate, RecordedLog, Start, ask, failure_of, misbehaving, until
+from support.php_pool import Gate, RecordedLog, Start, ask, failure_of, misbehaving
+from support.waiting import eventually
 
 
 def sample(pool: WorkerPool, name: str, *labels: str) -> float:
@@ -45,9 +46,9 @@ async def test_a_question_without_a_worker_is_a_failure_that_no_worker_was_asked
 ) -> None:
     pool = await start()
     busy = asyncio.create_task(ask(pool, gate.wait))
-    await until(lambda: sample(pool, "workers", "working") == 1)
+    await eventually(lambda: sample(pool, "workers", "working") == 1)
     waiting = asyncio.create_task(failure_of(pool, ""))
-    await until(lambda: sample(pool, "workers_waiting") == 1)
+    await eventually(lambda: sample(pool, "workers_waiting") == 1)
     stopping = asyncio.create_task(pool.stop())
     await waiting
     gate.open()
@@ -65,15 +66,15 @@ async def test_a_question_that_no_worker_answers_is_one_failure(start: Start) ->
 async def test_a_question_whose_asker_has_left_is_counted(start: Start) -> None:
     pool = await start()
     asking = asyncio.create_task(ask(pool, "do=sleep&ms=600000", limit=0.1))
-    await until(lambda: sample(pool, "workers", "working") == 1)
+    await eventually(lambda: sample(pool, "workers", "working") == 1)
     asking.cancel()
-    await until(lambda: sample(pool, "worker_failures", "timeout") == 1)
+    await eventually(lambda: sample(pool, "worker_failures", "timeout") == 1)
 
 
 async def test_workers_replaced_by_a_reset_are_no_restarts(start: Start) -> None:
     pool = await start(workers=2)
     await pool.reset()
-    await until(lambda: sample(pool, "workers", "ready") == 2)
+    await eventually(lambda: sample(pool, "workers", "ready") == 2)
     assert sample(pool, "worker_restarts") == 0
     assert sample(pool, "workers_memory_bytes") > 2_000_000
 
@@ -86,7 +87,7 @@ async def test_starts_that_fail_are_counted(start: Start, tmp_path: Path, log: R
     assert pool.ready
     script.unlink()
     await ask(pool)
-    await until(lambda: sample(pool, "worker_failures", "start") >= 2)
+    await eventually(lambda: sample(pool, "worker_failures", "start") >= 2)
     assert not pool.ready
     assert sample(pool, "workers", "ready") == 0
 

@@ -8,7 +8,8 @@ import pytest
 
 from rr_py_ws.adapters.php import run_on_init
 from rr_py_ws.config import OnInit
-from support.php_pool import RecordedLog, children, until
+from support.php_pool import RecordedLog, children
+from support.waiting import eventually
 
 
 async def test_runs_the_command_and_logs_what_it_prints(log: RecordedLog, tmp_path: Path) -> None:
@@ -41,11 +42,11 @@ async def test_a_command_that_takes_too_long_is_killed(log: RecordedLog) -> None
 
 async def test_cancelling_kills_the_command(log: RecordedLog) -> None:
     running = asyncio.ensure_future(run_on_init(OnInit(command="sleep 600")))
-    await until(children)
+    await eventually(children)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    await until(lambda: not children())
+    await eventually(lambda: not children())
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can take another account")

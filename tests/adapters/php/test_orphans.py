@@ -9,7 +9,8 @@ import sys
 
 import pytest
 
-from support.php_pool import WORKERS, alive, until
+from support.php_pool import WORKERS, alive
+from support.waiting import eventually
 
 
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM, signal.SIGABRT])
@@ -28,4 +29,4 @@ async def test_busy_and_idle_workers_end_with_a_killed_server(relay_dsn: str, en
     assert all(alive(pid) for pid in pids)
     server.send_signal(ending)
     assert await server.wait() == -ending
-    await until(lambda: not any(alive(pid) for pid in pids))
+    await eventually(lambda: not any(alive(pid) for pid in pids))

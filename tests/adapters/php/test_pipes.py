@@ -3,7 +3,10 @@ from __future__ import annotations
 import os
 
 from rr_py_ws.adapters.php.pipes import PipeWriter
-from support.php_pool import until
+from support.loops import both_loops
+from support.waiting import eventually
+
+pytestmark = both_loops
 
 
 async def test_a_piece_that_follows_a_long_one_begins_undivided() -> None:
@@ -27,7 +30,7 @@ async def test_a_piece_that_follows_a_long_one_begins_undivided() -> None:
             return False
         return len(taken) == len(long)
 
-    await until(read)
+    await eventually(read)
     rest: list[bytes] = []
 
     def read_header() -> bool:
@@ -37,7 +40,7 @@ async def test_a_piece_that_follows_a_long_one_begins_undivided() -> None:
             return False
         return True
 
-    await until(read_header)
+    await eventually(read_header)
     assert (taken, rest, broken) == (long, [b"the header"], [])
     os.close(read_end)
-    await until(lambda: broken)
+    await eventually(lambda: broken)

@@ -23,6 +23,7 @@ from rr_py_ws.errors import (
 )
 from rr_py_ws.wire.access import connect_question
 from rr_py_ws.wire.worker import Message
+from support.loops import both_loops
 from support.php_pool import (
     PHP,
     Gate,
@@ -38,9 +39,8 @@ from support.php_pool import (
     misbehaving,
     pid_of,
     pids,
-    until,
 )
-from support.waiting import DEADLINE
+from support.waiting import DEADLINE, eventually
 
 
 class TestStart:
@@ -66,7 +66,7 @@ class TestStart:
 
     async def test_a_start_that_is_cancelled_leaves_nothing(self) -> None:
         starting = asyncio.ensure_future(make_pool(misbehaving("silent"), workers=2).start())
-        await until(lambda: len(children()) == 2)
+        await eventually(lambda: len(children()) == 2)
         starting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await starting
@@ -82,21 +82,22 @@ class TestStart:
 
 
 class TestExec:
+    @both_loops
     async def test_counts_what_was_answered(self, start: Start) -> None:
         pool = await start()
         for query in ("", "do=refuse&status=403", "do=error"):
             with suppress(SoftJobError):
                 await ask(pool, query)
-        await until(lambda: pool.states()[0].status_text == "ready")
+        await eventually(lambda: pool.states()[0].status_text == "ready")
         assert pool.states()[0].execs == 3
 
     async def test_a_working_worker_says_so(self, start: Start, gate: Gate) -> None:
         pool = await start()
         asking = asyncio.ensure_future(ask(pool, gate.wait))
-        await until(lambda: pool.states()[0].status_text == "working")
+        await eventually(lambda: pool.states()[0].status_text == "working")
         gate.open()
         await asking
-        await until(lambda: pool.states()[0].status_text == "ready")
+        await eventually(lambda: pool.states()[0].status_text == "ready")
 
     async def test_the_first_question_gets_the_first_free_worker(self, start: Start, gate: Gate) -> None:
         pool = await start(workers=2)
@@ -111,7 +112,7 @@ class TestExec:
             group.create_task(ask(pool, gate.wait))
             for number in range(20):
                 group.create_task(question(number))
-            await until(lambda: len(order) == 20)
+            await eventually(lambda: len(order) == 20)
             gate.open()
         assert order == list(range(20))
 
@@ -145,10 +146,10 @@ class TestExec:
         assert words in str(error)
         (victim,) = (pid for pid in old if str(error).startswith(f"worker {pid}: "))
         (other,) = set(old) - {victim}
-        await until(lambda: victim not in pids(pool) and len(pids(pool)) == 2)
+        await eventually(lambda: victim not in pids(pool) and len(pids(pool)) == 2)
         assert other in pids(pool)
         assert (await ask(pool)).allowed
-        await until(lambda: words in log.text())
+        await eventually(lambda: words in log.text())
         assert log.events("warning") == ["worker is replaced"]
 
     @pytest.mark.parametrize("query", ["do=noise-after", "do=twice", "do=twice-slowly"])
@@ -160,7 +161,7 @@ class TestExec:
         for _ in range(3):
             assert (await ask(pool, query)).allowed
             assert (await ask(pool, "do=refuse&status=403")).status == 403
-        await until(lambda: log.events("warning") == ["worker is replaced"] * 3)
+        await eventually(lambda: log.events("warning") == ["worker is replaced"] * 3)
 
     async def test_workers_that_end_in_order_after_an_answer_cost_no_question(
         self, start: Start, log: RecordedLog
@@ -193,7 +194,7 @@ class TestExec:
         pool = await start()
         before = len(asyncio.all_tasks())
         asking = asyncio.ensure_future(ask(pool, gate.wait, limit=600))
-        await until(lambda: pool.states()[0].status_text == "working")
+        await eventually(lambda: pool.states()[0].status_text == "working")
         assert len(asyncio.all_tasks()) == before + 1
         gate.open()
         assert (await asking).allowed
@@ -241,7 +242,7 @@ class TestExec:
     async def test_without_a_free_worker_the_wait_ends(self, start: Start) -> None:
         pool = await start(allocate_timeout=1.5, destroy_timeout=0.1)
         busy = asyncio.ensure_future(failure_of(pool, "do=sleep&ms=600000"))
-        await until(lambda: pool.states()[0].status_text == "working")
+        await eventually(lambda: pool.states()[0].status_text == "working")
         error = await failure_of(pool, "")
         assert isinstance(error, NoFreeWorkers)
         assert str(error) == "no worker became free within 1.5 s"
@@ -258,7 +259,7 @@ class TestExec:
         pool = await start(misbehaving(f"restart-once {tmp_path}/asked"), workers=2)
         old = pids(pool)
         assert (await ask(pool)).allowed
-        await until(lambda: len(set(old) & set(pids(pool))) == 1 and len(pids(pool)) == 2)
+        await eventually(lambda: len(set(old) & set(pids(pool))) == 1 and len(pids(pool)) == 2)
 
     async def test_restart_me_is_not_repeated_for_ever(self, start: Start, log: RecordedLog) -> None:
         """RoadRunner starts new workers without end."""
@@ -267,7 +268,7 @@ class TestExec:
         error = await failure_of(pool, "do=restart")
         assert "3 workers asked to be restarted" in str(error)
         assert (await ask(pool)).allowed
-        await until(lambda: set(old).isdisjoint(pids(pool)) and len(pids(pool)) == 2)
+        await eventually(lambda: set(old).isdisjoint(pids(pool)) and len(pids(pool)) == 2)
         assert log.events("warning") == []
 
 
@@ -276,7 +277,7 @@ class TestCancellation:
         pool = await start()
         busy = asyncio.ensure_future(ask(pool, gate.wait))
         waiting = [asyncio.ensure_future(ask(pool)) for _ in range(3)]
-        await until(lambda: pool.waiting == 3)
+        await eventually(lambda: pool.waiting == 3)
         waiting[0].cancel()
         waiting[2].cancel()
         gate.open()
@@ -291,7 +292,7 @@ class TestCancellation:
         pool = await start()
         old = pids(pool)
         asking = asyncio.ensure_future(ask(pool, gate.wait))
-        await until(lambda: pool.states()[0].status_text == "working")
+        await eventually(lambda: pool.states()[0].status_text == "working")
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
@@ -305,7 +306,7 @@ class TestCancellation:
     ) -> None:
         pool = await start()
         asking = asyncio.ensure_future(ask(pool, "do=sleep&ms=600000", limit=0.2))
-        await until(lambda: pool.states()[0].status_text == "working")
+        await eventually(lambda: pool.states()[0].status_text == "working")
         asking.cancel()
         assert (await ask(pool)).allowed
         assert log.events("error") == []
@@ -321,9 +322,9 @@ class TestCancellation:
                 question.cancel()
         done = await asyncio.gather(*questions, return_exceptions=True)
         assert all(isinstance(result, asyncio.CancelledError) or result.allowed for result in done)
-        await until(lambda: {state.status_text for state in pool.states()} == {"ready"})
+        await eventually(lambda: {state.status_text for state in pool.states()} == {"ready"})
         both = asyncio.gather(*(ask(pool, gate.wait) for _ in range(2)))
-        await until(lambda: {state.status_text for state in pool.states()} == {"working"})
+        await eventually(lambda: {state.status_text for state in pool.states()} == {"working"})
         gate.open()
         assert len({verdict.body for verdict in await both}) == 2
 
@@ -350,9 +351,9 @@ class TestDeath:
         pool = await start(workers=2)
         victim, other = pids(pool)
         os.kill(victim, signal.SIGKILL)
-        await until(lambda: victim not in pids(pool) and len(pids(pool)) == 2)
+        await eventually(lambda: victim not in pids(pool) and len(pids(pool)) == 2)
         assert other in pids(pool)
-        await until(lambda: "ended by signal 9" in log.text())
+        await eventually(lambda: "ended by signal 9" in log.text())
         for _ in range(4):
             assert (await ask(pool)).allowed
 
@@ -362,17 +363,18 @@ class TestDeath:
         old = pids(pool)
         for pid in old:
             os.kill(pid, signal.SIGKILL)
-        await until(lambda: set(old).isdisjoint(pids(pool)) and len(pids(pool)) == 3)
+        await eventually(lambda: set(old).isdisjoint(pids(pool)) and len(pids(pool)) == 3)
         assert (await ask(pool)).allowed
 
     async def test_a_worker_that_speaks_unasked_is_replaced(self, start: Start, log: RecordedLog) -> None:
         await start(misbehaving("talks-idle"))
-        await until(lambda: "wrote without being asked" in log.text())
+        await eventually(lambda: "wrote without being asked" in log.text())
 
     async def test_a_worker_that_reads_no_more_is_replaced(self, start: Start, log: RecordedLog) -> None:
         await start(misbehaving("closes-stdin"))
-        await until(lambda: "worker is replaced" in log.events("warning"))
+        await eventually(lambda: "worker is replaced" in log.events("warning"))
 
+    @both_loops
     async def test_the_pool_comes_back_after_it_ran_out_of_file_descriptors(
         self, start: Start, log: RecordedLog, monkeypatch: pytest.MonkeyPatch, relay_dsn: str
     ) -> None:
@@ -384,11 +386,11 @@ class TestDeath:
             old, failures = pids(pool), len(log.events("error"))
             with few_descriptors(spare):
                 os.kill(old[0], signal.SIGKILL)
-                await until(lambda: len(log.events("error")) > failures or set(pids(pool)) - set(old))  # noqa: B023
-            await until(lambda: set(pids(pool)) - set(old))  # noqa: B023
+                await eventually(lambda: len(log.events("error")) > failures or set(pids(pool)) - set(old))  # noqa: B023
+            await eventually(lambda: set(pids(pool)) - set(old))  # noqa: B023
             assert (await ask(pool)).allowed
         assert log.events("error")
-        await until(lambda: descriptors() <= before)
+        await eventually(lambda: descriptors() <= before)
 
     async def test_workers_that_die_unasked_are_replaced_with_growing_pauses(
         self, start: Start, log: RecordedLog, monkeypatch: pytest.MonkeyPatch
@@ -402,7 +404,7 @@ class TestDeath:
 
         monkeypatch.setattr(slot, "Backoff", NoPause)
         await start(misbehaving("dies-idle"))
-        await until(lambda: len(pauses) >= 8)
+        await eventually(lambda: len(pauses) >= 8)
         steps = [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
         assert all(step / 2 <= pause <= step for step, pause in zip(steps, pauses, strict=False))
 
@@ -416,9 +418,9 @@ class TestDeath:
         pool = await start(misbehaving(f"needs {marker}"))
         marker.unlink()
         os.kill(pids(pool)[0], signal.SIGKILL)
-        await until(lambda: log.events("error").count("cannot replace a worker, will try again") >= 9)
+        await eventually(lambda: log.events("error").count("cannot replace a worker, will try again") >= 9)
         marker.touch()
-        await until(lambda: pool.ready)
+        await eventually(lambda: pool.ready)
         assert (await ask(pool)).allowed
 
 
@@ -427,7 +429,7 @@ class TestReset:
         pool = await start(workers=2)
         old = pids(pool)
         await pool.reset()
-        await until(lambda: set(old).isdisjoint(pids(pool)) and len(pids(pool)) == 2)
+        await eventually(lambda: set(old).isdisjoint(pids(pool)) and len(pids(pool)) == 2)
         assert await pid_of(pool) not in old
 
     async def test_under_load_refuses_nobody_and_loses_nothing(self, start: Start, log: RecordedLog) -> None:
@@ -447,19 +449,19 @@ class TestReset:
             await pool.reset()
         done = True
         assert all(count > 0 for count in await asyncio.gather(*clients))
-        await until(lambda: len(pids(pool)) == 2)
+        await eventually(lambda: len(pids(pool)) == 2)
         assert log.events("warning") == []
 
     async def test_lets_a_busy_worker_finish(self, start: Start, gate: Gate) -> None:
         pool = await start()
         (old,) = pids(pool)
         asking = asyncio.ensure_future(ask(pool, gate.wait))
-        await until(lambda: pool.states()[0].status_text == "working")
+        await eventually(lambda: pool.states()[0].status_text == "working")
         await pool.reset()
         assert await pid_of(pool) != old
         gate.open()
         assert (await asking).body == b"%d" % old
-        await until(lambda: not alive(old))
+        await eventually(lambda: not alive(old))
 
     async def test_that_fails_keeps_the_old_workers(self, start: Start, tmp_path: Path) -> None:
         marker = tmp_path / "works"
@@ -478,7 +480,7 @@ class TestReset:
         questions = [asyncio.ensure_future(ask(pool, "do=sleep&ms=5")) for _ in range(20)]
         async with asyncio.timeout(20):
             await asyncio.gather(pool.reset(), pool.reset(), *questions)
-        await until(lambda: len(pids(pool)) == 2)
+        await eventually(lambda: len(pids(pool)) == 2)
 
     async def test_calls_that_come_during_one_share_the_next(
         self, start: Start, monkeypatch: pytest.MonkeyPatch
@@ -495,7 +497,7 @@ class TestReset:
         pool = await start()
         seen = set(pids(pool))
         first = asyncio.ensure_future(pool.reset())
-        await until(lambda: len(children()) == 2)
+        await eventually(lambda: len(children()) == 2)
         others = [asyncio.ensure_future(pool.reset()) for _ in range(50)]
         await first
         after_first = await pid_of(pool)
@@ -511,7 +513,7 @@ class TestReset:
         pool = await start(misbehaving(f"needs {marker}"))
         marker.unlink()
         calls = [asyncio.ensure_future(pool.reset()) for _ in range(4)]
-        await until(lambda: len(children()) == 2)
+        await eventually(lambda: len(children()) == 2)
         calls[1].cancel()
         with pytest.raises(WorkerStartError):
             await calls[0]
@@ -529,14 +531,15 @@ class TestReset:
         pool = await start(misbehaving(f"needs {marker}"), workers=2)
         marker.unlink()
         os.kill(pids(pool)[0], signal.SIGKILL)
-        await until(lambda: log.events("error"))
+        await eventually(lambda: log.events("error"))
         marker.touch()
         await pool.reset()
-        await until(lambda: len(pids(pool)) == 2)
+        await eventually(lambda: len(pids(pool)) == 2)
         assert len(children()) == 2
 
 
 class TestStop:
+    @both_loops
     async def test_leaves_no_process_no_task_and_no_descriptor(self, relay_dsn: str) -> None:
         warm = make_pool(server={"relay": relay_dsn})
         await warm.start()
@@ -550,7 +553,7 @@ class TestStop:
             await failure_of(pool, "do=die")
             await pool.stop()
             assert children() == []
-        await until(lambda: descriptors() <= before)
+        await eventually(lambda: descriptors() <= before)
         assert len(asyncio.all_tasks()) == tasks
 
     async def test_lets_workers_end_by_themselves(self, start: Start, log: RecordedLog) -> None:
@@ -570,7 +573,7 @@ class TestStop:
         pool = await start(misbehaving("with-child"), destroy_timeout=0.1)
         assert len(children()) == 2
         await pool.stop()
-        await until(lambda: not children())
+        await eventually(lambda: not children())
 
     async def test_lets_a_question_in_progress_finish_and_refuses_the_others(
         self, start: Start, gate: Gate
@@ -578,9 +581,9 @@ class TestStop:
         pool = await start()
         busy = asyncio.ensure_future(ask(pool, gate.wait))
         waiting = asyncio.ensure_future(failure_of(pool, ""))
-        await until(lambda: pool.waiting == 1)
+        await eventually(lambda: pool.waiting == 1)
         stopping = asyncio.ensure_future(pool.stop())
-        await until(waiting.done)
+        await eventually(waiting.done)
         gate.open()
         await stopping
         assert (await busy).allowed
@@ -590,18 +593,18 @@ class TestStop:
     async def test_fails_a_question_that_takes_too_long(self, start: Start) -> None:
         pool = await start(destroy_timeout=0.1)
         busy = asyncio.ensure_future(failure_of(pool, "do=sleep&ms=600000"))
-        await until(lambda: pool.states()[0].status_text == "working")
+        await eventually(lambda: pool.states()[0].status_text == "working")
         await pool.stop()
         assert isinstance(await busy, WorkerDied)
 
     async def test_that_is_cancelled_kills(self, start: Start) -> None:
         pool = await start(misbehaving("ignores-stop"), workers=2)
         stopping = asyncio.ensure_future(pool.stop())
-        await until(lambda: pool.states()[0].status_text == "stopping")
+        await eventually(lambda: pool.states()[0].status_text == "stopping")
         stopping.cancel()
         with pytest.raises(asyncio.CancelledError):
             await stopping
-        await until(lambda: not children())
+        await eventually(lambda: not children())
 
     async def test_ends_workers_that_are_being_started(
         self, start: Start, log: RecordedLog, tmp_path: Path
@@ -612,18 +615,18 @@ class TestStop:
         (old,) = pids(pool)
         marker.unlink()
         os.kill(old, signal.SIGKILL)
-        await until(lambda: children() and old not in children())
+        await eventually(lambda: children() and old not in children())
         await pool.stop()
         assert children() == []
 
     async def test_a_reset_in_the_middle_of_it_leaves_nothing(self, start: Start) -> None:
         pool = await start(workers=2)
         resetting = asyncio.ensure_future(pool.reset())
-        await until(lambda: len(children()) > 2)
+        await eventually(lambda: len(children()) > 2)
         await pool.stop()
         with pytest.raises(WorkerStartError, match="stopping"):
             await resetting
-        await until(lambda: not children())
+        await eventually(lambda: not children())
 
     async def test_a_reset_at_its_very_end_leaves_nothing(self, start: Start) -> None:
         """The new workers are there, and would be put into places that are replaced no more."""
@@ -650,11 +653,11 @@ class TestResetAndStart:
     async def test_a_reset_during_the_start_replaces_what_has_started(self) -> None:
         pool = make_pool(workers=2)
         starting = asyncio.ensure_future(pool.start())
-        await until(children)
+        await eventually(children)
         try:
             await pool.reset()
             await starting
-            await until(lambda: len(children()) == 2)
+            await eventually(lambda: len(children()) == 2)
             assert sorted(pids(pool)) == sorted(children())
             assert (await ask(pool)).allowed
         finally:
@@ -668,12 +671,12 @@ class TestDebug:
         assert pool.states() == []
         seen = [await pid_of(pool) for _ in range(3)]
         assert len(set(seen)) == 3
-        await until(lambda: not any(alive(pid) for pid in seen))
+        await eventually(lambda: not any(alive(pid) for pid in seen))
 
     async def test_no_more_workers_than_configured_run_at_a_time(self, start: Start, gate: Gate) -> None:
         pool = await start(workers=2, debug=True)
         questions = [asyncio.ensure_future(ask(pool, gate.wait)) for _ in range(4)]
-        await until(lambda: len(pool.states()) == 2)
+        await eventually(lambda: len(pool.states()) == 2)
         most = len(children())
         gate.open()
         while not all(question.done() for question in questions):
@@ -690,12 +693,12 @@ class TestDebug:
         pool = await start(debug=True)
         for query, error in (("do=error", SoftJobError), ("do=die", WorkerDied), ("do=restart", WorkerError)):
             assert isinstance(await failure_of(pool, query), error)
-        await until(lambda: not children())
+        await eventually(lambda: not children())
 
     async def test_the_wait_for_a_turn_ends(self, start: Start) -> None:
         pool = await start(debug=True, allocate_timeout=1.5, destroy_timeout=0.1)
         busy = asyncio.ensure_future(failure_of(pool, "do=sleep&ms=600000"))
-        await until(pool.states)
+        await eventually(pool.states)
         assert isinstance(await failure_of(pool, ""), NoFreeWorkers)
         await pool.stop()
         assert isinstance(await busy, WorkerDied)
@@ -703,7 +706,7 @@ class TestDebug:
     async def test_a_cancelled_question_does_not_lose_its_turn(self, start: Start, gate: Gate) -> None:
         pool = await start(debug=True)
         asking = asyncio.ensure_future(ask(pool, gate.wait))
-        await until(pool.states)
+        await eventually(pool.states)
         asking.cancel()
         gate.open()
         assert (await ask(pool)).allowed
@@ -711,7 +714,7 @@ class TestDebug:
     async def test_stop_ends_what_runs(self, start: Start) -> None:
         pool = await start(debug=True, workers=2, destroy_timeout=0.1)
         running = asyncio.ensure_future(failure_of(pool, "do=sleep&ms=600000"))
-        await until(pool.states)
+        await eventually(pool.states)
         await pool.stop()
         assert isinstance(await running, WorkerDied)
         assert isinstance(await failure_of(pool, ""), NoFreeWorkers)
@@ -723,7 +726,7 @@ class TestDebug:
         script.chmod(0o755)
         pool = await start(str(script), debug=True, destroy_timeout=0.1)
         running = asyncio.ensure_future(failure_of(pool, "do=sleep&ms=600000"))
-        await until(pool.states)
+        await eventually(pool.states)
         waiting = asyncio.ensure_future(failure_of(pool, ""))
         await asyncio.sleep(0)
         await pool.stop()

@@ -13,8 +13,11 @@ from rr_py_ws.adapters.php import process as module
 from rr_py_ws.adapters.php.process import Process
 from rr_py_ws.errors import WorkerStartError
 from rr_py_ws.logs import Limiter
-from support.php_pool import RecordedLog, alive, children, descriptors, until
-from support.waiting import DEADLINE
+from support.loops import both_loops
+from support.php_pool import RecordedLog, alive, children, descriptors
+from support.waiting import DEADLINE, eventually
+
+pytestmark = both_loops
 
 ROOT = os.geteuid() == 0
 
@@ -112,7 +115,7 @@ async def test_an_argument_with_a_nul_cannot_be_passed() -> None:
     before = await open_files()
     with pytest.raises(WorkerStartError, match="cannot start a process"):
         start("true \0")
-    await until(lambda: descriptors() <= before)
+    await eventually(lambda: descriptors() <= before)
 
 
 async def test_a_program_that_the_kernel_refuses_says_so(tmp_path: Path, log: RecordedLog) -> None:
@@ -163,11 +166,11 @@ async def test_waiting_can_have_an_end() -> None:
 
 async def test_killing_takes_what_the_child_started(tmp_path: Path, log: RecordedLog) -> None:
     process = start(script(tmp_path, "#!/bin/sh\nsleep 600 &\necho $!\nwait\n"))
-    await until(lambda: log.events("info"))
+    await eventually(lambda: log.events("info"))
     grandchild = int(log.events("info")[0])
     process.kill()
     assert await process.wait(timeout=DEADLINE) == -signal.SIGKILL
-    await until(lambda: not alive(grandchild))
+    await eventually(lambda: not alive(grandchild))
 
 
 async def test_nothing_stays_open_after_the_end() -> None:
@@ -176,7 +179,7 @@ async def test_nothing_stays_open_after_the_end() -> None:
         process = start("true")
         await process.wait(timeout=DEADLINE)
         process.close()
-    await until(lambda: descriptors() <= before)
+    await eventually(lambda: descriptors() <= before)
 
 
 async def test_output_of_a_daemon_is_let_go(tmp_path: Path) -> None:
@@ -185,7 +188,7 @@ async def test_output_of_a_daemon_is_let_go(tmp_path: Path) -> None:
     process = start(script(tmp_path, "#!/bin/sh\nsleep 600 &\necho $! >&2\n"))
     assert await process.wait(timeout=DEADLINE) == 0
     process.close()
-    await until(lambda: descriptors() <= before)
+    await eventually(lambda: descriptors() <= before)
     os.kill(int(process.last_line), signal.SIGKILL)
 
 

@@ -12,7 +12,11 @@ import pytest
 from rr_py_ws.errors import ConfigError
 from rr_py_ws.wire.goridge import encode_frame
 from rr_py_ws.wire.worker import encode_pid_reply
-from support.php_pool import PHP, RecordedLog, Start, ask, descriptors, make_pool, pid_of, pids, until
+from support.loops import both_loops
+from support.php_pool import PHP, RecordedLog, Start, ask, descriptors, make_pool, pid_of, pids
+from support.waiting import eventually
+
+pytestmark = both_loops
 
 DROPPED = "a connection to server.relay is not one of our workers"
 
@@ -70,7 +74,7 @@ async def test_strangers_hold_up_nobody(
     old = await pid_of(pool)
     await pool.reset()
     assert await pid_of(pool) != old
-    await until(lambda: log.events("warning") == [DROPPED] * 4)
+    await eventually(lambda: log.events("warning") == [DROPPED] * 4)
     assert "GET / HTTP/1.1" in log.text()
     assert "no worker with the process id 1 is expected" in log.text()
     for writer in (silent, noisy, greedy, unknown):

@@ -9,7 +9,8 @@ import pytest
 from rr_py_ws.adapters.php.slot import broken_rule
 from rr_py_ws.adapters.php.worker import State, Worker
 from rr_py_ws.config import Supervisor
-from support.php_pool import Gate, RecordedLog, Start, ask, pid_of, pids, until
+from support.php_pool import Gate, RecordedLog, Start, ask, pid_of, pids
+from support.waiting import eventually
 
 
 @dataclass
@@ -84,7 +85,7 @@ async def test_an_old_worker_finishes_its_question(start: Start, gate: Gate) -> 
     pool = await start(supervisor={"watch_tick": 0.01, "ttl": 0.1})
     (old,) = pids(pool)
     asking = asyncio.ensure_future(ask(pool, gate.wait))
-    await until(lambda: len(pids(pool)) == 2)
+    await eventually(lambda: len(pids(pool)) == 2)
     assert {state.status_text for state in pool.states() if state.pid == old} <= {"invalid"}
     gate.open()
     answered = (await asking).body
@@ -95,7 +96,7 @@ async def test_an_idle_worker_is_replaced(start: Start, log: RecordedLog) -> Non
     pool = await start(workers=2, supervisor={"watch_tick": 0.01, "idle_ttl": 0.1})
     used = await pid_of(pool)
     (unused,) = set(pids(pool)) - {used}
-    await until(lambda: used not in pids(pool) and len(pids(pool)) == 2)
+    await eventually(lambda: used not in pids(pool) and len(pids(pool)) == 2)
     assert unused in pids(pool)
     assert "reason=idle_ttl" in log.text()
 
@@ -104,6 +105,6 @@ async def test_a_worker_that_grew_is_replaced(start: Start, log: RecordedLog) ->
     pool = await start(supervisor={"watch_tick": 0.01, "max_worker_memory": 64})
     old = await pid_of(pool)
     await ask(pool, "do=memory&mib=80")
-    await until(lambda: old not in pids(pool) and pids(pool))
+    await eventually(lambda: old not in pids(pool) and pids(pool))
     assert "reason=max_worker_memory" in log.text()
     assert (await ask(pool)).allowed

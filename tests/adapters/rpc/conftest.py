@@ -1,21 +1,16 @@
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
-import uvloop
 
 from rr_py_ws.adapters.rpc import Registry, RPCListener, build_registry
 from rr_py_ws.config import Limits
 from rr_py_ws.core.ports import Probe
+from support.loops import pytest_asyncio_loop_factories
 from support.rpc_peer import IdlePool, Peer, RecordingPublisher
 
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Run each test on both event loops."""
-    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+__all__ = ["pytest_asyncio_loop_factories"]
 
 
 @pytest.fixture

@@ -17,7 +17,10 @@ from rr_py_ws.errors import BrokerError
 from rr_py_ws.wire.goridge import Flag, Frame, encode_frame
 from rr_py_ws.wire.values import decode_value
 from support.goridge_frames import FRAMES
+from support.loops import both_loops
 from support.rpc_peer import Peer, RecordingPublisher
+
+pytestmark = both_loops
 
 Connect = Callable[[], Awaitable[Peer]]
 PUBLISH = FRAMES["publish_proto"][0]

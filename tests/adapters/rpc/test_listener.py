@@ -21,8 +21,11 @@ from rr_py_ws.config import Limits
 from rr_py_ws.errors import ConfigError
 from rr_py_ws.wire.goridge import Flag
 from rr_py_ws.wire.values import decode_value
+from support.loops import both_loops
 from support.ports import needs_ipv6
 from support.rpc_peer import IdlePool, Peer, RecordingPublisher
+
+pytestmark = both_loops
 
 TO_A = b'{"messages":[{"topics":["a"]}]}'
 

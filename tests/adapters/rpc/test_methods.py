@@ -13,6 +13,7 @@ from rr_py_ws.adapters.rpc import Registry
 from rr_py_ws.errors import BrokerError
 from rr_py_ws.wire.goridge import Flag
 from rr_py_ws.wire.pb import broadcast_pb2, websockets_pb2
+from support.loops import both_loops
 from support.rpc_peer import IdlePool, Peer, RecordingPublisher
 
 ERROR = Flag.ERROR
@@ -93,6 +94,7 @@ class TestPublish:
         assert publisher.messages == [("", "a", b""), ("", "b", b"")]
 
     @WAITING
+    @both_loops
     async def test_the_answer_waits_for_the_broker(
         self, peer: Peer, publisher: RecordingPublisher, method: str
     ) -> None:

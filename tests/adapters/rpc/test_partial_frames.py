@@ -15,8 +15,11 @@ from rr_py_ws.config import Limits
 from rr_py_ws.wire.goridge import Flag
 from rr_py_ws.wire.rpc import encode_request
 from support.goridge_frames import FRAMES
+from support.loops import both_loops
 from support.rpc_peer import Peer
 from support.waiting import DEADLINE
+
+pytestmark = both_loops
 
 PUBLISH = FRAMES["publish_proto"][0]
 Connect = Callable[[RPCListener], Awaitable[Peer]]

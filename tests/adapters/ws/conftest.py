@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvloop
 
 from rr_py_ws import logs
 from rr_py_ws.adapters.auth.allow_all import AllowAll
@@ -20,14 +19,11 @@ from rr_py_ws.adapters.ws import connection, upgrade
 from rr_py_ws.core import fail_closed
 from rr_py_ws.core.node import Node
 from rr_py_ws.core.ports import Authorizer
-from support.ws_peer import until
+from support.loops import pytest_asyncio_loop_factories
+from support.waiting import eventually
 from support.ws_site import Server, Site, Start, make_backpressure, open_sockets
 
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Run each test on both event loops."""
-    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+__all__ = ["pytest_asyncio_loop_factories"]
 
 
 @pytest.fixture
@@ -62,7 +58,7 @@ async def start() -> AsyncIterator[Start]:
     assert complaints == []
     timers = getattr(loop, "_scheduled", ())  # asyncio's own loop can be looked into
     assert [timer for timer in timers if not timer.cancelled()] == []
-    await until(lambda: open_sockets() == opened)
+    await eventually(lambda: open_sockets() == opened)
 
 
 @pytest.fixture

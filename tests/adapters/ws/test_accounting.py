@@ -12,7 +12,8 @@ import pytest
 
 from rr_py_ws.adapters.http import limiter
 from rr_py_ws.wire.access import ALLOWED, Verdict
-from support.ws_peer import CLOSE, PING, TEXT, Gate, command, frame, request, until
+from support.waiting import eventually
+from support.ws_peer import CLOSE, PING, TEXT, Gate, command, frame, request
 from support.ws_site import Site, Start
 
 LIMITS = {
@@ -119,7 +120,7 @@ async def test_places_and_turns_are_those_of_who_is_there(
     for client in site.clients:
         client.close()
         check(site)
-    await until(lambda: not site.handshakes() and not site.server.connections)
+    await eventually(lambda: not site.handshakes() and not site.server.connections)
     if stopping is not None:
         await stopping
     queue = site.server.websockets.queue

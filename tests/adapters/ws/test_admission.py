@@ -13,7 +13,9 @@ from websockets.asyncio.client import connect
 from rr_py_ws.adapters.http import limiter
 from rr_py_ws.adapters.http.limiter import _network
 from rr_py_ws.wire.access import ALLOWED, Verdict
-from support.ws_peer import Client, Gate, SecureClient, command, frame, request, until
+from support.loops import both_loops
+from support.waiting import eventually
+from support.ws_peer import Client, Gate, SecureClient, command, frame, request
 from support.ws_site import Site, Start
 
 
@@ -66,6 +68,7 @@ async def test_over_max_connections_the_answer_is_503_and_everybody_else_is_serv
     assert sample(site, "places") == sample(site, "places_taken") == 3
 
 
+@both_loops
 async def test_a_place_is_free_when_its_connection_has_ended_in_whatever_way(start: Start) -> None:
     gate = Gate(connect=None)
     site = await start(gate, max_connections=1, head_timeout=0.05)
@@ -73,21 +76,21 @@ async def test_a_place_is_free_when_its_connection_has_ended_in_whatever_way(sta
     await waiting.send(request())
     await gate.asked(1)
     waiting.reset()
-    await until(lambda: sample(site, "places_taken") == 0)
+    await eventually(lambda: sample(site, "places_taken") == 0)
     refused_by_path = await site.connect()
     await refused_by_path.send(request("/other"))
     await refused_by_path.rest()
     assert sample(site, "places_taken") == 1
     refused_by_path.close()
-    await until(lambda: sample(site, "places_taken") == 0)
+    await eventually(lambda: sample(site, "places_taken") == 0)
     silent = await site.connect()
     assert await silent.rest() == b""
-    await until(lambda: sample(site, "places_taken") == 0)
+    await eventually(lambda: sample(site, "places_taken") == 0)
     gate.on_connect = ALLOWED
     opened = await site.open()
     assert (await ask(site))[0] == 503
     opened.close()
-    await until(lambda: sample(site, "places_taken") == 0)
+    await eventually(lambda: sample(site, "places_taken") == 0)
     await site.open()
 
 
@@ -97,14 +100,14 @@ async def test_connections_that_are_told_to_go_are_few_and_the_others_are_cut(st
     for _ in range(2):
         await site.open()
     flood = [await site.connect() for _ in range(40)]
-    await until(lambda: sample(site, "connections_cut") == 37)
-    await until(lambda: site.sockets() + 40 <= 2 + 3 + 40)
+    await eventually(lambda: sample(site, "connections_cut") == 37)
+    await eventually(lambda: site.sockets() + 40 <= 2 + 3 + 40)
     ends = [await client.receive() for client in flood]
     assert sum(end.startswith(b"HTTP/1.1 503 ") for end in ends) == 3
     assert ends.count(b"") == 37
     for client in flood:
         client.close()
-    await until(lambda: site.sockets() == 2)
+    await eventually(lambda: site.sockets() == 2)
     assert (await ask(site))[0] == 503
 
 
@@ -115,7 +118,7 @@ async def test_who_was_told_to_go_and_stays_is_cut(start: Start) -> None:
     for _ in range(3):
         lingering = await site.connect()
         assert (await lingering.rest()).startswith(b"HTTP/1.1 503 ")
-        await until(lambda: site.sockets() == 1)
+        await eventually(lambda: site.sockets() == 1)
         assert sample(site, "places_taken") == 1
 
 
@@ -124,7 +127,7 @@ async def test_connections_that_say_nothing_make_room(start: Start, monkeypatch:
     site = await start(max_connections=3)
     silent = [await site.connect() for _ in range(3)]
     await silent[1].send(b"GET /ws")
-    await until(lambda: sample(site, "places_taken") == 3)
+    await eventually(lambda: sample(site, "places_taken") == 3)
     opened = [await joined(site) for _ in range(3)]
     for client in silent:
         await client.ended()
@@ -149,7 +152,7 @@ async def test_refused_connections_that_do_not_go_make_room(
 async def test_newcomers_do_not_push_out_one_that_has_only_just_come(start: Start) -> None:
     site = await start(max_connections=1)
     first = await site.connect()
-    await until(lambda: sample(site, "places_taken") == 1)
+    await eventually(lambda: sample(site, "places_taken") == 1)
     assert (await ask(site))[0] == 503
     await first.send(request())
     assert (await answer(first))[0] == 101
@@ -165,7 +168,7 @@ async def test_over_the_limit_of_an_address_the_answer_is_429(start: Start) -> N
     assert (status, refused(site, "address")) == (429, 1)
     assert int(retry) >= 2
     first.close()
-    await until(lambda: site.server.connections == 1)
+    await eventually(lambda: site.server.connections == 1)
     await site.open()
     assert site.server.http.limiter._by_network.total() == 2
 
@@ -180,7 +183,7 @@ async def test_behind_a_trusted_proxy_the_clients_address_counts(start: Start) -
     for _ in range(3):  # the proxy itself is nobody
         await site.open()
     first.close()
-    await until(lambda: site.server.connections == 5)
+    await eventually(lambda: site.server.connections == 5)
     await site.open("X-Forwarded-For: 10.0.0.1")
 
 
@@ -190,11 +193,11 @@ async def test_the_refusals_of_a_proxys_clients_are_bounded_too(start: Start) ->
     flood = [await site.connect() for _ in range(10)]
     for client in flood:
         await client.send(request("/ws", "X-Real-IP: 10.0.0.1"))
-    await until(lambda: sample(site, "connections_cut") == 8)
+    await eventually(lambda: sample(site, "connections_cut") == 8)
     for client in flood:
         await client.ended()
         client.close()
-    await until(lambda: site.handshakes() == [])
+    await eventually(lambda: site.handshakes() == [])
     assert sample(site, "places_taken") == 1
 
 
@@ -202,7 +205,7 @@ async def test_an_address_that_nobody_has_any_more_is_forgotten(start: Start) ->
     site = await start(max_connections_per_address=5, trusted_subnets=["127.0.0.0/8"])
     for number in range(50):
         assert (await ask(site, f"X-Real-IP: 10.0.0.{number}", "-upgrade"))[0] == 400
-    await until(lambda: site.handshakes() == [])
+    await eventually(lambda: site.handshakes() == [])
     assert not site.server.http.limiter._by_network
     assert not site.server.http.limiter._network_of
 
@@ -239,7 +242,7 @@ async def test_handshakes_beyond_max_handshakes_wait_in_order(start: Start) -> N
     for number in range(6):
         clients.append(await site.connect())
         await clients[-1].send(request(f"/ws?{number}"))
-        await until(lambda number=number: sample(site, "handshakes_waiting") == max(0, number - 1))  # type: ignore[misc]
+        await eventually(lambda number=number: sample(site, "handshakes_waiting") == max(0, number - 1))  # type: ignore[misc]
     assert len(gate.requests) == 2
     for number, client in enumerate(clients):
         await gate.asked(number + 1)
@@ -249,6 +252,7 @@ async def test_handshakes_beyond_max_handshakes_wait_in_order(start: Start) -> N
     assert asked == ["0", "1", "2", "3", "4", "5"]
 
 
+@both_loops
 async def test_who_waits_too_long_for_its_turn_gets_503(start: Start) -> None:
     gate = Gate(connect=None)
     site = await start(gate, max_handshakes=1, handshake_wait=0.05)
@@ -271,9 +275,9 @@ async def test_who_goes_away_leaves_the_queue_and_frees_its_turn(start: Start, l
     for number, client in enumerate(clients):
         await client.send(request(f"/ws?{number}"))
         await gate.asked(1)
-        await until(lambda number=number: sample(site, "handshakes_waiting") == number)  # type: ignore[misc]
+        await eventually(lambda number=number: sample(site, "handshakes_waiting") == number)  # type: ignore[misc]
     getattr(clients[1], leave)()
-    await until(lambda: sample(site, "handshakes_waiting") == 1)
+    await eventually(lambda: sample(site, "handshakes_waiting") == 1)
     getattr(clients[0], leave)()
     await gate.asked(2)
     assert gate.waiting[0].cancelled()
@@ -290,7 +294,7 @@ async def test_waiting_and_deciding_take_no_longer_than_deciding_may(start: Star
     await gate.asked(1)
     second = await site.connect()
     await second.send(request())
-    await until(lambda: sample(site, "handshakes_waiting") == 1)
+    await eventually(lambda: sample(site, "handshakes_waiting") == 1)
     gate.waiting[0].set_result(ALLOWED)
     await gate.asked(2)
     status, _ = await answer(second)
@@ -324,7 +328,7 @@ async def test_the_rate_delays_handshakes_also_when_nobody_is_asked(start: Start
     clients = [await site.connect() for _ in range(20)]
     for client in clients:
         await client.send(request() + frame(8))
-    await until(lambda: sample(site, "handshakes_waiting") > 0)
+    await eventually(lambda: sample(site, "handshakes_waiting") > 0)
     for client in clients:
         assert (await client.rest()).startswith(b"HTTP/1.1 101 ")
     assert sample(site, "handshakes_waiting") == 0
@@ -336,7 +340,7 @@ async def test_a_stopping_server_does_not_let_anybody_wait(start: Start) -> None
     clients = [await site.connect() for _ in range(3)]
     for client in clients:
         await client.send(request())
-    await until(lambda: sample(site, "handshakes_waiting") == 2)
+    await eventually(lambda: sample(site, "handshakes_waiting") == 2)
     stopping = asyncio.create_task(site.server.stop(20.0))
     for client in clients:
         assert (await answer(client))[0] == 503
@@ -369,20 +373,21 @@ async def test_d18_heads_byte_by_byte_are_cut_however_often_a_byte_comes(start: 
         task.cancel()
         client.close()
     await asyncio.wait(dripping)
-    await until(lambda: site.handshakes() == [])
+    await eventually(lambda: site.handshakes() == [])
     assert refused(site, "head") == 30
 
 
 # TLS
 
 
+@both_loops
 async def test_tls_connections_count_before_they_are_secure(
     start: Start, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
 ) -> None:
     site = await start(tls=server_tls, max_connections=2)
     silent = [await site.connect() for _ in range(2)]
     await silent[1].send(b"\x16\x03\x01")
-    await until(lambda: sample(site, "places_taken") == 2)
+    await eventually(lambda: sample(site, "places_taken") == 2)
     reader, writer = await asyncio.open_connection("localhost", site.address[1], ssl=client_tls)
     assert (await reader.read()).startswith(b"HTTP/1.1 503 ")
     writer.close()
@@ -390,24 +395,26 @@ async def test_tls_connections_count_before_they_are_secure(
     silent[0].reset()
     await silent[1].send(b"no TLS at all" * 10)
     await silent[1].ended()
-    await until(lambda: sample(site, "places_taken") == 0)
+    await eventually(lambda: sample(site, "places_taken") == 0)
     async with connect(f"wss://localhost:{site.address[1]}/ws", ssl=client_tls) as client:
         assert sample(site, "places_taken") == 1
         await client.ping()
-    await until(lambda: sample(site, "places_taken") == 0)
+    await eventually(lambda: sample(site, "places_taken") == 0)
 
 
+@both_loops
 async def test_tls_connections_that_say_nothing_make_room(
     start: Start, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limiter, "_MIN_IDLE", 0.0)
     site = await start(tls=server_tls, max_connections=1)
     silent = await site.connect()
-    await until(lambda: sample(site, "places_taken") == 1)
+    await eventually(lambda: sample(site, "places_taken") == 1)
     async with connect(f"wss://localhost:{site.address[1]}/ws", ssl=client_tls):
         await silent.ended()
 
 
+@both_loops
 async def test_tls_who_becomes_secure_while_it_is_cut_gives_its_place_back_once(
     start: Start, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -418,13 +425,14 @@ async def test_tls_who_becomes_secure_while_it_is_cut_gives_its_place_back_once(
     await first._again_and_again(first._tls.do_handshake)
     newcomer = socket.create_connection(site.address)
     await first.send(request())
-    await until(lambda: sample(site, "connections_cut") == 1)
+    await eventually(lambda: sample(site, "connections_cut") == 1)
     newcomer.close()
     first.close()
-    await until(lambda: site.sockets() == 0)
+    await eventually(lambda: site.sockets() == 0)
     assert sample(site, "places_taken") == 0
 
 
+@both_loops
 async def test_tls_a_turn_that_comes_when_its_client_has_just_gone_is_given_back(
     start: Start, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
 ) -> None:
@@ -435,23 +443,24 @@ async def test_tls_a_turn_that_comes_when_its_client_has_just_gone_is_given_back
     await first.send(request())
     await gate.asked(1)
     await second.send(request())
-    await until(lambda: sample(site, "handshakes_waiting") == 1)
+    await eventually(lambda: sample(site, "handshakes_waiting") == 1)
     gate.on_connect, turns = ALLOWED, site.server.websockets.queue
     deciding, waiting = sorted(site.handshakes(), key=lambda one: one.on_lost.__self__ in turns._waiting)
     waiting.cut()
     deciding.dismiss()
     await first.ended()
     first.close()
-    await until(lambda: sample(site, "places_taken") == 0)
+    await eventually(lambda: sample(site, "places_taken") == 0)
     assert sample(site, "handshakes_accepted") == 0
 
 
+@both_loops
 async def test_tls_a_stop_does_not_wait_for_who_says_nothing(
     start: Start, server_tls: ssl.SSLContext
 ) -> None:
     site = await start(tls=server_tls)
     silent = await site.connect()
-    await until(lambda: sample(site, "handshakes") == 1)
+    await eventually(lambda: sample(site, "handshakes") == 1)
     await site.server.stop(20.0)
     await silent.ended()
 
@@ -459,6 +468,7 @@ async def test_tls_a_stop_does_not_wait_for_who_says_nothing(
 # When the system has run out of descriptors
 
 
+@both_loops
 async def test_a_server_without_free_descriptors_goes_on_and_accepts_later(site: Site) -> None:
     """Those that come meanwhile wait in the queue of the kernel; those that are here are served."""
     here = await joined(site)
@@ -471,7 +481,7 @@ async def test_a_server_without_free_descriptors_goes_on_and_accepts_later(site:
         client = Client(late)
         site.clients.append(client)
         await client.send(request())
-        await until(lambda: sample(site, "accept_failures") >= 1)
+        await eventually(lambda: sample(site, "accept_failures") >= 1)
         site.publish("a", "x")
         assert await here.json() == {"topic": "a", "payload": "x"}
     finally:

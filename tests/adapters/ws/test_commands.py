@@ -11,6 +11,7 @@ from rr_py_ws.adapters.ws import handler
 from rr_py_ws.wire.access import Verdict
 from rr_py_ws.wire.publication import Publication
 from rr_py_ws.wire.push import Encoding
+from support.loops import both_loops
 from support.ws_peer import BINARY, TEXT, Client, Gate, command, frame, text
 from support.ws_site import Site, Start
 
@@ -254,6 +255,7 @@ async def test_a_gap_is_told_between_the_messages_before_and_after_it(start: Sta
     assert await client.json() == {"topic": "a", "payload": "after"}
 
 
+@both_loops
 async def test_d9_replies_keep_their_place_among_pushes(site: Site) -> None:
     client = await joined(site, "a")
     await client.send(command("join", ["b"]))

@@ -8,8 +8,12 @@ import pytest
 
 from rr_py_ws.adapters.ws import drain
 from rr_py_ws.adapters.ws.drain import FEW, close_all
-from support.ws_peer import CLOSE, TEXT, Client, Gate, close, command, request, until
+from support.loops import both_loops
+from support.waiting import eventually
+from support.ws_peer import CLOSE, TEXT, Client, Gate, close, command, request
 from support.ws_site import Site, Start
+
+pytestmark = both_loops
 
 GOODBYE = close(1001, "server is stopping")
 
@@ -149,7 +153,7 @@ async def test_connections_that_end_in_the_same_turn_do_not_stop_the_stop(site: 
     clients = [await joined(site) for _ in range(3)]
     handshake = await site.connect()
     await handshake.send(request()[:20])
-    await until(lambda: any(half._buffer for half in site.handshakes()))
+    await eventually(lambda: any(half._buffer for half in site.handshakes()))
     site.connections()[0].abort()
     for half in site.handshakes():
         half.cut()

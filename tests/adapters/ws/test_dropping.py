@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from support.ws_peer import CLOSE, PING, PONG, TEXT, Client, close, command, frame, until
+from support.waiting import eventually
+from support.ws_peer import CLOSE, PING, PONG, TEXT, Client, close, command, frame
 from support.ws_site import Site, Start
 
 SIZE = 20_000
@@ -125,7 +126,7 @@ async def test_replies_and_pongs_are_never_dropped_and_keep_their_order(
     published = await publish_until_dropped(site, "t")
     for number in range(10):
         await client.send(command("join", [f"topic {number}"], id=number) + frame(PING, b"%d" % number))
-        await until(lambda number=number: f"topic {number}" in site.hub)
+        await eventually(lambda number=number: f"topic {number}" in site.hub)
         await publish(site, "t", published + 50 * number, published + 50 * (number + 1))
     received = await all_of(client)
     others = [(topic, payload) for topic, payload in received if topic not in ("t", "#gap")]
@@ -169,7 +170,7 @@ async def test_a_stalled_client_that_closes_gets_what_waits_and_then_the_echo(
     client = await open_client("t", id=1)
     await publish_until_dropped(site, "t")
     await client.send(frame(CLOSE, close(1000)))
-    await until(lambda: len(site.hub) == 0)
+    await eventually(lambda: len(site.hub) == 0)
     while (answer := await client.frame()).opcode == TEXT:
         pass
     assert answer == (CLOSE, close(1000))

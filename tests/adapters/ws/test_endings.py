@@ -11,8 +11,12 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from rr_py_ws.wire.access import Verdict
-from support.ws_peer import CLOSE, PING, PONG, TEXT, Client, Gate, close, command, frame, request, until
+from support.loops import both_loops
+from support.waiting import eventually
+from support.ws_peer import CLOSE, PING, PONG, TEXT, Client, Gate, close, command, frame, request
 from support.ws_site import NOTHING, Site, Start, living
+
+pytestmark = both_loops
 
 
 async def joined(site: Site) -> Client:
@@ -93,10 +97,10 @@ async def test_d2_an_ended_connection_leaves_nothing_behind(
     witness = await joined(site)
     before = living()
     await end(await joined(site))
-    await until(lambda: site.server.connections == 1)
+    await eventually(lambda: site.server.connections == 1)
     assert (site.hub.subscribers("a"), site.hub.subscribers("b"), "c" in site.hub) == (1, 1, False)
-    await until(lambda: site.sockets() == 1)
-    await until(lambda: living() == before)
+    await eventually(lambda: site.sockets() == 1)
+    await eventually(lambda: living() == before)
     site.publish("a", "x")
     assert await witness.json() == {"topic": "a", "payload": "x"}
 
@@ -111,9 +115,9 @@ async def test_d2_a_connection_that_ends_while_php_is_asked_leaves_nothing_behin
         await client.send(command("join", ["a"]) * 3)
         await gate.asked(1)
         await end(client)
-        await until(gate.waiting.pop().cancelled)
-    await until(lambda: site.server.connections == 0 == site.sockets())
-    await until(lambda: living() == NOTHING)
+        await eventually(gate.waiting.pop().cancelled)
+    await eventually(lambda: site.server.connections == 0 == site.sockets())
+    await eventually(lambda: living() == NOTHING)
 
 
 async def test_d2_a_connection_that_was_too_slow_leaves_nothing_behind(
@@ -127,8 +131,8 @@ async def test_d2_a_connection_that_was_too_slow_leaves_nothing_behind(
         site.publish("a", "x" * 100_000)
         await asyncio.sleep(0)
     client.reset()
-    await until(lambda: site.server.connections == 0 == site.sockets())
-    await until(lambda: living() == NOTHING)
+    await eventually(lambda: site.server.connections == 0 == site.sockets())
+    await eventually(lambda: living() == NOTHING)
 
 
 async def test_a_connection_that_missed_messages_leaves_nothing_behind(
@@ -142,8 +146,8 @@ async def test_a_connection_that_missed_messages_leaves_nothing_behind(
         site.publish("a", "x" * 100_000)
         await asyncio.sleep(0)
     client.reset()
-    await until(lambda: site.server.connections == 0 == site.sockets())
-    await until(lambda: living() == NOTHING)
+    await eventually(lambda: site.server.connections == 0 == site.sockets())
+    await eventually(lambda: living() == NOTHING)
 
 
 async def test_a_handshake_that_comes_to_nothing_leaves_nothing_behind(
@@ -163,17 +167,17 @@ async def test_a_handshake_that_comes_to_nothing_leaves_nothing_behind(
     gate.waiting[1].set_result(Verdict(403))
     await refused.rest()
     refused.close()
-    await until(gate.waiting[0].cancelled)
+    await eventually(gate.waiting[0].cancelled)
     gate.waiting.clear()
-    await until(lambda: site.sockets() == 0)
-    await until(lambda: living() == NOTHING)
+    await eventually(lambda: site.sockets() == 0)
+    await eventually(lambda: living() == NOTHING)
 
 
 async def test_d29_d32_many_publishes_leave_no_growth(site: Site) -> None:
     """Delivered, to nobody, and to somebody who has left: after each burst everything is free again."""
     client, gone = await joined(site), await joined(site)
     gone.close()
-    await until(lambda: site.server.connections == 1)
+    await eventually(lambda: site.server.connections == 1)
 
     async def burst() -> None:
         for _ in range(50):
@@ -201,8 +205,8 @@ async def test_a_churn_of_connections_leaves_no_growth(site: Site, no_collector:
         clients = [await joined(site) for _ in range(10)]
         for client in clients:
             client.close()
-        await until(lambda: site.server.connections == 0)
-    await until(lambda: living() == NOTHING)
+        await eventually(lambda: site.server.connections == 0)
+    await eventually(lambda: living() == NOTHING)
 
 
 # Peers that do not end
@@ -214,7 +218,7 @@ async def test_d18_a_silent_peer_is_pinged_and_then_cut(start: Start) -> None:
     await client.send(command("join", ["a"]))
     received = await client.rest()
     assert received.count(frame(PING, mask=False)) >= 1
-    await until(lambda: site.server.connections == 0)
+    await eventually(lambda: site.server.connections == 0)
     assert len(site.hub) == 0
 
 
@@ -246,7 +250,7 @@ async def test_a_message_that_a_peer_has_begun_after_our_close_frame_may_go_on(s
     assert (await client.frame()).opcode == CLOSE
     begun = frame(TEXT, "a message") + frame(TEXT, "half ", fin=False)
     await client.send(begun)
-    await until(lambda: site.sample("received_bytes") == len(begun))
+    await eventually(lambda: site.sample("received_bytes") == len(begun))
     await client.send(frame(0, "of one") + frame(CLOSE, close(1001)))
     assert await client.rest() == b""
     client.close()
@@ -258,7 +262,7 @@ async def test_a_peer_that_keeps_its_side_open_after_the_close_handshake_is_cut(
     client = await joined(site)
     await client.send(frame(CLOSE))
     await client.rest()
-    await until(lambda: site.sockets() == 0)
+    await eventually(lambda: site.sockets() == 0)
 
 
 # With a real client library
@@ -276,4 +280,4 @@ async def test_d8_a_client_library_sees_a_clean_close_whoever_starts_it(site: Si
         with pytest.raises(ConnectionClosed):
             await client.recv()
     assert client.close_code == 1009
-    await until(lambda: site.server.connections == 0)
+    await eventually(lambda: site.server.connections == 0)

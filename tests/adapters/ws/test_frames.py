@@ -7,6 +7,7 @@ import struct
 
 import pytest
 
+from support.loops import both_loops
 from support.ws_peer import BINARY, CLOSE, PING, PONG, TEXT, Client, close, command, frame, text
 from support.ws_site import Site, Start
 
@@ -95,6 +96,7 @@ async def test_each_frame_length_form_is_read(site: Site) -> None:
         assert await client.json() == JOINED
 
 
+@both_loops
 async def test_a_message_at_the_limit_is_read(start: Start) -> None:
     site = await start(max_message_size=1000)
     client = await site.open()
@@ -236,6 +238,7 @@ async def test_d8_a_close_frame_may_arrive_byte_by_byte(site: Site) -> None:
     assert await client.rest() == frame(CLOSE, close(4000, "bye"), mask=False)
 
 
+@both_loops
 async def test_d8_what_a_client_sends_after_its_close_frame_is_ignored_and_causes_no_reset(
     site: Site,
 ) -> None:

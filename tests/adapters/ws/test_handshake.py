@@ -9,7 +9,9 @@ from email.message import Message
 import pytest
 
 from rr_py_ws.wire.access import ALLOWED, Verdict
-from support.ws_peer import ACCEPT, KEY, TEXT, Gate, command, frame, request, text, until
+from support.loops import both_loops
+from support.waiting import eventually
+from support.ws_peer import ACCEPT, KEY, TEXT, Gate, command, frame, request, text
 from support.ws_site import Site, Start, asked_of_php
 
 SWITCHING = (
@@ -103,6 +105,7 @@ async def test_d13_what_follows_the_handshake_in_the_same_packet_is_read(site: S
     assert await client.json() == {"topic": "@join", "payload": ["b"]}
 
 
+@both_loops
 async def test_d13_what_comes_while_php_is_asked_is_read_after_the_answer(start: Start) -> None:
     gate = Gate(connect=None)
     site = await start(gate)
@@ -116,6 +119,7 @@ async def test_d13_what_comes_while_php_is_asked_is_read_after_the_answer(start:
     assert await client.json() == {"topic": "@join", "payload": ["b"]}
 
 
+@both_loops
 async def test_more_than_that_waits_outside_and_is_not_lost(start: Start) -> None:
     """4 MB of commands before PHP has answered: the server stops reading, and reads the rest later."""
     gate = Gate(connect=None)
@@ -287,6 +291,7 @@ async def test_an_authorizer_that_raises_refuses_with_400(
     assert "RuntimeError: a bug" in log()
 
 
+@both_loops
 async def test_a_client_that_goes_away_while_php_is_asked_ends_the_question(start: Start) -> None:
     gate = Gate(connect=None)
     site = await start(gate)
@@ -295,7 +300,7 @@ async def test_a_client_that_goes_away_while_php_is_asked_ends_the_question(star
         await client.send(request())
         await gate.asked(1)
         getattr(client, leave)()
-        await until(gate.waiting.pop().cancelled)
+        await eventually(gate.waiting.pop().cancelled)
 
 
 async def test_a_client_that_has_just_gone_away_is_refused_without_a_fuss(start: Start) -> None:
@@ -308,7 +313,7 @@ async def test_a_client_that_has_just_gone_away_is_refused_without_a_fuss(start:
         await gate.asked(1)
         getattr(client, leave)()
         gate.waiting.pop().set_result(Verdict(403))
-        await until(lambda: site.sockets() == 0)
+        await eventually(lambda: site.sockets() == 0)
 
 
 # Requests that are none
@@ -364,6 +369,7 @@ async def test_a_silent_connection_is_closed_without_a_word(start: Start) -> Non
     assert await site.ask(b"") == b""
 
 
+@both_loops
 async def test_the_time_limit_ends_with_the_head(start: Start) -> None:
     """A slow authorizer and a long life are no reasons for a 408."""
     gate = Gate(connect=None)
@@ -391,6 +397,7 @@ async def test_d12_a_refused_socket_is_closed(site: Site) -> None:
     client.close()
 
 
+@both_loops
 async def test_a_refusal_reaches_a_client_that_is_still_sending(site: Site) -> None:
     """No reset: it would make the client's kernel throw the answer away. The upload is read and dropped."""
     client = await site.connect(small_buffers=True)
@@ -399,20 +406,22 @@ async def test_a_refusal_reaches_a_client_that_is_still_sending(site: Site) -> N
     assert parse(await client.rest())[0] == 400
 
 
+@both_loops
 async def test_a_refused_client_that_does_not_close_is_cut(start: Start) -> None:
     site = await start(close_timeout=0.05)
     client = await site.connect()
     await client.send(request("/other"))
     await client.rest()
-    await until(lambda: site.sockets() == 0)
+    await eventually(lambda: site.sockets() == 0)
 
 
+@both_loops
 async def test_a_refused_client_that_does_not_read_is_cut(start: Start) -> None:
     site = await start(Gate(connect=Verdict(403, (), b"x" * 20_000_000)), close_timeout=0.05)
     client = await site.connect(small_buffers=True)
     await client.send(request())
-    await until(lambda: site.sockets() == 1)
-    await until(lambda: site.sockets() == 0)
+    await eventually(lambda: site.sockets() == 1)
+    await eventually(lambda: site.sockets() == 0)
 
 
 async def test_the_first_message_may_come_with_the_join(site: Site) -> None:

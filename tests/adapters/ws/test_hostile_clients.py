@@ -11,7 +11,9 @@ from random import Random
 import pytest
 
 from rr_py_ws.wire.access import ALLOWED, Verdict
-from support.ws_peer import CLOSE, PING, TEXT, Client, Gate, close, command, frame, request, until
+from support.loops import both_loops
+from support.waiting import eventually
+from support.ws_peer import CLOSE, PING, TEXT, Client, Gate, close, command, frame, request
 from support.ws_site import NOTHING, Site, Start, living
 
 
@@ -80,6 +82,7 @@ async def come_and_go(site: Site, random: Random, limit: asyncio.Semaphore) -> N
             client.close()
 
 
+@both_loops
 @pytest.mark.parametrize(("send_queue", "commands"), [(1_000, 1), (10_000_000, 64)])
 async def test_nobody_brings_the_server_out_of_order(
     start: Start, no_collector: None, send_queue: int, commands: int
@@ -99,11 +102,11 @@ async def test_nobody_brings_the_server_out_of_order(
         assert await quiet.json() == {"topic": "a", "payload": payload}
         published += 1
     await asyncio.gather(*clients)
-    await until(lambda: site.server.connections == 1)
+    await eventually(lambda: site.server.connections == 1)
     assert await quiet.silent()
     quiet.close()
     del quiet, clients
-    await until(lambda: living() == NOTHING)
+    await eventually(lambda: living() == NOTHING)
 
 
 async def _quiet_client(site: Site) -> Client:

@@ -14,7 +14,8 @@ import pytest
 from rr_py_ws.adapters.ws.sender import State
 from rr_py_ws.core import backpressure
 from rr_py_ws.wire.access import ALLOWED, Verdict
-from support.ws_peer import CLOSE, PING, PONG, TEXT, Gate, close, command, frame, request, until
+from support.waiting import eventually
+from support.ws_peer import CLOSE, PING, PONG, TEXT, Gate, close, command, frame, request
 from support.ws_site import NOTHING, Site, Start, living
 
 DEFLATE = "Sec-WebSocket-Extensions: permessage-deflate"
@@ -128,7 +129,7 @@ async def check(site: Site) -> None:
         )
 
     # A task ends some turns of the loop after it was cancelled.
-    await until(lambda: site.sample("joins_waiting") == joins())
+    await eventually(lambda: site.sample("joins_waiting") == joins())
 
 
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
@@ -168,10 +169,10 @@ async def test_nothing_is_left_of_a_crowd(
     stopping = asyncio.create_task(site.server.stop(5.0)) if seed % 2 else None
     for client in site.clients:
         client.close()
-    await until(lambda: site.sample("handshakes") == 0 == site.server.connections)
+    await eventually(lambda: site.sample("handshakes") == 0 == site.server.connections)
     if stopping is not None:
         await stopping
     await check(site)
-    await until(lambda: not site.backpressure._paused and site.backpressure._rest is None)
+    await eventually(lambda: not site.backpressure._paused and site.backpressure._rest is None)
     gate.waiting.clear()
-    await until(lambda: living() == NOTHING)
+    await eventually(lambda: living() == NOTHING)

@@ -11,11 +11,12 @@ import pytest
 
 from rr_py_ws.adapters.ws.read_throttle import PIECE, ReadThrottle
 from rr_py_ws.wire.access import ALLOWED
-from support.ws_peer import BINARY, CLOSE, PING, PONG, TEXT, Gate, close, command, frame, until
+from support.loops import both_loops, one_loop
+from support.waiting import eventually
+from support.ws_peer import BINARY, CLOSE, PING, PONG, TEXT, Gate, close, command, frame
 from support.ws_site import Start
 
-on_uvloop = pytest.mark.asyncio(loop_factories=["uvloop"])
-"""Who counts does not know the event loop."""
+pytestmark = both_loops
 
 CONTINUATION = 0
 FLOODS = {
@@ -39,7 +40,7 @@ async def test_commands_of_a_client_that_is_too_fast_are_all_answered_in_order(
     sending = asyncio.create_task(
         client.send(b"".join(command("leave", ["x"], id=number) for number in range(2000)))
     )
-    await until(lambda: site.sample("reading_pauses", "rate") > 0)
+    await eventually(lambda: site.sample("reading_pauses", "rate") > 0)
     site.publish("t", "meanwhile")
     site.node.flush()
     received = [await client.json() for _ in range(2001)]
@@ -49,26 +50,26 @@ async def test_commands_of_a_client_that_is_too_fast_are_all_answered_in_order(
     assert 1000 <= place < 2000
 
 
-@on_uvloop
+@one_loop
 @pytest.mark.parametrize("flood", FLOODS.values(), ids=FLOODS)
 async def test_every_frame_counts(start: Start, flood: bytes) -> None:
     site = await start(commands_per_second=1000)
     client = await site.open()
     await client.send(flood * 1800)
-    await until(lambda: site.sample("reading_pauses", "rate") > 0)
+    await eventually(lambda: site.sample("reading_pauses", "rate") > 0)
     await client.send(command("leave", ["x"]))
     while (answer := await client.frame()).opcode == PONG:
         pass
     assert answer == (TEXT, b'{"topic":"@leave","payload":["x"]}')
 
 
-@on_uvloop
+@one_loop
 async def test_empty_fragments_count(start: Start) -> None:
     site = await start(commands_per_second=1000)
     client = await site.open()
     first, last = frame(TEXT, b'{"command":"leave"', fin=False), frame(CONTINUATION, b"}")
     await client.send(first + frame(CONTINUATION, b"", fin=False) * 1800 + last)
-    await until(lambda: site.sample("reading_pauses", "rate") > 0)
+    await eventually(lambda: site.sample("reading_pauses", "rate") > 0)
     assert (await client.json())["topic"] == "@leave"
 
 
@@ -98,7 +99,7 @@ async def test_of_one_packet_no_more_is_handled_than_may_wait(start: Start) -> N
     client = await site.open()
     await client.send(command("join", ["first"]) + command("leave", ["x"]) * 3000)
     await gate.asked(1)
-    await until(lambda: site.sample("reading_pauses", "commands_waiting") > 0)
+    await eventually(lambda: site.sample("reading_pauses", "commands_waiting") > 0)
     assert site.sample("received_messages") <= 4 + PIECE // len(command("leave", ["x"])) + 1
     gate.waiting[0].set_result(ALLOWED)
     assert [(await client.json())["topic"] for _ in range(3001)] == ["@join"] + ["@leave"] * 3000
@@ -118,7 +119,7 @@ async def test_a_stopping_server_hears_the_goodbye_of_a_client_that_it_reads_slo
     site = await start(commands_per_second=1)
     client = await site.open()
     await client.send(frame(PONG) * 600)
-    await until(lambda: site.sample("reading_pauses", "rate") > 0)
+    await eventually(lambda: site.sample("reading_pauses", "rate") > 0)
     stopping = asyncio.create_task(site.server.stop(20.0))
     assert (await client.frame())[1][:2] == close(1001)
     await client.send(frame(CLOSE, close(1001)))
@@ -133,9 +134,9 @@ async def test_a_client_that_is_read_slowly_may_go_away(start: Start) -> None:
     site = await start(commands_per_second=1, ping_interval=0.04, ping_timeout=0.04)
     client = await site.open()
     await client.send(frame(PONG) * 30_000)
-    await until(lambda: site.sample("reading_pauses", "rate") > 0)
+    await eventually(lambda: site.sample("reading_pauses", "rate") > 0)
     client.reset()
-    await until(lambda: site.server.connections == 0)
+    await eventually(lambda: site.server.connections == 0)
 
 
 class Scripted(asyncio.Transport):
@@ -190,12 +191,12 @@ async def test_reading_goes_on_when_neither_reason_is_left() -> None:
     slow = source.throttle()
     slow.receive(data)
     assert source.events == [data[:PIECE], "pause"]
-    await until(lambda: len(source.delays) == 1)
+    await eventually(lambda: len(source.delays) == 1)
     await asyncio.sleep(0.01)
     assert len(source.delays) == 1, "nothing happens by itself while commands wait"
     slow.resume()
     assert source.events == [data[:PIECE], "pause"]
-    await until(lambda: len(source.events) == 5)
+    await eventually(lambda: len(source.events) == 5)
     assert source.events[2:] == [data[:PIECE], "as before", "resume"]
     assert source.reasons == ["rate"]
 

@@ -12,9 +12,13 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from rr_py_ws.errors import ConfigError
+from support.loops import both_loops
 from support.ports import needs_ipv6
-from support.ws_peer import CLOSE, TEXT, Client, Gate, close, command, frame, request, until
+from support.waiting import eventually
+from support.ws_peer import CLOSE, TEXT, Client, Gate, close, command, frame, request
 from support.ws_site import Site, Start, asked_of_php
+
+pytestmark = both_loops
 
 GOODBYE = close(1001, "server is stopping")
 
@@ -120,7 +124,7 @@ async def test_tls_serves_and_php_sees_https(
     assert client.close_code == 1000
     asked = await asked_of_php(gate.requests[0])
     assert asked["uri"] == f"https://localhost:{site.address[1]}/ws?q=1"
-    await until(lambda: site.server.connections == 0)
+    await eventually(lambda: site.server.connections == 0)
 
 
 async def test_tls_stop_says_1001(
@@ -152,11 +156,11 @@ async def test_tls_a_slow_receiver_is_bounded_too(
     site = await start(tls=server_tls, send_queue=100_000, close_timeout=0.05)
     _, writer = await asyncio.open_connection("localhost", site.address[1], ssl=client_tls, limit=1000)
     writer.write(request() + command("join", ["a"]))
-    await until(lambda: "a" in site.hub)
+    await eventually(lambda: "a" in site.hub)
     while "a" in site.hub:
         site.publish("a", "x" * 50_000)
         await asyncio.sleep(0)
-    await until(lambda: site.server.connections == 0)
+    await eventually(lambda: site.server.connections == 0)
     writer.transport.abort()
 
 
@@ -197,7 +201,7 @@ async def test_d33_stop_says_1001_to_everybody_and_returns_when_all_are_gone(sta
 async def test_d33_nothing_follows_the_goodbye(site: Site) -> None:
     client = await joined(site)
     stopping = asyncio.create_task(site.server.stop(20.0))
-    await until(lambda: len(site.hub) == 0)
+    await eventually(lambda: len(site.hub) == 0)
     site.publish("a", "too late")
     await client.send(command("join", ["b"]) + frame(9, b"ping") + frame(CLOSE, close(1001)))
     assert await client.rest() == frame(CLOSE, GOODBYE, mask=False)
@@ -246,7 +250,7 @@ async def test_d33_nobody_new_is_let_in(site: Site) -> None:
     address = site.address
     waiting = [await Client.connect(address) for _ in range(3)]
     stopping = asyncio.create_task(site.server.stop(20.0))
-    await until(lambda: len(site.hub) == 0)
+    await eventually(lambda: len(site.hub) == 0)
     for late in waiting:
         try:
             await late.send(request())

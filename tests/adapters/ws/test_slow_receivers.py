@@ -10,8 +10,12 @@ import pytest
 from rr_py_ws.adapters.ws.sender import State
 from rr_py_ws.wire.publication import Publication
 from rr_py_ws.wire.push import STRING
-from support.ws_peer import CLOSE, PING, PONG, TEXT, Client, close, command, frame, text, until
+from support.loops import both_loops
+from support.waiting import eventually
+from support.ws_peer import CLOSE, PING, PONG, TEXT, Client, close, command, frame, text
 from support.ws_site import Site, Start
+
+pytestmark = both_loops
 
 SIZE = 50_000
 
@@ -147,7 +151,7 @@ async def test_d18_a_client_with_a_closed_window_is_cut_when_it_answers_no_ping(
     for number in range(200):
         site.publish("t", numbered(number))
         await asyncio.sleep(0)
-    await until(lambda: site.sockets() == 0)
+    await eventually(lambda: site.sockets() == 0)
     assert site.sample("silent_clients") == 1
     assert site.sample("slow_clients") == 0
     await client.ended()
@@ -173,7 +177,7 @@ async def test_replies_and_pongs_keep_their_place_behind_what_waits(start: Start
         site.publish("t", numbered(number))
         await asyncio.sleep(0)
     await client.send(command("join", ["u"]) + frame(PING, b"p"))
-    await until(lambda: "u" in site.hub)
+    await eventually(lambda: "u" in site.hub)
     site.publish("u", "last")
     for number in range(100):
         assert number_of(await client.json()) == number
@@ -208,7 +212,7 @@ async def test_a_stalled_client_that_closes_gets_what_waits_and_then_the_echo(st
         site.publish("t", numbered(number))
         await asyncio.sleep(0)
     await client.send(frame(CLOSE, close(1000)))
-    await until(lambda: len(site.hub) == 0)
+    await eventually(lambda: len(site.hub) == 0)
     received, code = await numbers_until_close(client)
     assert (received, code) == (list(range(100)), close(1000))
     assert await client.rest() == b""
@@ -220,7 +224,7 @@ async def test_a_client_that_never_takes_its_1013_is_cut(start: Start) -> None:
     while len(site.hub):
         site.publish("t", numbered(0))
         await asyncio.sleep(0)
-    await until(lambda: site.sockets() == 0)
+    await eventually(lambda: site.sockets() == 0)
     await client.ended()
 
 
@@ -232,7 +236,7 @@ async def test_a_client_that_ends_its_side_and_never_reads_is_cut(start: Start) 
         site.publish("t", numbered(number))
         await asyncio.sleep(0)
     client.end_writing()
-    await until(lambda: site.sockets() == 0)
+    await eventually(lambda: site.sockets() == 0)
 
 
 async def test_a_client_that_recovers_in_the_turn_of_its_overflow_is_closed_all_the_same(
@@ -264,7 +268,7 @@ async def test_a_full_send_queue_has_room_for_the_close_frame(start: Start, poli
     connection.pause_writing()
     connection.write(text("x" * 96))  # a reply, which may not be dropped: two bytes are left
     stopping = asyncio.create_task(site.server.stop(20.0))
-    await until(lambda: connection._state is State.CLOSING)
+    await eventually(lambda: connection._state is State.CLOSING)
     connection.resume_writing()
     assert await client.frame() == (TEXT, b"x" * 96)
     assert await client.frame() == (CLOSE, close(1001, "server is stopping"))

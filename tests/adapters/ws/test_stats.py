@@ -11,7 +11,9 @@ from rr_py_ws.adapters.http.listener import REFUSALS
 from rr_py_ws.adapters.ws.metrics import WebSocketMetrics
 from rr_py_ws.wire.access import FAILED, Verdict
 from rr_py_ws.wire.http import Request
-from support.ws_peer import CLOSE, close, command, frame, request, until
+from support.loops import both_loops
+from support.waiting import eventually
+from support.ws_peer import CLOSE, close, command, frame, request
 from support.ws_site import Site, Start
 
 
@@ -45,7 +47,7 @@ async def test_a_request_that_cannot_be_read_is_counted(site: Site, head: bytes)
 async def test_who_comes_while_the_server_stops_is_counted(site: Site) -> None:
     client = await site.connect()
     await client.send(b"GET")
-    await until(lambda: site.sample("handshakes") == 1)
+    await eventually(lambda: site.sample("handshakes") == 1)
     await site.server.stop(0.0)
     assert site.sample("handshakes_refused", "stopping") == 1
     await client.ended()
@@ -58,10 +60,10 @@ async def test_ends_are_counted_by_the_code_of_the_first_close_frame(site: Site)
         await client.send(frame(CLOSE, payload))
         await client.ended()
         client.close()
-        await until(lambda label=label: site.sample("connections_closed", label) == 1)
+        await eventually(lambda label=label: site.sample("connections_closed", label) == 1)
     client = await site.open()
     client.reset()
-    await until(lambda: site.sample("connections_closed", "1006") == 1)
+    await eventually(lambda: site.sample("connections_closed", "1006") == 1)
 
 
 async def test_slow_clients_are_counted(start: Start) -> None:
@@ -74,9 +76,10 @@ async def test_slow_clients_are_counted(start: Start) -> None:
         await asyncio.sleep(0)
     assert site.sample("slow_clients") == 1
     client.close()
-    await until(lambda: site.sample("connections_closed", "1013") == 1)
+    await eventually(lambda: site.sample("connections_closed", "1013") == 1)
 
 
+@both_loops
 async def test_silent_clients_are_counted(start: Start) -> None:
     site = await start(ping_interval=0.05, ping_timeout=0.05)
     client = await site.open()

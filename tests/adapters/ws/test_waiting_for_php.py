@@ -8,7 +8,9 @@ from collections.abc import Sequence
 import pytest
 
 from rr_py_ws.wire.access import ALLOWED, Verdict
-from support.ws_peer import CLOSE, PING, PONG, TEXT, Client, Gate, close, command, frame, request, until
+from support.loops import both_loops
+from support.waiting import eventually
+from support.ws_peer import CLOSE, PING, PONG, TEXT, Client, Gate, close, command, frame, request
 from support.ws_site import Site, Start
 
 
@@ -82,6 +84,7 @@ async def test_one_clients_question_holds_up_nobody_else(site: Site, gate: Gate)
 
 
 @pytest.mark.parametrize("early", [False, True], ids=["later", "with the handshake"])
+@both_loops
 async def test_too_many_waiting_commands_stop_the_reading_until_they_are_fewer(
     start: Start, gate: Gate, early: bool
 ) -> None:
@@ -109,13 +112,14 @@ async def test_too_many_waiting_commands_stop_the_reading_until_they_are_fewer(
 
 
 @pytest.mark.parametrize("leave", ["close", "reset", "end_writing"])
+@both_loops
 async def test_a_client_that_goes_away_ends_its_question(site: Site, gate: Gate, leave: str) -> None:
     client = await site.open()
     await client.send(command("join", ["a"]) + command("join", ["b"]))
     await gate.asked(1)
     getattr(client, leave)()
-    await until(gate.waiting[0].cancelled)
-    await until(lambda: site.server.connections == 0)
+    await eventually(gate.waiting[0].cancelled)
+    await eventually(lambda: site.server.connections == 0)
     assert gate.topics == [["a"]]
 
 
@@ -154,10 +158,11 @@ async def test_an_answer_in_the_turn_in_which_the_client_goes_away_joins_nothing
     gate.waiting[0].set_result(ALLOWED)
     client.end_writing()
     await client.ended()
-    await until(lambda: site.server.connections == 0)
+    await eventually(lambda: site.server.connections == 0)
     assert len(site.hub) == 0
 
 
+@both_loops
 async def test_a_client_whose_reading_stopped_is_not_given_up_for_its_silence(
     start: Start, gate: Gate
 ) -> None:

@@ -22,8 +22,12 @@ from rr_py_ws.address import Address, TCPAddress, UnixAddress
 from rr_py_ws.config import RedisOptions
 from rr_py_ws.errors import BrokerError, ConfigError
 from support.broker_node import Node
+from support.loops import both_loops
 from support.redis_nodes import Start
-from support.redis_servers import ScriptedRedis, resp, until
+from support.redis_servers import ScriptedRedis, resp
+from support.waiting import eventually
+
+pytestmark = both_loops
 
 BAD = [
     (b"127.0.0.1", 70_000),
@@ -62,7 +66,7 @@ async def server(failures: list[dict[str, Any]]) -> AsyncIterator[ScriptedRedis]
 
 
 async def works(node: Node) -> None:
-    await until(lambda: node.broker.ready, "a broker that is ready")
+    await eventually(lambda: node.broker.ready, "a broker that is ready")
     await node.subscribe("a")
     await node.publish("a", b"works")
     await node.wait_for("a", b"works")
@@ -157,7 +161,7 @@ class TestSentinel:
             starting = asyncio.ensure_future(start(server.address, master_name="main", **options))
             await connected.wait()
             server.says["SENTINEL GET-MASTER-ADDR-BY-NAME"] = resp(successor.address.split(":"))
-            await until(lambda: successor.asked, "the connection that publishes")
+            await eventually(lambda: successor.asked, "the connection that publishes")
             slow.set()
             await works(await starting)
 
@@ -174,7 +178,7 @@ class TestCluster:
         await works(node)
         for _ in range(3):
             server.cut()
-            await until(lambda: not node.broker.ready)
+            await eventually(lambda: not node.broker.ready)
             await works(node)
 
 
@@ -203,7 +207,7 @@ class TestSharded:
         moved = f"-MOVED 1 {where}\r\n".encode("utf-8", "surrogateescape")
         server.says["SSUBSCRIBE"] = server.says["SPUBLISH"] = moved
         join = asyncio.ensure_future(node.subscribe("a"))
-        await until(lambda: server.asked.count("SSUBSCRIBE") > 2, "several attempts")
+        await eventually(lambda: server.asked.count("SSUBSCRIBE") > 2, "several attempts")
         with pytest.raises(BrokerError, match="cannot be the address of a redis server"):
             await node.publish("a", b"1")
         del server.says["SSUBSCRIBE"], server.says["SPUBLISH"]
@@ -228,7 +232,7 @@ class TestSharded:
             patch.setattr(ShardedCluster, "_ask", ask)
             node = await start(server.address, sharded=True, pool_timeout=0.02)
             await refuses(node, "OverflowError: a mistake")
-            await until(lambda: len(attempts) > 3, "several attempts")
+            await eventually(lambda: len(attempts) > 3, "several attempts")
         await works(node)
         assert capsys.readouterr().err.count("the slots of the cluster cannot be read") == 1
 
@@ -241,7 +245,7 @@ class TestOneServer:
         node = await start(server.address)
         server.says["SUBSCRIBE"] = b"-MOVED 1 127.0.0.1:70000\r\n"
         join = asyncio.ensure_future(node.subscribe("a"))
-        await until(lambda: server.asked.count("SUBSCRIBE") > 2, "several attempts")
+        await eventually(lambda: server.asked.count("SUBSCRIBE") > 2, "several attempts")
         del server.says["SUBSCRIBE"]
         await join
         await works(node)
@@ -252,7 +256,7 @@ class TestOneServer:
         node = await start(server.address)
         await node.subscribe("a")
         server.push(resp([b"unsubscribe", b"a", 0]))
-        await until(lambda: node.missed == ["a"], "the end of the gap")
+        await eventually(lambda: node.missed == ["a"], "the end of the gap")
         await works(node)
 
     @pytest.mark.parametrize("error", [OverflowError("a mistake"), ValueError("a mistake"), MemoryError()])
@@ -275,7 +279,7 @@ class TestOneServer:
             patch.setattr(Connector, "connect", connect)
             node = await start(server.address, pool_timeout=0.02)
             await refuses(node, f"{type(error).__name__}: {error}")
-            await until(lambda: len(attempts) > 6, "several attempts")
+            await eventually(lambda: len(attempts) > 6, "several attempts")
         await works(node)
         log = capsys.readouterr().err
         assert log.count("redis not available, trying again") == 2
@@ -287,7 +291,7 @@ class TestOneServer:
         node = await start(server.address)
         with monkeypatch.context() as patch:
             patch.setattr(Connection, "request", lambda *_: 1 // 0)
-            await until(lambda: not node.broker.ready, "a check")
+            await eventually(lambda: not node.broker.ready, "a check")
         await works(node)
 
     async def test_a_host_name_that_cannot_be_one(self, start: Start) -> None:

@@ -19,7 +19,8 @@ import pytest
 from rr_py_ws.errors import BrokerError
 from support.broker_node import Node, done, started
 from support.redis_nodes import make_broker, redis_broker
-from support.redis_servers import Cluster, Proxy, RedisServer, Sentinels, redis_server, until
+from support.redis_servers import Cluster, Proxy, RedisServer, Sentinels, redis_server
+from support.waiting import eventually
 
 ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "8"))
 SEED = int(os.environ.get("CHAOS_SEED", "0")) or random.randrange(1_000_000)
@@ -111,7 +112,7 @@ async def publishing(nodes: list[Node]) -> AsyncIterator[list[Publisher]]:
 
 
 async def all_ready(nodes: list[Node]) -> None:
-    await until(lambda: all(node.broker.ready for node in nodes), "nodes that are ready")
+    await eventually(lambda: all(node.broker.ready for node in nodes), "nodes that are ready")
 
 
 class World:
@@ -166,7 +167,7 @@ class World:
         expected = [(redis_broker(node).counters, connections) for node in nodes or self.nodes]
         expected = [(counters, counters.connections_lost + more) for counters, more in expected]
         fault()
-        await until(lambda: all(counters.connections_lost >= enough for counters, enough in expected))
+        await eventually(lambda: all(counters.connections_lost >= enough for counters, enough in expected))
 
     async def leave_and_join(self) -> None:
         """A page reload in the middle of it: nothing may be missed."""
@@ -190,7 +191,7 @@ async def test_nothing_is_lost_in_silence_doubled_or_out_of_order(tmp_path: Path
             for number in range(ROUNDS):
                 await all_ready(nodes)
                 before = len(publishers[0].accepted)
-                await until(lambda enough=before + 20: len(publishers[0].accepted) > enough)
+                await eventually(lambda enough=before + 20: len(publishers[0].accepted) > enough)
                 await world.faults[number % len(world.faults)]()
             await all_ready(nodes)
         assert sum(len(publisher.accepted) for publisher in publishers) > 100
@@ -208,9 +209,9 @@ async def test_failovers_lose_nothing_in_silence(tmp_path: Path) -> None:
         async with publishing(nodes):
             for _ in range(max(1, ROUNDS // 50)):
                 master = sentinels.master
-                await until(lambda: "slave0:" in master.ask("INFO", "replication"), "a replica")  # noqa: B023
+                await eventually(lambda: "slave0:" in master.ask("INFO", "replication"), "a replica")  # noqa: B023
                 master.kill()
-                await until(lambda: not any(node.broker.ready for node in nodes))
+                await eventually(lambda: not any(node.broker.ready for node in nodes))
                 await all_ready(nodes)
                 master.start()
             await all_ready(nodes)
@@ -237,7 +238,7 @@ async def test_shards_that_move_all_the_time(cluster: Cluster) -> None:
                 old = cluster.owner(topic)
                 new = random.choice([server for server in cluster.masters if server is not old])
                 cluster.move(topic, new)
-                await until(
+                await eventually(
                     lambda topic=topic, new=new: (
                         all(cluster.owner(topic, asked) is new for asked in cluster.alive)
                         and new.ask("PUBSUB", "SHARDNUMSUB", topic) == [topic, len(nodes)]

@@ -11,7 +11,8 @@ import pytest
 from rr_py_ws.errors import BrokerError
 from support.broker_node import Node
 from support.redis_nodes import Start, redis_broker
-from support.redis_servers import Cluster, RedisServer, until
+from support.redis_servers import Cluster, RedisServer
+from support.waiting import eventually
 
 
 @pytest.fixture
@@ -49,8 +50,8 @@ async def test_a_node_whose_server_dies_goes_to_another(own_cluster: Cluster, st
         own = connected(own_cluster)
         assert own
         own.kill()
-        await until(lambda: not node.broker.ready)
-        await until(lambda: node.broker.ready, "another server")
+        await eventually(lambda: not node.broker.ready)
+        await eventually(lambda: node.broker.ready, "another server")
         node.received.clear()
         await node.publish("a", b"1")
         await node.wait_for("a", b"1")
@@ -63,8 +64,8 @@ async def test_a_seed_is_enough_to_find_the_others(own_cluster: Cluster, start: 
     other.kill()  # a replica: the masters are what is known besides the seeds
     assert connected(own_cluster) is seed
     seed.kill()
-    await until(lambda: not node.broker.ready)
-    await until(lambda: node.broker.ready, "another server")
+    await eventually(lambda: not node.broker.ready)
+    await eventually(lambda: node.broker.ready, "another server")
 
 
 async def test_a_server_that_is_cut_off_from_the_others_is_left(own_cluster: Cluster, start: Start) -> None:
@@ -74,7 +75,9 @@ async def test_a_server_that_is_cut_off_from_the_others_is_left(own_cluster: Clu
     own = connected(own_cluster)
     assert own
     own.ask("CLUSTER", "RESET")
-    await until(lambda: node.broker.ready and connected(own_cluster) not in (own, None), "another server")
+    await eventually(
+        lambda: node.broker.ready and connected(own_cluster) not in (own, None), "another server"
+    )
 
 
 async def test_addresses_that_are_no_cluster_are_named(

@@ -14,8 +14,11 @@ from hypothesis import strategies as st
 from rr_py_ws.adapters.brokers.redis.connection import Connection, ErrorReply
 from rr_py_ws.errors import BrokerError
 from support.broker_node import started
+from support.loops import both_loops
 from support.redis_nodes import make_broker
-from support.redis_servers import until
+from support.waiting import eventually
+
+pytestmark = both_loops
 
 
 class Server(asyncio.Protocol):
@@ -39,7 +42,7 @@ async def connected(timeout: float = 60.0) -> AsyncIterator[tuple[Connection, Se
     _, connection = await loop.create_connection(
         lambda: Connection(timeout), *listener.sockets[0].getsockname()
     )
-    await until(lambda: hasattr(server, "transport"))
+    await eventually(lambda: hasattr(server, "transport"))
     try:
         yield connection, server
     finally:
@@ -51,7 +54,7 @@ async def connected(timeout: float = 60.0) -> AsyncIterator[tuple[Connection, Se
 async def test_requests_of_one_turn_are_one_write_in_order() -> None:
     async with connected() as (connection, server):
         replies = [connection.request("PUBLISH", "a", b"%d" % number) for number in range(100)]
-        await until(lambda: server.reads)
+        await eventually(lambda: server.reads)
         assert len(server.reads) == 1
         assert server.reads[0].startswith(b"*3\r\n$7\r\nPUBLISH\r\n$1\r\na\r\n$1\r\n0\r\n*3\r\n")
         server.transport.write(b"".join(b":%d\r\n" % number for number in range(100)))
@@ -102,7 +105,7 @@ async def test_what_no_redis_would_send_ends_the_connection(sent: bytes, reason:
 async def test_what_is_not_answered_fails_when_the_connection_ends() -> None:
     async with connected() as (connection, server):
         unanswered = connection.request("PUBLISH", "a", "b")
-        await until(lambda: server.reads)
+        await eventually(lambda: server.reads)
         server.transport.close()
         with pytest.raises(BrokerError, match="lost before the answer: closed by the server"):
             await unanswered
@@ -128,7 +131,7 @@ async def test_requests_while_the_connection_ends_fail_and_nothing_else_happens(
 async def test_silence_ends_the_connection_only_when_something_is_expected() -> None:
     async with connected(timeout=0.05) as (connection, server):
         answered = connection.request("PING")
-        await until(lambda: server.reads)
+        await eventually(lambda: server.reads)
         server.transport.write(b"+PONG\r\n")
         await answered
         await asyncio.wait([connection.lost], timeout=0.3)

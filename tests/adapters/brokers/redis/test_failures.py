@@ -15,15 +15,16 @@ from rr_py_ws.wire.publication import Publication
 from support.broker_node import Node, done, started
 from support.ports import free_port
 from support.redis_nodes import Start, make_broker, redis_broker
-from support.redis_servers import Monitor, Proxy, RedisServer, until
+from support.redis_servers import Monitor, Proxy, RedisServer
+from support.waiting import eventually
 
 
 async def wait_ready(node: Node) -> None:
-    await until(lambda: node.broker.ready, "a broker that is ready")
+    await eventually(lambda: node.broker.ready, "a broker that is ready")
 
 
 async def wait_not_ready(node: Node) -> None:
-    await until(lambda: not node.broker.ready, "a broker that is not ready")
+    await eventually(lambda: not node.broker.ready, "a broker that is not ready")
 
 
 async def works(node: Node) -> None:
@@ -130,7 +131,7 @@ class TestLost:
         other = await start(own.address)
         await node.subscribe("a")
         own.ask("CLIENT", "KILL", "TYPE", "pubsub")
-        await until(lambda: own.channels() == [])
+        await eventually(lambda: own.channels() == [])
         while not node.missed:
             await other.publish("a", b"1")
         await node.wait_received(1)
@@ -145,7 +146,7 @@ class TestLost:
         node.unsubscribe("b")
         own.start()
         await works(node)
-        await until(lambda: own.channels() == ["a"], "the end of what was kept for a page reload")
+        await eventually(lambda: own.channels() == ["a"], "the end of what was kept for a page reload")
 
     async def test_a_join_during_an_outage_waits_for_its_end(self, own: RedisServer, node: Node) -> None:
         """Also one of a topic that somebody was in before: it is not subscribed now."""
@@ -167,7 +168,7 @@ class TestLost:
         topics = [f"topic {number}" for number in range(10_000)]
         await node.subscribe(*topics)
         own.ask("CLIENT", "KILL", "TYPE", "pubsub")
-        await until(lambda: len(node.missed) == 10_000, "the end of the gap")
+        await eventually(lambda: len(node.missed) == 10_000, "the end of the gap")
         assert node.missed == topics
         commands = monitor.commands("SUBSCRIBE")
         assert [len(command) for command in commands] == [501] * 40
@@ -179,7 +180,7 @@ class TestLost:
         for _ in range(3):
             own.ask("CLIENT", "KILL", "TYPE", "pubsub")
             await wait_not_ready(node)
-            await until(lambda: own.channels(), "some topics")
+            await eventually(lambda: own.channels(), "some topics")
         await wait_ready(node)
         assert set(node.missed) == set(topics)
         for topic in topics[::100]:
@@ -216,7 +217,7 @@ class TestLost:
         for _ in range(400):
             own.ask("PUBLISH", "a", "x" * 100_000)
         await wait_not_ready(node)
-        await until(lambda: node.missed, "the gap")
+        await eventually(lambda: node.missed, "the gap")
         await works(node)
 
 
@@ -227,7 +228,7 @@ class TestSilent:
         own.freeze()
         with pytest.raises(BrokerError, match=r"no answer for 0.4 s"):
             await node.publish("a", b"1")
-        await until(lambda: redis_broker(node).counters.connections_lost == 2)
+        await eventually(lambda: redis_broker(node).counters.connections_lost == 2)
         own.thaw()
         await wait_ready(node)
         assert node.missed == ["a"]
@@ -240,7 +241,7 @@ class TestSilent:
         await node.subscribe("a")
         proxy.divide()
         await wait_not_ready(node)
-        await until(lambda: proxy.connections > 4, "attempts to connect again")
+        await eventually(lambda: proxy.connections > 4, "attempts to connect again")
         proxy.heal()
         await works(node)
         assert node.missed[0] == "a"

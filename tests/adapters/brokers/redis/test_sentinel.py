@@ -12,7 +12,8 @@ from rr_py_ws.errors import BrokerError
 from support.broker_node import Node
 from support.ports import free_port
 from support.redis_nodes import Start, redis_broker
-from support.redis_servers import RedisServer, Sentinels, until
+from support.redis_servers import RedisServer, Sentinels
+from support.waiting import eventually
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def sentinels(tmp_path: Path) -> Iterator[Sentinels]:
 
 async def publishes_through(node: Node, server: RedisServer) -> None:
     """Wait until both connections are to this server, and see that messages pass."""
-    await until(lambda: node.broker.ready and server.channels() == ["a"], "a move")
+    await eventually(lambda: node.broker.ready and server.channels() == ["a"], "a move")
     assert (server.clients("normal"), server.clients("pubsub")) == (1, 1)
     node.received.clear()
     await node.publish("a", b"1")
@@ -37,10 +38,10 @@ async def test_a_master_is_found_and_its_successor_too(sentinels: Sentinels, sta
     first = sentinels.master
     await publishes_through(node, first)
     first.kill()
-    await until(lambda: not node.broker.ready)
+    await eventually(lambda: not node.broker.ready)
     with pytest.raises(BrokerError, match="redis is not available"):
         node.send("a", b"lost")
-    await until(lambda: node.missed == ["a"], "the end of the gap")
+    await eventually(lambda: node.missed == ["a"], "the end of the gap")
     await publishes_through(node, next(server for server in sentinels.servers if server is not first))
     assert redis_broker(node).counters.gaps == 1
 
@@ -53,7 +54,7 @@ async def test_a_master_that_stood_still_and_has_a_successor_is_left(
     await node.subscribe("a")
     first, second = sentinels.servers
     first.freeze()
-    await until(lambda: sentinels.master is second, "a failover")
+    await eventually(lambda: sentinels.master is second, "a failover")
     await publishes_through(node, second)
     first.thaw()
     assert "role:master" in first.ask("INFO", "replication")

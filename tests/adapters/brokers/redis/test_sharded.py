@@ -15,7 +15,8 @@ from rr_py_ws.errors import BrokerError
 from support.broker_node import Node
 from support.ports import free_port
 from support.redis_nodes import Start, redis_broker
-from support.redis_servers import Cluster, RedisServer, until
+from support.redis_servers import Cluster, RedisServer
+from support.waiting import eventually
 
 
 @pytest.fixture
@@ -66,7 +67,7 @@ async def test_each_topic_is_at_the_master_of_its_slot(cluster: Cluster, start: 
         await node.wait_for("topic 7", b"raw")
         node.unsubscribe(*TOPICS)
     for server in cluster.masters:
-        await until(
+        await eventually(
             lambda asked=server: asked.ask("PUBSUB", "SHARDCHANNELS") == [], "the end of subscriptions"
         )
 
@@ -82,10 +83,10 @@ async def test_10_000_topics(cluster: Cluster, start: Start) -> None:
 
 async def is_known(cluster: Cluster, nodes: list[Node], topic: str, owner: RedisServer) -> None:
     """Wait until all servers say who has a slot, and all nodes are subscribed there."""
-    await until(lambda: all(cluster.owner(topic, asked) is owner for asked in cluster.alive), "gossip")
+    await eventually(lambda: all(cluster.owner(topic, asked) is owner for asked in cluster.alive), "gossip")
     subscribed = [topic, len(nodes)]
-    await until(lambda: owner.ask("PUBSUB", "SHARDNUMSUB", topic) == subscribed, "subscriptions")
-    await until(lambda: all(node.broker.ready for node in nodes))
+    await eventually(lambda: owner.ask("PUBSUB", "SHARDNUMSUB", topic) == subscribed, "subscriptions")
+    await eventually(lambda: all(node.broker.ready for node in nodes))
 
 
 async def test_a_slot_that_moves_takes_its_topics_along(own_cluster: Cluster, start: Start) -> None:
@@ -112,12 +113,12 @@ async def test_a_master_that_dies_is_replaced_by_its_replica(own_cluster: Cluste
     dead = own_cluster.owner(topic)
     others = next(name for name in TOPICS if own_cluster.owner(name) is not dead)
     dead.kill()
-    await until(lambda: not node.broker.ready)
+    await eventually(lambda: not node.broker.ready)
     with pytest.raises(BrokerError, match="redis is not available"):
         await node.publish(topic, b"1")
     await node.publish(others, b"still works")
     await node.wait_for(others, b"still works")
-    await until(lambda: own_cluster.owner(topic) is not dead, "a successor")
+    await eventually(lambda: own_cluster.owner(topic) is not dead, "a successor")
     await is_known(own_cluster, [node], topic, own_cluster.owner(topic))
     await everything_passes([node], "later")
     assert topic in node.missed
@@ -134,9 +135,9 @@ async def test_a_join_while_the_cluster_is_down_waits(tmp_path: Path, start: Sta
             node.send("a", b"1")
         join = asyncio.ensure_future(node.subscribe("a", "b"))
         server.start()
-        await until(lambda: server.ask("CLUSTER", "ADDSLOTSRANGE", 0, 16383) == "OK")
+        await eventually(lambda: server.ask("CLUSTER", "ADDSLOTSRANGE", 0, 16383) == "OK")
         await join
-        await until(lambda: node.broker.ready)
+        await eventually(lambda: node.broker.ready)
         await node.publish("a", b"1")
         await node.wait_for("a", b"1")
 

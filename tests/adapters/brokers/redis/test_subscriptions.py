@@ -12,7 +12,8 @@ from rr_py_ws.config import RedisOptions
 from rr_py_ws.errors import BrokerError
 from support.broker_node import Node, started
 from support.redis_nodes import Start, redis_broker
-from support.redis_servers import Monitor, RedisServer, until
+from support.redis_servers import Monitor, RedisServer
+from support.waiting import eventually
 
 
 async def test_d15_d27_d28_no_key_is_touched_by_joins_messages_and_leaves(
@@ -23,7 +24,7 @@ async def test_d15_d27_d28_no_key_is_touched_by_joins_messages_and_leaves(
     await node.publish("a", b"1")
     await node.receive_all()
     node.unsubscribe("a", "b")
-    await until(lambda: own.channels() == ["the end"])
+    await eventually(lambda: own.channels() == ["the end"])
     names = {name for name, *_ in monitor.commands()}
     assert names - {"PUBSUB", "PING", "HELLO"} == {"SUBSCRIBE", "PUBLISH", "UNSUBSCRIBE"}
     assert own.ask("DBSIZE") == 0
@@ -40,7 +41,7 @@ async def test_d14_a_key_under_a_topics_name_harms_nobody_and_stays_as_it_is(
     await node.publish("a", b"1")
     assert await node.receive_all() == [("a", b"1")]
     node.unsubscribe("a")
-    await until(lambda: "a" not in own.channels())
+    await eventually(lambda: "a" not in own.channels())
     assert (own.ask("GET", "a") if make_key[0] == "SET" else own.ask("SMEMBERS", "a")) == before
 
 
@@ -87,7 +88,7 @@ async def test_10_000_topics_are_subscribed_in_batches_and_left_again(
         await node.publish(topic, topic.encode())
     assert await node.wait_received(10_000) == [(topic, topic.encode()) for topic in topics]
     node.unsubscribe(*topics)
-    await until(lambda: own.channels() == [])
+    await eventually(lambda: own.channels() == [])
     assert len(monitor.commands("UNSUBSCRIBE")) == 20
 
 
@@ -98,7 +99,7 @@ async def test_a_page_reload_does_not_reach_redis(own: RedisServer, node: Node, 
         node.unsubscribe("a")
         await node.subscribe("a")
     node.unsubscribe("other")
-    await until(lambda: own.channels() == ["a"])
+    await eventually(lambda: own.channels() == ["a"])
     assert monitor.commands("SUBSCRIBE", "UNSUBSCRIBE") == [
         ["SUBSCRIBE", "a", "other"],
         ["UNSUBSCRIBE", "other"],

@@ -21,7 +21,8 @@ from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFact
 
 from rr_py_ws.adapters.ws.protocol.deflate import Inflater, negotiate
 from support.program import start as run_program
-from support.ws_peer import TEXT, Client, command, frame, until
+from support.waiting import eventually
+from support.ws_peer import TEXT, Client, command, frame
 from support.ws_site import NOTHING, Site, Start, living
 
 OFFER = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits"
@@ -121,7 +122,7 @@ async def test_a_connection_that_ends_inside_a_compressed_message_leaves_nothing
     assert await client.silent()
     assert living()["WebSocketProtocol"] == before["WebSocketProtocol"] + 1
     end(client)
-    await until(lambda: living() == before)
+    await eventually(lambda: living() == before)
 
 
 async def test_an_uncompressed_small_message_is_read_without_the_core(start: Start) -> None:
@@ -161,7 +162,7 @@ async def test_listen_understands_compressed_messages(start: Start, tmp_path: Pa
     site = await serve(start)
     listen = await run_program("listen", "news", "--url", site.url, cwd=tmp_path)
     assert listen.stdout is not None
-    await until(lambda: "news" in site.hub)
+    await eventually(lambda: "news" in site.hub)
     site.publish("news", b"x" * 1000)
     assert await listen.stdout.readline() == b"news\t%b\n" % (b"x" * 1000)
     assert site.server.websockets.counters.deflate.messages == 1
