@@ -57,15 +57,17 @@ class Parts:
         self.steps.append(("refuse", 0.0))
 
     async def stop_http(self, timeout: float) -> int:
-        return 0
+        return await self._take("peers", timeout)
 
     # The WebSockets
 
     def __len__(self) -> int:
         return self.connections
 
-    async def stop(self, timeout: float, drain: float) -> int:
-        await self._take("drain", drain)
+    async def drain(self, seconds: float) -> None:
+        await self._take("drain", seconds)
+
+    async def stop(self, timeout: float) -> int:
         return await self._take("clients", timeout)
 
     # The node and its only broker
@@ -102,7 +104,17 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Mock:
 async def test_publishers_come_first_then_clients_then_workers_and_readiness_last() -> None:
     parts = Parts()
     assert await parts.shut_down(drain=0.0)
-    assert parts.order == ["refuse", "rpc", "settle", "flush", "drain", "clients", "workers", "close", "ops"]
+    clients = ["drain", "clients", "peers"]
+    assert parts.order == ["refuse", "rpc", "settle", "flush", *clients, "workers", "close", "ops"]
+
+
+async def test_peers_that_do_not_take_their_refusal_get_what_clients_get_after_the_drain() -> None:
+    """Not the time of a drain that may be over at once: theirs was counted from its beginning."""
+    parts = Parts()
+    assert await parts.shut_down(drain=0.01)
+    given = dict(parts.steps)
+    assert given["peers"] == given["clients"]
+    assert parts.order.index("peers") > parts.order.index("drain")
 
 
 async def test_the_parts_of_the_time_are_never_more_than_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,7 +125,7 @@ async def test_the_parts_of_the_time_are_never_more_than_all_of_it(monkeypatch: 
     monkeypatch.setattr(loop, "time", lambda: now + parts.elapsed)
     assert await parts.shut_down()
     given = dict(parts.steps)
-    assert sum(given.values()) <= GRACE
+    assert sum(given.values()) - given["peers"] <= GRACE  # peers are stopped beside the clients
     assert all(given[step] > 0 for step in ("rpc", "drain", "clients", "workers", "ops"))
     assert given["drain"] <= GRACE / 2
 
@@ -129,7 +141,7 @@ async def test_a_part_that_never_ends_is_given_up_and_said_to_be(stuck: str) -> 
     parts = Parts()
     parts.stuck = stuck
     assert not await parts.shut_down(grace=0.1)
-    assert parts.order[-2:] == [stuck, "ops"]
+    assert [step for step in parts.order if step != "peers"][-2:] == [stuck, "ops"]
 
 
 async def test_a_broker_that_does_not_settle_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:

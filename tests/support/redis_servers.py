@@ -259,9 +259,13 @@ class Cluster:
 
     def move(self, channel: str, to: RedisServer) -> None:
         """Give a channel's slot to another master."""
-        identity = to.ask("CLUSTER", "MYID")
+        slot, identity = slot_of(channel.encode()), to.ask("CLUSTER", "MYID")
+        old = self.owner(channel, to).ask("CLUSTER", "MYID")
+        # A node that imports a slot takes a new epoch with it. Without that, gossip of the old master may
+        # take the slot back on the new one alone, and both say for a while that the other has it.
+        assert to.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", old) == "OK"
         for node in (to, *self.masters):
-            assert node.ask("CLUSTER", "SETSLOT", slot_of(channel.encode()), "NODE", identity) == "OK"
+            assert node.ask("CLUSTER", "SETSLOT", slot, "NODE", identity) == "OK"
 
     @property
     def masters(self) -> list[RedisServer]:

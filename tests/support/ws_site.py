@@ -139,9 +139,8 @@ class Server:
     async def stop(self, timeout: float, drain: float = 0.0) -> int:
         """Stop as `server.shutdown` does; return how many connections had to be cut."""
         self.refuse()
-        return sum(
-            await asyncio.gather(self.websockets.stop(timeout, drain), self.http.stop(drain + timeout))
-        )
+        await self.websockets.drain(drain)
+        return sum(await asyncio.gather(self.websockets.stop(timeout), self.http.stop(timeout)))
 
 
 class Site:

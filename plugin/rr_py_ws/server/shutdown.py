@@ -61,14 +61,11 @@ async def shut_down(
             if core.rpc is not None:
                 cut["rpc_calls"] = await core.rpc.stop(part(1 / 4))
             await _settle(core.node, part(1 / 4, _SETTLE))
-            drain = part(1 / 2, drain)
             timeout = part(1 / 4, _CLOSE)
-            cut["clients"] = sum(
-                await asyncio.gather(
-                    listener.websockets.stop(timeout, drain),
-                    listener.http.stop(drain + timeout),  # peers that do not take their refusal
-                )
-            )
+            await listener.websockets.drain(part(1 / 2, drain))
+            # Beside the clients there are peers that do not take their refusal.
+            stopping = listener.websockets.stop(timeout), listener.http.stop(timeout)
+            cut["clients"] = sum(await asyncio.gather(*stopping))
             if core.pool is not None:
                 cut["workers"] = await core.pool.stop(part(3 / 4))
             await core.node.close()

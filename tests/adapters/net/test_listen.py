@@ -141,6 +141,23 @@ async def test_the_socket_of_a_server_that_is_gone_is_replaced(tmp_path: Path) -
         assert connects(path)
 
 
+async def test_the_socket_file_of_another_account_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who may not write to a socket cannot find out whether anybody listens there."""
+
+    class Forbidden(socket.socket):
+        def connect(self, address: object) -> None:
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+    path = tmp_path / "s"
+    (await listen_unix(path)).close()
+    monkeypatch.setattr(socket, "socket", Forbidden)
+    with pytest.raises(ConfigError, match="socket file of another account is there; remove it"):
+        await listen_unix(path)
+    assert path.is_socket()
+
+
 @pytest.mark.parametrize("kind", ["file", "directory"])
 async def test_another_file_is_left_alone(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "s"

@@ -703,6 +703,16 @@ class TestDebug:
         await pool.stop()
         assert isinstance(await busy, WorkerDied)
 
+    async def test_a_callers_time_ends_while_a_worker_starts(self, start: Start, tmp_path: Path) -> None:
+        """Nobody else looks at it: there is no worker yet, and no queue that the question waits in."""
+        script = tmp_path / "worker.sh"
+        script.write_text("#!/bin/sh\nexec sleep 600\n")
+        script.chmod(0o755)
+        pool = await start(str(script), debug=True, allocate_timeout=600.0, destroy_timeout=0.1)
+        with pytest.raises(TimeoutError):
+            await pool.exec(Message(b"{}", b""), within=0.1)
+        await pool.stop()
+
     async def test_a_cancelled_question_does_not_lose_its_turn(self, start: Start, gate: Gate) -> None:
         pool = await start(debug=True)
         asking = asyncio.ensure_future(ask(pool, gate.wait))

@@ -7,9 +7,11 @@ import json
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
+from rr_py_ws.adapters.ws import sender
 from support.waiting import eventually
 from support.ws_peer import CLOSE, PING, PONG, TEXT, Client, close, command, frame
 from support.ws_site import Site, Start
@@ -53,10 +55,10 @@ async def publish(site: Site, topic: str, first: int, last: int) -> None:
     await asyncio.sleep(0)
 
 
-async def publish_until_dropped(site: Site, *topics: str) -> int:
+async def publish_until_dropped(site: Site, *topics: str, known: int = 0) -> int:
     """Publish in turn to topics until a client misses messages; return how many each topic had."""
     published = 0
-    while not site.sample("dropped_messages"):
+    while site.sample("dropped_messages") <= known:
         for topic in topics:
             await publish(site, topic, published, published + 50)
         published += 50
@@ -95,6 +97,22 @@ async def test_the_oldest_messages_are_dropped_and_the_connection_goes_on(
     await publish(site, "t", published, published + 1)
     assert await all_of(client) == [("t", published)]
     assert site.sample("slow_clients") == 0
+
+
+async def test_one_line_tells_of_a_client_that_misses_messages(
+    site: Site, open_client: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not one for each message: lines are rationed, and those about other clients would be lost."""
+    log = Mock()
+    monkeypatch.setattr(sender, "log", log)
+    client = await open_client("t")
+    published = await publish_until_dropped(site, "t")
+    await publish(site, "t", published, published + 50)
+    assert site.sample("dropped_messages") > 1
+    assert log.warning.call_count == 1
+    await all_of(client)
+    await publish_until_dropped(site, "t", known=int(site.sample("dropped_messages")))
+    assert log.warning.call_count == 2  # it had caught up in between
 
 
 async def test_who_has_used_an_id_is_told_of_the_gap_at_its_place_and_for_its_topics(

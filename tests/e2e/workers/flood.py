@@ -31,8 +31,8 @@ with socket.create_connection((host, int(port))) as peer:
     while answered < calls:
         decoder.receive_data(peer.recv(1 << 16))
         while (frame := decoder.next_frame()) is not None:
-            reply = parse_reply(frame)
-            assert not reply.failed
-            answered += decode_ok(reply.body)
+            _, result, failed = parse_reply(frame)
+            assert not failed
+            answered += decode_ok(result)
     sender.join()
     sys.stdout.write(f"{answered}\n")

@@ -121,7 +121,7 @@ def _remove_stale_socket(path: Path) -> None:
     start must not take the socket away from the first.
 
     Raises:
-        OSError: a server listens there, or the file is not a socket.
+        OSError: a server listens there or may do so, or the file is not a socket.
     """
     if not path.is_socket():
         if path.exists():
@@ -134,6 +134,9 @@ def _remove_stale_socket(path: Path) -> None:
         except (ConnectionRefusedError, FileNotFoundError):
             path.unlink(missing_ok=True)
             return
+        except PermissionError:  # Linux asks for the right to write before it looks for a listener
+            problem = "a socket file of another account is there; remove it if its server is gone"
+            raise OSError(problem) from None
         except BlockingIOError:
             pass
     raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))

@@ -193,7 +193,7 @@ class WorkerPool:
                 asked = Question(frame, limit, ends, loop.create_future(), self._record)
                 # Debug: the code may have changed since the last question, so each one gets a new process.
                 if self._config.debug:
-                    await self._take_permit(min(wait, within))
+                    await self._take_permit(min(wait, max(0.0, ends - loop.time())))
                     self._tasks.spawn(self._ask_fresh_worker(asked))
                 else:
                     self._idle.ask(asked, lane, wait)
@@ -245,6 +245,9 @@ class WorkerPool:
 
     async def _ask_fresh_worker(self, question: Question) -> None:
         """Start a worker, ask it, end it. The permit is there already."""
+        late = None
+        if question.ends < math.inf:  # nobody else looks at the time while the worker starts
+            late = asyncio.get_running_loop().call_at(question.ends, question.answer, TimeoutError())
         try:
             worker = await self._start_worker()
             ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -259,6 +262,8 @@ class WorkerPool:
             self.counters.count_failure(error)
             question.answer(error)
         finally:
+            if late is not None:
+                late.cancel()
             # Here, and not in `exec`: the worker runs on when its caller is gone.
             self._debug_permits.release()
 

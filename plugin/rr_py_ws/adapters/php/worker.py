@@ -176,6 +176,8 @@ class Worker:
             self.kill(f"took longer than {self._limit:g} s to be ready again after its answer")
         else:
             self._question = None
+            if question.ends <= now:  # both times are up: the caller hears of its own, as at any other time
+                question.answer(TimeoutError())
             self.kill(f"took longer than {self._limit:g} s to answer")
             error = ExecTimeout(f"worker {self.pid} took longer than {self._limit:g} s and was killed")
             question.record(self, question, error)

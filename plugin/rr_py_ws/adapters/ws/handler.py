@@ -128,19 +128,19 @@ class WebSocketHandler:
         if rest:
             opened.data_received(rest)
 
-    async def stop(self, timeout: float, drain: float) -> int:
-        """Close every WebSocket with 1001, and cut the clients that do not go. Cancelling this cuts nobody.
+    async def drain(self, seconds: float) -> None:
+        """Tell all clients to go (1001), spread over some seconds; until its turn each is served as ever."""
+        await close_all([connection.close_going_away for connection in self.registry], seconds)
 
-        Until its turn comes a client is served as ever.
+    async def stop(self, timeout: float) -> int:
+        """Cut the clients that do not go, after `drain`. Cancelling this cuts nobody.
 
         Args:
             timeout: seconds that the last clients get to go.
-            drain: seconds over which the closing is spread.
 
         Returns:
             How many had to be cut.
         """
-        await close_all([connection.close_going_away for connection in self.registry], drain)
         self._keepalive.stop()
         cut: tuple[Connection, ...] = ()
         try:

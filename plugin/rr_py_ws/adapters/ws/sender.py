@@ -66,6 +66,7 @@ class Sender(asyncio.Protocol):
 
     __slots__ = (
         "_context",
+        "_drop_logged",
         "_eof_due",
         "_queue",
         "_queue_paused",
@@ -93,6 +94,7 @@ class Sender(asyncio.Protocol):
         self._socket = bare_socket(transport, sock)
         self._queue: SendQueue | None = None
         self._queue_paused = False
+        self._drop_logged = False
         self._eof_due = False
         self.send: Callable[[bytes], int]
         self._transition(State.OPEN)
@@ -155,6 +157,7 @@ class Sender(asyncio.Protocol):
         self._queue_paused = True
         if self._queue is not None:  # the queue was being emptied
             return
+        self._drop_logged = False
         drop = self._context.drops
         self._queue = SendQueue(
             self._context.limits.send_queue, self._encode_gap, self._count_dropped if drop else None
@@ -188,8 +191,10 @@ class Sender(asyncio.Protocol):
         counters = self._context.counters
         counters.dropped += sum(count for _, count in pushes.topics)
         counters.dropped_bytes += len(pushes.frames)
-        text = "slow client misses messages, see websockets.limits.send_queue"
-        log.warning(text, client=self.id, remote=self._remote)
+        if not self._drop_logged:  # once for each time that the client falls behind: lines are rationed
+            self._drop_logged = True
+            text = "slow client misses messages, see websockets.limits.send_queue"
+            log.warning(text, client=self.id, remote=self._remote)
         return self._is_told_of_gaps()
 
     def _overflow(self) -> None:
