@@ -98,6 +98,7 @@ async def test_a_message_is_compressed_once_for_all_connections_and_forms(start:
     assert 2 * 10 * 900 < (metrics["compressed_bytes_saved"] or 0) < 2 * 10 * 1026
 
 
+@pytest.mark.usefixtures("no_collector")  # which first takes away what other tests have left
 async def test_an_idle_connection_holds_nothing_for_compression(start: Start) -> None:
     """Not even the protocol core, for a browser that compresses its commands."""
     site = await serve(start)
