@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import ssl
-import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from rr_py_ws.adapters.ws import connection, upgrade
 from rr_py_ws.core import fail_closed
 from rr_py_ws.core.node import Node
 from rr_py_ws.core.ports import Authorizer
+from support import tls as certificates
 from support.loops import pytest_asyncio_loop_factories
 from support.waiting import eventually
 from support.ws_site import Server, Site, Start, make_backpressure, open_sockets
@@ -87,27 +87,14 @@ def no_collector() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Certificate and key of localhost, in one file."""
-    path = tmp_path_factory.mktemp("tls") / "localhost.pem"
-    command = (
-        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 "
-        "-subj /CN=localhost -addext subjectAltName=DNS:localhost"
-    )
-    subprocess.run(
-        [*command.split(), "-keyout", str(path), "-out", str(path.with_suffix(".crt"))],
-        check=True,
-        capture_output=True,
-    )
-    path.write_bytes(path.read_bytes() + path.with_suffix(".crt").read_bytes())
-    return path
+    return certificates.make_certificate(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture
 def server_tls(certificate: Path) -> ssl.SSLContext:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate)
-    return context
+    return certificates.server_context(certificate)
 
 
 @pytest.fixture
 def client_tls(certificate: Path) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=str(certificate))
+    return certificates.client_context(certificate)
