@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
+from collections.abc import Sequence
 
 _TLS_BUFFER = 32 * 1024
 """Bytes that a TLS transport may hold before it says so. They are encrypted: no two connections share them,
 so the usual 512 KiB would be what each stalled client costs."""
+
+_WRITELINES_DOES_NOT_PAUSE = (3, 12) <= sys.version_info < (3, 12, 9) or (3, 13) <= sys.version_info < (
+    3,
+    13,
+    2,
+)
+"""Whether asyncio's own `writelines` may keep bytes without calling `pause_writing` (CVE-2024-12254)."""
 
 
 def bare_socket(transport: asyncio.Transport, connection: socket.socket) -> socket.socket | None:
@@ -21,6 +30,15 @@ def bare_socket(transport: asyncio.Transport, connection: socket.socket) -> sock
     # Bytes in the transport's buffer must not be overtaken by bytes that are sent past it.
     transport.set_write_buffer_limits(0)
     return connection
+
+
+def write_parts(transport: asyncio.Transport, parts: Sequence[bytes]) -> None:
+    """Write parts in order; the protocol is paused when the transport keeps any of it, on every Python."""
+    if _WRITELINES_DOES_NOT_PAUSE:
+        for part in parts:
+            transport.write(part)
+    else:
+        transport.writelines(parts)
 
 
 def end_writing(transport: asyncio.Transport) -> None:

@@ -16,7 +16,7 @@ from enum import Enum
 from websockets.frames import CloseCode
 
 from rr_py_ws import logs
-from rr_py_ws.adapters.net.transports import bare_socket, end_writing
+from rr_py_ws.adapters.net.transports import bare_socket, end_writing, write_parts
 from rr_py_ws.adapters.ws.context import ConnectionContext
 from rr_py_ws.adapters.ws.send_queue import SendQueue
 from rr_py_ws.core.registry import new_id
@@ -173,7 +173,7 @@ class Sender(asyncio.Protocol):
         assert queue is not None
         self._queue_paused = False
         while queue:
-            self._transport.writelines(queue.get(_PORTION))
+            write_parts(self._transport, queue.get(_PORTION))
             if self._queue_paused:  # set by `pause_writing`, which the transport has called meanwhile
                 return
         self._queue = None
