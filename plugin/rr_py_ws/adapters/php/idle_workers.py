@@ -56,16 +56,16 @@ class IdleWorkers:
                 return
             self._dismiss(worker)  # it was retired in this turn of the loop, and nobody has removed it yet
         loop = asyncio.get_running_loop()
-        # One timer for both, the wait for a worker and the caller's own time.
-        until = min(loop.time() + wait, question.ends)
-        self._lanes[lane][question] = loop.call_at(until, self._give_up, question, wait)
+        # One timer for both, the wait for a worker and the caller's own time. Which of them it is for is
+        # decided here: uvloop's timers fire up to a millisecond early, so the clock would not tell then.
+        until, failure = loop.time() + wait, f"no worker became free within {wait:g} s"
+        if question.ends <= until:
+            until, failure = question.ends, ""
+        self._lanes[lane][question] = loop.call_at(until, self._give_up, question, failure)
 
-    def _give_up(self, question: Question, wait: float) -> None:
+    def _give_up(self, question: Question, failure: str) -> None:
         self.withdraw(question)
-        if question.ends <= asyncio.get_running_loop().time():
-            question.answer(TimeoutError())
-        else:
-            question.answer(NoFreeWorkers(f"no worker became free within {wait:g} s"))
+        question.answer(NoFreeWorkers(failure) if failure else TimeoutError())
 
     def withdraw(self, question: Question) -> None:
         """Let a question wait no longer; nothing when it does not."""
@@ -96,9 +96,8 @@ class IdleWorkers:
             if lane:
                 question, timer = lane.popitem(last=False)
                 timer.cancel()
-                if (
-                    not question.answered.done()
-                ):  # its caller may have been cancelled in this turn of the loop
+                # Its caller may have been cancelled in this turn of the loop.
+                if not question.answered.done():
                     return question
         return None
 
