@@ -32,6 +32,7 @@ class Recorder:
         self.errors: list[Exception] = []
         self.told: list[Sequence[str]] = []
         self.topics: list[str] = []
+        self.cost = 0
         self.write: Callable[[bytes], None] = self.record
 
     def send(self, frames: bytes) -> int:
@@ -53,6 +54,9 @@ class Recorder:
 
     def missed(self, topics: Sequence[str]) -> None:
         self.told.append(topics)
+
+    def charge(self, cost: int) -> None:
+        self.cost += cost
 
     def write_failed(self, error: Exception) -> None:
         self.errors.append(error)
@@ -234,6 +238,36 @@ class TestDelivery:
         turns.end()
         assert len(subscriber.writes) == 1
 
+    def test_turns_end_early_only_for_topics_that_somebody_joins_or_leaves(
+        self, hub: Hub, turns: Turns
+    ) -> None:
+        """A client that joined and left without end had every message written by itself."""
+        crowd = [Recorder() for _ in range(64)]
+        for subscriber in crowd:
+            hub.subscribe(subscriber, ["a"])
+        restless = Recorder()
+        for _ in range(3):
+            publish(hub, "a", b"1")
+            hub.subscribe(restless, ["b"])
+            hub.unsubscribe(restless, ["b"])
+        assert (crowd[0].writes, restless.cost) == ([], 0)
+        hub.subscribe(restless, ["a"])
+        assert (len(crowd[0].writes), restless.cost) == (1, 2)
+        turns.end()
+        assert len(crowd[0].writes) == 1
+
+    def test_a_turn_that_ends_early_is_paid_by_whom_it_is_for(self, hub: Hub, turns: Turns) -> None:
+        """A reply has its place behind what was published before, so also its own topics end the turn."""
+        crowd = [Recorder() for _ in range(63)]
+        restless = Recorder()
+        for subscriber in (*crowd, restless):
+            hub.subscribe(subscriber, ["a"])
+        for cost in (2, 4, 6):
+            publish(hub, "a", b"1")
+            hub.subscribe(restless, ["b"])
+            assert restless.cost == cost
+        assert {subscriber.cost for subscriber in crowd} == {0}
+
     def test_what_waits_for_a_connection_that_is_gone_is_dropped(self, hub: Hub, turns: Turns) -> None:
         gone, other = Recorder(), Recorder()
         hub.subscribe(gone, ["a"])
@@ -406,6 +440,7 @@ class HubAgainstModel(RuleBasedStateMachine):
         self.topics: dict[str, set[Recorder]] = {}
         self.expected: dict[Recorder, list[bytes]] = {}
         self.turn: dict[Recorder, list[bytes]] = {}
+        self.queued: set[str] = set()
         self.failed: dict[Recorder, int] = {}
         self.published = 0
 
@@ -415,6 +450,13 @@ class HubAgainstModel(RuleBasedStateMachine):
             if subscriber.failures:
                 self.failed[subscriber] += 1
         self.turn = {}
+        self.queued = set()
+
+    def model_change(self, subscriber: Recorder, topics: list[str]) -> None:
+        """Who joins or leaves ends the turn, if it has something for these topics or for its own."""
+        own = {topic for topic, members in self.topics.items() if subscriber in members}
+        if self.queued & own.union(topics):
+            self.model_flush()
 
     def model_remove(self, subscriber: Recorder, topics: set[str]) -> set[str]:
         """Return the topics that are empty now."""
@@ -436,7 +478,7 @@ class HubAgainstModel(RuleBasedStateMachine):
 
     @rule(subscriber=subscribers, topics=st.lists(TOPICS, max_size=4))
     def subscribe(self, subscriber: Recorder, topics: list[str]) -> None:
-        self.model_flush()
+        self.model_change(subscriber, topics)
         new = [topic for topic in dict.fromkeys(topics) if subscriber not in self.topics.get(topic, ())]
         for topic in new:
             self.topics.setdefault(topic, set()).add(subscriber)
@@ -444,7 +486,7 @@ class HubAgainstModel(RuleBasedStateMachine):
 
     @rule(subscriber=subscribers, topics=st.lists(TOPICS, max_size=4))
     def unsubscribe(self, subscriber: Recorder, topics: list[str]) -> None:
-        self.model_flush()
+        self.model_change(subscriber, topics)
         emptied = self.model_remove(subscriber, set(topics))
         assert sorted(self.hub.unsubscribe(subscriber, topics)) == sorted(emptied)
 
@@ -459,6 +501,8 @@ class HubAgainstModel(RuleBasedStateMachine):
         for topic in topics:
             self.published += 1
             payload = b"%d" % self.published
+            if topic in self.topics:
+                self.queued.add(topic)
             for subscriber in self.topics.get(topic, ()):
                 self.turn.setdefault(subscriber, []).append(
                     subscriber.encoding.push(Publication(topic, payload))
@@ -487,6 +531,7 @@ class HubAgainstModel(RuleBasedStateMachine):
 
     @invariant()
     def the_hub_counts_as_the_model_does(self) -> None:
+        assert self.hub.topic_bytes == sum(map(len, self.topics))
         assert len(self.hub) == len(self.topics)
         for topic in ["a", "b", "c", ""]:
             assert (topic in self.hub) == (topic in self.topics)

@@ -32,6 +32,8 @@ class Recorder:
     def missed(self, topics: Sequence[str]) -> None:
         self.received.append(f"missed: {', '.join(topics)}".encode())
 
+    def charge(self, cost: int) -> None: ...
+
     def write_failed(self, error: Exception) -> None:
         raise AssertionError(error)
 

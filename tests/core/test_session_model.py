@@ -131,6 +131,8 @@ class Peer:
     def missed(self, topics: Sequence[str]) -> None:
         self.session.missed(topics)
 
+    def charge(self, cost: int) -> None: ...
+
     def write_failed(self, error: Exception) -> None:
         raise AssertionError(error)
 
@@ -145,8 +147,9 @@ class Peer:
         try:
             _ = work.send(result) if error is None else work.throw(error)
         except StopIteration:
-            if self.work is work:  # else the next command waits already
-                self.work = None
+            self.work = None
+            while self.session.handle_waiting():
+                pass
 
     def end(self) -> None:
         """The connection is gone, and with it what it waits for."""
@@ -188,7 +191,7 @@ class Model:
             if not self.talks:
                 return
             id = ""
-        answer = {"topic": kind, "payload": command["topics"]}
+        answer = {"topic": kind, "payload": [] if over_limit(command) else command["topics"]}
         self.expected.append(answer if id is None else answer | {"id": id})
 
 
@@ -216,6 +219,7 @@ class Sessions(RuleBasedStateMachine):
         self.peers = [Peer(self.context), Peer(self.context)]
         self.models = [Model(), Model()]
         self.published = 0
+        self.queued: dict[str, set[tuple[str, str]]] = {section: set() for section in SECTIONS}
 
     # What the outside does
 
@@ -237,7 +241,6 @@ class Sessions(RuleBasedStateMachine):
         if slowly:
             self.world.decides = "later"
         for command in commands:
-            model.talks |= command["id"] is not None
             model.queue.append(command)
             self.go_on(model)
             message = command.get("junk") or json.dumps(command).encode()
@@ -251,6 +254,7 @@ class Sessions(RuleBasedStateMachine):
         for model in self.models:
             if (section, topic) in model.topics:
                 model.turn[section].append({"topic": topic, "payload": str(self.published)})
+                self.queued[section].add((section, topic))
 
     @rule(topic=topics, section=sections)
     def miss_messages(self, topic: str, section: str) -> None:
@@ -304,6 +308,7 @@ class Sessions(RuleBasedStateMachine):
     def go_on(self, model: Model) -> None:
         while model.queue and not model.busy:
             command = model.queue.popleft()
+            model.talks |= command["id"] is not None
             match command["command"]:
                 case "join":
                     self.join(model, command)
@@ -332,7 +337,7 @@ class Sessions(RuleBasedStateMachine):
         if not allowed:
             model.reply("#join", command)
             return
-        self.flush(command["broker"])
+        self.flush_for(model, command["broker"], of(command))
         if self.world.works == "fails":
             model.reply("#join", command)
             return
@@ -344,10 +349,16 @@ class Sessions(RuleBasedStateMachine):
             model.reply("@join", command)
 
     def leave(self, model: Model, section: str, what: set[tuple[str, str]]) -> None:
-        self.flush(section)
+        self.flush_for(model, section, what)
         model.topics -= what
 
+    def flush_for(self, model: Model, section: str, named: set[tuple[str, str]]) -> None:
+        """A turn ends early when a client names a topic of it, or is in one."""
+        if self.queued[section] & (named | model.topics):
+            self.flush(section)
+
     def flush(self, section: str) -> None:
+        self.queued[section].clear()
         for model in self.models:
             model.flush(section)
 

@@ -59,10 +59,11 @@ class Limits(ExtensionSection):
         max_topics_per_command: topics that one join or leave may name, counted as often as they are named;
             over it the command is refused.
         max_topic_length: longest topic of a join, bytes of UTF-8; over it the join is refused.
-        commands_per_second: rate and burst of the token bucket for the frames of one client; a client that
-            sends more is read more slowly.
+        commands_per_second: rate and burst of the token bucket for what one client asks for: a frame and what
+            it costs to carry out, in small commands; a client that sends more is read more slowly.
         max_commands_waiting: commands of one client that may wait; then its socket is not read
             (backpressure).
+        command_queue: the same in bytes of commands; one command more may come.
         max_joins_waiting: joins of all clients that may wait for the authorizer; over it a join is refused.
         send_queue: bytes that may wait for one slow client, besides what the kernel holds; a single message
             may be larger.
@@ -90,6 +91,7 @@ class Limits(ExtensionSection):
     max_topic_length: Size = 1024
     commands_per_second: Count = 500
     max_commands_waiting: PositiveCount = 64
+    command_queue: Size = 128 * 1024
     max_joins_waiting: PositiveCount = 4096
     send_queue: Size = 1024 * 1024
     send_queue_policy: Annotated[Literal["close", "drop"], decoded(values.one_of("close", "drop"))] = "close"

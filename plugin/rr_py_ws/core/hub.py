@@ -18,6 +18,10 @@ from rr_py_ws.metrics import Sample, counter, gauge
 from rr_py_ws.wire.publication import Publication, Pushes
 from rr_py_ws.wire.push import Encoding
 
+_WRITES_PER_COST = 32
+"""Connections that are written to before the end of a turn, at the cost of a small command (see
+`core.session`). A quarter of what the writes take: they are only made earlier."""
+
 # A dict is an ordered set that can be walked while its order stays.
 _Group = dict[Subscriber, None]
 """The subscribers of one topic that share an encoding."""
@@ -34,6 +38,8 @@ class Hub:
 
     Attributes:
         subscriptions: pairs of a connection and a topic, now.
+        topic_bytes: at most so much memory do the names of topics take; what is around them takes about 700
+            bytes for each.
         published: messages so far, also those of topics that nobody is in.
         delivered: messages times connections, so far.
         delivered_bytes: the same in bytes of frames.
@@ -44,6 +50,7 @@ class Hub:
         self, schedule: Callable[[Callable[[], None]], object], backpressure: Backpressure | None = None
     ) -> None:
         self.subscriptions = 0
+        self.topic_bytes = 0
         self.published = 0
         self.delivered = 0
         self.delivered_bytes = 0
@@ -70,6 +77,7 @@ class Hub:
         for name, text, value in (
             ("topics", "Topics that somebody is in.", len(self._topics)),
             ("subscriptions", "Pairs of a connection and a topic.", self.subscriptions),
+            ("topic_bytes", "Memory of the names of topics, at most.", self.topic_bytes),
         ):
             yield gauge(name, text, {broker: value}, "broker")
         for name, text, value in (
@@ -89,13 +97,12 @@ class Hub:
         joined = self._joined.get(subscriber, set())
         return len(joined) + len(set(topics) - joined)
 
-    def subscribe(self, subscriber: Subscriber, topics: Iterable[str]) -> list[str]:
+    def subscribe(self, subscriber: Subscriber, topics: Collection[str]) -> list[str]:
         """Add a subscriber to topics and return those it was not in before.
 
         Messages published before this call do not reach it.
         """
-        # The turn holds groups, not copies of them: who is added now would get what was published before.
-        self.flush()
+        self._write_queued(subscriber, topics)
         encoding = subscriber.encoding
         joined = self._joined.setdefault(subscriber, set())
         added = []
@@ -103,18 +110,22 @@ class Hub:
             if topic not in joined:
                 joined.add(topic)
                 added.append(topic)
-                self._topics.setdefault(topic, {}).setdefault(encoding, {})[subscriber] = None
+                groups = self._topics.get(topic)
+                if groups is None:
+                    groups = self._topics[topic] = {}
+                    self.topic_bytes += _name_size(topic)
+                groups.setdefault(encoding, {})[subscriber] = None
         if not joined:
             del self._joined[subscriber]
         self.subscriptions += len(added)
         return added
 
-    def unsubscribe(self, subscriber: Subscriber, topics: Iterable[str]) -> list[str]:
+    def unsubscribe(self, subscriber: Subscriber, topics: Collection[str]) -> list[str]:
         """Remove a subscriber from topics and return those that nobody is in any more.
 
         Topics that it is not in are left alone. Messages published before this call still reach it.
         """
-        self.flush()  # who is removed from a group now would miss what was published before
+        self._write_queued(subscriber, topics)
         joined = self._joined.get(subscriber)
         if joined is None:
             return []
@@ -128,6 +139,22 @@ class Hub:
         """Remove a subscriber from everything and return the topics that nobody is in any more."""
         return self._remove(subscriber, self._joined.pop(subscriber, ()))
 
+    def _write_queued(self, subscriber: Subscriber, topics: Collection[str]) -> None:
+        """Write what is queued for topics that a subscriber is in, or is about to join or leave.
+
+        The turn holds groups, not copies of them: a subscriber that is added now would get what was published
+        before, one that is removed would miss it; and the reply to its command has its place behind what was
+        published before. To end a turn early takes some of what turns save, so it is done only when it must
+        be, and charged to the subscriber.
+        """
+        if not self._turns:
+            return
+        queued = {topic: group for turn in self._turns.values() for group, topic, _ in turn}
+        joined = self._joined.get(subscriber, ())
+        if not queued.keys().isdisjoint(topics) or not queued.keys().isdisjoint(joined):
+            subscriber.charge(sum(map(len, queued.values())) // _WRITES_PER_COST)
+            self.flush()
+
     def _remove(self, subscriber: Subscriber, topics: Collection[str]) -> list[str]:
         self.subscriptions -= len(topics)
         emptied = []
@@ -139,6 +166,7 @@ class Hub:
                 del groups[subscriber.encoding]
                 if not groups:
                     del self._topics[topic]
+                    self.topic_bytes -= _name_size(topic)
                     emptied.append(topic)
         return emptied
 
@@ -211,6 +239,11 @@ class Hub:
             _send(*runs[0])
             return runs[0][0]
         return _send_interleaved(runs)
+
+
+def _name_size(topic: str) -> int:
+    """Return how many bytes a name takes at most: Python keeps one to four for a character."""
+    return len(topic) if topic.isascii() else 4 * len(topic)
 
 
 def _send_interleaved(runs: Iterable[tuple[_Group, Pushes]]) -> Collection[Subscriber]:

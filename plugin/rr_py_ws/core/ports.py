@@ -39,6 +39,9 @@ class Subscriber(Protocol):
     def push(self, pushes: Pushes, taken: int) -> None:
         """Take pushes of which `send` has taken only the first `taken` bytes; never blocks."""
 
+    def charge(self, cost: int) -> None:
+        """The client has asked for something that costs as much as so many small commands."""
+
     def missed(self, topics: Sequence[str]) -> None:
         """Messages of these topics may have been lost on their way to this node. Does not fail."""
 

@@ -1,9 +1,13 @@
 """One client's conversation: commands in, replies out, in order.
 
 Commands of one connection are handled one after another; while PHP or the broker is being asked, later ones
-wait in a queue, also those that cannot be decoded. What the session asks may be answered now or later (see
+wait in a queue, as the bytes that they came as. What the session asks may be answered now or later (see
 `ports`); for what comes later the session makes one coroutine, and the transport runs it as a task, so that
-this module stays free of I/O.
+this module stays free of I/O. When that has ended, the transport has those that wait handled, one by one.
+
+What a client asks for is charged to it by what it costs, in units of a small command (about 20 us of CPU
+time): the transport counts frames and their bytes, the session what is in them. The transport reads a client
+the less the more it asks for, see `commands_per_second`.
 """
 
 from __future__ import annotations
@@ -30,6 +34,15 @@ JOIN_REFUSALS = (
     "joins_waiting",
 )
 """Why a join was answered with `#join`; `unanswered` is for a PHP that failed to decide."""
+_BYTES_PER_COST = 1024
+"""Bytes of a message, after decompression, that cost as much to decode as a small command."""
+_NAMES_PER_COST = 32
+"""Topics that cost as much to join or leave, and to name in the reply."""
+_LONGEST_NAME = 64
+"""Characters of a command that nobody knows, in the log and in the reply."""
+_QUESTION_COST = 5
+"""A question to PHP, here and in a worker."""
+
 LEAVE_REFUSALS = ("broker", "topics_per_command")
 """Why a leave was answered with `#leave`."""
 
@@ -62,6 +75,8 @@ class CommandMetrics:
         leaves_refused: reason -> those that were answered with `#leave`.
         headers: headers commands.
         ignored: messages that are not a command.
+        waiting: messages that wait behind a command that is not answered.
+        waiting_bytes: the same in bytes.
     """
 
     joins: int = 0
@@ -71,6 +86,8 @@ class CommandMetrics:
     leaves_refused: dict[str, int] = field(default_factory=lambda: dict.fromkeys(LEAVE_REFUSALS, 0))
     headers: int = 0
     ignored: int = 0
+    waiting: int = 0
+    waiting_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,19 +117,30 @@ class Session:
 
     Attributes:
         opted_in: whether the client has ever used an id, and so is told more than by RoadRunner.
+        waiting_size: bytes of the commands that wait.
     """
 
-    __slots__ = ("_busy", "_closed", "_context", "_grant", "_transport", "_waiting", "opted_in")
+    __slots__ = (
+        "_busy",
+        "_closed",
+        "_context",
+        "_grant",
+        "_transport",
+        "_waiting",
+        "opted_in",
+        "waiting_size",
+    )
 
     def __init__(self, transport: SessionTransport, grant: object, context: SessionContext) -> None:
         self._transport = transport
         self._grant = grant
         self._context = context
         # None instead of an empty deque, which takes more memory than the rest of a session.
-        self._waiting: deque[tuple[Command, str]] | None = None
+        self._waiting: deque[bytes] | None = None
         self._busy = False
         self._closed = False
         self.opted_in = False
+        self.waiting_size = 0
 
     @property
     def commands_waiting(self) -> int:
@@ -121,18 +149,28 @@ class Session:
 
     def receive_message(self, message: bytes) -> None:
         """Handle one message of the client, or queue it behind the one that is being handled."""
-        try:
-            command, problem = decode_command(message), ""
-        except CommandError as error:
-            command, problem = Command(id=error.id), str(error)
-        if command.id is not None:
-            self.opted_in = True
-        if not self._busy:
-            self._handle(command, problem)
-        elif self._waiting is None:
-            self._waiting = deque(((command, problem),))
-        else:
-            self._waiting.append((command, problem))
+        if not self._busy and not self._waiting:
+            self._handle(message)
+            return
+        if self._waiting is None:
+            self._waiting = deque()
+        self._waiting.append(message)
+        self._count_waiting(1, len(message))
+
+    def handle_waiting(self) -> bool:
+        """Handle the message that waits longest.
+
+        Returns:
+            False when there is none, or one before it is still being handled.
+        """
+        if self._busy or not self._waiting:
+            return False
+        message = self._waiting.popleft()
+        self._count_waiting(-1, -len(message))
+        if not self._waiting:
+            self._waiting = None
+        self._handle(message)
+        return True
 
     def missed(self, topics: Sequence[str]) -> None:
         """Messages of these topics may have been lost; told to a client that has ever used an id."""
@@ -142,11 +180,25 @@ class Session:
     def close(self) -> None:
         """The connection is gone: leave everything, drop what waits."""
         self._closed = True
+        self._count_waiting(-self.commands_waiting, -self.waiting_size)
         self._waiting = None
         self._context.subscriptions.leave_all(self._transport)
 
-    def _handle(self, command: Command, problem: str) -> None:
+    def _count_waiting(self, messages: int, size: int) -> None:
+        self.waiting_size += size
+        self._context.counters.waiting += messages
+        self._context.counters.waiting_bytes += size
+
+    def _handle(self, message: bytes) -> None:
+        if len(message) >= _BYTES_PER_COST:
+            self._transport.charge(len(message) // _BYTES_PER_COST)
         counters = self._context.counters
+        try:
+            command, problem = decode_command(message), ""
+        except CommandError as error:
+            command, problem = Command(id=error.id), str(error)
+        if command.id is not None:
+            self.opted_in = True
         if problem:
             self._ignore(command, problem)
         elif command.name == "join":
@@ -158,7 +210,7 @@ class Session:
         elif command.name == "headers":
             counters.headers += 1
         else:
-            self._ignore(command, f"unknown command {command.name!r}")
+            self._ignore(command, f"unknown command {command.name[:_LONGEST_NAME]!r}")
 
     def _ignore(self, command: Command, reason: str) -> None:
         """Drop a command; a client that has ever used an id is told, if need be with an empty one."""
@@ -166,8 +218,7 @@ class Session:
         self._transport.command_ignored(reason)
         if self.opted_in:
             id = "" if command.id is None else command.id
-            reply = self._transport.encoding.reply("#error", command.topics, id=id, reason=reason)
-            self._transport.write(reply)
+            self._reply("#error", command, reason, id=id)
 
     def _join(self, command: Command) -> None:
         topics = command.topics or ()
@@ -175,6 +226,7 @@ class Session:
             self._transport.command_refused(breach[1])
             self._refuse_join(command, *breach)
             return
+        self._charge_topics(topics)
         try:
             verdict = self._context.authorizer.join(self._grant, topics)
         except Exception as error:  # whatever an authorizer raises, the client must not get in
@@ -185,6 +237,7 @@ class Session:
                 self._busy = True
                 self._transport.spawn(self._finish_join(command, None, subscribing))
         else:
+            self._transport.charge(_QUESTION_COST)
             self._context.counters.joins_waiting += 1
             self._busy = True
             self._transport.spawn(self._finish_join(command, verdict, None))
@@ -226,7 +279,7 @@ class Session:
     async def _finish_join(
         self, command: Command, deciding: Awaitable[Verdict] | None, subscribing: Awaitable[None] | None
     ) -> None:
-        """Do the part of a join that has to be waited for, then handle the commands that came meanwhile.
+        """Do the part of a join that has to be waited for; what came meanwhile is handled by the transport.
 
         Cancelled when the connection ends. What has been decided in that very moment must not subscribe a
         connection that has left everything, so each wait is followed by a look at `_closed`.
@@ -254,10 +307,6 @@ class Session:
             else:
                 self._reply("@join", command)
         self._busy = False
-        while self._waiting and not self._busy:
-            self._handle(*self._waiting.popleft())
-        if not self._waiting:
-            self._waiting = None
 
     def _leave(self, command: Command) -> None:
         topics = command.topics or ()
@@ -266,6 +315,7 @@ class Session:
             kind, reason = "topics_per_command", f"more than {limit} topics in a command"
             self._transport.command_refused(reason)
         else:
+            self._charge_topics(topics)
             try:
                 self._context.subscriptions.leave(self._transport, command.broker, topics)
                 self._reply("@leave", command)
@@ -280,6 +330,14 @@ class Session:
         self._context.counters.joins_refused[kind] += 1
         self._reply("#join", command, reason)
 
-    def _reply(self, kind: str, command: Command, reason: str = "") -> None:
-        transport = self._transport
-        transport.write(transport.encoding.reply(kind, command.topics, id=command.id, reason=reason))
+    def _charge_topics(self, topics: Sequence[str]) -> None:
+        if len(topics) >= _NAMES_PER_COST:
+            self._transport.charge(len(topics) // _NAMES_PER_COST)
+
+    def _reply(self, kind: str, command: Command, reason: str = "", id: str | int | None = None) -> None:
+        """Answer a command with its topics; of a list over the limit, which only costs, there is nothing."""
+        topics: Sequence[str] | None = command.topics
+        if topics is not None and len(topics) > self._context.limits.max_topics_per_command:
+            topics = ()
+        id = command.id if id is None else id
+        self._transport.write(self._transport.encoding.reply(kind, topics, id=id, reason=reason))

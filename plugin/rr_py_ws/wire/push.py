@@ -25,7 +25,7 @@ from struct import Struct
 import orjson
 
 from rr_py_ws.wire.framing.websocket import Opcode, server_frame
-from rr_py_ws.wire.jsontext import encode_string
+from rr_py_ws.wire.jsontext import encode_string, encode_strings
 from rr_py_ws.wire.publication import Publication
 
 _TOPIC_LENGTH = Struct("!H")
@@ -58,7 +58,7 @@ class Encoding:
             id: the command's own id, when it had one. Without it the reply is RoadRunner's, byte for byte.
             reason: why a command was refused; sent only together with an id.
         """
-        names = b"null" if topics is None else b"[%b]" % b",".join(map(encode_string, topics))
+        names = b"null" if topics is None else encode_strings(topics)
         extra = b""
         if id is not None:
             extra = b',"id":%b' % (encode_string(id) if isinstance(id, str) else b"%d" % id)

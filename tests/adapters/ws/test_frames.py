@@ -133,7 +133,6 @@ async def test_a_message_at_the_limit_is_read(start: Start) -> None:
         frame(CLOSE, close(1006)),
         frame(CLOSE, close(1016)),
         frame(CLOSE, close(5000)),
-        frame(TEXT, JOIN[:5], fin=False) + frame(CLOSE, close(1000)),
     ],
 )
 async def test_d20_what_breaks_the_protocol_is_closed_with_1002(site: Site, data: bytes) -> None:

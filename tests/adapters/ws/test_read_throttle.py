@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import ssl
 from collections import deque
+from collections.abc import Sequence
+from typing import cast
 
 import pytest
 
-from rr_py_ws.adapters.ws.read_throttle import PIECE, ReadThrottle
+from rr_py_ws.adapters.ws.connection import Connection
+from rr_py_ws.adapters.ws.metrics import WebSocketMetrics
+from rr_py_ws.adapters.ws.read_throttle import COST_PER_TURN, ReadThrottle
 from rr_py_ws.wire.access import ALLOWED
 from support.loops import both_loops, one_loop
 from support.waiting import eventually
@@ -84,12 +87,15 @@ async def test_who_keeps_to_the_rate_and_who_has_none_is_never_waited_for(start:
         assert site.sample("reading_pauses", "rate") == 0
 
 
-async def test_a_large_message_is_one_frame(start: Start) -> None:
-    site = await start(commands_per_second=1, max_message_size=2_000_000)
+async def test_a_large_message_counts_for_as_many_small_ones_as_it_costs(start: Start) -> None:
+    """It is answered at once, and what follows waits."""
+    site = await start(commands_per_second=100, max_message_size=2_000_000)
     client = await site.open()
-    await client.send(frame(TEXT, '{"command":"leave","topics":["x"]' + " " * 1_500_000 + "}"))
+    await client.send(frame(TEXT, '{"command":"leave","topics":["x"]' + " " * 120_000 + "}"))
     assert (await client.json())["topic"] == "@leave"
-    assert site.sample("reading_pauses", "rate") == 0
+    await client.send(command("leave", ["y"]))
+    assert (await client.json())["payload"] == ["y"]
+    assert site.sample("reading_pauses", "rate") == 1
 
 
 async def test_of_one_packet_no_more_is_handled_than_may_wait(start: Start) -> None:
@@ -100,7 +106,7 @@ async def test_of_one_packet_no_more_is_handled_than_may_wait(start: Start) -> N
     await client.send(command("join", ["first"]) + command("leave", ["x"]) * 3000)
     await gate.asked(1)
     await eventually(lambda: site.sample("reading_pauses", "commands_waiting") > 0)
-    assert site.sample("received_messages") <= 4 + PIECE // len(command("leave", ["x"])) + 1
+    assert site.sample("received_messages") == 5
     gate.waiting[0].set_result(ALLOWED)
     assert [(await client.json())["topic"] for _ in range(3001)] == ["@join"] + ["@leave"] * 3000
 
@@ -140,29 +146,42 @@ async def test_a_client_that_is_read_slowly_may_go_away(start: Start) -> None:
 
 
 class Scripted(asyncio.Transport):
-    """A connection and its transport; `delays` are used up, then there is none."""
+    """A connection and its transport; `delays` and `full` are used up, then there is no reason to wait."""
 
-    def __init__(self, *delays: float) -> None:
+    def __init__(self, *delays: float, full: Sequence[bool] = (), cost: int = 1) -> None:
         super().__init__()
         self.delays = deque(delays)
+        self.full = deque(full)
+        self.cost = 0
+        self.each = cost
         self.events: list[object] = []
         self.reasons: list[str] = []
         self.closing = False
+        self.counters = WebSocketMetrics()
 
-    def take(self, data: bytes) -> None:
-        self.events.append(data)
+    def take_frame(self, data: bytes, at: int) -> int:
+        """Frames of two bytes."""
+        self.cost += self.each
+        self.events.append(data[at : at + 2])
+        return len(data[at : at + 2])
 
-    def wait_time(self) -> float:
+    def handle_waiting(self) -> bool:
+        return False
+
+    def commands_full(self, *, reading: bool) -> bool:
+        return self.full.popleft() if self.full else False
+
+    def rate_wait_time(self) -> float:
         return self.delays.popleft() if self.delays else 0.0
 
-    def paused(self, reason: str) -> None:
+    def reading_paused(self, reason: str) -> None:
         self.reasons.append(reason)
 
-    def resumed(self) -> None:
+    def reading_resumed(self) -> None:
         self.events.append("as before")
 
     def throttle(self) -> ReadThrottle:
-        return ReadThrottle(self, self.take, self.wait_time, self.paused, self.resumed)
+        return ReadThrottle(cast(Connection, self), self, self.counters)
 
     def pause_reading(self) -> None:
         self.events.append("pause")
@@ -174,46 +193,59 @@ class Scripted(asyncio.Transport):
         return self.closing
 
 
-def pieces(data: bytes) -> list[bytes]:
-    return [data[at : at + PIECE] for at in range(0, len(data), PIECE)]
+async def test_data_is_looked_at_frame_by_frame_without_a_pause_while_there_is_no_reason() -> None:
+    source = Scripted()
+    source.throttle().receive(b"aabbc")
+    assert source.events == [b"aa", b"bb", b"c", "as before"]
+    assert source.counters.held == 0
 
 
-async def test_data_is_looked_at_in_pieces_without_a_pause_while_there_is_no_delay() -> None:
-    source, data = Scripted(), bytes(range(256)) * 50
-    source.throttle().receive(data)
-    assert source.events == [*pieces(data), "as before"]
+async def test_a_client_has_its_part_of_each_turn() -> None:
+    """What others have to do comes in between; more bytes do not bring more turns."""
+    source = Scripted(cost=COST_PER_TURN // 2)
+    slow = source.throttle()
+    asyncio.get_running_loop().call_soon(source.events.append, "others")
+    slow.receive(b"aabbcc")
+    assert source.events == [b"aa", b"bb", "pause"]
+    assert source.counters.held == 2
+    slow.receive(b"dd")
+    assert source.events == [b"aa", b"bb", "pause"]
+    await eventually(lambda: source.events[-1] == "resume")
+    assert source.events[3:] == ["others", b"cc", b"dd", "as before", "resume"]
+    assert (source.reasons, source.counters.held) == ([], 0)
 
 
 async def test_reading_goes_on_when_neither_reason_is_left() -> None:
     """Too fast, then too many commands, then too fast again: one pause, and nobody is read in it."""
-    source = Scripted(0, 0.001, math.inf, 0.002)
-    data = bytes(2 * PIECE)
+    source = Scripted(0, 0.001, 0, 0.002, full=[False, True])
     slow = source.throttle()
-    slow.receive(data)
-    assert source.events == [data[:PIECE], "pause"]
+    slow.receive(b"aabb")
+    assert source.events == [b"aa", "pause"]
     await eventually(lambda: len(source.delays) == 1)
     await asyncio.sleep(0.01)
     assert len(source.delays) == 1, "nothing happens by itself while commands wait"
     slow.resume()
-    assert source.events == [data[:PIECE], "pause"]
+    assert source.events == [b"aa", "pause"]
     await eventually(lambda: len(source.events) == 5)
-    assert source.events[2:] == [data[:PIECE], "as before", "resume"]
-    assert source.reasons == ["rate"]
+    assert source.events[2:] == [b"bb", "as before", "resume"]
+    assert source.reasons == ["rate", "commands_waiting", "rate"]
 
 
 async def test_what_arrives_all_the_same_comes_after_what_is_held() -> None:
-    source = Scripted(math.inf, math.inf)
+    source = Scripted(full=[True, True])
     slow = source.throttle()
-    slow.receive(b"one")
-    slow.receive(b"two")
+    slow.receive(b"on")
+    slow.receive(b"e!")
     slow.resume()
-    assert source.events == ["pause", b"onetwo", "as before", "resume"]
+    assert source.events == ["pause", b"on", b"e!", "as before", "resume"]
 
 
 async def test_a_connection_that_is_closed_is_let_alone() -> None:
-    source = Scripted(math.inf)
+    source = Scripted(full=[True])
     slow = source.throttle()
     slow.receive(b"one")
     source.closing = True
     slow.resume()
     assert source.events == ["pause"]
+    slow.close()
+    assert source.counters.held == 0

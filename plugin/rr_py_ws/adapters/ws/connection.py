@@ -9,7 +9,6 @@ client sends something else, or is told to go.
 from __future__ import annotations
 
 import asyncio
-import math
 import socket
 from collections.abc import Coroutine, Sequence
 from typing import Any
@@ -22,13 +21,16 @@ from rr_py_ws.adapters.net.transports import cancel_soon
 from rr_py_ws.adapters.ws.context import ConnectionContext
 from rr_py_ws.adapters.ws.protocol.core import WebSocketProtocol
 from rr_py_ws.adapters.ws.protocol.fast_path import read_small_frame
-from rr_py_ws.adapters.ws.read_throttle import PIECE, ReadThrottle
+from rr_py_ws.adapters.ws.read_throttle import COST_PER_TURN, ReadThrottle
 from rr_py_ws.adapters.ws.sender import Sender, State
 from rr_py_ws.core.registry import Identity
 from rr_py_ws.core.session import Session
 from rr_py_ws.wire.framing.websocket import Opcode, server_frame
 from rr_py_ws.wire.push import Encoding
 
+_BYTES_PER_COST = 4096
+"""Bytes of frames that cost as much as a small command: to unmask and check them. What is in them costs more,
+see `core.session`."""
 _PING = server_frame(Opcode.PING, b"")
 log = logs.get_limited("websockets")
 
@@ -49,16 +51,18 @@ class Connection(Sender):
 
     Attributes:
         identity: see `Identity`.
+        cost: what the client has asked for so far, in small commands; see `core.session`.
     """
 
     __slots__ = (
         "_bucket_full_at",
-        "_frames_unpaid",
+        "_paid",
         "_protocol",
         "_session",
         "_task",
         "_throttle",
         "_timer",
+        "cost",
         "identity",
     )
 
@@ -76,7 +80,8 @@ class Connection(Sender):
         self._protocol: WebSocketProtocol | None = None
         self._session = Session(self, grant, context.session)
         self._throttle: ReadThrottle | None = None
-        self._frames_unpaid = 0
+        self.cost = 0
+        self._paid = 0
         self._bucket_full_at = 0.0
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -89,19 +94,16 @@ class Connection(Sender):
         context = self._context
         context.counters.received += len(data)
         if self._throttle is None:
-            if len(data) <= PIECE:
-                self._take(data)
-                # The clock is looked at only when the client may be over one of its limits.
-                if (
-                    self._frames_unpaid < context.bucket.step
-                    and self._session.commands_waiting < context.limits.max_commands_waiting
-                ) or self._read_wait_time() <= 0:
-                    return
-                data = b""
-            self._throttle = ReadThrottle(
-                self._transport, self._take, self._read_wait_time, self._reading_paused, self._reading_resumed
-            )
-        self._throttle.receive(data)
+            before = self.cost
+            if not self._take_small_frame(data):
+                self._throttle_reading().receive(data)
+            elif self.cost - before >= COST_PER_TURN:
+                self._throttle_reading().rest()
+            # The clock is looked at only when the client may be over one of its limits.
+            elif self.cost - self._paid >= context.bucket.step or self._session.commands_waiting:
+                self._throttle_reading().resume()
+        else:
+            self._throttle.receive(data)
 
     def eof_received(self) -> bool:
         """The peer closed its side; so do we."""
@@ -114,7 +116,7 @@ class Connection(Sender):
         self._transition(State.CLOSED)
         self._queue = None
         if self._throttle is not None:
-            self._throttle.stop()
+            self._throttle.close()
             self._throttle = None
         if self._timer is not None:
             self._timer.cancel()
@@ -126,29 +128,42 @@ class Connection(Sender):
         # next full garbage collection, which a server with many connections wants to be rare.
         del self._session
 
-    def _take(self, data: bytes) -> None:
-        """Look at bytes that have arrived."""
+    def _take_small_frame(self, data: bytes) -> bool:
+        """Take bytes that are one frame as nearly all clients send them; False: they are something else."""
+        if self._protocol is not None:
+            return False
         limit = self._context.limits.max_message_size
-        message = None
-        if self._protocol is None:
-            message = read_small_frame(data, limit if self.encoding.deflated else 0)
+        message = read_small_frame(data, limit if self.encoding.deflated else 0)
         if message is None or len(message) > limit:
-            self._take_by_protocol(data)
-            return
-        self._frames_unpaid += 1
+            return False
+        self.cost += 1
         if message:  # else it was a pong
             self._context.counters.messages += 1
             self._session.receive_message(message)
+        return True
 
-    def _take_by_protocol(self, data: bytes) -> None:
+    def take_frame(self, data: bytes, at: int) -> int:
+        """Take one frame of bytes that have arrived, or what is there of it; return how many bytes it is."""
         protocol = self._ensure_protocol()
-        before = protocol.frames_read
-        for message in protocol.read(data):
-            if self._state not in (State.CLOSING, State.CLOSED):
-                self._context.counters.messages += 1
-                self._session.receive_message(message)
+        size, message = protocol.read_frame(data, at)
+        self.cost += 1 + size // _BYTES_PER_COST
         self._send_protocol(protocol)
-        self._frames_unpaid += protocol.frames_read - before
+        if message is not None and self._state not in (State.CLOSING, State.CLOSED):
+            self._context.counters.messages += 1
+            self._session.receive_message(message)
+        return size
+
+    def handle_waiting(self) -> bool:
+        """Handle the command that waits longest; see `Session.handle_waiting`."""
+        return self._session.handle_waiting()
+
+    def commands_full(self, *, reading: bool) -> bool:
+        """Return whether too many commands wait to read on; to read again, half of them must be gone."""
+        limits = self._context.limits
+        count, size = self._session.commands_waiting, self._session.waiting_size
+        if reading:
+            return count >= limits.max_commands_waiting or size >= limits.command_queue
+        return count > limits.max_commands_waiting // 2 or size > limits.command_queue // 2
 
     def _ensure_protocol(self) -> WebSocketProtocol:
         """Return the protocol; from the first time on, it reads everything."""
@@ -157,23 +172,29 @@ class Connection(Sender):
             self._protocol = WebSocketProtocol(limit, deflated=self.encoding.deflated)
         return self._protocol
 
-    def _read_wait_time(self) -> float:
-        """Return for how many seconds the client is not to be read; see `ReadThrottle`."""
-        if self._session.commands_waiting >= self._context.limits.max_commands_waiting:
-            return math.inf
+    def rate_wait_time(self) -> float:
+        """Return for how many seconds the client is not to be read, because it has asked for too much."""
+        if self._state is State.CLOSING:  # its close frame is looked for, however far the client is ahead
+            return 0.0
         bucket, now = self._context.bucket, asyncio.get_running_loop().time()
-        if self._frames_unpaid >= bucket.step:
-            self._bucket_full_at = bucket.consume(self._bucket_full_at, self._frames_unpaid, now)
-            self._frames_unpaid = 0
+        if self.cost - self._paid >= bucket.step:
+            self._bucket_full_at = bucket.consume(self._bucket_full_at, self.cost - self._paid, now)
+            self._paid = self.cost
         return bucket.wait_time(self._bucket_full_at, now)
 
-    def _reading_paused(self, reason: str) -> None:
+    def _throttle_reading(self) -> ReadThrottle:
+        self._throttle = ReadThrottle(self, self._transport, self._context.counters)
+        return self._throttle
+
+    def reading_paused(self, reason: str) -> None:
+        """The throttle reads the client no more; `reason` is one of `metrics.PAUSES`."""
         self._context.counters.pauses[reason] += 1
         if reason == "rate":
             text = "client is read more slowly, see websockets.limits.commands_per_second"
             log.warning(text, client=self.id, remote=self._remote)
 
-    def _reading_resumed(self) -> None:
+    def reading_resumed(self) -> None:
+        """The client is read as before; the throttle is not needed any more."""
         self._throttle = None
 
     # The end
@@ -211,9 +232,8 @@ class Connection(Sender):
         if self._task is not None:
             cancel_soon(self._task)
             self._task = None  # a task keeps the traceback of its end, which leads back here
-        self._bucket_full_at = 0.0  # so that its close frame can be read, however far the client is ahead
-        if self._throttle is not None:
-            asyncio.get_running_loop().call_soon(self._throttle.resume)
+        if self._throttle is not None and not self._transport.is_closing():
+            self._throttle.rest()  # what it waits for may not come any more
 
     def close_going_away(self) -> bool:
         """Tell the client that the server is stopping (1001); False when the connection is ending anyway."""
@@ -248,11 +268,14 @@ class Connection(Sender):
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("connection failed", client=self.id, error=f"{type(error).__name__}: {error}")
             self._transport.abort()
-        elif (
-            self._throttle is not None
-            and self._session.commands_waiting <= self._context.limits.max_commands_waiting // 2
-        ):
+        elif self._throttle is not None:
             self._throttle.resume()
+        elif self._state not in (State.CLOSING, State.CLOSED) and self._session.commands_waiting:
+            self._throttle_reading().resume()
+
+    def charge(self, cost: int) -> None:
+        """Count what the client has asked for, in small commands."""
+        self.cost += cost
 
     def command_ignored(self, reason: str) -> None:
         """Log a command that was dropped, as RoadRunner drops it."""

@@ -29,6 +29,7 @@ class WebSocketMetrics:
         pauses: reason -> how often a client was not read for a while.
         messages: messages of clients, whole ones.
         received: bytes from clients, after the handshake.
+        held: those of them that are in memory and were not looked at yet; see `ReadThrottle`.
         commands: see `CommandMetrics`.
         deflate: see `DeflateMetrics`.
     """
@@ -41,6 +42,7 @@ class WebSocketMetrics:
     pauses: dict[str, int] = field(default_factory=lambda: dict.fromkeys(PAUSES, 0))
     messages: int = 0
     received: int = 0
+    held: int = 0
     commands: CommandMetrics = field(default_factory=CommandMetrics)
     deflate: DeflateMetrics = field(default_factory=DeflateMetrics)
 
@@ -63,6 +65,7 @@ class WebSocketMetrics:
         yield counter("reading_pauses", "How often a client was not read for a while.", self.pauses, "reason")
         yield counter("received_messages", "Messages from clients.", self.messages)
         yield counter("received_bytes", "Bytes from clients, after the handshake.", self.received)
+        yield gauge("held_bytes", "Bytes of clients that are read more slowly than they send.", self.held)
         yield counter(
             "commands",
             "Commands of clients, by kind.",
@@ -70,6 +73,9 @@ class WebSocketMetrics:
             "command",
         )
         yield counter("commands_ignored", "Messages of clients that are no command.", commands.ignored)
+        yield gauge("commands_waiting", "Commands behind one that waits for PHP.", commands.waiting)
+        text = "Memory of the commands that wait, in bytes."
+        yield gauge("commands_waiting_bytes", text, commands.waiting_bytes)
         yield gauge("joins_waiting", "Joins that wait for PHP.", commands.joins_waiting)
         yield counter(
             "joins_refused", "Joins that were answered with #join.", commands.joins_refused, "reason"

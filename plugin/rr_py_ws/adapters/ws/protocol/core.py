@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import codecs
 import logging
-from collections.abc import Iterator
 from typing import Any, cast
 
 from websockets.exceptions import PayloadTooBig
@@ -17,6 +16,7 @@ from websockets.protocol import SERVER, Protocol, State
 
 from rr_py_ws.adapters.ws.protocol.deflate import PerMessageDeflate, frame_limit
 
+_LONGEST_HEAD = 14
 _CONTROL_SIZE = 125
 """The longest control frame, in bytes of its payload (RFC 6455 section 5.5)."""
 
@@ -26,6 +26,26 @@ _silent = logging.Logger("rr_py_ws.websockets", logging.CRITICAL)
 """`websockets` logs each connection's end at info; our own log lines say it better."""
 
 
+def frame_size(head: bytes) -> int | None:
+    """Return how many bytes a frame has, head included (RFC 6455 section 5.2).
+
+    Args:
+        head: its first bytes, 14 of them or all that there are.
+
+    Returns:
+        None when the length is not among them.
+    """
+    if len(head) < 2:
+        return None
+    length = head[1] & 0x7F
+    end = {126: 4, 127: 10}.get(length, 2)
+    if len(head) < end:
+        return None
+    if end > 2:
+        length = int.from_bytes(head[2:end], "big")
+    return end + (4 if head[1] & 0x80 else 0) + length
+
+
 class WebSocketProtocol(Protocol):
     """Reads what a client sends, from the first frame on that the fast path does not know.
 
@@ -33,15 +53,14 @@ class WebSocketProtocol(Protocol):
         limit: bytes that a message may have.
         deflated: whether messages may be compressed.
 
-    Attributes:
-        frames_read: how many came to their end.
     """
 
     def __init__(self, limit: int, *, deflated: bool) -> None:
         self._limit = limit
         self._frame_limit = frame_limit(limit) if deflated else limit
         self._assembly: tuple[bytearray, codecs.IncrementalDecoder | None] | None = None
-        self.frames_read = 0
+        self._head = b""
+        self._left = 0
         super().__init__(SERVER, state=State.OPEN, logger=_silent)
         if deflated:
             self.extensions = [PerMessageDeflate(limit)]
@@ -57,27 +76,54 @@ class WebSocketProtocol(Protocol):
     def max_message_size(self, _: Any) -> None:
         """Ignore the default that `websockets` sets."""
 
-    def read(self, data: bytes) -> Iterator[bytes]:
-        """Take bytes of the client; what came before a close or an error in them is yielded, too.
+    def read_frame(self, data: bytes, at: int) -> tuple[int, bytes | None]:
+        """Take one frame of the client, or what is there of it.
 
-        All of it has to be taken, or a fragment of a message may be missed. Text is checked as it comes, not
-        when its message is complete, and nothing is looked at after bad text (RFC 6455 section 8.1).
+        One at a time, because `websockets` would read, unmask and decompress all that it is given: a few
+        kilobytes may be megabytes. Text is checked as it comes, not when its message is complete, and nothing
+        is looked at after bad text (RFC 6455 section 8.1).
 
-        Yields:
-            messages, each of them whole, text in UTF-8.
+        Args:
+            data: what has arrived.
+            at: where to begin in it.
+
+        Returns:
+            How many bytes were taken, and the message that is complete with them, if one is: whole, text in
+            UTF-8.
         """
-        self.receive_data(data)
-        frames = self.events_received()
-        self.frames_read += len(frames)
+        size = self._size_here(data, at)
+        self.receive_data(data[at : at + size])
         try:
-            for frame in frames:
+            for frame in self.events_received():
                 message = self._assemble(cast(Frame, frame))
                 if message is not None:
-                    yield message
+                    return size, message
         except UnicodeDecodeError:
             self.fail(CloseCode.INVALID_DATA, "text is not UTF-8")
         except PayloadTooBig as error:
             self.fail(CloseCode.MESSAGE_TOO_BIG, str(error))
+        return size, None
+
+    def recv_frame(self, frame: Frame) -> None:
+        """Take a frame; a close frame may come between the fragments of a message (RFC 6455 section 5.4)."""
+        if frame.opcode is Opcode.CLOSE:
+            self.current_size = None
+        super().recv_frame(frame)
+
+    def _size_here(self, data: bytes, at: int) -> int:
+        """Return how many of the bytes belong to the frame that begins, or goes on, with them."""
+        here = len(data) - at
+        if not self._left:
+            head = self._head + data[at : at + _LONGEST_HEAD]
+            size = frame_size(head)
+            if size is None:  # not even its length is here
+                self._head = head
+                return here
+            self._left = size - len(self._head)
+            self._head = b""
+        here = min(here, self._left)
+        self._left -= here
+        return here
 
     def forget(self) -> None:
         """Give everything up, at the end of the connection.
