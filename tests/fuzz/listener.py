@@ -119,7 +119,8 @@ async def _exchange(chunks: list[bytes]) -> tuple[bytes, bool]:
     for chunk in chunks:
         if not wire.closed:
             wire.protocol.data_received(chunk)
-        while wire.paused and not wire.closed:  # the rest of it is looked at in the next turns of the loop
+        # The rest of it is looked at in the next turns of the loop.
+        while wire.paused and not wire.closed:  # noqa: ASYNC110
             await asyncio.sleep(0)
     node.publish("", Publication("a", b"hello"))
     node.flush()
