@@ -38,6 +38,8 @@ _BYTES_PER_COST = 1024
 """Bytes of a message, after decompression, that cost as much to decode as a small command."""
 _NAMES_PER_COST = 32
 """Topics that cost as much to join or leave, and to name in the reply."""
+_LONGEST_REFUSED = 1024
+"""Topics over the limit of a command that are sent back with the refusal."""
 _LONGEST_NAME = 64
 """Characters of a command that nobody knows, in the log and in the reply."""
 _QUESTION_COST = 5
@@ -335,9 +337,10 @@ class Session:
             self._transport.charge(len(topics) // _NAMES_PER_COST)
 
     def _reply(self, kind: str, command: Command, reason: str = "", id: str | int | None = None) -> None:
-        """Answer a command with its topics; of a list over the limit, which only costs, there is nothing."""
+        """Answer a command with its topics; a refused list that is very long only costs, and is left out."""
         topics: Sequence[str] | None = command.topics
-        if topics is not None and len(topics) > self._context.limits.max_topics_per_command:
+        longest = max(_LONGEST_REFUSED, self._context.limits.max_topics_per_command)
+        if topics is not None and len(topics) > longest:
             topics = ()
         id = command.id if id is None else id
         self._transport.write(self._transport.encoding.reply(kind, topics, id=id, reason=reason))
