@@ -113,11 +113,14 @@ class RPCConnection(asyncio.Protocol):
                     reply = self._registry.refuse(decoder.oversized, error)
                 if not isinstance(reply, bytes):
                     if isinstance(reply, Hold):
-                        self._hold(cast(Frame, frame), reply)
-                    else:
-                        self._wait_for(reply)
+                        assert frame is not None
+                        if self._hold(frame, reply):
+                            break
+                        reply = call(frame, may_wait=False)
+                    if not isinstance(reply, bytes):
                         another = True
-                    continue
+                        self._wait_for(reply)
+                        continue
                 another = True
                 replies.append(reply)
                 size += len(reply)
@@ -180,7 +183,7 @@ class RPCConnection(asyncio.Protocol):
     def end(self) -> None:
         """Take no further calls; close when those already begun are answered."""
         self._ending = True
-        if self._held is not None:
+        if self._held is not None:  # it has begun, and there is no later
             self._carry_out_held()
         # The last call to finish comes back here through `_finished`.
         if not self._running:
@@ -207,15 +210,15 @@ class RPCConnection(asyncio.Protocol):
         else:
             self._partial_frames.discard(self)
 
-    def _hold(self, frame: Frame, hold: Hold) -> None:
-        """Keep a call and what follows it until the hold ends, or carry it out when there is no room."""
+    def _hold(self, frame: Frame, hold: Hold) -> bool:
+        """Keep a call, and what follows it, until the hold ends; False when there is no room for it."""
+        if not self._partial_frames.has_room(len(frame.payload)):
+            return False
         self._held = frame, hold
         self._registry.counters.held += 1
-        if self._partial_frames.has_room(len(frame.payload)):
-            hold.waiting[self._go_on] = None
-            self.pause(Pause.HELD, True)
-        else:
-            self._carry_out_held()
+        hold.waiting[self._go_on] = None
+        self.pause(Pause.HELD, True)
+        return True
 
     def _go_on(self) -> None:
         self.pause(Pause.HELD, False)
@@ -242,16 +245,13 @@ class RPCConnection(asyncio.Protocol):
         return self._take_held() or self._decoder.next_frame()
 
     def _carry_out_held(self) -> None:
-        """Wait no longer; the reply leaves as late ones do."""
         frame = self._take_held()
         assert frame is not None
         reply = self._registry.call(frame, may_wait=False)
-        if not isinstance(reply, bytes):
+        if isinstance(reply, bytes):
+            self._transport.write(reply)
+        else:
             self._wait_for(reply)
-            return
-        done: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        done.set_result(reply)
-        self._wait_for(done)
 
     def _wait_for(self, reply: asyncio.Future[bytes]) -> None:
         """Take note of a call that is answered later."""
