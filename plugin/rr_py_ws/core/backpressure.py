@@ -157,8 +157,8 @@ class Backpressure:
             self.held[topic] = hold
             self._set_timer(hold, seconds, self._give_up)
             self._report(topic, len(behind), receivers)
-        hold.awaited |= behind
-        for receiver in behind:
+        for receiver in behind - hold.awaited:
+            hold.awaited.add(receiver)
             self._awaited.setdefault(receiver, set()).add(hold)
 
     def _give_up(self, hold: Hold) -> None:
