@@ -327,4 +327,4 @@ class BackpressureAgainstModel(RuleBasedStateMachine):
 
 
 TestBackpressureAgainstModel = BackpressureAgainstModel.TestCase
-TestBackpressureAgainstModel.settings = settings(max_examples=50, stateful_step_count=30)
+TestBackpressureAgainstModel.settings = settings(max_examples=40, stateful_step_count=25)

@@ -164,7 +164,7 @@ async def test_half_a_frame_behind_a_held_call_is_not_late(
     peer.request(1, "broadcast.Publish", to("slow"))
     peer.send(b"\x15")
     await eventually(lambda: hold.waiting)
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.05)
     assert await other.is_served()
     assert registry.counters.slow_frames == 0
     brake.release("slow")
