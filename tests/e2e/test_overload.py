@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
+import signal
 import sys
 from pathlib import Path
 
@@ -100,6 +102,39 @@ async def test_a_flood_slows_publishers_and_loses_no_healthy_receiver(servers: S
     for receiver in receivers:
         await receiver.expect(push("flood", "after"))
         receiver.close()
+
+
+async def test_a_stop_does_not_wait_for_slow_receivers_of_a_topic(servers: Servers, connect: Connect) -> None:
+    server = servers.start(logs={"level": "info"})
+    stalled = [await Client.connect(server.address, receive_buffer=32768) for _ in range(16)]
+    for receiver in stalled:
+        await receiver.upgrade()
+        await receiver.join("slow")
+    body = encode_broadcast([Message("", ["slow"], b"x" * 100_000)])
+    publisher, other = await Peer.connect(server.rpc), await Peer.connect(server.rpc)
+    waiting = asyncio.create_task(publish_for_ever(publisher, body))
+    line = await asyncio.to_thread(server.log.wait_for, "publishers wait, many receivers are behind")
+    assert '"topic":"slow","behind":16,"receivers":16' in line
+    body = encode_broadcast([Message("", ["another"], b"x")])
+    assert await other.call("broadcast.Publish", body, Flag.PROTO) == (Flag.PROTO, b"\x08\x01")
+    server.signal(signal.SIGTERM)
+    await waiting
+    for receiver in stalled:
+        receiver.close()
+    assert await asyncio.to_thread(server.wait) == 0
+    for peer in (publisher, other):
+        await peer.close()
+
+
+async def publish_for_ever(publisher: Peer, body: bytes) -> None:
+    """Publish, one call after the other, until the server ends the connection."""
+    for number in itertools.count():
+        publisher.request(number, "broadcast.Publish", body, Flag.PROTO)
+        try:
+            answer = await publisher.frame()
+        except (AssertionError, ConnectionError):
+            break
+        assert answer.options[0] == number
 
 
 async def take_flood(receiver: Client) -> None:

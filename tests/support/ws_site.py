@@ -57,7 +57,8 @@ def living() -> dict[str, int]:
 
 
 def make_backpressure(turn: int = 1 << 30) -> Backpressure:
-    return Backpressure(asyncio.get_running_loop().call_later, turn, lambda behind, receivers: None)
+    loop = asyncio.get_running_loop()
+    return Backpressure(loop.call_later, loop.time, turn, lambda topic, behind, receivers: None)
 
 
 class Server:

@@ -74,7 +74,7 @@ class Limits(ExtensionSection):
         rpc_frame_timeout: how long an RPC frame may take to arrive, for each MiB of it; then the connection
             is closed.
         rpc_memory: memory of all RPC frames together that have arrived in part; over it, only the frame that
-            began first is read on.
+            began first is read on. Half of it may be taken by calls that wait for receivers of a topic.
         max_rpc_calls: unfinished calls of one RPC connection; then the connection is not read (backpressure).
     """
 

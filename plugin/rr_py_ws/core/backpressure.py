@@ -1,135 +1,110 @@
-"""Backpressure: publishers are slowed down to what most receivers can take.
+"""Backpressure: publishers are slowed down to what most receivers of their topics can take.
 
 When publishers are faster than the machine, or the network behind it, the send queues of all receivers would
-fill, and healthy clients would be closed for being slow. So publishers are paused: their connections are not
-read, and they wait for their replies as they would wait for any busy server.
+fill, and healthy clients would be closed for being slow. So the publishers of a topic are held when many of
+its receivers are behind: their calls wait, as they would wait for any busy server. Publishers of other topics
+go on.
 
-One slow receiver must not do that to them, nor a handful, nor many of them for ever. A pause for receivers
-begins when at least `FEW` of those that were written to, and more than `SHARE` of them, are behind: their
-sockets take no more. It ends when these have caught up, and after `LONGEST` at the latest. A receiver that is
-still behind then is a slow one: nobody waits for it until it has caught up once, its own send queue decides
-what becomes of it, and for a while (`REST`) no pause begins for any receiver.
+Slow receivers must not do that to publishers as they like. A hold begins when at least `FEW` of the receivers
+of a topic, and more than `SHARE` of them, are behind: their sockets take no more. It ends when these have
+caught up, and at the latest when the topic's budget of time is used up (`core.hold`). Receivers that are
+behind even then are slow: for `REST` seconds nobody waits for them, whatever they do, and their own send
+queues decide what becomes of them.
+
+What is queued in one turn of the event loop is a matter of all publishers: they are paused until it is
+written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Collection, Iterator, KeysView
 
-from rr_py_ws.metrics import Sample, counter
+from rr_py_ws.core.hold import REST, Hold, Timer, Topic
+from rr_py_ws.metrics import Sample, counter, gauge
 
-# One phone in a tunnel must not stop a node that has four clients: hence a number beside the share.
+# One phone in a tunnel must not hold up a topic of four clients: hence a number beside the share.
 FEW = 16
 # A common cause (the machine, the network behind it) hits far more than a quarter; separate ones do not.
 SHARE = 1 / 4
-LONGEST = 2.0
-"""Seconds that a pause may last."""
-REST = 20.0
-"""Seconds without a pause for receivers after one that lasted so long."""
-
-
-class Timer(Protocol):
-    """A call that is to be made later."""
-
-    def cancel(self) -> None:
-        """Do not make it."""
 
 
 class Backpressure:
-    """Which receivers are behind, and whether publishers are paused.
+    """Which receivers are behind, which topics hold their publishers, and whether all publishers are paused.
 
     Args:
         call_later: calls a function after so many seconds (`loop.call_later`).
+        now: the clock of `call_later` (`loop.time`).
         turn: bytes of frames that may be queued before they are written. When there are more, publishers
             are paused until that is done, so that what many of them send at once comes in portions that fit
             into the receivers' send queues.
-        report: told how many are behind, of how many that were written to, when a pause for them begins.
+        report: told the topic, how many of its receivers are behind, and how many it has, when a hold begins.
 
     Attributes:
-        publishers: called with True when publishers are paused, with False when they may go on.
+        publishers: called with True when all publishers are paused, with False when they may go on.
         turn: as given.
+        held: the topics that hold their publishers now; nearly always empty. Always the same dict.
     """
 
     def __init__(
         self,
         call_later: Callable[[float, Callable[[], None]], Timer],
+        now: Callable[[], float],
         turn: int,
-        report: Callable[[int, int], None],
+        report: Callable[[Topic, int, int], None],
     ) -> None:
         self.publishers: list[Callable[[bool], None]] = []
         self.turn = turn
+        self.held: dict[Topic, Hold] = {}
         self._call_later = call_later
+        self._now = now
         self._report = report
-        self._behind: set[Any] = set()
-        self._slow: set[Any] = set()
-        self._awaited: set[Any] = set()
-        self._deadline: Timer | None = None
-        self._rest: Timer | None = None
+        self._behind: set[object] = set()
+        self._slow: dict[object, float] = {}  # until when nobody waits for it
+        self._awaited: dict[object, set[Hold]] = {}
+        self._holds: dict[Topic, Hold] = {}  # those that are active, and those whose budget is not full
         self._resuming: Timer | None = None
         self._paused = False
-        self._pauses = 0
+        self._begun = 0
 
     def metrics(self) -> Iterator[Sample]:
-        """Yield how often publishers were paused for receivers."""
-        text = "How often publishers had to wait because many receivers were behind."
-        yield counter("publishers_held", text, self._pauses)
+        """Yield how often publishers were held for receivers, and in how many topics they are now."""
+        text = "How often the publishers of a topic had to wait because many of its receivers were behind."
+        yield counter("publishers_held", text, self._begun)
+        yield gauge("topics_held", "Topics whose publishers wait for receivers now.", len(self.held))
 
     # Called by connections
 
     def fell_behind(self, receiver: object) -> None:
         """The receiver's socket takes nothing more."""
-        if receiver not in self._slow:
-            self._behind.add(receiver)
+        until = self._slow.get(receiver)
+        if until is not None:
+            if self._now() < until:
+                return
+            del self._slow[receiver]
+        self._behind.add(receiver)
 
     def caught_up(self, receiver: object) -> None:
-        """The receiver has taken everything that waited for it, or is gone."""
-        self._slow.discard(receiver)
+        """The receiver has taken everything that waited for it."""
         self._behind.discard(receiver)
-        if receiver in self._awaited:
-            self._awaited.discard(receiver)
-            if not self._awaited:
-                self._resume_soon()
+        for hold in self._awaited.get(receiver, ()):
+            hold.caught_up()
+        self._await_no_longer(receiver)
+
+    def forget(self, receiver: object) -> None:
+        """The receiver is leaving, or gone."""
+        self._behind.discard(receiver)
+        self._slow.pop(receiver, None)
+        self._await_no_longer(receiver)
 
     # Called by hubs
 
+    @property
+    def watching(self) -> bool:
+        """Whether `on_written` is to be called; it need not be while nothing can come of it."""
+        return len(self._behind) >= FEW or bool(self._holds)
+
     def on_queued(self) -> None:
         """More is queued in this turn than should be written at once; `on_flushed` follows."""
-        self._pause()
-
-    def on_flushed(self, written: Sequence[Collection[object]]) -> None:
-        """What was queued was written to the receivers in these collections, which do not overlap."""
-        # The intersections cost time in proportion to the receivers, so first what is known for nothing.
-        if len(self._behind) >= FEW and self._rest is None:
-            total = sum(map(len, written))
-            behind = set().union(*(self._behind.intersection(receivers) for receivers in written))
-            if len(behind) >= FEW and len(behind) > SHARE * total:
-                self._wait_for(behind, total)
-        if self._paused and not self._awaited:
-            self._resume_soon()
-
-    def _wait_for(self, behind: set[Any], total: int) -> None:
-        self._pause()
-        self._awaited |= behind
-        if self._deadline is None:
-            self._pauses += 1
-            self._report(len(behind), total)
-            self._deadline = self._call_later(LONGEST, self._stop_waiting)
-
-    def _stop_waiting(self) -> None:
-        """The receivers that are still awaited had their time: they are slow."""
-        self._deadline = None
-        # Not awaited again until they have caught up: otherwise a client that reads nothing could stop all
-        # publishers for `LONGEST` once per `REST`, again and again.
-        self._slow |= self._awaited
-        self._behind -= self._awaited
-        self._awaited.clear()
-        self._rest = self._call_later(REST, self._end_rest)
-        self._resume_soon()
-
-    def _end_rest(self) -> None:
-        self._rest = None
-
-    def _pause(self) -> None:
         if self._resuming is not None:
             self._resuming.cancel()
             self._resuming = None
@@ -138,13 +113,92 @@ class Backpressure:
             for pause in self.publishers:
                 pause(True)
 
-    def _resume_soon(self) -> None:
-        """Let publishers go on, but first let the turn end in which the receivers were written to."""
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+    def on_written(self, topic: Topic, groups: Collection[KeysView[object]], size: int) -> None:
+        """What was queued for a topic has been written.
+
+        Args:
+            topic: which one.
+            groups: its receivers; the groups do not overlap.
+            size: bytes of frames, all receivers together.
+        """
+        receivers = sum(map(len, groups))
+        hold = self._holds.get(topic)
+        if hold is not None:
+            hold.sent(size / receivers)
+        if receivers < FEW or len(self._behind) < FEW:
+            return
+        # In proportion to the smaller one of both sets, not to the receivers of the topic.
+        behind = set().union(*(group & self._behind for group in groups))
+        if len(behind) >= FEW and len(behind) > SHARE * receivers:
+            self._hold(topic, behind, receivers)
+
+    def on_flushed(self) -> None:
+        """Everything that was queued in this turn has been written."""
         if self._paused and self._resuming is None:
+            # Not at once: first let the turn end in which the receivers were written to.
             self._resuming = self._call_later(0, self._resume)
+
+    # Holds
+
+    def _hold(self, topic: Topic, behind: set[object], receivers: int) -> None:
+        """Hold the publishers of a topic for these receivers, as far as its budget goes."""
+        hold = self._holds.get(topic)
+        if hold is None:
+            hold = self._holds[topic] = Hold(topic, self._now())
+        if hold.active:
+            # Written to meanwhile by somebody who is not held, another node for example.
+            if not hold.awaited:
+                return  # it is about to end
+        else:
+            seconds = hold.begin(self._now())
+            if not seconds:
+                return
+            self._begun += 1
+            self.held[topic] = hold
+            self._set_timer(hold, seconds, self._give_up)
+            self._report(topic, len(behind), receivers)
+        for receiver in behind - hold.awaited:
+            hold.awaited.add(receiver)
+            self._awaited.setdefault(receiver, set()).add(hold)
+
+    def _give_up(self, hold: Hold) -> None:
+        """The receivers that are still awaited had their time: they are slow."""
+        until = self._now() + REST
+        for receiver in tuple(hold.awaited):
+            self._slow[receiver] = until
+            self._behind.discard(receiver)
+            self._await_no_longer(receiver)
+
+    def _await_no_longer(self, receiver: object) -> None:
+        for hold in self._awaited.pop(receiver, ()):
+            hold.awaited.discard(receiver)
+            if not hold.awaited:
+                self._set_timer(hold, 0, self._release)
+
+    def _release(self, hold: Hold) -> None:
+        """Let the publishers of a topic go on, in the order in which they came."""
+        hold.end(self._now())
+        del self.held[hold.topic]
+        self._set_timer(hold, REST, self._drop)
+        waiting, hold.waiting = hold.waiting, {}
+        for go_on in waiting:
+            go_on()
+
+    def _drop(self, hold: Hold) -> None:
+        """Its budget is full again: it is as if it had never been."""
+        del self._holds[hold.topic]
+
+    def _set_timer(self, hold: Hold, seconds: float, call: Callable[[Hold], None]) -> None:
+        if hold.timer is not None:
+            hold.timer.cancel()
+
+        def end_wait() -> None:
+            hold.timer = None
+            call(hold)
+
+        hold.timer = self._call_later(seconds, end_wait)
+
+    # The turn
 
     def _resume(self) -> None:
         self._resuming = None

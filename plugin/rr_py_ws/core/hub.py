@@ -35,6 +35,7 @@ class Hub:
     Args:
         schedule: calls its argument once, after the current turn of the loop (`loop.call_soon`).
         backpressure: told how much there is to write, and to whom it was written.
+        broker: name of its `broadcast` section.
 
     Attributes:
         subscriptions: pairs of a connection and a topic, now.
@@ -47,7 +48,10 @@ class Hub:
     """
 
     def __init__(
-        self, schedule: Callable[[Callable[[], None]], object], backpressure: Backpressure | None = None
+        self,
+        schedule: Callable[[Callable[[], None]], object],
+        backpressure: Backpressure | None = None,
+        broker: str = "",
     ) -> None:
         self.subscriptions = 0
         self.topic_bytes = 0
@@ -57,6 +61,7 @@ class Hub:
         self.flushes = 0
         self._schedule = schedule
         self._backpressure = backpressure
+        self._broker = broker
         self._topics: dict[str, dict[Encoding, _Group]] = {}
         self._joined: dict[Subscriber, set[str]] = {}
         # A list for each encoding: a connection has one encoding, so the order between two lists does not
@@ -213,12 +218,26 @@ class Hub:
         self._turns = {}
         self._queued = 0
         self.flushes += 1
-        written = [self._write(turn) for turn in turns.values()]
+        for turn in turns.values():
+            self._write(turn)
         if self._backpressure is not None:
-            self._backpressure.on_flushed(written)
+            if self._backpressure.watching:
+                self._tell_written(self._backpressure, turns.values())
+            self._backpressure.on_flushed()
 
-    def _write(self, turn: _Turn) -> Collection[Subscriber]:
-        """Write the messages of one encoding; return the subscribers that were written to.
+    def _tell_written(self, backpressure: Backpressure, turns: Iterable[_Turn]) -> None:
+        """Tell how much was written for each topic; nearly always nobody wants to know."""
+        sizes: dict[str, int] = {}
+        for turn in turns:
+            for group, topic, frame in turn:
+                sizes[topic] = sizes.get(topic, 0) + len(frame) * len(group)
+        for topic, size in sizes.items():
+            if topic in self._topics:
+                groups = [group.keys() for group in self._topics[topic].values()]
+                backpressure.on_written((self._broker, topic), groups, size)
+
+    def _write(self, turn: _Turn) -> None:
+        """Write the messages of one encoding.
 
         Consecutive messages to the same group are a run: they are joined and counted once for all.
         """
@@ -237,8 +256,8 @@ class Hub:
             runs.append((group, Pushes(frames, ((topic, count),))))
         if len(runs) == 1:
             _send(*runs[0])
-            return runs[0][0]
-        return _send_interleaved(runs)
+        else:
+            _send_interleaved(runs)
 
 
 def _name_size(topic: str) -> int:
@@ -246,7 +265,7 @@ def _name_size(topic: str) -> int:
     return len(topic) if topic.isascii() else 4 * len(topic)
 
 
-def _send_interleaved(runs: Iterable[tuple[_Group, Pushes]]) -> Collection[Subscriber]:
+def _send_interleaved(runs: Iterable[tuple[_Group, Pushes]]) -> None:
     """Send runs whose groups may overlap: each subscriber gets what is meant for it, in order, in one write.
 
     Subscribers of the same groups share what is joined for them: it may have to wait for all of them.
@@ -270,7 +289,6 @@ def _send_interleaved(runs: Iterable[tuple[_Group, Pushes]]) -> Collection[Subsc
             topics = [run for pushes in parts for run in pushes.topics]
             joined[key] = Pushes(b"".join([pushes.frames for pushes in parts]), topics)
         _send((subscriber,), joined[key])
-    return pending
 
 
 def _send(subscribers: Iterable[Subscriber], pushes: Pushes) -> None:

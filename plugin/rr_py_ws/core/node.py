@@ -7,9 +7,10 @@ this node's subscribers. Memory and Redis take the same road. The name of a sect
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from rr_py_ws.core.backpressure import Backpressure
+from rr_py_ws.core.hold import Hold, Topic
 from rr_py_ws.core.hub import Hub
 from rr_py_ws.core.ports import Broker, Subscriber
 from rr_py_ws.errors import BrokerError
@@ -18,7 +19,7 @@ from rr_py_ws.wire.publication import Position, Publication
 
 
 class Node:
-    """Implements the ports `Publisher` and `Subscriptions`.
+    """Implements the ports `Publisher`, `Holds` and `Subscriptions`.
 
     Args:
         brokers: section name -> broker; started and closed here.
@@ -39,7 +40,7 @@ class Node:
     ) -> None:
         self.brokers = dict(brokers)
         self._by_name = {**self.brokers, "": self.brokers[default]}  # what is nearly always asked for
-        self._hubs = {name: Hub(schedule, backpressure) for name in brokers}
+        self._hubs = {name: Hub(schedule, backpressure, name) for name in brokers}
         self._backpressure = backpressure
         self._default = default
 
@@ -89,6 +90,18 @@ class Node:
         """See `Publisher.publish`."""
         chosen = self._by_name.get(broker) or self.brokers[self._section(broker)]
         return chosen.publish(publication)
+
+    @property
+    def held(self) -> Collection[Topic]:
+        """See `Holds.held`."""
+        return () if self._backpressure is None else self._backpressure.held
+
+    def find_hold(self, broker: str, topics: Iterable[str]) -> Hold | None:
+        """See `Holds.find_hold`."""
+        if self._backpressure is None:
+            return None
+        section, held = self._section(broker), self._backpressure.held
+        return next((held[section, topic] for topic in topics if (section, topic) in held), None)
 
     def count_with(self, subscriber: Subscriber, broker: str, topics: Sequence[str]) -> int:
         """See `Subscriptions.count_with`."""

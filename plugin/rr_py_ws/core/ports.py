@@ -9,11 +9,12 @@ is something to wait for.
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from rr_py_ws.core.hold import Hold, Topic
 from rr_py_ws.metrics import Sample
 from rr_py_ws.wire.access import Verdict
 from rr_py_ws.wire.http import Request
@@ -161,6 +162,22 @@ class Publisher(Protocol):
 
         Raises (now, or from the awaitable):
             BrokerError: the broker refused.
+        """
+
+
+class Holds(Protocol):
+    """What an RPC service needs to know of topics that hold their publishers; see `core.backpressure`."""
+
+    @property
+    def held(self) -> Collection[Topic]:
+        """The topics that hold their publishers now; nearly always empty. Always the same object."""
+
+    def find_hold(self, broker: str, topics: Iterable[str]) -> Hold | None:
+        """Return a hold of one of the topics; None when all of them can be published to.
+
+        Args:
+            broker: name of a `broadcast` section; any other text means the default broker.
+            topics: what is to be published to.
         """
 
 

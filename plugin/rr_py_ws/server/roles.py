@@ -23,6 +23,7 @@ from rr_py_ws.adapters.rpc import RPCListener, build_registry
 from rr_py_ws.adapters.ws import WebSocketHandler
 from rr_py_ws.address import parse_dsn
 from rr_py_ws.core.backpressure import Backpressure
+from rr_py_ws.core.hold import Topic
 from rr_py_ws.core.node import Node
 from rr_py_ws.core.ports import Authorizer, Broker, Probe, Subscriptions
 from rr_py_ws.metrics import MetricSource
@@ -44,7 +45,7 @@ class CoreRole:
         max_rpc_connections: connections that the descriptors are enough for.
 
     Attributes:
-        backpressure: told of receivers that are behind; pauses publishers.
+        backpressure: told of receivers that are behind; holds and pauses publishers.
         node: where messages are published and topics joined.
         pool: PHP workers; None when nobody asks PHP.
         authorizer: decides who may connect and join.
@@ -64,7 +65,7 @@ class CoreRole:
         loop = asyncio.get_running_loop()
         self.serving = False
         self.backpressure = Backpressure(
-            loop.call_later, section.limits.send_queue // _TURNS_PER_QUEUE, _report_pause
+            loop.call_later, loop.time, section.limits.send_queue // _TURNS_PER_QUEUE, _report_hold
         )
         brokers = {name: _broker(name, broker) for name, broker in loaded.served_brokers.items()}
         self.node = Node(brokers, section.broker, loop.call_soon, self.backpressure)
@@ -72,6 +73,7 @@ class CoreRole:
         self.probes = self._build_probes()
         self._registry = build_registry(
             publisher=self.node,
+            holds=self.node,
             pools={"websockets": self.pool},
             probes=self.probes,
             version=__version__,
@@ -230,5 +232,7 @@ def _broker(name: str, section: config.BrokerSection) -> Broker:
             raise AssertionError(f"validate_for_serve let driver {driver} through")
 
 
-def _report_pause(behind: int, receivers: int) -> None:
-    limited.warning("publishers wait, many receivers are behind", behind=behind, receivers=receivers)
+def _report_hold(topic: Topic, behind: int, receivers: int) -> None:
+    broker, name = topic
+    text = "publishers wait, many receivers are behind"
+    limited.warning(text, broker=broker, topic=name, behind=behind, receivers=receivers)

@@ -12,7 +12,7 @@ from contextlib import suppress
 import pytest
 
 from rr_py_ws.adapters.ws.sender import State
-from rr_py_ws.core import backpressure
+from rr_py_ws.core import backpressure, hold
 from rr_py_ws.wire.access import ALLOWED, Verdict
 from support.waiting import eventually
 from support.ws_peer import CLOSE, PING, PONG, TEXT, Gate, close, command, frame, request
@@ -117,7 +117,7 @@ class Crowd:
 async def check(site: Site) -> None:
     """Compare what is known of connections with those that there are."""
     brake, connections = site.backpressure, site.connections()
-    assert brake._behind | brake._slow | brake._awaited <= set(connections)
+    assert brake._behind | brake._slow.keys() | brake._awaited.keys() <= set(connections)
     ended = (State.CLOSING, State.CLOSED)
     joined = [connection for connection in connections if connection in site.hub._joined]
     assert len(joined) == len(site.hub._joined)
@@ -146,8 +146,13 @@ async def test_nothing_is_left_of_a_crowd(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Half of the crowds are still there when the server stops."""
-    for name, value in (("FEW", 2), ("LONGEST", 0.02), ("REST", 0.02)):
-        monkeypatch.setattr(backpressure, name, value)
+    for room, name, value in (
+        (backpressure, "FEW", 2),
+        (backpressure, "REST", 0.02),
+        (hold, "REST", 0.02),
+        (hold, "LONGEST", 0.02),
+    ):
+        monkeypatch.setattr(room, name, value)
     gate = Gate(join=None)
     site = await start(
         gate,
@@ -173,6 +178,6 @@ async def test_nothing_is_left_of_a_crowd(
     if stopping is not None:
         await stopping
     await check(site)
-    await eventually(lambda: not site.backpressure._paused and site.backpressure._rest is None)
+    await eventually(lambda: not site.backpressure._paused and not site.backpressure.watching)
     gate.waiting.clear()
     await eventually(lambda: living() == NOTHING)

@@ -10,8 +10,9 @@ from rr_py_ws import logs
 from rr_py_ws.adapters.rpc.partial_frames import PartialFrames, Pause
 from rr_py_ws.adapters.rpc.registry import Registry
 from rr_py_ws.config import Limits
+from rr_py_ws.core.hold import Hold
 from rr_py_ws.errors import PayloadTooBig, ProtocolError
-from rr_py_ws.wire.goridge import FrameDecoder
+from rr_py_ws.wire.goridge import Frame, FrameDecoder
 
 _KEEP = 256
 """Bytes kept of a payload over the limit, to find the name of the method in: none of ours is that long."""
@@ -26,9 +27,9 @@ class RPCConnection(asyncio.Protocol):
 
     A call that is answered at once costs no task; the replies to what arrived together are written together.
     The peer is not read while there is a reason for a `Pause`. A call that is larger than the limit is
-    answered with an error, and the next one is served. A peer that sends anything but RPC frames, or its last
-    byte, gets the replies to the calls already begun and is then disconnected. A call goes on when the peer
-    leaves.
+    answered with an error, and the next one is served. A call to a topic that is held waits, and with it all
+    that follows. A peer that sends anything but RPC frames, or its last byte, gets the replies to the calls
+    already begun and is then disconnected. A call goes on when the peer leaves, unless it is held.
 
     Args:
         registry: the methods.
@@ -58,6 +59,7 @@ class RPCConnection(asyncio.Protocol):
         self._on_made = on_made
         self._on_lost = on_lost
         self._decoder = FrameDecoder(limits.rpc_payload, keep=_KEEP)
+        self._held: tuple[Frame, Hold] | None = None
         self._transport: asyncio.Transport
         self._running = 0
         self._late_replies: list[bytes] = []
@@ -75,6 +77,7 @@ class RPCConnection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """Forget the peer; its unfinished calls go on."""
         self._ending = True
+        self._take_held()
         self._partial_frames.discard(self)
         self._on_lost(self)
         self.closed.set_result(None)
@@ -90,6 +93,10 @@ class RPCConnection(asyncio.Protocol):
         if data:
             decoder.receive_data(data)
         call, next_frame = self._registry.call, decoder.next_frame
+        if self._held is not None:
+            if self._is_held_again():
+                return
+            next_frame = self._next_frame
         replies: list[bytes] = []
         size, another = 0, False
         try:
@@ -104,10 +111,17 @@ class RPCConnection(asyncio.Protocol):
                     assert decoder.oversized is not None
                     # Answered, not closed: the calls before and behind it on this connection are fine.
                     reply = self._registry.refuse(decoder.oversized, error)
-                another = True
                 if not isinstance(reply, bytes):
-                    self._wait_for(reply)
-                    continue
+                    if isinstance(reply, Hold):
+                        assert frame is not None
+                        if self._hold(frame, reply):
+                            break
+                        reply = call(frame, may_wait=False)
+                    if not isinstance(reply, bytes):
+                        another = True
+                        self._wait_for(reply)
+                        continue
+                another = True
                 replies.append(reply)
                 size += len(reply)
                 # A write may pause the connection (`pause_writing`), which ends this loop.
@@ -125,7 +139,7 @@ class RPCConnection(asyncio.Protocol):
         self.served |= another
         if self._ending:
             self.end()
-        elif decoder.inside or self._inside:
+        elif decoder.inside or self._inside or self._held:
             self._watch_partial_frame(len(data), another)
 
     def eof_received(self) -> bool:
@@ -164,11 +178,13 @@ class RPCConnection(asyncio.Protocol):
     @property
     def has_more(self) -> bool:
         """Whether there is something to go on with before it is read again."""
-        return self._decoder.kept > 0
+        return self._decoder.kept > 0 or self._held is not None
 
     def end(self) -> None:
         """Take no further calls; close when those already begun are answered."""
         self._ending = True
+        if self._held is not None:  # it has begun, and there is no later
+            self._carry_out_held()
         # The last call to finish comes back here through `_finished`.
         if not self._running:
             self._write_late_replies()
@@ -187,11 +203,55 @@ class RPCConnection(asyncio.Protocol):
 
     def _watch_partial_frame(self, arrived: int, another: bool) -> None:
         """Tell how much of a frame is here, or that there is none any more; `another`: it has just begun."""
-        self._inside = self._decoder.inside
+        held = 0 if self._held is None else len(self._held[0].payload)
+        self._inside = self._decoder.inside or held > 0
         if self._inside:
-            self._partial_frames.update(self, arrived, self._decoder.kept, another=another)
+            self._partial_frames.update(self, arrived, self._decoder.kept + held, another=another)
         else:
             self._partial_frames.discard(self)
+
+    def _hold(self, frame: Frame, hold: Hold) -> bool:
+        """Keep a call, and what follows it, until the hold ends; False when there is no room for it."""
+        if not self._partial_frames.has_room(len(frame.payload)):
+            return False
+        self._held = frame, hold
+        self._registry.counters.held += 1
+        hold.waiting[self._go_on] = None
+        self.pause(Pause.HELD, True)
+        return True
+
+    def _go_on(self) -> None:
+        self.pause(Pause.HELD, False)
+
+    def _is_held_again(self) -> bool:
+        """Whether the topic was held again before this connection had its turn; then it waits on."""
+        assert self._held is not None
+        _, hold = self._held
+        if hold.active:
+            hold.waiting[self._go_on] = None
+            self.pause(Pause.HELD, True)
+        return hold.active
+
+    def _take_held(self) -> Frame | None:
+        """Return the call that is held, if there is one, and hold it no longer."""
+        if self._held is None:
+            return None
+        (frame, hold), self._held = self._held, None
+        self._registry.counters.held -= 1
+        hold.waiting.pop(self._go_on, None)
+        return frame
+
+    def _next_frame(self) -> Frame | None:
+        return self._take_held() or self._decoder.next_frame()
+
+    def _carry_out_held(self) -> None:
+        frame = self._take_held()
+        assert frame is not None
+        reply = self._registry.call(frame, may_wait=False)
+        if isinstance(reply, bytes):
+            self._transport.write(reply)
+        else:
+            self._wait_for(reply)
 
     def _wait_for(self, reply: asyncio.Future[bytes]) -> None:
         """Take note of a call that is answered later."""

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 from rr_py_ws import logs
 from rr_py_ws.adapters.rpc.registry import Fallback, Registry
-from rr_py_ws.core.ports import Probe, Publisher, WorkerPool, WorkerState
+from rr_py_ws.core.hold import Hold
+from rr_py_ws.core.ports import Holds, Probe, Publisher, WorkerPool, WorkerState
 from rr_py_ws.errors import BrokerError, RPCError
 from rr_py_ws.wire.publication import Position, Publication
 from rr_py_ws.wire.publish import Message, decode_broadcast, decode_websockets, encode_ok
@@ -35,6 +36,7 @@ def build_registry(
     version: str,
     config: Callable[[], bytes],
     fallback: Fallback | None = None,
+    holds: Holds | None = None,
 ) -> Registry:
     """Make the registry of all methods that we serve.
 
@@ -49,17 +51,19 @@ def build_registry(
         version: what `rpc.Version` answers.
         config: returns the configuration as JSON, without secrets.
         fallback: answers the calls of all other services.
+        holds: tells to which topics a call has to wait; without it, none does.
     """
-    registry = Registry(fallback)
+    registry = Registry(fallback, () if holds is None else holds.held)
     add = registry.add
     publish = partial(_publish, publisher)
     publish_async = partial(_publish_async, publisher, registry.run)
+    find_hold = None if holds is None else partial(_find_hold, holds)
     operation = "broadcast_publish:\n\tbroadcast_plugin_publish"
-    add("broadcast.Publish", decode_broadcast, publish, encode_ok, operation)
-    add("broadcast.PublishAsync", decode_broadcast, publish_async, encode_ok)
+    add("broadcast.Publish", decode_broadcast, publish, encode_ok, operation, find_hold)
+    add("broadcast.PublishAsync", decode_broadcast, publish_async, encode_ok, find_hold=find_hold)
     # The service of RoadRunner 2.3.0, whose messages name a broker.
-    add("websockets.Publish", decode_websockets, publish, encode_ok, operation)
-    add("websockets.PublishAsync", decode_websockets, publish_async, encode_ok)
+    add("websockets.Publish", decode_websockets, publish, encode_ok, operation, find_hold)
+    add("websockets.PublishAsync", decode_websockets, publish_async, encode_ok, find_hold=find_hold)
 
     operation = "resetter_rpc_reset:\n\tresetter_plugin_reset_by_name"
     add("informer.List", _decode_bool, lambda _: list(pools))
@@ -129,6 +133,15 @@ def _publish_async(publisher: Publisher, run: _Run, messages: list[Message]) -> 
             else:
                 if not (accepted is None or isinstance(accepted, Position)):
                     run(accepted, _log_failure)
+
+
+def _find_hold(holds: Holds, messages: list[Message]) -> Hold | None:
+    """Return what a call waits for: any one of its topics holds all of it, so that it stays one call."""
+    for broker, topics, _ in messages:
+        hold = holds.find_hold(broker, topics)
+        if hold is not None:
+            return hold
+    return None
 
 
 def _find(parts: Mapping[str, _Part], plugin: str) -> _Part:

@@ -24,7 +24,8 @@ class RPCMetrics:
         bad_frames: connections closed because they sent something that is not an RPC frame.
         slow_frames: connections closed because a frame did not arrive in time.
         oversized: calls that were larger than the limit.
-        partial_bytes: of frames that have arrived in part, now.
+        partial_bytes: of frames that have arrived in part, now, and of calls that are held.
+        held: calls that wait for receivers of a topic, now.
     """
 
     connections: int = 0
@@ -36,11 +37,13 @@ class RPCMetrics:
     slow_frames: int = 0
     oversized: int = 0
     partial_bytes: int = 0
+    held: int = 0
 
     def metrics(self) -> Iterator[Sample]:
         """Yield everything but the calls that are running."""
         yield gauge("rpc_connections", "Open RPC connections.", self.connections)
         yield gauge("rpc_unfinished_bytes", "RPC frames that have arrived in part.", self.partial_bytes)
+        yield gauge("rpc_calls_held", "RPC calls that wait for receivers of a topic.", self.held)
         calls: dict[tuple[str, ...], float] = {
             (method.decode(), result): count
             for result, methods in (("ok", self.answered), ("error", self.failed))

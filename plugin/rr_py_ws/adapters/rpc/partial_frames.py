@@ -1,7 +1,8 @@
 """Frames that have arrived in part: how much memory they take, and for how long.
 
-One object watches over those of a whole listener. A connection between two frames, which is how PHP workers
-spend their lives, is not known here and costs nothing.
+One object watches over those of a whole listener, and counts calls that are held for a topic with them.
+A connection between two frames, which is how PHP workers spend their lives, is not known here and costs
+nothing.
 """
 
 from __future__ import annotations
@@ -30,15 +31,17 @@ class Pause(IntFlag):
         CALLS: many of its calls are unfinished.
         MEMORY: partial frames take too much memory, and others were begun before.
         BACKPRESSURE: publishers are paused.
+        HELD: the call that is next waits for receivers of a topic.
     """
 
     REPLIES = 1
     CALLS = 2
     MEMORY = 4
     BACKPRESSURE = 8
+    HELD = 16
 
 
-_BUSY = Pause.REPLIES | Pause.CALLS
+_BUSY = Pause.REPLIES | Pause.CALLS | Pause.HELD
 
 
 @dataclass(slots=True)
@@ -102,6 +105,10 @@ class PartialFrames:
         # A large frame on a slow line is fine as long as it goes on growing.
         if frame.arrived >= _STEP:
             self._give_time(frame)
+
+    def has_room(self, size: int) -> bool:
+        """Whether a whole frame may be kept, too: half of the memory is for those that are not whole."""
+        return self._kept + size <= self._limit // 2
 
     def discard(self, connection: RPCConnection) -> None:
         """Take note that a connection has no partial frame."""

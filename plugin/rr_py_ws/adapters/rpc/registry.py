@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from typing import Any, Literal, TypeVar, overload
 
 from rr_py_ws import logs
 from rr_py_ws.adapters.rpc.metrics import UNKNOWN, RPCMetrics
+from rr_py_ws.core.hold import Hold, Topic
 from rr_py_ws.errors import BrokerError, PayloadTooBig, RPCError, WorkerError
 from rr_py_ws.metrics import Sample, gauge
 from rr_py_ws.wire.goridge import Flag, Frame
@@ -18,6 +19,9 @@ Fallback = Callable[[Frame, Request], bytes | Awaitable[bytes]]
 """Answers calls of services that are not ours: gets the frame as it came, returns the whole reply frame."""
 
 _Encode = Callable[[Flag, Any], bytes]
+_Method = tuple[
+    Callable[[Flag, bytes], Any], Callable[[Any], Any], _Encode, str, Callable[[Any], Hold | None] | None
+]
 _Argument = TypeVar("_Argument")
 
 _limited = logs.get_limited("rpc")
@@ -28,16 +32,16 @@ class Registry:
 
     Args:
         fallback: answers calls of services that are not ours; without one they get the error of Go's net/rpc.
+        held: the topics that hold their publishers now; while it is empty, no call waits for one.
 
     Attributes:
         running: everything that was begun and is not finished. A listener that stops waits for it.
         counters: of all listeners.
     """
 
-    def __init__(self, fallback: Fallback | None = None) -> None:
-        self._methods: dict[
-            bytes, tuple[Callable[[Flag, bytes], Any], Callable[[Any], Any], _Encode, str]
-        ] = {}
+    def __init__(self, fallback: Fallback | None = None, held: Collection[Topic] = ()) -> None:
+        self._methods: dict[bytes, _Method] = {}
+        self._held = held
         self._services: set[bytes] = set()
         self._fallback = fallback
         self.running: set[asyncio.Future[Any]] = set()
@@ -53,6 +57,7 @@ class Registry:
         handle: Callable[[_Argument], object],
         encode: _Encode = encode_result,
         operation: str = "",
+        find_hold: Callable[[_Argument], Hold | None] | None = None,
     ) -> None:
         """Register a method.
 
@@ -63,10 +68,11 @@ class Registry:
                 awaitable, RPCError, BrokerError or WorkerError with the text for the caller.
             encode: makes the body of the reply of codec and result; raises RPCError.
             operation: what RoadRunner puts before the text of an error of the handler.
+            find_hold: returns what the call has to wait for; asked while any topic is held.
         """
         full = name.encode()
         self._services.add(full.rpartition(b".")[0])
-        self._methods[full] = (decode, handle, encode, operation and operation + ": ")
+        self._methods[full] = (decode, handle, encode, operation and operation + ": ", find_hold)
         self.counters.answered[full] = self.counters.failed[full] = 0
 
     def metrics(self) -> Iterator[Sample]:
@@ -74,11 +80,18 @@ class Registry:
         yield from self.counters.metrics()
         yield gauge("rpc_calls_running", "RPC calls that are not answered yet.", len(self.running))
 
-    def call(self, frame: Frame) -> bytes | asyncio.Future[bytes]:
+    @overload
+    def call(self, frame: Frame) -> bytes | asyncio.Future[bytes] | Hold: ...
+
+    @overload
+    def call(self, frame: Frame, *, may_wait: Literal[False]) -> bytes | asyncio.Future[bytes]: ...
+
+    def call(self, frame: Frame, *, may_wait: bool = True) -> bytes | asyncio.Future[bytes] | Hold:
         """Carry out a call and return the reply frame, or a future of it when it has to wait.
 
         A call that fails is answered with an error frame. The future is cancelled when its call is, and has
-        no exception.
+        no exception. With `may_wait`, nothing is done with a call to a topic that is held, and the hold is
+        returned: call again when it has ended.
 
         Raises:
             ProtocolError: the frame is not an RPC frame.
@@ -87,9 +100,13 @@ class Registry:
         method = self._methods.get(request.method)
         if method is None:
             return self._call_unknown(frame, request)
-        decode, handle, encode, operation = method
+        decode, handle, encode, operation, find_hold = method
         try:
             argument = decode(request.codec, request.body)
+            if self._held and may_wait and find_hold is not None:
+                hold = find_hold(argument)
+                if hold is not None:
+                    return hold
             try:
                 result = handle(argument)
             # Only what the handler raises gets the names of its operations, as in RoadRunner.

@@ -228,7 +228,7 @@ class Connection(Sender):
         if self._state in (State.CLOSING, State.CLOSED):
             return
         self._session.close()
-        self._context.backpressure.caught_up(self)
+        self._context.backpressure.forget(self)
         if self._task is not None:
             cancel_soon(self._task)
             self._task = None  # a task keeps the traceback of its end, which leads back here

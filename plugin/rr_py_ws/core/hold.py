@@ -1,0 +1,102 @@
+"""The hold of a topic: its publishers wait until receivers of the topic have caught up.
+
+The time that a topic may hold its publishers is a budget, so that receivers cannot hold them for ever,
+whatever they do: stand still, take turns at standing still, or read in gulps, each time just before they are
+given up.
+
+* A full budget is `LONGEST`. An empty one fills within `REST` of time without a hold.
+* Receivers that are waited for and catch up add to it in proportion to what they have taken, all together: a
+  second for `WORK` bytes. Publishers that are faster than the machine or its network, which have to be held
+  again and again for as long as they go on, differ in this from a few receivers that hold publishers up.
+* A hold begins with half of a full budget at least: in less time hardly anybody can catch up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+LONGEST = 2.0
+"""Seconds that a hold may last."""
+REST = 20.0
+"""Seconds without a hold in which an empty budget fills, and for which nobody waits for a slow receiver."""
+WORK = 8 * 1024 * 1024
+"""Bytes that receivers have to take for a second more. A line of 100 Mbit/s carries half as much again."""
+
+Topic = tuple[str, str]
+"""A topic of a node: name of a `broadcast` section, and name of the topic."""
+
+
+class Timer(Protocol):
+    """A call that is to be made later."""
+
+    def cancel(self) -> None:
+        """Do not make it."""
+
+
+class Hold:
+    """Whether the publishers of a topic are held, who is waited for, and how much time is left for it.
+
+    Times are seconds of a clock that does not go back.
+
+    Args:
+        topic: whose publishers they are.
+        now: the time.
+
+    Attributes:
+        topic: as given.
+        active: whether they are held.
+        awaited: receivers that are waited for.
+        waiting: what is called when publishers may go on, in this order; who waits puts it in, and takes it
+            out again when it need not be called any more.
+        timer: the end of an active hold; after it, the moment at which the budget is full again.
+    """
+
+    __slots__ = (
+        "_began",
+        "_budget",
+        "_earned",
+        "_sent",
+        "_worth",
+        "active",
+        "awaited",
+        "timer",
+        "topic",
+        "waiting",
+    )
+
+    def __init__(self, topic: Topic, now: float) -> None:
+        self.topic = topic
+        self.active = False
+        self.awaited: set[object] = set()
+        self.waiting: dict[Callable[[], None], None] = {}
+        self.timer: Timer | None = None
+        self._budget = LONGEST  # seconds that were left when the last hold ended
+        self._began = now  # when this hold began, or the last one ended
+        self._sent = 0.0  # bytes to each receiver since the last hold began
+        self._worth = 0.0  # seconds for each receiver that catches up in this hold
+        self._earned = 0.0
+
+    def sent(self, size: float) -> None:
+        """Take note of bytes that were written to each receiver of the topic."""
+        self._sent += size
+
+    def begin(self, now: float) -> float:
+        """Begin to hold; return for how many seconds, or 0.0 when the budget is too small to begin."""
+        budget = min(LONGEST, self._budget + (now - self._began) * LONGEST / REST)
+        if budget < LONGEST / 2:
+            return 0.0
+        self.active = True
+        self._budget, self._began = budget, now
+        self._worth, self._sent, self._earned = self._sent / WORK, 0.0, 0.0
+        return budget
+
+    def caught_up(self) -> None:
+        """Take note that one of those who were waited for has taken what it was sent."""
+        self._earned += self._worth
+
+    def end(self, now: float) -> None:
+        """Hold no longer."""
+        self.active = False
+        self._budget = min(LONGEST, max(0.0, self._budget - (now - self._began)) + self._earned)
+        self._began = now
