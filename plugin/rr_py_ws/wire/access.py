@@ -50,6 +50,11 @@ class Verdict:
         """Whether the client may go on."""
         return self.status == _ALLOWS
 
+    @property
+    def size(self) -> int:
+        """Bytes of headers and body."""
+        return len(self.body) + sum([len(name) + len(value) for name, value in self.headers])
+
 
 def unanswered(reason: str) -> Verdict:
     """Return what somebody is refused with when nobody could decide."""

@@ -85,6 +85,7 @@ class Upgrade:
     def expire(self) -> None:
         """The turn has not come in time: the client shall come back, and not when all others do."""
         self._queued = False
+        log.warning("handshake refused, see websockets.limits.handshake_wait")
         self._connection.refuse("busy", try_again_later(503, b"too many handshakes"))
 
     async def _wait(self, deciding: Awaitable[Verdict], limit: float | None) -> None:
