@@ -106,7 +106,6 @@ class HTTPListener:
         self.stopping = False
         self.refusals = dict.fromkeys(REFUSALS, 0)
         self.accept_failures = 0
-        self._head_timeout = limits.head_timeout
         self._close_timeout = close_timeout
         self._acceptors: list[Acceptor] = []
         self._connections: set[HTTPConnection] = set()
@@ -165,7 +164,6 @@ class HTTPListener:
                 listening,
                 partial(self._accept, tls is not None),
                 tls=tls,
-                tls_timeout=self._head_timeout,
                 tls_shutdown_timeout=self._close_timeout,
                 channel="websockets",
                 on_failure=self._accept_failed,

@@ -19,6 +19,7 @@ from uvicorn.server import ServerState
 
 from rr_py_ws import logs
 from rr_py_ws.adapters.net.acceptor import Acceptor
+from rr_py_ws.adapters.net.deadline import Deadline
 from rr_py_ws.adapters.net.listen import bound_address, listen
 from rr_py_ws.address import Address, parse_host_port
 from rr_py_ws.errors import ConfigError
@@ -148,7 +149,7 @@ class _Connection(HttpToolsProtocol):
         self.closed: asyncio.Future[None] = self.loop.create_future()
         self._received = 0
         self._aborted = False
-        self._deadline = self.loop.call_later(_LIFETIME, self.abort)
+        self._deadline = Deadline(self.loop.time() + _LIFETIME, lambda _: self.abort())
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to serve."""

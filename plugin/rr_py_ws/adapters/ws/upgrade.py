@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol
 
 from rr_py_ws import logs
+from rr_py_ws.adapters.net.deadline import timeout
 from rr_py_ws.adapters.net.transports import cancel_soon
 from rr_py_ws.core.fail_closed import fail_closed
 from rr_py_ws.wire.access import FAILED, Verdict
@@ -90,7 +91,7 @@ class Upgrade:
 
     async def _wait(self, deciding: Awaitable[Verdict], limit: float | None) -> None:
         try:
-            async with asyncio.timeout(limit):
+            async with timeout(limit):
                 verdict = await deciding
         except TimeoutError:
             log.warning("handshake refused: it had to wait, and PHP gave no answer in the time that was left")
