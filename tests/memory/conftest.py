@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from support import tls as certificates
+from support.blocking import run
 from support.http_peer import exchange
 from support.memory import MIB, Memory
 from support.ports import free_port
@@ -42,6 +43,16 @@ class Site:
         self._context = certificates.client_context(certificate)
         self.clients: list[Client] = []
 
+    async def warm_up(self) -> None:
+        """Let the server do everything once."""
+        for tls in (False, True):
+            await self.join("warm", 5, tls=tls)
+            for target in ("/nowhere", "/ws?do=bytes-60000"):
+                await (await self.connect(tls=tls)).refused(target)
+        await self.publish("warm", 100_000)
+        await self.metric("rr_ws_connections")
+        await self.leave()
+
     def measure(self) -> Memory:
         """What the server grows by from now on."""
         return Memory(self.server.process.pid)
@@ -60,7 +71,7 @@ class Site:
         async def reached() -> bool:
             return await self.metric(name) >= value
 
-        await eventually(reached, f"{name} {value}")
+        await eventually(reached, f"{name} {value}", pause=0.05)
 
     async def connect(self, *, tls: bool = False, **options: Any) -> Client:
         """A TCP connection."""
@@ -95,7 +106,7 @@ class Site:
         async def gone() -> bool:
             return await self.metric("rr_ws_places_taken") == 0
 
-        await eventually(gone)
+        await eventually(gone, pause=0.05)
 
     async def publish(self, topic: str, size: int, count: int = 1) -> None:
         """Publish messages by RPC, each of so many bytes, and return when the last one is on its way."""
@@ -143,19 +154,14 @@ def server(loop: str, tmp_path_factory: pytest.TempPathFactory, certificate: Pat
         logs={"level": "error"},
     )
     with ExitStack() as stack:
-        yield Servers(stack, tmp_path_factory.mktemp).add(Server(directory, config, env=env))
+        server = Servers(stack, tmp_path_factory.mktemp).add(Server(directory, config, env=env))
+        run(Site(server, loop, certificate).warm_up())
+        yield server
 
 
 @pytest.fixture
 async def site(server: Server, loop: str, certificate: Path) -> AsyncIterator[Site]:
-    """The server after it has done everything once."""
+    """The server, without clients."""
     site = Site(server, loop, certificate)
-    for tls in (False, True):
-        await site.join("warm", 5, tls=tls)
-        for target in ("/nowhere", "/ws?do=bytes-60000"):
-            await (await site.connect(tls=tls)).refused(target)
-    await site.publish("warm", 100_000)
-    await site.metric("rr_ws_connections")
-    await site.leave()
     yield site
     await site.leave()
