@@ -17,6 +17,8 @@ from rr_py_ws.wire.access import (
     decode_answer,
     encode_request,
     join_question,
+    pack_request,
+    unpack_request,
 )
 
 ANY_JSON = st.recursive(
@@ -201,6 +203,33 @@ class TestCookies:
     @given(st.binary(max_size=60))
     def test_never_break_the_request(self, line: bytes) -> None:
         assert isinstance(cookies(line), dict)
+
+
+@pytest.mark.parametrize(
+    ("headers", "raw_query"),
+    [
+        ([(b"A", b"<" * 16_000)], ""),
+        ([(b"A", b"\xff" * 16_000)], ""),
+        ([(b"Cookie", b";".join(b"%d=<>&" % number for number in range(1_800)))], ""),
+        ([], "<" * 16_000),
+    ],
+    ids=["escapes", "not UTF-8", "cookies", "query"],
+)
+def test_a_request_is_kept_in_fewer_bytes_than_its_head_had(
+    headers: list[tuple[bytes, bytes]], raw_query: str
+) -> None:
+    """As JSON it may be twelve times as long, and there is one for each connection."""
+    request = encode(*headers, uri=f"http://localhost/ws?{raw_query}", raw_query=raw_query)
+    assert len(request) > 80_000
+    kept = pack_request(request)
+    assert len(kept) < 16_000
+    assert unpack_request(kept) == request
+
+
+def test_a_usual_request_is_kept_as_it_is() -> None:
+    request = encode((b"Cookie", b"token=" + b"x" * 3_000))
+    assert pack_request(request) is request
+    assert unpack_request(request) is request
 
 
 def answer(**fields: Any) -> bytes:

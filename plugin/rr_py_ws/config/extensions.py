@@ -52,8 +52,13 @@ class Limits(ExtensionSection):
         handshake_wait: how long a handshake may wait in the queue; then the answer is 503. 0: no handshake
             waits.
         max_head_size: largest head of a request; over it the answer is 431.
+        max_headers: most headers of a request; over it the answer is 431.
         head_timeout: how long the head of a request may take to arrive, from the start of the connection;
             then the answer is 408.
+        max_refusal_size: largest headers and body of a refusal, of those that PHP has answered; over it, only
+            the status is passed on.
+        refusal_memory: all refusals together whose connections are not closed yet; over it, the oldest of
+            these connections are cut.
         max_message_size: largest message of a client; over it the connection is closed with 1009.
         max_topics: topics that one client may be in, over all brokers; over it a join is refused.
         max_topics_per_command: topics that one join or leave may name, counted as often as they are named;
@@ -76,6 +81,8 @@ class Limits(ExtensionSection):
         rpc_memory: memory of all RPC frames together that have arrived in part; over it, only the frame that
             began first is read on. Half of it may be taken by calls that wait for receivers of a topic.
         max_rpc_calls: unfinished calls of one RPC connection; then the connection is not read (backpressure).
+        max_monitoring_connections: connections of one monitoring listener (`metrics`, `status`) at a time;
+            one more is closed at once.
     """
 
     max_connections: Count = 0
@@ -84,7 +91,10 @@ class Limits(ExtensionSection):
     handshakes_per_second: Count = 0
     handshake_wait: Duration = 5.0
     max_head_size: Size = 16 * 1024
+    max_headers: PositiveCount = 100
     head_timeout: PositiveDuration = 10.0
+    max_refusal_size: Size = 64 * 1024
+    refusal_memory: Size = 16 * 1024 * 1024
     max_message_size: Size = 64 * 1024
     max_topics: PositiveCount = 1024
     max_topics_per_command: PositiveCount = 1024
@@ -100,6 +110,7 @@ class Limits(ExtensionSection):
     rpc_frame_timeout: PositiveDuration = 30.0
     rpc_memory: Size = 256 * 1024 * 1024
     max_rpc_calls: PositiveCount = 1024
+    max_monitoring_connections: PositiveCount = 32
 
 
 class Ping(ExtensionSection):

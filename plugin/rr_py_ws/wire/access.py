@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -50,6 +51,11 @@ class Verdict:
         """Whether the client may go on."""
         return self.status == _ALLOWS
 
+    @property
+    def size(self) -> int:
+        """Bytes of headers and body."""
+        return len(self.body) + sum([len(name) + len(value) for name, value in self.headers])
+
 
 def unanswered(reason: str) -> Verdict:
     """Return what somebody is refused with when nobody could decide."""
@@ -63,6 +69,8 @@ _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _COOKIE = re.compile(rb"(%s)[ \t]*(?:=(\"?)([ !#-:<-\[\]-~]*)\2)?" % _TOKEN.pattern)
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
+_LARGE = 8 * 1024
+"""Bytes; what is longer is compressed. Browsers' requests hardly are, with a large token in a cookie."""
 _PLAIN = bytes(set(range(0x20, 0x7F)) - set(b'"\\<>&'))
 
 
@@ -77,8 +85,8 @@ def encode_request(
 ) -> bytes:
     """Encode an upgrade request as PHP gets it with every question about this client, but for the attributes.
 
-    `connect_question` and `join_question` add those. The bytes are all that is kept of the request, because
-    there is one for each connection.
+    `connect_question` and `join_question` add those. The bytes, packed, are all that is kept of the request,
+    because there is one for each connection.
 
     Args:
         remote_addr: the peer's address without port.
@@ -113,6 +121,20 @@ def encode_request(
             _encode_text(_one_line(raw_query)),
         )
     )
+
+
+def pack_request(request: bytes) -> bytes:
+    """Return an encoded request in the form in which it is kept, as long as its connection.
+
+    Usual requests stay as they are. A `<` is six bytes of JSON, and what a URI or cookie has is there twice:
+    the question of a head may be twelve times as long. Compressed it is no longer than the head.
+    """
+    return request if len(request) <= _LARGE else zlib.compress(request, level=1)
+
+
+def unpack_request(kept: bytes) -> bytes:
+    """Return the encoded request again."""
+    return kept if kept.startswith(b"{") else zlib.decompress(kept)
 
 
 def connect_question(request: bytes) -> bytes:

@@ -9,7 +9,7 @@ import pytest
 from rr_py_ws.adapters.auth import PHPAuthorizer
 from rr_py_ws.core import fail_closed
 from rr_py_ws.core.ports import Authorizer
-from rr_py_ws.wire.access import FAILED, Verdict
+from rr_py_ws.wire.access import FAILED, Verdict, pack_request
 from support.loops import both_loops
 from support.php_pool import (
     PHP,
@@ -46,6 +46,18 @@ async def test_php_sees_the_request_with_the_topics_of_a_join(start: Start) -> N
     seen = json.loads((await authorizer.join(grant("do=echo"), ["chat", "news", ""])).body)
     assert seen["attributes"] == {"ws:joinTopics": "chat,news,"}
     assert seen["uri"] == "http://localhost/ws?do=echo"
+
+
+async def test_php_sees_a_large_request_with_each_join(start: Start) -> None:
+    """It is kept compressed."""
+    authorizer = PHPAuthorizer(await start(), 8.0)
+    kept = (await authorizer.connect(request("x=" + "<" * 10_000))).grant
+    assert isinstance(kept, bytes)
+    assert len(kept) < 5_000
+    kept = pack_request(grant("do=echo&x=" + "<" * 10_000))
+    seen = json.loads((await authorizer.join(kept, ["chat"])).body)
+    assert seen["attributes"] == {"ws:joinTopics": "chat"}
+    assert seen["uri"].endswith("<" * 10_000)
 
 
 async def test_a_join_without_topics_asks_about_the_connection_again(start: Start) -> None:

@@ -54,6 +54,15 @@ async def test_a_head_over_the_limit_is_a_431_and_one_at_the_limit_is_fine(start
     assert site.sample("handshakes_refused", "head") == 3
 
 
+async def test_a_head_with_too_many_headers_is_a_431(start: Start) -> None:
+    """What is kept of a header of four bytes is fifty times as large."""
+    site = await start(limits={"max_headers": 10})
+    client = await site.send(get("/echo", *["a:"] * 9))  # and Host
+    assert await client.exactly(6) == b"hello\n"
+    status, _, body = await site.ask(get("/echo", *["a:"] * 10))
+    assert (status, body) == (431, b"request head with more than 10 headers")
+
+
 @pytest.mark.parametrize(
     ("garbage", "body"),
     [
@@ -239,7 +248,7 @@ async def test_a_connection_that_was_lost_is_freed_at_once(site: Site, no_collec
 async def test_tls_requests_are_secure_and_their_refusals_arrive_whole(
     start: Start, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
 ) -> None:
-    site = await start(tls=server_tls)
+    site = await start(tls=server_tls, limits={"max_refusal_size": 100_000})
     client = await site.send(get("/held"), tls=client_tls)
     await eventually(lambda: len(site.held) == 1)
     assert site.held[0].request.secure

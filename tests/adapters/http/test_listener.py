@@ -110,6 +110,8 @@ async def test_metrics_have_the_names_that_dashboards_know(site: Site) -> None:
         "places",
         "places_taken",
         "connections_cut",
+        "refusal_bytes",
+        "refusals_cut",
         "handshakes_refused",
         "accept_failures",
     ]

@@ -211,9 +211,10 @@ async def test_tls_a_connection_is_told_of_before_it_is_secure(start: Start, cer
 async def test_tls_a_handshake_that_fails_is_lost_and_never_made(
     start: Start, certificate: Path, sent: bytes
 ) -> None:
-    server = start(tls=server_context(certificate), tls_timeout=0.1)
+    server = start(tls=server_context(certificate))
     client = await server.connect()
     await client.send(sent)
+    client.end_writing()
     await client.ended()
     client.close()
     await eventually(lambda: "lost" in server.accepted[0].events)

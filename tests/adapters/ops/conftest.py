@@ -20,8 +20,9 @@ async def serve() -> AsyncIterator[Serve]:
     """Serve pages on free ports; the servers are stopped in the end."""
     servers: list[OpsListener] = []
 
-    async def serve(page: ASGIApp, address: str = "127.0.0.1:0") -> OpsListener:
-        servers.append(OpsListener(page, address, key="metrics.address"))
+    async def serve(page: ASGIApp, address: str = "127.0.0.1:0", *, max_connections: int = 64) -> OpsListener:
+        options = {"key": "metrics.address", "max_connections": max_connections}
+        servers.append(OpsListener(page, address, **options))
         await servers[-1].start()
         return servers[-1]
 

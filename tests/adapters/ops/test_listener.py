@@ -16,6 +16,7 @@ from rr_py_ws.errors import ConfigError
 from support.http_peer import exchange, get
 from support.loops import both_loops
 from support.ports import needs_ipv6
+from support.waiting import eventually
 
 pytestmark = both_loops
 
@@ -33,7 +34,7 @@ async def test_a_connection_carries_one_request(serve: Serve) -> None:
 async def test_an_inherited_socket_is_served_and_stays() -> None:
     with socket.create_server(("127.0.0.1", 0)) as holder:
         for _ in range(2):
-            server = OpsListener(hello, "127.0.0.1:1", key="metrics.address")
+            server = OpsListener(hello, "127.0.0.1:1", key="metrics.address", max_connections=64)
             await server.start([holder.dup()])
             assert (await get(server.address, "/")).text == "hello"
             await server.stop(1.0)
@@ -66,7 +67,7 @@ async def test_a_port_that_is_in_use_is_an_error_that_names_the_key(serve: Serve
 
 def test_an_address_that_cannot_be_read_is_an_error_that_names_the_key() -> None:
     with pytest.raises(ConfigError, match=r"^metrics\.address: '2112' is not an address"):
-        OpsListener(hello, "2112", key="metrics.address")
+        OpsListener(hello, "2112", key="metrics.address", max_connections=64)
 
 
 @pytest.mark.parametrize("host", ["1.2.3.4.5", "ü" * 70])
@@ -116,6 +117,23 @@ async def test_a_peer_that_does_not_end_its_request_is_cut(serve: Serve) -> None
         assert await exchange(address, head) == b""
 
 
+async def test_connections_over_the_limit_are_closed_at_once(serve: Serve) -> None:
+    server = await serve(hello, max_connections=2)
+    host, _, port = server.address.rpartition(":")
+    waiting = [await asyncio.open_connection(host, int(port)) for _ in range(2)]
+    await eventually(lambda: len(server._connections) == 2)
+    with suppress(ConnectionResetError):
+        assert await exchange(server.address, b"") == b""
+    samples = {sample.name: sample.values for sample in server.metrics()}
+    assert samples["monitoring_connections"] == {("metrics.address",): 2}
+    assert samples["monitoring_refused"] == {("metrics.address",): 1}
+    for _, writer in waiting:
+        writer.close()
+        await writer.wait_closed()
+    await eventually(lambda: not server._connections)
+    assert (await get(server.address, "/")).text == "hello"
+
+
 async def test_stop_frees_the_address(serve: Serve) -> None:
     server = await serve(hello)
     await server.stop(1.0)
@@ -125,7 +143,7 @@ async def test_stop_frees_the_address(serve: Serve) -> None:
 
 
 async def test_stop_without_start_does_nothing() -> None:
-    await OpsListener(hello, "127.0.0.1:0", key="").stop(1.0)
+    await OpsListener(hello, "127.0.0.1:0", key="", max_connections=64).stop(1.0)
 
 
 async def test_stop_waits_for_answers_that_have_begun(serve: Serve) -> None:

@@ -40,6 +40,7 @@ from support.php_pool import (
     pid_of,
     pids,
 )
+from support.standstill import stand_still
 from support.waiting import DEADLINE, eventually
 
 
@@ -233,6 +234,27 @@ class TestExec:
         assert f"worker {old} took longer than 0.1 s" in str(error)
         assert await pid_of(pool) != old
         assert not alive(old)
+
+    async def test_an_answer_that_came_while_the_server_stood_still_is_not_too_late(
+        self, start: Start
+    ) -> None:
+        pool = await start()
+        old = pids(pool)
+        asking = asyncio.create_task(ask(pool, limit=0.1))
+        await asyncio.sleep(0)
+        await stand_still(0.5)
+        assert (await asking).allowed
+        assert pids(pool) == old
+
+    async def test_a_worker_that_was_free_while_the_server_stood_still_is_asked(self, start: Start) -> None:
+        pool = await start()
+        first = asyncio.create_task(ask(pool, "do=sleep&ms=50"))
+        await asyncio.sleep(0)
+        second = asyncio.create_task(pool.exec(Message(connect_question(grant())), 0.0, wait=0.1))
+        await asyncio.sleep(0)
+        await stand_still(0.5)
+        assert (await first).allowed
+        await second
 
     async def test_exec_ttl_is_a_limit_too(self, start: Start) -> None:
         pool = await start(supervisor={"exec_ttl": 0.1})

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 
+from rr_py_ws.adapters.net.deadline import MOMENT
 from rr_py_ws.adapters.ws.handshake_queue import HandshakeQueue
 
 
@@ -26,11 +28,11 @@ class Clock:
         self._timers.append((when, callback, timer))
         return timer
 
-    def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
-        return self.call_at(self.now + delay, callback)
+    def call_later(self, delay: float, callback: Callable[..., None], *args: float) -> Timer:
+        return self.call_at(self.now + delay, partial(callback, *args))
 
-    def call_soon(self, callback: Callable[[], None]) -> Timer:
-        return self.call_at(self.now, callback)
+    def call_soon(self, callback: Callable[..., None], *args: float) -> Timer:
+        return self.call_at(self.now, partial(callback, *args))
 
     def advance(self, seconds: float) -> None:
         """Let time pass, and call what is due, in order."""
@@ -157,7 +159,7 @@ def test_who_goes_away_gives_up_its_turn_or_its_place_in_the_queue(clock: Clock)
 def test_without_patience_nobody_waits(clock: Clock) -> None:
     hall = Hall(HandshakeQueue(1, 0, 0.0))
     hall.come("a", "b")
-    clock.advance(0)
+    clock.advance(MOMENT)
     assert (hall.begun, hall.refused) == (["a"], ["b"])
 
 

@@ -43,7 +43,7 @@ def test_gives_back_in_order_what_was_put() -> None:
         assert waiting.put_pushes(pushes(frames))
     assert waiting
     assert waiting.size == 11
-    assert [waiting.get(1), waiting.get(1), waiting.get(1)] == [[b"one"], [b"two"], [b"three"]]
+    assert [waiting.get(3), waiting.get(3), waiting.get(5)] == [[b"one"], [b"two"], [b"three"]]
     assert not waiting
     assert waiting.size == 0
 
@@ -52,7 +52,33 @@ def test_gives_so_much_at_a_time() -> None:
     waiting = queue(100)
     for frames in (b"one", b"two", b"three", b"four"):
         waiting.put_pushes(pushes(frames))
-    assert [waiting.get(4), waiting.get(100)] == [[b"one", b"two"], [b"three", b"four"]]
+    assert [waiting.get(6), waiting.get(100)] == [[b"one", b"two"], [b"three", b"four"]]
+
+
+def test_what_is_larger_leaves_in_parts_of_the_same_bytes() -> None:
+    """A transport copies or encrypts what it is given, for each of a thousand receivers."""
+    frames = b"0123456789"
+    waiting = queue(100)
+    waiting.put(b"a reply")
+    waiting.put_pushes(pushes(frames))
+    waiting.put(b"another")
+    parts = [part for _ in range(6) for part in waiting.get(4)]
+    assert parts == [b"a re", b"ply", b"0", b"1234", b"5678", b"9", b"ano", b"ther"]
+    assert all(part.obj is frames for part in parts[2:6] if isinstance(part, memoryview))
+    assert not waiting
+
+
+def test_what_was_begun_leaves_first_is_not_counted_and_never_dropped() -> None:
+    """Half a message cannot be taken back, and a message may be larger than the queue."""
+    for on_drop in (None, told):
+        waiting = queue(10, on_drop)
+        waiting.begin(memoryview(b"the rest of a large message"))
+        assert waiting
+        assert waiting.size == 0
+        assert waiting.put_pushes(pushes(b"x" * 50))
+        waiting.clear()
+        assert waiting.put(b"close", force=True)
+        assert b"".join(waiting.get(100)) == b"the rest of a large messageclose"
 
 
 def test_pushes_are_not_copied() -> None:
@@ -86,7 +112,7 @@ def test_an_empty_queue_takes_a_message_above_the_limit() -> None:
     waiting = queue(10)
     assert waiting.put_pushes(pushes(b"x" * 1000))
     assert not waiting.put(b"")
-    assert waiting.get(1) == [b"x" * 1000]
+    assert waiting.get(1000) == [b"x" * 1000]
     assert waiting.put_pushes(pushes(b"y" * 1000))
 
 

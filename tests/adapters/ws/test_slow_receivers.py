@@ -306,6 +306,7 @@ async def test_a_connection_whose_write_raises_is_cut_and_the_others_are_served(
         def write(self, data: object) -> None:
             raise RuntimeError("no such socket")
 
+        is_closing = connection._transport.is_closing
         abort = connection._transport.abort
 
     connection.send = lambda frames: 0

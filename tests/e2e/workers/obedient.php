@@ -1,6 +1,7 @@
 <?php
 
-// Does what the client asks for: `?do=403` in the URL when it connects, the topic `do.403` when it joins.
+// Does what the client asks for: `?do=403` in the URL when it connects, the topic `do.403` when it joins;
+// `?do=bytes-1000` is a refusal with so long a body.
 
 declare(strict_types=1);
 
@@ -33,6 +34,10 @@ function obey(string $what): Response
             break;
         case 'redirect':
             return new Response(302, ['Location' => '/login', 'Set-Cookie' => ['a=1', 'b=2']]);
+    }
+
+    if (str_starts_with($what, 'bytes-')) {
+        return new Response(403, [], str_repeat('x', (int) substr($what, 6)));
     }
 
     return ctype_digit($what)

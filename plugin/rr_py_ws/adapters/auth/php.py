@@ -15,7 +15,9 @@ from rr_py_ws.wire.access import (
     decode_answer,
     encode_request,
     join_question,
+    pack_request,
     unanswered,
+    unpack_request,
 )
 from rr_py_ws.wire.http import Request
 from rr_py_ws.wire.worker import Message
@@ -30,7 +32,7 @@ overload everybody would otherwise get a worker when it is too late, and PHP wou
 
 
 class PHPAuthorizer:
-    """The `Authorizer` behind `authorize: php`. Its grant is the encoded request, as bytes.
+    """The `Authorizer` behind `authorize: php`. Its grant is the encoded request, packed.
 
     Args:
         pool: the workers to ask.
@@ -57,9 +59,10 @@ class PHPAuthorizer:
             headers=head.headers,
             raw_query=head.query,
         )
-        question = Message(connect_question(encoded))
+        question, grant = Message(connect_question(encoded)), pack_request(encoded)
+        del encoded  # it may be large, and thousands may wait
         wait, limit = _HANDSHAKE_WAIT * self._timeout, self._timeout
-        return await self._decide("handshake", question, encoded, Lane.HANDSHAKES, wait, limit)
+        return await self._decide("handshake", question, grant, Lane.HANDSHAKES, wait, limit)
 
     async def join(self, grant: object, topics: Sequence[str]) -> Verdict:
         """Decide about a join, all topics or none, in at most `allocate_timeout` and `timeout` seconds.
@@ -71,7 +74,8 @@ class PHPAuthorizer:
         if not self._allow_commas and any("," in topic for topic in topics):
             log.info("join refused: a topic has a comma, which PHP could not tell from two topics")
             return _COMMA
-        question = Message(join_question(grant, topics) if topics else connect_question(grant))
+        request = unpack_request(grant)
+        question = Message(join_question(request, topics) if topics else connect_question(request))
         wait = self._pool.allocate_timeout
         return await self._decide("join", question, None, Lane.JOINS, wait, wait + self._timeout)
 

@@ -83,7 +83,7 @@ class HTTPConnection(asyncio.Protocol):
         state: changed by `_enter` only.
         transport: from the state READING_HEAD on.
         socket: the socket below the transport.
-        request: from the state HANDLING on.
+        request: in the state HANDLING.
         on_lost: set by a handler that decides later: called once when the peer goes away, or when the server
             stops, before the handler has answered. From then on an answer changes nothing.
         reject_reason: why the limiter gives this connection no place; empty when it has one.
@@ -179,6 +179,7 @@ class HTTPConnection(asyncio.Protocol):
             return
         self._enter(CLOSED)
         self._listener.limiter.release(self)
+        self._listener.unread.discard(self)
         self._listener.forget(self)
 
     # What limiter and listener decide
@@ -222,6 +223,10 @@ class HTTPConnection(asyncio.Protocol):
             log.warning("bad handshake", reason=str(error))
             self._refuse("head", Verdict(400, (), str(error).encode("utf-8", "replace")))
             return
+        if len(head.headers) > listener.max_headers:
+            text = b"request head with more than %d headers" % listener.max_headers
+            self._refuse("head", Verdict(431, (), text))
+            return
         self._buffer = self._buffer[end:]
         address = listener.proxies.client_address(self.peer, head)
         self.request = Request(head, address, self._secure)
@@ -242,16 +247,28 @@ class HTTPConnection(asyncio.Protocol):
         transport = self.transport
         if self.state >= CLOSING or transport.is_closing():  # the peer may have gone in this moment
             return
+        listener = self._listener
         head_only = self.state is HANDLING and self.request.head.method == "HEAD"
-        self._enter(CLOSING)
-        self._buffer = b""
-        self._listener.refusals[reason] += 1
-        self._listener.limiter.request_refused(self)
+        if verdict.size > listener.max_refusal_size:
+            log.warning("refusal too large, see websockets.limits.max_refusal_size", size=verdict.size)
+            verdict = Verdict(verdict.status)
         # RFC 9110 section 9.3.2: HEAD is answered without a body.
-        transport.write(refusal_response(verdict, send_body=not head_only))
+        response = refusal_response(verdict, send_body=not head_only)
+        self._enter(CLOSING)
+        self._forget_request()
+        listener.refusals[reason] += 1
+        listener.limiter.request_refused(self)
+        transport.write(response)
         # A close with unread bytes in the socket sends RST, which can destroy the answer on its way.
         end_writing(transport)
         transport.resume_reading()  # of what still comes, only the FIN matters
+        listener.unread.add(self, len(response))
+
+    def _forget_request(self) -> None:
+        """Free what has been read: a refused connection may stay for `close_timeout`."""
+        self._buffer = b""
+        with suppress(AttributeError):  # there was none
+            del self.request
 
     def _enter(self, state: State) -> None:
         """Change the state; the one place that does.

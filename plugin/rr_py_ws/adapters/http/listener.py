@@ -17,6 +17,7 @@ from rr_py_ws import logs
 from rr_py_ws.adapters.http.connection import HTTPConnection
 from rr_py_ws.adapters.http.limiter import ConnectionLimiter
 from rr_py_ws.adapters.http.proxies import TrustedProxies
+from rr_py_ws.adapters.http.refusals import Refusals
 from rr_py_ws.adapters.net.acceptor import Acceptor
 from rr_py_ws.adapters.net.listen import listen as bind
 from rr_py_ws.address import TCPAddress, parse_host_port
@@ -57,7 +58,7 @@ class HTTPListener:
     """Accepts connections and has their requests answered.
 
     Args:
-        limits: `max_connections_per_address`, `max_head_size` and `head_timeout` are looked at.
+        limits: those of connections, request heads and refusals are looked at.
         proxies: which peers may say for whom they speak.
         not_found: text of the 404 for a path without a handler.
         max_connections: TCP connections at a time, with those that were handed over; over it the answer is
@@ -69,7 +70,10 @@ class HTTPListener:
         handlers: path -> who answers it. Paths are percent-decoded and compared exactly: `/ws/` and `//ws`
             are not `/ws`.
         max_head_size: largest request head, bytes.
+        max_headers: most headers of a request.
+        max_refusal_size: largest headers and body of a refusal, bytes.
         limiter: counts the connections.
+        unread: the refused ones that are not closed yet.
         stopping: whether every request is refused.
         refusals: reason -> requests refused for it.
         accept_failures: how often the system had no more sockets.
@@ -89,6 +93,9 @@ class HTTPListener:
         self.handlers: dict[str, Handler] = {}
         self.not_found = not_found.encode()
         self.max_head_size = limits.max_head_size
+        self.max_headers = limits.max_headers
+        self.max_refusal_size = limits.max_refusal_size
+        self.unread = Refusals(limits.refusal_memory)
         self.limiter = ConnectionLimiter(
             limits,
             proxies,
@@ -99,7 +106,6 @@ class HTTPListener:
         self.stopping = False
         self.refusals = dict.fromkeys(REFUSALS, 0)
         self.accept_failures = 0
-        self._head_timeout = limits.head_timeout
         self._close_timeout = close_timeout
         self._acceptors: list[Acceptor] = []
         self._connections: set[HTTPConnection] = set()
@@ -120,6 +126,7 @@ class HTTPListener:
         """Read what is counted; see `metrics.MetricSource`."""
         yield gauge("handshakes", "Connections that are no WebSocket yet.", len(self._connections))
         yield from self.limiter.metrics()
+        yield from self.unread.metrics()
         yield counter("handshakes_refused", "Requests that were refused.", self.refusals, "reason")
         yield counter("accept_failures", "Failed attempts to accept connections.", self.accept_failures)
 
@@ -157,7 +164,6 @@ class HTTPListener:
                 listening,
                 partial(self._accept, tls is not None),
                 tls=tls,
-                tls_timeout=self._head_timeout,
                 tls_shutdown_timeout=self._close_timeout,
                 channel="websockets",
                 on_failure=self._accept_failed,

@@ -24,6 +24,8 @@ _BATCH = 16
 """Connections that are accepted in one turn of the event loop; whatever else goes on has its turn then."""
 _PAUSE = 0.5
 """Seconds in which nothing is accepted when the system has run out of descriptors or memory."""
+_NO_TIMEOUT = 24 * 3600.0
+"""Seconds; the event loops insist on a timeout for TLS handshakes, without a second look (see `deadline`)."""
 _EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
 Accept = Callable[[socket.socket, str], asyncio.Protocol | None]
@@ -37,9 +39,8 @@ class Acceptor:
     Args:
         listening: the socket; it belongs to this object from now on.
         accept: see `Accept`. When the TLS handshake of a connection fails, `connection_lost` of its protocol
-            is called, and `connection_made` never.
+            is called, and `connection_made` never. How long it may take is up to whoever accepts.
         tls: how connections are secured; None for not at all.
-        tls_timeout: seconds for a TLS handshake.
         tls_shutdown_timeout: seconds for the closing handshake of TLS.
         channel: the log's channel for failures.
         on_failure: called each time that the system has run out of descriptors or memory.
@@ -51,7 +52,6 @@ class Acceptor:
         accept: Accept,
         *,
         tls: ssl.SSLContext | None = None,
-        tls_timeout: float = 10.0,
         tls_shutdown_timeout: float = 10.0,
         channel: str = "app",
         on_failure: Callable[[], None] | None = None,
@@ -65,7 +65,7 @@ class Acceptor:
         if tls is not None:
             self._options = {
                 "ssl": tls,
-                "ssl_handshake_timeout": tls_timeout,
+                "ssl_handshake_timeout": _NO_TIMEOUT,
                 "ssl_shutdown_timeout": tls_shutdown_timeout,
             }
         self._connecting: set[asyncio.Task[None]] = set()

@@ -7,10 +7,12 @@ while it is open, and there are tens of thousands of them.
 
 from __future__ import annotations
 
-import asyncio
+import math
 from collections.abc import Callable, Iterator
 from itertools import takewhile
 from typing import Generic, TypeVar
+
+from rr_py_ws.adapters.net.deadline import Deadline
 
 T = TypeVar("T")
 
@@ -20,15 +22,16 @@ class TimeoutQueue(Generic[T]):
 
     Args:
         seconds: how long each of them waits.
-        on_timeout: called with each item whose time has come, when the item is not in the queue any more; one
-            timer serves them all. None: there is no timer, and the owner calls `take_due`.
+        on_timeout: called with each item whose time has come, when the item is not in the queue any more,
+            after a second look (see `deadline`); one timer serves them all. None: there is no timer, and the
+            owner calls `take_due`.
     """
 
     def __init__(self, seconds: float, on_timeout: Callable[[T], None] | None = None) -> None:
         self.seconds = seconds
         self._on_timeout = on_timeout
         self._deadlines: dict[T, float] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Deadline | None = None
 
     def __len__(self) -> int:
         return len(self._deadlines)
@@ -53,11 +56,15 @@ class TimeoutQueue(Generic[T]):
         """
         self._deadlines[item] = now + self.seconds
         if self._timer is None and self._on_timeout is not None:
-            self._timer = asyncio.get_running_loop().call_at(now + self.seconds, self._expire)
+            self._timer = Deadline(now + self.seconds, self._expire)
 
     def discard(self, item: T) -> None:
         """Wait no longer. The timer stays as it is: most items go early, and it looks again when it fires."""
         self._deadlines.pop(item, None)
+
+    def has_due(self, now: float) -> bool:
+        """Whether the time of an item has come."""
+        return next(iter(self._deadlines.values()), math.inf) <= now
 
     def take_due(self, now: float) -> list[T]:
         """Remove and return the items whose time has come."""
@@ -72,12 +79,11 @@ class TimeoutQueue(Generic[T]):
             self._timer.cancel()
             self._timer = None
 
-    def _expire(self) -> None:
+    def _expire(self, now: float) -> None:
         assert self._on_timeout is not None
-        loop = asyncio.get_running_loop()
         self._timer = None
-        for item in self.take_due(loop.time()):
+        for item in self.take_due(now):
             self._on_timeout(item)
         # The callbacks may have added items, and with them a timer.
         if self._timer is None and self._deadlines:
-            self._timer = loop.call_at(next(iter(self._deadlines.values())), self._expire)
+            self._timer = Deadline(next(iter(self._deadlines.values())), self._expire)

@@ -32,7 +32,7 @@ def bare_socket(transport: asyncio.Transport, connection: socket.socket) -> sock
     return connection
 
 
-def write_parts(transport: asyncio.Transport, parts: Sequence[bytes]) -> None:
+def write_parts(transport: asyncio.Transport, parts: Sequence[bytes | memoryview]) -> None:
     """Write parts in order; the protocol is paused when the transport keeps any of it, on every Python."""
     if _WRITELINES_DOES_NOT_PAUSE:
         for part in parts:

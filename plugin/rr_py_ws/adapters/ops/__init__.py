@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from rr_py_ws.adapters.ops.health import health_page
 from rr_py_ws.adapters.ops.listener import OpsListener
 from rr_py_ws.adapters.ops.metrics import MetricsPage
-from rr_py_ws.config import Config, Status
+from rr_py_ws.config import Config, Limits, Status
 from rr_py_ws.core.ports import Probe
 from rr_py_ws.metrics import MetricSource
 
@@ -27,12 +27,15 @@ def build_servers(
     Raises:
         ConfigError: an address cannot be read.
     """
-    own, servers = config.websockets, []
+    own, servers = config.websockets, list[OpsListener]()
+    limit = (own.limits if own else Limits()).max_monitoring_connections
+    sources = [*sources]
     if address := config.metrics_address:
         key = "websockets.metrics.address" if own and own.metrics else "metrics.address"
-        servers.append(OpsListener(MetricsPage(sources), address, key=key))
+        servers.append(OpsListener(MetricsPage(sources), address, key=key, max_connections=limit))
     if address := config.status_address:
         key = "websockets.status.address" if own and own.status else "status.address"
         page = health_page(probes, (config.status or Status()).unavailable_status_code)
-        servers.append(OpsListener(page, address, key=key))
+        servers.append(OpsListener(page, address, key=key, max_connections=limit))
+    sources.extend(servers)
     return servers

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 import uvicorn
@@ -19,16 +19,19 @@ from uvicorn.server import ServerState
 
 from rr_py_ws import logs
 from rr_py_ws.adapters.net.acceptor import Acceptor
+from rr_py_ws.adapters.net.deadline import Deadline
 from rr_py_ws.adapters.net.listen import bound_address, listen
 from rr_py_ws.address import Address, parse_host_port
 from rr_py_ws.errors import ConfigError
+from rr_py_ws.metrics import Sample, counter, gauge
 
 _LIFETIME = 10.0
 """Seconds that a peer has for its request and for taking the answer; then the connection is cut."""
-_MAX_REQUEST = 64 * 1024
-"""Bytes, head and body together."""
+_MAX_REQUEST = 8 * 1024
+"""Bytes, head and body together. Small headers are kept as twenty times their bytes."""
 
 _log = logs.get_logger("app")
+_limited = logs.get_limited("app")
 
 
 class OpsListener:
@@ -40,6 +43,7 @@ class OpsListener:
         page: the ASGI application.
         address: `host:port`; an empty host means all IPv4 addresses, port 0 any free one.
         key: the configuration key of the address, for error texts.
+        max_connections: at a time; one more is closed at once.
 
     Attributes:
         key: the same.
@@ -48,8 +52,10 @@ class OpsListener:
         ConfigError: the address cannot be read.
     """
 
-    def __init__(self, page: ASGIApp, address: str, *, key: str) -> None:
+    def __init__(self, page: ASGIApp, address: str, *, key: str, max_connections: int) -> None:
         self.key = key
+        self._max_connections = max_connections
+        self._refused = 0
         try:
             self._address: Address = parse_host_port(address)
         except ValueError as error:
@@ -113,7 +119,18 @@ class OpsListener:
         if remaining := {*closed, *self._state.tasks}:
             await asyncio.wait(remaining)
 
-    def _accept(self, _socket: socket.socket, _peer: str) -> asyncio.Protocol:
+    def metrics(self) -> Iterator[Sample]:
+        """Read what is counted; see `metrics.MetricSource`."""
+        connections, refused = {self.key: len(self._connections)}, {self.key: self._refused}
+        yield gauge("monitoring_connections", "Connections to a monitoring page.", connections, "key")
+        yield counter("monitoring_refused", "Such connections over the limit.", refused, "key")
+
+    def _accept(self, _socket: socket.socket, peer: str) -> asyncio.Protocol | None:
+        if len(self._connections) >= self._max_connections:
+            self._refused += 1
+            text = "monitoring connection refused, see websockets.limits.max_monitoring_connections"
+            _limited.warning(text, key=self.key, remote=peer)
+            return None
         connection = _Connection(self._config, self._state)
         self._connections.add(connection)
         connection.closed.add_done_callback(lambda _: self._connections.discard(connection))
@@ -132,7 +149,7 @@ class _Connection(HttpToolsProtocol):
         self.closed: asyncio.Future[None] = self.loop.create_future()
         self._received = 0
         self._aborted = False
-        self._deadline = self.loop.call_later(_LIFETIME, self.abort)
+        self._deadline = Deadline(self.loop.time() + _LIFETIME, lambda _: self.abort())
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to serve."""

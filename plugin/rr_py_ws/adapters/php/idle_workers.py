@@ -6,6 +6,7 @@ import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable
 
+from rr_py_ws.adapters.net.deadline import Deadline
 from rr_py_ws.adapters.php.worker import Question, Worker
 from rr_py_ws.core.ports import Lane
 from rr_py_ws.errors import NoFreeWorkers, WorkerError
@@ -25,9 +26,7 @@ class IdleWorkers:
         self._dismiss = dismiss
         self._idle: deque[Worker] = deque()
         # Ordered dicts, because a plain one takes longer to find its first entry with each that is removed.
-        self._lanes: dict[Lane, OrderedDict[Question, asyncio.TimerHandle]] = {
-            lane: OrderedDict() for lane in Lane
-        }
+        self._lanes: dict[Lane, OrderedDict[Question, Deadline]] = {lane: OrderedDict() for lane in Lane}
         self._turns = deque(Lane)
         self._closed = ""
 
@@ -61,7 +60,7 @@ class IdleWorkers:
         until, failure = loop.time() + wait, f"no worker became free within {wait:g} s"
         if question.ends <= until:
             until, failure = question.ends, ""
-        self._lanes[lane][question] = loop.call_at(until, self._give_up, question, failure)
+        self._lanes[lane][question] = Deadline(until, lambda _: self._give_up(question, failure))
 
     def _give_up(self, question: Question, failure: str) -> None:
         self.withdraw(question)

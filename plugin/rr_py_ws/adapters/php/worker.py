@@ -11,6 +11,7 @@ from enum import IntEnum
 
 import psutil
 
+from rr_py_ws.adapters.net.deadline import Deadline
 from rr_py_ws.adapters.php.connection import CLOSED, WorkerConnection
 from rr_py_ws.adapters.php.process import Process
 from rr_py_ws.core.ports import WorkerState
@@ -104,7 +105,7 @@ class Worker:
         self._question: Question | None = None
         self._limit = 0.0
         self._deadline = 0.0
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Deadline | None = None
         connection.lost.add_done_callback(lambda _: self.kill(connection.problem))
 
     @property
@@ -160,10 +161,10 @@ class Worker:
     def _watch_time(self, when: float) -> None:
         self._timer = None
         if when < math.inf:
-            self._timer = asyncio.get_running_loop().call_at(when, self._time_is_up)
+            self._timer = Deadline(when, self._time_is_up)
 
-    def _time_is_up(self) -> None:
-        now = asyncio.get_running_loop().time() + _TIMER_ERROR
+    def _time_is_up(self, now: float) -> None:
+        now += _TIMER_ERROR
         question, ends = self._question, math.inf
         if now < self._deadline:
             if question is not None and question.ends <= now:

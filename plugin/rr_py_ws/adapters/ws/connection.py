@@ -17,6 +17,7 @@ from websockets.frames import CloseCode
 from websockets.protocol import State as ProtocolState
 
 from rr_py_ws import logs
+from rr_py_ws.adapters.net.deadline import Deadline
 from rr_py_ws.adapters.net.transports import cancel_soon
 from rr_py_ws.adapters.ws.context import ConnectionContext
 from rr_py_ws.adapters.ws.protocol.core import WebSocketProtocol
@@ -84,7 +85,7 @@ class Connection(Sender):
         self._paid = 0
         self._bucket_full_at = 0.0
         self._task: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Deadline | None = None
 
     # What arrives
 
@@ -220,8 +221,8 @@ class Connection(Sender):
         if self._state not in (State.CLOSING, State.CLOSED):
             self._leave()
             self._transition(State.CLOSING)
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(self._context.close_timeout, self._transport.abort)
+            ends = asyncio.get_running_loop().time() + self._context.close_timeout
+            self._timer = Deadline(ends, lambda _: self._transport.abort())
 
     def _leave(self) -> None:
         """Leave all topics, before anything else can be sent: nothing may follow a close frame."""

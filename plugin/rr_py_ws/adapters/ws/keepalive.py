@@ -1,7 +1,8 @@
 """Server pings for all connections with one timer.
 
 Every connection is pinged once per `interval`, also one that talks: what the server sends is what keeps idle
-proxies from closing. When nothing at all has arrived for `timeout` after a ping, the connection is cut.
+proxies from closing. When nothing at all has arrived for `timeout` after a ping, the connection is cut, after
+a second look (see `deadline`).
 Browsers answer pings by themselves. All waits of one kind are equally long, so two queues replace a timer per
 connection.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from rr_py_ws.adapters.net.deadline import Deadline
 from rr_py_ws.adapters.net.timeout_queue import TimeoutQueue
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ class KeepAlive:
         self._watched: TimeoutQueue[Connection] = TimeoutQueue(interval)
         self._pinged: TimeoutQueue[Connection] = TimeoutQueue(timeout)
         self._timer: asyncio.TimerHandle | None = None
+        self._second_look: Deadline | None = None
 
     def start(self) -> None:
         """Begin to watch."""
@@ -48,6 +51,8 @@ class KeepAlive:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._second_look is not None:
+            self._second_look.cancel()
 
     def add(self, connection: Connection) -> None:
         """Watch a new connection."""
@@ -65,12 +70,17 @@ class KeepAlive:
     def _tick(self) -> None:
         self._schedule()
         now = asyncio.get_running_loop().time()
-        for connection in self._pinged.take_due(now):
-            if not connection.alive:
-                self._cut(connection)
+        if self._second_look is None and self._pinged.has_due(now):
+            self._second_look = Deadline(now, self._cut_silent)
         for connection in self._watched.take_due(now):
             self._watched.add(connection, now)
             self._ping(connection, now)
+
+    def _cut_silent(self, now: float) -> None:
+        self._second_look = None
+        for connection in self._pinged.take_due(now):
+            if not connection.alive:
+                self._cut(connection)
 
     def _ping(self, connection: Connection, now: float) -> None:
         """Ping once more; a client that has not answered the ping before gets no more time for it."""

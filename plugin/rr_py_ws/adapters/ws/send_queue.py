@@ -2,7 +2,8 @@
 
 Pushes are kept as they came: the same bytes object waits for everybody who is stuck at the same place, so
 that many stuck receivers take little more memory than one. Everything else (replies, pongs, a close frame)
-belongs to one connection, and is gathered.
+belongs to one connection, and is gathered. What is too large to leave at once leaves in parts, views of these
+same bytes: a transport copies, or encrypts, what it is given.
 """
 
 from __future__ import annotations
@@ -27,10 +28,11 @@ class SendQueue:
             `#gap` message stands in their place.
 
     Attributes:
-        size: bytes that wait; of topics to be told of their names.
+        size: bytes that wait; of topics to be told of their names. The rest of what was begun is not counted:
+            a message may be larger than the limit, and others wait behind it all the same.
     """
 
-    __slots__ = ("_encode_gap", "_limit", "_missed", "_on_drop", "_queue", "_replies", "size")
+    __slots__ = ("_begun", "_encode_gap", "_limit", "_missed", "_on_drop", "_queue", "_replies", "size")
 
     def __init__(
         self, limit: int, encode_gap: Callable[[Sequence[str]], bytes], on_drop: OnDrop | None = None
@@ -38,8 +40,9 @@ class SendQueue:
         self._limit = limit
         self._encode_gap = encode_gap
         self._on_drop = on_drop
-        # In the order in which they leave: replies, what was dropped, then the rest, which begins with
-        # pushes.
+        # In the order in which they leave: the rest of what was begun, replies, what was dropped, then the
+        # rest, which begins with pushes.
+        self._begun: bytes | memoryview = b""
         self._replies = bytearray()
         self._missed: dict[str, None] = {}
         self._queue: deque[Pushes | bytearray] = deque()
@@ -47,13 +50,18 @@ class SendQueue:
 
     def __bool__(self) -> bool:
         """Whether anything waits."""
-        return bool(self._queue or self._replies or self._missed)
+        return bool(self._begun or self._queue or self._replies or self._missed)
 
-    def put(self, frames: bytes | memoryview, *, force: bool = False) -> bool:
+    def begin(self, rest: memoryview) -> None:
+        """Queue the rest of frames that were begun, before everything else; nothing waits yet."""
+        assert not self
+        self._begun = rest
+
+    def put(self, frames: bytes, *, force: bool = False) -> bool:
         """Queue what may not be dropped.
 
         Args:
-            frames: whole frames, or the rest of some that were begun.
+            frames: whole ones.
             force: queue also what exceeds the limit: a close frame, without which the client would not know
                 why its connection ends.
 
@@ -80,33 +88,43 @@ class SendQueue:
         self.size += len(pushes.frames)
         return True
 
-    def get(self, size: int) -> list[bytes]:
-        """Take what waits longest, until it is `size` bytes together or more. Only when something waits."""
-        taken: list[bytes] = []
-        while self and size > 0:
-            if self._missed and not self._replies:
-                self._end_gap()
-            if self._replies:
-                frames = bytes(self._replies)
-                self._replies.clear()
-            else:
-                frames = self._pop_pushes().frames
-                self._take_replies()
-            self.size -= len(frames)
-            size -= len(frames)
-            taken.append(frames)
+    def get(self, size: int) -> list[bytes | memoryview]:
+        """Take what waits longest, so many bytes or all that there is."""
+        taken: list[bytes | memoryview] = []
+        while size > 0 and (part := self._begun or self._take_next()):
+            self._begun = b""
+            if len(part) > size:
+                view = memoryview(part)
+                part, self._begun = view[:size], view[size:]
+            size -= len(part)
+            taken.append(part)
         return taken
 
     def clear(self) -> None:
-        """Drop everything."""
+        """Drop everything but the rest of what was begun, without which nothing that follows can be read."""
         self._queue.clear()
         self._replies.clear()
         self._missed.clear()
         self.size = 0
 
+    def _take_next(self) -> bytes:
+        """Take whole frames; empty when there are none."""
+        if self._missed and not self._replies:
+            self._end_gap()
+        if self._replies:
+            frames = bytes(self._replies)
+            self._replies.clear()
+        elif self._queue:
+            frames = self._pop_pushes().frames
+            self._take_replies()
+        else:
+            return b""
+        self.size -= len(frames)
+        return frames
+
     def _make_room(self, size: int) -> bool:
         """Drop what may be dropped until so many bytes fit; return whether they do."""
-        while self and self.size + size > self._limit:
+        while self.size and self.size + size > self._limit:
             if self._on_drop is None or not self._queue:
                 return False
             pushes = self._pop_pushes()

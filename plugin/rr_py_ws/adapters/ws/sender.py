@@ -24,7 +24,11 @@ from rr_py_ws.wire.publication import Pushes
 from rr_py_ws.wire.push import Encoding
 
 _PORTION = 64 * 1024
-"""Bytes that leave the send queue at a time: few system calls, and little that cannot be dropped any more."""
+"""Bytes that a transport is given at a time, of a large message or of what waits.
+
+What a transport cannot send, it copies, and with TLS it encrypts all that it gets, for each connection anew.
+What waits here is shared by all connections.
+"""
 
 log = logs.get_limited("websockets")
 
@@ -110,9 +114,19 @@ class Sender(asyncio.Protocol):
             self.send = len  # takes everything, and drops it
 
     def _send_by_transport(self, frames: bytes) -> int:
-        """With TLS there is no way past the transport."""
+        """With TLS there is no way past the transport; of a large message it gets what it can send."""
+        if len(frames) > _PORTION:
+            return self._write_portions(memoryview(frames))
         self._transport.write(frames)
         return len(frames)
+
+    def _write_portions(self, frames: memoryview) -> int:
+        """Write until the transport has enough; return how many bytes it has taken."""
+        taken = 0
+        while taken < len(frames) and not self._queue_paused and not self._transport.is_closing():
+            self._transport.write(frames[taken : taken + _PORTION])
+            taken += _PORTION
+        return min(taken, len(frames))
 
     def write(self, data: bytes, *, force: bool = False) -> None:
         """Send what is not a push: a reply, a ping, a pong, or (with `force`) a close frame."""
@@ -125,13 +139,14 @@ class Sender(asyncio.Protocol):
 
     def push(self, pushes: Pushes, taken: int) -> None:
         """Take pushes of which `send` has taken only the first `taken` bytes."""
-        if self._state is State.OPEN:
-            # What has been begun has to be finished: it waits in the transport, not in the queue, which drops
-            # whole messages only. Sliced by a view: many connections may wait for the same bytes.
-            self._transport.write(memoryview(pushes.frames)[taken:] if taken else pushes.frames)
-        elif self._state is State.QUEUEING:
+        frames = pushes.frames
+        if self._state is State.OPEN:  # the transport does not know yet that the socket is full
+            taken += self._write_portions(memoryview(frames)[taken:])
+        if self._state is State.QUEUEING:
             assert self._queue is not None
-            if not self._queue.put_pushes(pushes):
+            if taken:
+                self._queue.begin(memoryview(frames)[taken:])
+            elif not self._queue.put_pushes(pushes):
                 self._overflow()
 
     def end_writing(self) -> None:
@@ -208,8 +223,8 @@ class Sender(asyncio.Protocol):
             return
         if self._queue is not None:
             self._queue.clear()
-        # Behind what the transport holds, so that the client finds no half message before the close frame.
-        self._transition(State.OPEN)
+        # Behind what was begun, so that the client finds no half message before the close frame.
+        self._transition(State.OPEN if self._queue is None else State.QUEUEING)
         self._context.counters.slow += 1
         text = "slow client closed, see websockets.limits.send_queue"
         log.warning(text, client=self.id, remote=self._remote)

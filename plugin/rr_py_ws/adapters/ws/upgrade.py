@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol
 
 from rr_py_ws import logs
+from rr_py_ws.adapters.net.deadline import timeout
 from rr_py_ws.adapters.net.transports import cancel_soon
 from rr_py_ws.core.fail_closed import fail_closed
 from rr_py_ws.wire.access import FAILED, Verdict
@@ -85,11 +86,12 @@ class Upgrade:
     def expire(self) -> None:
         """The turn has not come in time: the client shall come back, and not when all others do."""
         self._queued = False
+        log.warning("handshake refused, see websockets.limits.handshake_wait")
         self._connection.refuse("busy", try_again_later(503, b"too many handshakes"))
 
     async def _wait(self, deciding: Awaitable[Verdict], limit: float | None) -> None:
         try:
-            async with asyncio.timeout(limit):
+            async with timeout(limit):
                 verdict = await deciding
         except TimeoutError:
             log.warning("handshake refused: it had to wait, and PHP gave no answer in the time that was left")

@@ -1,0 +1,55 @@
+"""The answers to refused requests, from the moment in which they are written until their connections close.
+
+An honest client takes its refusal and closes within a round trip. One that does not read makes the server
+hold the answer, and with TLS nobody can tell how much of that the kernel has taken. So an answer counts as a
+whole until its socket is closed. When all of them together are too much, those are cut who were answered
+first: they have had the longest time to read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from rr_py_ws import logs
+from rr_py_ws.metrics import Sample, counter, gauge
+
+if TYPE_CHECKING:
+    from rr_py_ws.adapters.http.connection import HTTPConnection
+
+log = logs.get_limited("websockets")
+
+
+class Refusals:
+    """Refused connections that are not closed yet, the one that was answered first before the others.
+
+    Args:
+        limit: bytes of all their answers together; over it, the oldest connections are cut.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._sizes: dict[HTTPConnection, int] = {}
+        self._bytes = 0
+        self._cut = 0
+
+    def metrics(self) -> Iterator[Sample]:
+        """Read what is counted; see `metrics.MetricSource`."""
+        text = "Bytes of answers to refused requests whose connections are not closed yet."
+        yield gauge("refusal_bytes", text, self._bytes)
+        yield counter("refusals_cut", "Refused connections cut because of limits.refusal_memory.", self._cut)
+
+    def add(self, connection: HTTPConnection, size: int) -> None:
+        """Take note that an answer of `size` bytes was written."""
+        self._sizes[connection] = size
+        self._bytes += size
+        while self._bytes > self._limit:
+            oldest = next(iter(self._sizes))
+            self.discard(oldest)
+            self._cut += 1
+            log.warning("refused connection cut, see websockets.limits.refusal_memory", remote=oldest.peer)
+            oldest.cut()
+
+    def discard(self, connection: HTTPConnection) -> None:
+        """Take note that a connection is closed, whether it was refused or not."""
+        self._bytes -= self._sizes.pop(connection, 0)
