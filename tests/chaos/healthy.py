@@ -7,7 +7,7 @@ import math
 import signal
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
@@ -150,7 +150,7 @@ def _topic(number: int) -> str:
     return f"healthy-{number % _TOPICS}"
 
 
-async def _at_pace(per_second: float, step: Callable[[int], Awaitable[None]]) -> None:
+async def _at_pace(per_second: float, step: Callable[[int], Coroutine[None, None, None]]) -> None:
     """Begin a step so many times a second, whether those before have ended or not, until cancelled."""
     begun = time.monotonic()
     async with asyncio.TaskGroup() as tasks:

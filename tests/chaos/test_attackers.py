@@ -46,7 +46,11 @@ def standing_for(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandingF
 async def exchange(server: Server, kind: str) -> None:
     """A healthy client gets its messages beside an attacker, and is let go."""
     received: list[str] = []
-    browser = await join(server.address, ["news"], lambda _, payload: received.append(payload))
+
+    def take(topic: str, payload: str) -> None:
+        received.append(payload)
+
+    browser = await join(server.address, ["news"], take)
     async with await RPCClient.connect(server.rpc) as publisher:
         with attacking(kind, server):
             for number in range(MESSAGES):

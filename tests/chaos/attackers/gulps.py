@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterator, Sequence
 
 from chaos.attackers.connection import TEXT, Connection, Target, close_all, frame
+from chaos.attackers.publishers import message
 from rr_py_ws.wire.goridge import Flag
-from rr_py_ws.wire.publish import Message, encode_broadcast
 from rr_py_ws.wire.rpc import encode_request
 
 _READERS = 16
@@ -25,9 +25,7 @@ def gulps(target: Target) -> Iterator[None]:
 
     A step is a tenth of that second.
     """
-    call = encode_request(
-        1, "broadcast.Publish", encode_broadcast([Message("", ["gulps"], b"x" * 16_000)]), Flag.PROTO
-    )
+    call = encode_request(1, "broadcast.Publish", message(b"gulps", b"x" * 16_000), Flag.PROTO)
     connections: list[Connection] = []
     try:
         while len(connections) < _READERS:

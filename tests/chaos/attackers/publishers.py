@@ -7,13 +7,22 @@ from collections.abc import Iterator
 
 from chaos.attackers.connection import Attack, Connection, Target
 from rr_py_ws.wire.goridge import Flag
-from rr_py_ws.wire.publish import Message, encode_broadcast
 from rr_py_ws.wire.rpc import encode_request
 
 _MANY = 4_000_000
 _PIECE = 64 * 1024
 _LONG_NAME = 8 * 1024 * 1024
 _METHOD = "broadcast.Publish"
+
+
+def message(topic: bytes, payload: bytes) -> bytes:
+    """The body of a call with one message, in protobuf (`proto/broadcast.proto`)."""
+    fields = b"\x12" + _varint(len(topic)) + topic + b"\x1a" + _varint(len(payload)) + payload
+    return b"\x0a" + _varint(len(fields)) + fields
+
+
+def _varint(value: int) -> bytes:
+    return bytes((value,)) if value < 128 else bytes((value & 0x7F | 0x80,)) + _varint(value >> 7)
 
 
 def empty_messages(codec: Flag) -> bytes:
@@ -70,7 +79,7 @@ def long_names(target: Target) -> Iterator[None]:
     return calling("x" * _LONG_NAME, b"", Flag.PROTO, unread=True)(target)
 
 
-_SMALL = encode_broadcast([Message("", ["nobody"], b"x")])
+_SMALL = message(b"nobody", b"x")
 
 PUBLISHERS: dict[str, Attack] = {
     "rpc-empty-protobuf": empty(Flag.PROTO),
