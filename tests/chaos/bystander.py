@@ -19,11 +19,11 @@ from typing import NamedTuple
 
 from chaos.attackers.kinds import KINDS
 from chaos.attackers.process import attacking
-from chaos.attackers.site import GRACE, start_server, stuck_pipe
+from chaos.attackers.site import GRACE, StuckPipe, start_server
 from chaos.healthy import CLIENTS, Figures, Healthy
 from support.process import Server
 
-HEADING = ("attacker", "p99, ms", "handshake, ms", "publishers", "stop, s", "told 1001")
+HEADING = ("attacker", "p99, ms", "of nobody's", "handshake, ms", "publishers", "stop, s", "told 1001")
 MOST_LATENCY = 0.05
 MOST_HANDSHAKE = 0.5
 LEAST_PUBLISHED = 0.8
@@ -70,24 +70,25 @@ def measure(kind: str | None, directory: Path, seconds: float) -> Figures:
     """Measure beside an attacker, or beside nobody. The server has the first core, all others the rest."""
     cores = os.sched_getaffinity(0)
     others = cores - {min(cores)} or cores
-    stuck = kind is not None and KINDS[kind].stuck_log
-    with stuck_pipe() if stuck else (directory / "log").open("wb") as log:
-        server = start_server(directory, *([kind] if kind else []), log=log)
+    with StuckPipe() as pipe, (directory / "log").open("wb") as file:
+        stuck = kind is not None and KINDS[kind].stuck_log
+        server = start_server(directory, *([kind] if kind else []), log=pipe.file if stuck else file)
         try:
             os.sched_setaffinity(server.process.pid, {min(cores)})
             os.sched_setaffinity(0, others)
             server.wait_until_ready()
             for worker in server.family():
                 os.sched_setaffinity(worker.pid, others)
-            return asyncio.run(_measure(kind, server, seconds))
+            return asyncio.run(_measure(kind, server, pipe, seconds))
         finally:
             os.sched_setaffinity(0, cores)
             server.kill()
 
 
-async def _measure(kind: str | None, server: Server, seconds: float) -> Figures:
+async def _measure(kind: str | None, server: Server, pipe: StuckPipe, seconds: float) -> Figures:
     healthy = Healthy(server)
     await healthy.connect()
+    pipe.fill()
     with attacking(kind, server):
         return await healthy.measure(seconds, GRACE)
 
@@ -101,6 +102,7 @@ def judge(figures: Figures, alone: Figures) -> list[Cell]:
     """
     return [
         Cell(_number(figures.latency * 1e3, 1), figures.latency <= MOST_LATENCY),
+        Cell(f"{figures.latency / alone.latency:,.1f}x", good=True),
         Cell(_number(figures.handshake * 1e3), figures.handshake <= MOST_HANDSHAKE),
         Cell(f"{figures.published:.0%}", figures.published >= LEAST_PUBLISHED * alone.published),
         Cell(_number(figures.stop, 1), figures.stop <= GRACE),

@@ -13,7 +13,7 @@ import pytest
 
 from chaos.attackers.kinds import ANYWHERE, KINDS
 from chaos.attackers.process import attacking
-from chaos.attackers.site import start_server, stuck_pipe
+from chaos.attackers.site import StuckPipe, start_server
 from chaos.browser import join
 from chaos.bystander import HEADING, judge, read_table, row
 from chaos.healthy import CLIENTS, Figures
@@ -68,10 +68,11 @@ async def test_beside_an_attacker_messages_arrive(kind: str, standing_for: Stand
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ANYWHERE])
 async def test_a_log_that_nobody_reads_keeps_no_message_and_no_stop(kind: str, tmp_path: Path) -> None:
-    with stuck_pipe() as log:
-        server = start_server(tmp_path, kind, log=log)
+    with StuckPipe() as pipe:
+        server = start_server(tmp_path, kind, log=pipe.file)
         try:
             server.wait_until_ready()
+            pipe.fill()
             await exchange(server, kind)
             server.signal(signal.SIGTERM)
             assert server.wait() == 0
@@ -85,9 +86,12 @@ GOOD = Figures(latency=0.0061, handshake=0.2, published=0.99, stop=1.04, told=CL
 @pytest.mark.parametrize(
     ("figures", "cells"),
     [
-        (GOOD, ["6.1", "200", "99%", "1.0", "50"]),
-        (Figures(1.5, 0.6, 0.79, 5.1, 49), ["**1,500.0**", "**600**", "**79%**", "**5.1**", "**49**"]),
-        (Figures(0.05, math.inf, 0.8, math.inf, 50), ["50.0", "**never**", "80%", "**never**", "50"]),
+        (GOOD, ["6.1", "1.0x", "200", "99%", "1.0", "50"]),
+        (
+            Figures(1.5, 0.6, 0.79, 5.1, 49),
+            ["**1,500.0**", "245.9x", "**600**", "**79%**", "**5.1**", "**49**"],
+        ),
+        (Figures(0.05, math.inf, 0.8, math.inf, 50), ["50.0", "8.2x", "**never**", "80%", "**never**", "50"]),
     ],
 )
 def test_a_figure_that_breaks_its_bound_is_bold(figures: Figures, cells: list[str]) -> None:
@@ -95,7 +99,7 @@ def test_a_figure_that_breaks_its_bound_is_bold(figures: Figures, cells: list[st
 
 
 def test_the_table_of_an_earlier_run_is_found_again() -> None:
-    cells = ["1,500.0", "**600**", "79%", "5.1", "49"]
+    cells = ["1,500.0", "2.0x", "**600**", "79%", "5.1", "49"]
     page = f"# Reliability\n\n| pings | other |\n{row(HEADING)}\n{row(['pings', *cells])}\n"
     assert read_table(page) == {"pings": cells}
     both = [f"{cell} -> 1" for cell in cells]

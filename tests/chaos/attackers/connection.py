@@ -151,8 +151,8 @@ class Connection:
         self.socket.close()
 
 
-def hit(address: Address, data: bytes, *, count: int = 32, answer: bool = True) -> None:
-    """Open some connections, send the same through each, wait for an answer on each, and reset them.
+def hit(address: Address, data: bytes, *, count: int = 32, answer: bool = True) -> Iterator[None]:
+    """Open some connections, and send the same through each; then wait for an answer on each, and reset them.
 
     Args:
         address: of the server.
@@ -165,6 +165,7 @@ def hit(address: Address, data: bytes, *, count: int = 32, answer: bool = True) 
         for _ in range(count):
             connections.append(Connection(address))
             connections[-1].send(data)
+        yield
         if answer:
             for connection in connections:
                 with suppress(OSError):  # an end without a word is an answer, too

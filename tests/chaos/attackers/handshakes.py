@@ -27,8 +27,7 @@ def hitting(data: bytes, where: Callable[[Target], Address] = _web, *, answer: b
 
     def attack(target: Target) -> Iterator[None]:
         while True:
-            hit(where(target), data, answer=answer)
-            yield
+            yield from hit(where(target), data, answer=answer)
 
     return attack
 
@@ -46,8 +45,7 @@ def bad_heads(target: Target) -> Iterator[None]:
         b"POST /ws HTTP/1.1\r\nHost: app.test\r\nContent-Length: 1000000\r\n\r\n" + noise,
     )
     for data in cycle(bad):
-        hit(target.web, data)
-        yield
+        yield from hit(target.web, data)
 
 
 def trickled_heads(target: Target) -> Iterator[None]:
@@ -82,8 +80,7 @@ def half_tls(target: Target) -> Iterator[None]:
     """Begin with TLS and go no further: after a whole hello, which the server works for, and half of one."""
     while True:
         for data in (client_hello(), client_hello()[:50]):
-            hit(target.tls, data, answer=data == client_hello())
-            yield
+            yield from hit(target.tls, data, answer=data == client_hello())
 
 
 def unread_refusals(target: Target) -> Iterator[None]:
@@ -105,8 +102,7 @@ def unread_refusals(target: Target) -> Iterator[None]:
 def noisy_worker(target: Target) -> Iterator[None]:
     """Have a PHP worker write a hundred thousand short lines to stderr, and again when it has."""
     while True:
-        hit(target.web, head("?stderr"), count=1)
-        yield
+        yield from hit(target.web, head("?stderr"), count=1)
 
 
 HANDSHAKES: dict[str, Attack] = {

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 
 from chaos.attackers.kinds import KINDS
 from support.ports import free_port
@@ -47,10 +44,28 @@ def start_server(directory: Path, *kinds: str, log: IO[bytes] | None = None) -> 
     )
 
 
-@contextmanager
-def stuck_pipe() -> Iterator[IO[bytes]]:
-    """A pipe that nobody reads, as small as the kernel makes one."""
-    read, write = os.pipe()
-    fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 4096)
-    with open(read, "rb"), open(write, "wb") as pipe:
-        yield pipe
+class StuckPipe:
+    """A pipe that nobody reads, for the log of a server.
+
+    Attributes:
+        file: the end that the server gets.
+    """
+
+    def __init__(self) -> None:
+        read, write = os.pipe()
+        self._read, self.file = os.fdopen(read, "rb"), os.fdopen(write, "wb")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+        self._read.close()
+
+    def fill(self) -> None:
+        """Leave no room in it: from now on a write waits."""
+        # Opened again, so that it is we alone who do not wait.
+        path = f"/proc/self/fd/{self.file.fileno()}"
+        with open(os.open(path, os.O_WRONLY | os.O_NONBLOCK), "wb", buffering=0) as pipe:
+            while pipe.write(bytes(4096)):
+                pass
