@@ -23,7 +23,7 @@ from chaos.attackers.site import GRACE, StuckPipe, start_server
 from chaos.healthy import CLIENTS, Figures, Healthy
 from support.process import Server
 
-HEADING = ("attacker", "p99, ms", "of nobody's", "handshake, ms", "publishers", "stop, s", "told 1001")
+HEADING = ("attacker", "p99, ms", "against nobody", "handshake, ms", "publishers", "stop, s", "told 1001")
 MOST_LATENCY = 0.05
 MOST_HANDSHAKE = 0.5
 LEAST_PUBLISHED = 0.8

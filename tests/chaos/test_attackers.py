@@ -22,7 +22,7 @@ from rr_py_ws.wire.publish import Message
 from support.process import Server
 from support.waiting import eventually
 
-MESSAGES = 20
+CALLS, MESSAGES_PER_CALL = 4, 5
 
 StandingFor = Callable[[str], Server]
 
@@ -53,10 +53,11 @@ async def exchange(server: Server, kind: str) -> None:
     browser = await join(server.address, ["news"], take)
     async with await RPCClient.connect(server.rpc) as publisher:
         with attacking(kind, server):
-            for number in range(MESSAGES):
-                await publisher.publish([Message("", ["news"], b"%d" % number)])
-                await eventually(lambda number=number: len(received) > number)
-    assert received == [f"{number}" for number in range(MESSAGES)]
+            for _ in range(CALLS):
+                due = [f"{len(received) + number}" for number in range(MESSAGES_PER_CALL)]
+                await publisher.publish(Message("", ["news"], payload.encode()) for payload in due)
+                await eventually(lambda due=due: received[-1:] == due[-1:])
+    assert received == [f"{number}" for number in range(CALLS * MESSAGES_PER_CALL)]
     await browser.close()
     assert browser.code == 1000
 
