@@ -25,7 +25,7 @@ def main() -> int:
     print(f"seed {options.seed}, {options.seconds:g} seconds", flush=True)
     with TemporaryDirectory() as directory:
         server = start_server(Path(directory))
-        storm = Storm(server, options.seed, () if options.alone else ANYWHERE)
+        storm = Storm(server, options.seed, (None,) if options.alone else ANYWHERE)
         try:
             asyncio.run(storm.rage(options.seconds))
         finally:

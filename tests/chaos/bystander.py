@@ -89,7 +89,7 @@ async def _measure(kind: str | None, server: Server, pipe: StuckPipe, seconds: f
     healthy = Healthy(server)
     await healthy.connect()
     pipe.fill()
-    with attacking(kind, server):
+    async with attacking(kind, server):
         return await healthy.measure(seconds, GRACE)
 
 

@@ -70,7 +70,7 @@ async def stop_with_clients(server: Server, count: int, attacker: str | None = N
             return await join(server.address, ["news"], on_push)
 
     browsers = await asyncio.gather(*map(connect, range(count)))
-    with attacking(attacker, server):
+    async with attacking(attacker, server):
         for browser in browsers:
             browser.closed.add_done_callback(lambda _: farewell.closed.append(time.monotonic() - told))
         async with await RPCClient.connect(server.rpc) as rpc:

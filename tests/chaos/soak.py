@@ -181,7 +181,7 @@ async def soak(server: Server, seconds: float, size: int, attackers: Sequence[st
 
 async def _turn(server: Server, seconds: float, attacker: str | None) -> Sample:
     """Let an attacker do its harm, or nobody, and look at the server when it has gone."""
-    with attacking(attacker, server):
+    async with attacking(attacker, server):
         await asyncio.sleep(max(0.0, seconds - _REST))
     await asyncio.sleep(_REST / 2)
     sample = await asyncio.to_thread(take_sample, server)

@@ -46,7 +46,11 @@ def start_server(directory: Path, *, patience: str = "2s", env: Mapping[str, str
     config = configuration(
         "attacked.php",
         http=tls(directory),
-        websockets={"ping": {"interval": patience, "timeout": patience}, "limits": {"send_queue": "256KiB"}},
+        websockets={
+            "ping": {"interval": patience, "timeout": patience},
+            "limits": {"send_queue": "256KiB"},
+            "compression": "on",  # for attackers; nobody else asks for it
+        },
         metrics={"address": f"127.0.0.1:{free_port()}"},
         logs={"level": "info"},
     )
@@ -74,14 +78,14 @@ class Storm:
     Args:
         server: it runs, with a worker that allows everything.
         seed: decides what happens; not when, which the machine has a say in.
-        attackers: kinds of attackers that are there, too, one after the other.
+        attackers: kinds of attackers that are there, too, one after the other; None is nobody.
 
     Attributes:
         counts: how often each thing has happened.
         wrong: what should not have been; one text for each.
     """
 
-    def __init__(self, server: Server, seed: int, attackers: Sequence[str] = ()) -> None:
+    def __init__(self, server: Server, seed: int, attackers: Sequence[str | None] = (None,)) -> None:
         self.counts: Counter[str] = Counter()
         self.wrong: list[str] = []
         self._server = server
@@ -98,10 +102,7 @@ class Storm:
             receipts.joined()
         memory, descriptors = self._server.memory(), self._server.descriptors()
         async with self._running():
-            if self._attackers:
-                await attack_in_turn(self._attackers, self._server, seconds)
-            else:
-                await asyncio.sleep(seconds)
+            await attack_in_turn(self._attackers, self._server, seconds)
         await self._wait_for_accepted()
         self._check_healthy()
         await self._wait_until("only the healthy are left", self._is_calm)
@@ -109,7 +110,7 @@ class Storm:
             f"no more than {descriptors} descriptors", lambda: self._server.descriptors() <= descriptors
         )
         growth = self._server.memory() - memory
-        if growth > (_MOST_GROWTH_ATTACKED if self._attackers else _MOST_GROWTH):
+        if growth > (_MOST_GROWTH_ATTACKED if any(self._attackers) else _MOST_GROWTH):
             self.wrong.append(f"memory grew by {growth >> 20} MiB")
         for browser, _ in self._healthy:
             await browser.close()

@@ -51,12 +51,11 @@ async def exchange(server: Server, kind: str) -> None:
         received.append(payload)
 
     browser = await join(server.address, ["news"], take)
-    async with await RPCClient.connect(server.rpc) as publisher:
-        with attacking(kind, server):
-            for _ in range(CALLS):
-                due = [f"{len(received) + number}" for number in range(MESSAGES_PER_CALL)]
-                await publisher.publish(Message("", ["news"], payload.encode()) for payload in due)
-                await eventually(lambda due=due: received[-1:] == due[-1:])
+    async with await RPCClient.connect(server.rpc) as publisher, attacking(kind, server):
+        for _ in range(CALLS):
+            due = [f"{len(received) + number}" for number in range(MESSAGES_PER_CALL)]
+            await publisher.publish(Message("", ["news"], payload.encode()) for payload in due)
+            await eventually(lambda due=due: received[-1:] == due[-1:])
     assert received == [f"{number}" for number in range(CALLS * MESSAGES_PER_CALL)]
     await browser.close()
     assert browser.code == 1000

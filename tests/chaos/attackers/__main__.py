@@ -39,10 +39,11 @@ def main() -> None:
     options = parser.parse_args()
     os.nice(5)  # those who measure have the first right to a core that we share with them
     steps = again_and_again(KINDS[options.kind].attack, Target(options.web, options.tls, options.rpc))
+    starter = os.getppid()
     next(steps)
     print(BEGUN, flush=True)
-    for _ in steps:
-        pass
+    while os.getppid() == starter:  # nobody is left to kill us otherwise
+        next(steps)
 
 
 if __name__ == "__main__":

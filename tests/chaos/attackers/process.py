@@ -7,8 +7,8 @@ import os
 import select
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 from chaos.attackers.connection import BEGUN
 from support.php import REPOSITORY
@@ -56,25 +56,22 @@ class Attacker:
         assert code is None, f"the attacker {self._kind} ended by itself, with exit code {code}"
 
 
-@contextmanager
-def attacking(kind: str | None, server: Server) -> Iterator[None]:
+@asynccontextmanager
+async def attacking(kind: str | None, server: Server) -> AsyncIterator[None]:
     """Have an attacker beside a server, from its first piece of harm on; with None nobody."""
     if kind is None:
         yield
         return
     attacker = Attacker(kind, server)
     try:
-        attacker.wait_until_begun()
+        await asyncio.to_thread(attacker.wait_until_begun)
         yield
     finally:
         attacker.end()
 
 
-async def attack_in_turn(kinds: Sequence[str], server: Server, seconds: float) -> None:
-    """Have attackers beside a server, one after the other, over so many seconds in all."""
+async def attack_in_turn(kinds: Sequence[str | None], server: Server, seconds: float) -> None:
+    """Have attackers beside a server, one after the other, over so many seconds in all; None is nobody."""
     for kind in kinds:
-        attacker = Attacker(kind, server)
-        try:
+        async with attacking(kind, server):
             await asyncio.sleep(seconds / len(kinds))
-        finally:
-            attacker.end()
