@@ -27,6 +27,7 @@ HEADING = ("attacker", "p99, ms", "against nobody", "handshake, ms", "publishers
 MOST_LATENCY = 0.05
 MOST_HANDSHAKE = 0.5
 LEAST_PUBLISHED = 0.8
+_MOST_WAITED = 0.1
 _NOBODY = "(nobody)"
 _THEN = " -> "
 
@@ -50,6 +51,7 @@ def main() -> int:
     before = read_table(options.before.read_text()) if options.before else {}
     print(row(HEADING) + "\n" + row(["---"] * len(HEADING)))
     broken = 0
+    disturbed: list[str] = []
     alone: Figures | None = None
     for kind in (None, *(options.kind or KINDS), None):  # the last shows whether the machine was as quiet
         with TemporaryDirectory() as directory:
@@ -58,11 +60,15 @@ def main() -> int:
         cells = judge(figures, alone)
         broken += not all(cell.good for cell in cells)
         name = kind or _NOBODY
+        if figures.waited > _MOST_WAITED:
+            disturbed.append(f"{name} {figures.waited:.0%}")
         texts = list(map(str, cells))
         if name in before:
             texts = list(map(_THEN.join, zip(before[name], texts, strict=True)))
         print(row([name, *texts]), flush=True)
     print(f"\nattackers that somebody noticed: {broken}")
+    if disturbed:
+        print(f"other programs had the server's core while it waited: {', '.join(disturbed)} of the time")
     return int(broken > 0)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
+from pathlib import Path
 from statistics import quantiles
 from subprocess import TimeoutExpired
 
@@ -43,6 +44,7 @@ class Figures:
         stop: seconds from SIGTERM to the end of the process; infinite when it did not end in time and with
             exit code 0.
         told: clients that got the close code 1001.
+        waited: part of the time in which the server could have run and had no core, because others had it.
     """
 
     latency: float
@@ -50,6 +52,7 @@ class Figures:
     published: float
     stop: float
     told: int
+    waited: float = 0.0
 
 
 class Healthy:
@@ -80,12 +83,14 @@ class Healthy:
             seconds: how long.
             grace: seconds that the stop may take.
         """
+        waited = self._waited()
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await asyncio.gather(
                     _at_pace(_PUBLISHES_PER_SECOND, self._publish),
                     _at_pace(_HANDSHAKES_PER_SECOND, self._come),
                 )
+        waited = self._waited() - waited
         end = time.monotonic()
         for number, begun in enumerate(self._begun):
             self._latencies += [end - begun] * (CLIENTS // _TOPICS - self._arrived[number])
@@ -93,7 +98,12 @@ class Healthy:
         due = seconds * _PUBLISHES_PER_SECOND
         published = min(1.0, self._answered / (due - 1))
         stop, told = await self._stop(grace)
-        return Figures(latency, max(self._handshakes), published, stop, told)
+        return Figures(latency, max(self._handshakes), published, stop, told, waited / seconds)
+
+    def _waited(self) -> float:
+        """Seconds that the server's event loop has waited for a core (proc(5), schedstat)."""
+        schedstat = Path(f"/proc/{self._server.process.pid}/schedstat").read_text()
+        return int(schedstat.split()[1]) / 1e9
 
     async def _publish(self, number: int) -> None:
         payload = b"%d" % number
