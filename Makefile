@@ -1,10 +1,12 @@
 # Two commands do everything: `make run` and `make test`. The others look longer, or elsewhere.
 PYTHON ?= python3
 FUZZ_SECONDS ?= 60
-CHAOS_SECONDS ?= 60
+BYSTANDER_SECONDS ?= 4
+BYSTANDER_BEFORE ?=
+CHAOS_SECONDS ?= 120
 CHAOS_ROUNDS ?= 300
 DRAIN_CONNECTIONS ?= 5000
-SOAK_SECONDS ?= 600
+SOAK_SECONDS ?= 1200
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml README.md $(shell find plugin -name '*.py' -o -name '*.pyi' -o -name 'py.typed')
@@ -13,7 +15,7 @@ SOURCES := pyproject.toml README.md $(shell find plugin -name '*.py' -o -name '*
 TEST_PACKAGES := python:ensurepip=python3-venv php=php-cli phpunit=phpunit chromium=chromium openssl=openssl \
 	redis-server=redis-server redis-sentinel=redis-sentinel redis-cli=redis-tools
 
-.PHONY: run test check unit lint conformance compat proto bench fuzz chaos chaos-redis drain soak clean help
+.PHONY: run test check unit lint conformance compat proto bench bystander fuzz chaos chaos-redis drain soak clean help
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -56,19 +58,23 @@ proto: $(VENV)/.dev ## regenerate plugin/rr_py_ws/wire/pb from proto/
 bench: $(VENV)/.dev ## measure speed and memory, against Bun where npm is there
 	$(BIN)/python -m bench
 
+bystander: $(VENV)/.dev ## measure what others notice of an attacker, of each kind (BYSTANDER_SECONDS=4 beside each)
+	PYTHONPATH=tests $(BIN)/python -m chaos.bystander --seconds $(BYSTANDER_SECONDS) \
+		$(if $(BYSTANDER_BEFORE),--before $(BYSTANDER_BEFORE))
+
 fuzz: $(VENV)/.dev ## look for inputs that break a decoder (FUZZ_SECONDS=60 for each)
 	PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(FUZZ_SECONDS)
 
-chaos: $(VENV)/.dev ## kill workers, clients and publishers at random (CHAOS_SECONDS=60)
+chaos: $(VENV)/.dev ## kill workers, clients and publishers at random, beside attackers (CHAOS_SECONDS=120)
 	PYTHONPATH=tests $(BIN)/python -m chaos --seconds $(CHAOS_SECONDS)
 
 chaos-redis: $(VENV)/.dev ## break Redis, Sentinel and Cluster under nodes that publish (CHAOS_ROUNDS=300)
 	CHAOS_ROUNDS=$(CHAOS_ROUNDS) $(BIN)/pytest -q -n 2 tests/adapters/brokers/redis/test_chaos.py
 
-drain: $(VENV)/.dev ## stop a server with 5,000 clients (DRAIN_CONNECTIONS=5000)
+drain: $(VENV)/.dev ## stop a server with 5,000 clients; with a tenth beside each attacker (DRAIN_CONNECTIONS=5000)
 	PYTHONPATH=tests $(BIN)/python -m chaos.drain --connections $(DRAIN_CONNECTIONS)
 
-soak: $(VENV)/.dev ## 2,000 clients that come and go; nothing may grow (SOAK_SECONDS=600)
+soak: $(VENV)/.dev ## 2,000 clients that come and go, beside attackers; nothing may grow (SOAK_SECONDS=1200)
 	PYTHONPATH=tests $(BIN)/python -m chaos.soak --seconds $(SOAK_SECONDS)
 
 clean: ## remove the environment and caches

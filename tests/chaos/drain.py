@@ -1,7 +1,8 @@
-"""SIGTERM with many clients: `python -m chaos.drain [--connections N] [--drain DURATION]`.
+"""SIGTERM with many clients: `python -m chaos.drain [--connections N] [--drain DURATION] [--alone]`.
 
 Each must have got every message that was accepted before, and then the close code 1001; the server must exit
-with code 0. Exit code 1: it was not so.
+with code 0. The same follows with a tenth of the clients beside an attacker of each kind. Exit code 1: it was
+not so.
 """
 
 from __future__ import annotations
@@ -15,12 +16,17 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from subprocess import TimeoutExpired
 from tempfile import TemporaryDirectory
 
+from chaos.attackers.kinds import ANYWHERE, KINDS
+from chaos.attackers.process import attacking
+from chaos.attackers.site import tls
 from chaos.browser import Browser, join
 from rr_py_ws.adapters.rpc.client import RPCClient
 from rr_py_ws.wire.publish import Message
 from support.process import Server, configuration
+from support.waiting import DEADLINE
 
 MESSAGES = 20
 
@@ -44,8 +50,14 @@ class Farewell:
     complete: int = 0
 
 
-async def stop_with_clients(server: Server, count: int) -> Farewell:
-    """Connect so many clients to one topic, publish, and send SIGTERM as soon as all of it is accepted."""
+async def stop_with_clients(server: Server, count: int, attacker: str | None = None) -> Farewell:
+    """Connect so many clients to one topic, publish, and send SIGTERM as soon as all of it is accepted.
+
+    Args:
+        server: it runs, and does not afterwards.
+        count: how many clients.
+        attacker: the kind of one that is there once all clients are, and goes on.
+    """
     farewell = Farewell()
     received = [0] * count
     connecting = asyncio.Semaphore(100)
@@ -58,43 +70,67 @@ async def stop_with_clients(server: Server, count: int) -> Farewell:
             return await join(server.address, ["news"], on_push)
 
     browsers = await asyncio.gather(*map(connect, range(count)))
-    for browser in browsers:
-        browser.closed.add_done_callback(lambda _: farewell.closed.append(time.monotonic() - told))
-    async with await RPCClient.connect(server.rpc) as rpc:
-        await rpc.publish(Message("", ["news"], b"%d" % number) for number in range(MESSAGES))
-    told = time.monotonic()
-    server.signal(signal.SIGTERM)
-    exit_code = asyncio.create_task(asyncio.to_thread(server.wait))
-    exit_code.add_done_callback(lambda _: setattr(farewell, "seconds", time.monotonic() - told))
-    for browser in browsers:
-        await browser.closed
-    farewell.exit_code = await exit_code
+    async with attacking(attacker, server):
+        for browser in browsers:
+            browser.closed.add_done_callback(lambda _: farewell.closed.append(time.monotonic() - told))
+        async with await RPCClient.connect(server.rpc) as rpc:
+            await rpc.publish(Message("", ["news"], b"%d" % number) for number in range(MESSAGES))
+        told = time.monotonic()
+        server.signal(signal.SIGTERM)
+        exit_code = asyncio.create_task(asyncio.to_thread(server.wait))
+        exit_code.add_done_callback(lambda _: setattr(farewell, "seconds", time.monotonic() - told))
+        for browser in browsers:
+            await browser.closed
+        farewell.exit_code = await exit_code
     farewell.codes.update(browser.code for browser in browsers)
     farewell.complete = received.count(MESSAGES)
     return farewell
+
+
+def drain(count: int, time: str, attacker: str | None) -> bool:
+    """Stop a server with so many clients, say how that went, and return whether it went well.
+
+    Args:
+        count: how many clients.
+        time: `websockets.drain.time`.
+        attacker: the kind of one that is there, or None.
+    """
+    with TemporaryDirectory() as name:
+        directory = Path(name)
+        worker = "attacked.php" if attacker and KINDS[attacker].workers else None
+        websockets = {"drain": {"time": time}, "compression": "on"}
+        config = configuration(worker, http=tls(directory), websockets=websockets, logs={"level": "info"})
+        server = Server(directory, config)
+        try:
+            server.wait_until_ready()
+            farewell = asyncio.run(stop_with_clients(server, count, attacker))
+        except TimeoutExpired:
+            print(f"{attacker or '(nobody)':24} has not stopped after {DEADLINE:g} s", flush=True)
+            return False
+        finally:
+            server.kill()
+    codes = ", ".join(f"{code}: {count:,}" for code, count in farewell.codes.items())
+    print(
+        f"{attacker or '(nobody)':24} exit code {farewell.exit_code} after {farewell.seconds:.2f} s,"
+        f" close codes {codes} from {farewell.closed[0]:.2f} to {farewell.closed[-1]:.2f} s after the signal,"
+        f" all {MESSAGES} messages first: {farewell.complete:,}",
+        flush=True,
+    )
+    return (farewell.exit_code, farewell.codes[1001], farewell.complete) == (0, count, count)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m chaos.drain", description=__doc__)
     parser.add_argument("--connections", type=int, default=5000)
     parser.add_argument("--drain", default="3s", metavar="DURATION", help="websockets.drain.time")
+    parser.add_argument("--alone", action="store_true", help="without attackers")
     options = parser.parse_args()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    with TemporaryDirectory() as directory:
-        config = configuration(websockets={"drain": {"time": options.drain}}, logs={"level": "info"})
-        server = Server(Path(directory), config)
-        try:
-            server.wait_until_ready()
-            farewell = asyncio.run(stop_with_clients(server, options.connections))
-        finally:
-            server.end()
-    print(f"exit code {farewell.exit_code} after {farewell.seconds:.2f} s")
-    print(f"closed from {farewell.closed[0]:.2f} to {farewell.closed[-1]:.2f} s after the signal")
-    print("close codes: " + ", ".join(f"{code}: {count:,}" for code, count in farewell.codes.items()))
-    print(f"all {MESSAGES} messages first: {farewell.complete:,} clients")
-    everybody = options.connections
-    return int((farewell.exit_code, farewell.codes[1001], farewell.complete) != (0, everybody, everybody))
+    good = drain(options.connections, options.drain, None)
+    for attacker in () if options.alone else ANYWHERE:
+        good &= drain(options.connections // 10, options.drain, attacker)
+    return int(not good)
 
 
 if __name__ == "__main__":

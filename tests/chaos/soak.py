@@ -1,7 +1,9 @@
-"""A long time with many clients that come and go: `python -m chaos.soak [--seconds N] [--connections N]`.
+"""A long time with many clients: `python -m chaos.soak [--seconds N] [--connections N] [--alone]`.
 
-Memory, descriptors and subscriptions must be at the end as at the beginning: the means of the second and the
-last tenth may differ by 2 %. Exit code 1: they differ by more.
+They come and go, and each part has an attacker of each kind, one after the other. Memory, descriptors and
+subscriptions must be at the end as at the beginning, and no client may be refused. What counts is what the
+server has after an attacker: the means of the second and the last part may differ by 2 %, those of memory by
+5 %. Exit code 1: they differ by more.
 """
 
 from __future__ import annotations
@@ -11,7 +13,6 @@ import asyncio
 import random
 import resource
 import sys
-import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
 
+from chaos.attackers.kinds import ANYWHERE
+from chaos.attackers.process import attacking
 from chaos.browser import Browser, Refused, join
 from chaos.storm import sample, start_server
 from rr_py_ws.adapters.rpc.client import RPCClient
@@ -27,6 +30,15 @@ from support.process import Server
 
 PARTS = 10
 TOLERANCE = 0.02
+MEMORY_TOLERANCE = 0.05
+"""Python keeps a block of 1 MiB for the last object that lives in it, and attackers leave such blocks behind
+by chance: three of them are 5 % of what the server has with 2,000 clients. A leak of a byte in each kilobyte
+that attackers send would be far more."""
+_ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": "131072"}
+"""The C library gives freed memory back at once (mallopt(3)). By default it keeps up to twice the largest
+block that was ever freed, and how much of that there is when we look would be chance."""
+_REST = 0.5
+"""Seconds from the end of an attacker to the beginning of the next; we look in the middle."""
 _TOPICS = 200
 _LIFETIME = 30.0
 _PUBLISHES = 50.0
@@ -143,25 +155,20 @@ def take_sample(server: Server) -> Sample:
     )
 
 
-async def soak(server: Server, seconds: float, size: int) -> bool:
+async def soak(server: Server, seconds: float, size: int, attackers: Sequence[str | None]) -> bool:
     """Keep a crowd for a while, print what the server was like, and return whether it stayed so."""
     parts: list[list[Sample]] = []
     async with asyncio.TaskGroup() as group:
         crowd = Crowd(server, size, group)
         await crowd.gather()
         publishing = group.create_task(publish(server, crowd.counts))
-        print(f"{size:,} connections, {seconds:g} s in {PARTS} parts\n")
+        print(f"{size:,} connections, {seconds:g} s in {PARTS} parts, {len(attackers)} turns in each\n")
         print(
             f"{'part':>4} {'RSS MiB':>10} {'fds':>10} {'connections':>12} {'subscriptions':>14}", flush=True
         )
         for part in range(PARTS):
-            samples: list[Sample] = []
-            parts.append(samples)
-            end = time.monotonic() + seconds / PARTS
-            while time.monotonic() < end:
-                samples.append(await asyncio.to_thread(take_sample, server))
-                await asyncio.sleep(0.5)
-            print(row(str(part + 1), mean(samples)), flush=True)
+            parts.append([await _turn(server, seconds / PARTS / len(attackers), kind) for kind in attackers])
+            print(row(str(part + 1), mean(parts[-1])), flush=True)
         publishing.cancel()
         crowd.disperse()
     print()
@@ -170,6 +177,16 @@ async def soak(server: Server, seconds: float, size: int) -> bool:
     for refusal, count in Counter(crowd.unexpected).most_common(5):
         print(f"unexpected: {count} times {refusal}")
     return verdict(mean(parts[1]), mean(parts[-1])) and not crowd.unexpected
+
+
+async def _turn(server: Server, seconds: float, attacker: str | None) -> Sample:
+    """Let an attacker do its harm, or nobody, and look at the server when it has gone."""
+    async with attacking(attacker, server):
+        await asyncio.sleep(max(0.0, seconds - _REST))
+    await asyncio.sleep(_REST / 2)
+    sample = await asyncio.to_thread(take_sample, server)
+    await asyncio.sleep(_REST / 2)
+    return sample
 
 
 def mean(samples: Sequence[Sample]) -> Sample:
@@ -188,9 +205,10 @@ def verdict(early: Sample, late: Sample) -> bool:
     flat = True
     for name, before in vars(early).items():
         change = vars(late)[name] / before - 1
-        good = abs(change) <= TOLERANCE
+        tolerance = MEMORY_TOLERANCE if name == "memory" else TOLERANCE
+        good = abs(change) <= tolerance
         flat = flat and good
-        print(f"{name:20} {change:>+12.2%} {'flat' if good else f'NOT WITHIN {TOLERANCE:.0%}'}")
+        print(f"{name:20} {change:>+12.2%} {'flat' if good else f'NOT WITHIN {tolerance:.0%}'}")
     return flat
 
 
@@ -198,13 +216,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m chaos.soak", description=__doc__)
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("--connections", type=int, default=2000)
+    parser.add_argument("--alone", action="store_true", help="without attackers")
     options = parser.parse_args()
+    attackers = [None] * 100 if options.alone else ANYWHERE
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     with TemporaryDirectory() as directory:
-        server = start_server(Path(directory), patience="5s")
+        server = start_server(Path(directory), patience="5s", env=_ALLOCATOR)
         try:
-            flat = asyncio.run(soak(server, options.seconds, options.connections))
+            flat = asyncio.run(soak(server, options.seconds, options.connections, attackers))
         finally:
             server.end()
     return int(not flat)

@@ -7,7 +7,7 @@ import random
 import re
 import urllib.request
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from typing import Any
 import psutil
 
 from chaos import publishers
+from chaos.attackers.process import attack_in_turn
+from chaos.attackers.site import tls
 from chaos.browser import Browser, Refused, join
 from chaos.ledger import TOPICS, Ledger, Receipts
 from support.ports import free_port
@@ -26,24 +28,33 @@ _VISITORS = 20
 _STEADY = ("steady-1", "steady-2")
 _MOST_GROWTH = 48 << 20
 """Bytes of resident memory; what visitors leave unread may be as much as 20 send queues."""
+_MOST_GROWTH_ATTACKED = _MOST_GROWTH + (24 << 20)
+"""The C library keeps up to twice the largest block that was ever freed (mallopt(3), M_TRIM_THRESHOLD); the
+largest calls of attackers have 12 MB."""
 
 Job = Callable[[str, str, Ledger, random.Random], Awaitable[None]]
 
 
-def start_server(directory: Path, *, patience: str = "2s") -> Server:
-    """Start `rr-py-ws serve` with PHP workers, and wait for it.
+def start_server(directory: Path, *, patience: str = "2s", env: Mapping[str, str] | None = None) -> Server:
+    """Start `rr-py-ws serve` with PHP workers and TLS, and wait for it.
 
     Args:
         directory: for its configuration.
         patience: between pings, and for their answers.
+        env: more environment.
     """
     config = configuration(
-        "ok.php",
-        websockets={"ping": {"interval": patience, "timeout": patience}, "limits": {"send_queue": "256KiB"}},
+        "attacked.php",
+        http=tls(directory),
+        websockets={
+            "ping": {"interval": patience, "timeout": patience},
+            "limits": {"send_queue": "256KiB"},
+            "compression": "on",  # for attackers; nobody else asks for it
+        },
         metrics={"address": f"127.0.0.1:{free_port()}"},
         logs={"level": "info"},
     )
-    server = Server(directory, config)
+    server = Server(directory, config, env=env)
     # We kill workers while they start, too.
     server.tolerated += ["cannot replace a worker, will try again", "PHP workers are down"]
     server.wait_until_ready()
@@ -67,17 +78,19 @@ class Storm:
     Args:
         server: it runs, with a worker that allows everything.
         seed: decides what happens; not when, which the machine has a say in.
+        attackers: kinds of attackers that are there, too, one after the other; None is nobody.
 
     Attributes:
         counts: how often each thing has happened.
         wrong: what should not have been; one text for each.
     """
 
-    def __init__(self, server: Server, seed: int) -> None:
+    def __init__(self, server: Server, seed: int, attackers: Sequence[str | None] = (None,)) -> None:
         self.counts: Counter[str] = Counter()
         self.wrong: list[str] = []
         self._server = server
         self._dice = random.Random(seed)
+        self._attackers = attackers
         self._ledger = Ledger()
         self._healthy: list[tuple[Browser, Receipts]] = []
 
@@ -89,7 +102,10 @@ class Storm:
             receipts.joined()
         memory, descriptors = self._server.memory(), self._server.descriptors()
         async with self._running():
-            await asyncio.sleep(seconds)
+            try:
+                await attack_in_turn(self._attackers, self._server, seconds)
+            except AssertionError as error:  # the server stands still
+                self.wrong.append(str(error))
         await self._wait_for_accepted()
         self._check_healthy()
         await self._wait_until("only the healthy are left", self._is_calm)
@@ -97,7 +113,7 @@ class Storm:
             f"no more than {descriptors} descriptors", lambda: self._server.descriptors() <= descriptors
         )
         growth = self._server.memory() - memory
-        if growth > _MOST_GROWTH:
+        if growth > (_MOST_GROWTH_ATTACKED if any(self._attackers) else _MOST_GROWTH):
             self.wrong.append(f"memory grew by {growth >> 20} MiB")
         for browser, _ in self._healthy:
             await browser.close()

@@ -15,6 +15,7 @@ import threading
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from io import BytesIO
 from pathlib import Path
 from typing import IO, Any, ClassVar
 
@@ -145,6 +146,7 @@ class Server:
         file: Path | None = None,
         sockets: Mapping[str, socket.socket] | None = None,
         files: str | None = None,
+        log: IO[bytes] | None = None,
     ) -> None:
         """Start it, and return at once.
 
@@ -156,6 +158,7 @@ class Server:
             file: a configuration to use instead of writing one; `config` still says the addresses.
             sockets: name -> listening socket, which it inherits as from systemd, and which stays ours.
             files: how many it may have open; with a colon, the soft and the hard limit.
+            log: what it gets as stderr, instead of a pipe that we read at once; nothing is in `log` then.
         """
         self.directory = directory
         self.config: Mapping[str, Any] = {} if isinstance(config, str) else config
@@ -175,11 +178,11 @@ class Server:
             pass_fds=[sock.fileno() for sock in (sockets or {}).values()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=log or subprocess.PIPE,
         )
-        assert self.process.stdout and self.process.stderr
+        assert self.process.stdout
         self.out = Lines(self.process.stdout)
-        self.log = Lines(self.process.stderr)
+        self.log = Lines(self.process.stderr or BytesIO())
 
     def wait_until_ready(self) -> None:
         """Wait for the start line."""
@@ -282,9 +285,9 @@ class Server:
             for output in (self.out, self.log):
                 assert output.having("Traceback") == []
         finally:
-            self._clear_away()
+            self.kill()
 
-    def _clear_away(self) -> None:
+    def kill(self) -> None:
         """Leave nothing behind, whatever has failed."""
         if self.process.poll() is None:
             self.process.kill()

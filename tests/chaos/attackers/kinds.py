@@ -1,0 +1,43 @@
+"""Every kind of attacker, by name."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from chaos.attackers.commands import COMMANDS, bursting, dripping, refused_joins, sending
+from chaos.attackers.connection import Attack, head
+from chaos.attackers.frames import FRAMES
+from chaos.attackers.gulps import gulps
+from chaos.attackers.handshakes import HANDSHAKES, hitting, noisy_worker, unread_refusals
+from chaos.attackers.publishers import PUBLISHERS
+
+
+class Kind(NamedTuple):
+    """A kind of attacker, and what the server must be like for its attack to mean something.
+
+    Attributes:
+        attack: what it does.
+        workers: whether it is about what PHP workers do.
+        stuck_log: whether nobody reads the server's log meanwhile.
+    """
+
+    attack: Attack
+    workers: bool = False
+    stuck_log: bool = False
+
+
+KINDS: dict[str, Kind] = {
+    **{name: Kind(sending(*what)) for name, what in COMMANDS.items()},
+    **{f"{name}-deflated": Kind(sending(*what, deflated=True)) for name, what in COMMANDS.items()},
+    "bombs": Kind(dripping(refused_joins, 2400)),
+    "bomb-bursts": Kind(bursting(refused_joins)),
+    **{name: Kind(attack) for name, attack in (FRAMES | PUBLISHERS).items()},
+    "gulps": Kind(gulps),
+    **{name: Kind(attack) for name, attack in HANDSHAKES.items()},
+    "unread-refusals": Kind(unread_refusals, workers=True),
+    "noisy-worker": Kind(noisy_worker, workers=True),
+    "stuck-log": Kind(hitting(head()), stuck_log=True),
+}
+
+ANYWHERE = [name for name, kind in KINDS.items() if not kind.stuck_log]
+"""Kinds that a server with `workers/attacked.php` can have beside it."""
