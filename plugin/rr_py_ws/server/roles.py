@@ -76,6 +76,7 @@ class CoreRole:
             probes=self.probes,
             version=__version__,
             config=lambda: config.masked_json(loaded),
+            limits=section.limits,
         )
         self.rpc: RPCListener | None = None
         if loaded.rpc_listen is not None:
@@ -93,6 +94,8 @@ class CoreRole:
         """Yield the parts that have something to tell."""
         yield self.node
         yield self._registry
+        if self.rpc is not None:
+            yield self.rpc
         if self.pool is not None:
             yield self.pool
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 from rr_py_ws import logs
 from rr_py_ws.adapters.rpc.partial_frames import PartialFrames, Pause
-from rr_py_ws.adapters.rpc.registry import Registry
+from rr_py_ws.adapters.rpc.registry import LargeReply, Registry
 from rr_py_ws.config import Limits
 from rr_py_ws.errors import PayloadTooBig, ProtocolError
 from rr_py_ws.wire.goridge import FrameDecoder
@@ -17,6 +18,14 @@ _KEEP = 256
 """Bytes kept of a payload over the limit, to find the name of the method in: none of ours is that long."""
 _REPLY_BATCH = 64 * 1024
 """Bytes of replies that are gathered, at most, before they are written."""
+_LARGE = 4096
+"""Bytes of a call that may be dear: of fewer no decoder makes more than a few milliseconds of work."""
+_TURN = 256 * 1024
+"""What one connection may bring in a turn of the loop: bytes of calls, and `_CALL` more for each. Then others
+have their turns, before it goes on with what is here."""
+_CALL = 512
+_WHOLE_READ = 250_000
+"""Bytes of a read behind which more is waiting in the socket. libuv would read up to 32 of them in a turn."""
 
 _limited = logs.get_limited("rpc")
 
@@ -25,10 +34,10 @@ class RPCConnection(asyncio.Protocol):
     """Serves one peer.
 
     A call that is answered at once costs no task; the replies to what arrived together are written together.
-    The peer is not read while there is a reason for a `Pause`. A call that is larger than the limit is
-    answered with an error, and the next one is served. A peer that sends anything but RPC frames, or its last
-    byte, gets the replies to the calls already begun and is then disconnected. A call goes on when the peer
-    leaves.
+    The peer is not read while there is a reason for a `Pause`; to have brought enough for a turn of the loop is
+    one. A call that is larger than the limit is answered with an error, and the next one is served. A peer that
+    sends anything but RPC frames, or its last byte, gets the replies to the calls already begun and is then
+    disconnected. A call goes on when the peer leaves.
 
     Args:
         registry: the methods.
@@ -91,7 +100,7 @@ class RPCConnection(asyncio.Protocol):
             decoder.receive_data(data)
         call, next_frame = self._registry.call, decoder.next_frame
         replies: list[bytes] = []
-        size, another = 0, False
+        size = cost = 0
         try:
             # A call may pause the connection: by a turn that is full, or as one unfinished call too many.
             while not self.paused:
@@ -99,14 +108,18 @@ class RPCConnection(asyncio.Protocol):
                     frame = next_frame()
                     if frame is None:
                         break
-                    reply = call(frame)
+                    length = len(frame[2])
+                    cost += _CALL + length
+                    if cost > _TURN:
+                        self._end_turn()
+                    reply = call(frame) if length < _LARGE else self._registry.call_large(frame)
                 except PayloadTooBig as error:
                     assert decoder.oversized is not None
                     # Answered, not closed: the calls before and behind it on this connection are fine.
                     reply = self._registry.refuse(decoder.oversized, error)
-                another = True
+                    cost += _CALL
                 if not isinstance(reply, bytes):
-                    self._wait_for(reply)
+                    self._wait_for(reply, length)
                     continue
                 replies.append(reply)
                 size += len(reply)
@@ -122,10 +135,14 @@ class RPCConnection(asyncio.Protocol):
             self._ending = True
         if replies:
             self._transport.write(b"".join(replies))
+        another = cost > 0
         self.served |= another
         if self._ending:
             self.end()
-        elif decoder.inside or self._inside:
+            return
+        if len(data) >= _WHOLE_READ and not self.paused:
+            self._end_turn()
+        if decoder.inside or self._inside:
             self._watch_partial_frame(len(data), another)
 
     def eof_received(self) -> bool:
@@ -162,6 +179,11 @@ class RPCConnection(asyncio.Protocol):
             self.data_received()
 
     @property
+    def unsent(self) -> int:
+        """Bytes of replies that the peer has not taken."""
+        return self._transport.get_write_buffer_size() + sum(map(len, self._late_replies))
+
+    @property
     def has_more(self) -> bool:
         """Whether there is something to go on with before it is read again."""
         return self._decoder.kept > 0
@@ -193,12 +215,26 @@ class RPCConnection(asyncio.Protocol):
         else:
             self._partial_frames.discard(self)
 
-    def _wait_for(self, reply: asyncio.Future[bytes]) -> None:
-        """Take note of a call that is answered later."""
+    def _end_turn(self) -> None:
+        """Go on in the next turn of the loop, when others had theirs."""
+        self.pause(Pause.TURN, True)
+        asyncio.get_running_loop().call_soon(self.pause, Pause.TURN, False)
+
+    def _wait_for(self, reply: asyncio.Future[bytes], length: int) -> None:
+        """Take note of a call, of so many bytes, that is answered later."""
+        if isinstance(reply, LargeReply):
+            # The order of calls holds: none is begun before this one has been handed over.
+            self.pause(Pause.LARGE, True)
+            self._partial_frames.hold(length)
+            reply.add_done_callback(partial(self._finished_large, length))
         reply.add_done_callback(self._finished)
         self._running += 1
         if self._running >= self._max_calls:
             self.pause(Pause.CALLS, True)
+
+    def _finished_large(self, length: int, _reply: asyncio.Future[bytes]) -> None:
+        self._partial_frames.hold(-length)
+        self.pause(Pause.LARGE, False)
 
     def _finished(self, reply: asyncio.Future[bytes]) -> None:
         """Gather the replies to what finished in one turn, for one write."""

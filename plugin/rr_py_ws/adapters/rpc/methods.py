@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
-from rr_py_ws import logs
+from rr_py_ws.adapters.rpc.publishing import OPERATION, Publishing
 from rr_py_ws.adapters.rpc.registry import Fallback, Registry
+from rr_py_ws.config import Limits
 from rr_py_ws.core.ports import Probe, Publisher, WorkerPool, WorkerState
-from rr_py_ws.errors import BrokerError, RPCError
-from rr_py_ws.wire.publication import Position, Publication
-from rr_py_ws.wire.publish import Message, decode_broadcast, decode_websockets, encode_ok
+from rr_py_ws.errors import RPCError
+from rr_py_ws.wire.publish import decode_broadcast, decode_websockets, encode_ok
 from rr_py_ws.wire.values import decode_argument
 
 Pools = Mapping[str, WorkerPool | None]
 """Plugin name -> its workers; None for a plugin that runs without any."""
 
-_Run = Callable[[Awaitable[Any], Callable[[asyncio.Future[Any]], object]], None]
 _Part = TypeVar("_Part")
-
-_limited = logs.get_limited("broadcast")
 
 _decode_bool = partial(decode_argument, kind=bool)
 _decode_text = partial(decode_argument, kind=str)
@@ -34,6 +30,7 @@ def build_registry(
     probes: Mapping[str, Probe],
     version: str,
     config: Callable[[], bytes],
+    limits: Limits,
     fallback: Fallback | None = None,
 ) -> Registry:
     """Make the registry of all methods that we serve.
@@ -48,18 +45,19 @@ def build_registry(
         probes: plugin name -> what answers the service `status` about it.
         version: what `rpc.Version` answers.
         config: returns the configuration as JSON, without secrets.
+        limits: here it is `rpc_elements`.
         fallback: answers the calls of all other services.
     """
     registry = Registry(fallback)
     add = registry.add
-    publish = partial(_publish, publisher)
-    publish_async = partial(_publish_async, publisher, registry.run)
-    operation = "broadcast_publish:\n\tbroadcast_plugin_publish"
-    add("broadcast.Publish", decode_broadcast, publish, encode_ok, operation)
-    add("broadcast.PublishAsync", decode_broadcast, publish_async, encode_ok)
-    # The service of RoadRunner 2.3.0, whose messages name a broker.
-    add("websockets.Publish", decode_websockets, publish, encode_ok, operation)
-    add("websockets.PublishAsync", decode_websockets, publish_async, encode_ok)
+    publishing = Publishing(publisher, registry.run, limits.rpc_elements, registry.counters)
+    # The service of RoadRunner 2.3.0, whose messages name a broker, is `websockets`.
+    for service, decode in (("broadcast", decode_broadcast), ("websockets", decode_websockets)):
+        has_broker = service == "websockets"
+        large = partial(publishing.publish_large, has_broker=has_broker)
+        add(f"{service}.Publish", decode, publishing.publish, encode_ok, OPERATION, large)
+        large = partial(publishing.publish_large, has_broker=has_broker, wait=False)
+        add(f"{service}.PublishAsync", decode, publishing.publish_async, encode_ok, handle_large=large)
 
     operation = "resetter_rpc_reset:\n\tresetter_plugin_reset_by_name"
     add("informer.List", _decode_bool, lambda _: list(pools))
@@ -85,50 +83,6 @@ def build_registry(
     add("rpc.Version", _decode_bool, lambda _: version)
     add("rpc.Config", _decode_bool, lambda _: config())
     return registry
-
-
-def _publish(publisher: Publisher, messages: list[Message]) -> Awaitable[object] | None:
-    """Publish each message to each of its topics, in order; done when the brokers have accepted everything.
-
-    All messages are handed over before the first is waited for, so that pipelined calls keep their order.
-    Empty topics are skipped.
-
-    Raises (now, or from the awaitable):
-        BrokerError: a broker refused; what was accepted stays published, the rest is not handed over.
-    """
-    publish = publisher.publish
-    later: list[Awaitable[object]] = []
-    try:
-        for broker, topics, payload in messages:
-            for topic in _without_empty(topics) if "" in topics else topics:
-                accepted = publish(broker, Publication(topic, payload))
-                # Brokers in memory answer at once; only those of a network make the call wait.
-                if not (accepted is None or isinstance(accepted, Position)):
-                    later.append(accepted)
-    except BrokerError as refusal:
-        # Nothing is under way, so there is nothing to wait for before the error.
-        if not later:
-            raise
-        return _all(later, refusal)
-    if len(later) > 1:
-        return _all(later)
-    return later[0] if later else None  # the broker's own future: no task for the usual single message
-
-
-def _publish_async(publisher: Publisher, run: _Run, messages: list[Message]) -> None:
-    """Publish without waiting; a topic that a broker refuses is logged and does not stop the rest.
-
-    `run` (`Registry.run`) lets what was begun go on by itself.
-    """
-    for broker, topics, payload in messages:
-        for topic in _without_empty(topics) if "" in topics else topics:
-            try:
-                accepted = publisher.publish(broker, Publication(topic, payload))
-            except BrokerError as error:
-                _limited.error("async publish failed", error=str(error))
-            else:
-                if not (accepted is None or isinstance(accepted, Position)):
-                    run(accepted, _log_failure)
 
 
 def _find(parts: Mapping[str, _Part], plugin: str) -> _Part:
@@ -167,24 +121,6 @@ def _reset(pools: Pools, plugin: str) -> bool | Awaitable[bool]:
         return True
 
     return True if pool is None else reset(pool)
-
-
-async def _all(later: Sequence[Awaitable[object]], refusal: BrokerError | None = None) -> None:
-    """Wait for everything that was handed over before it is told what failed, if anything did."""
-    for outcome in (*await asyncio.gather(*later, return_exceptions=True), refusal):
-        if isinstance(outcome, BaseException):
-            raise outcome
-
-
-def _without_empty(topics: Sequence[str]) -> Sequence[str]:
-    _limited.warning("message with empty topic, skipping")
-    return [topic for topic in topics if topic]
-
-
-def _log_failure(done: asyncio.Future[Any]) -> None:
-    error = None if done.cancelled() else done.exception()
-    if error is not None:
-        _limited.error("async publish failed", error=str(error) or type(error).__name__)
 
 
 def _describe(state: WorkerState) -> dict[str, Any]:

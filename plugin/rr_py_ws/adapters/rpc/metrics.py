@@ -23,8 +23,8 @@ class RPCMetrics:
         accept_failures: how often the system had no file descriptor or memory left for a connection.
         bad_frames: connections closed because they sent something that is not an RPC frame.
         slow_frames: connections closed because a frame did not arrive in time.
-        oversized: calls that were larger than the limit.
-        partial_bytes: of frames that have arrived in part, now.
+        oversized: calls that were larger than a limit, in bytes or elements.
+        partial_bytes: of frames that have arrived in part, and of large calls that are not answered yet, now.
     """
 
     connections: int = 0
@@ -40,7 +40,7 @@ class RPCMetrics:
     def metrics(self) -> Iterator[Sample]:
         """Yield everything but the calls that are running."""
         yield gauge("rpc_connections", "Open RPC connections.", self.connections)
-        yield gauge("rpc_unfinished_bytes", "RPC frames that have arrived in part.", self.partial_bytes)
+        yield gauge("rpc_unfinished_bytes", "RPC frames in part, and large calls.", self.partial_bytes)
         calls: dict[tuple[str, ...], float] = {
             (method.decode(), result): count
             for result, methods in (("ok", self.answered), ("error", self.failed))

@@ -30,15 +30,19 @@ class Pause(IntFlag):
         CALLS: many of its calls are unfinished.
         MEMORY: partial frames take too much memory, and others were begun before.
         BACKPRESSURE: publishers are paused.
+        TURN: it has brought enough for this turn of the loop.
+        LARGE: a large call of it is being carried out.
     """
 
     REPLIES = 1
     CALLS = 2
     MEMORY = 4
     BACKPRESSURE = 8
+    TURN = 16
+    LARGE = 32
 
 
-_BUSY = Pause.REPLIES | Pause.CALLS
+_BUSY = Pause.REPLIES | Pause.CALLS | Pause.LARGE
 
 
 @dataclass(slots=True)
@@ -75,6 +79,7 @@ class PartialFrames:
         self._counters = counters
         self._frames: dict[RPCConnection, _Frame] = {}
         self._kept = 0
+        self._held = 0
         self._pausing = False
         self._scheduled = False
         self._timer: asyncio.TimerHandle | None = None
@@ -109,6 +114,11 @@ class PartialFrames:
         if frame is not None:
             self._count(-frame.kept)
 
+    def hold(self, more: int) -> None:
+        """Count bytes of large calls, which wait for one another, with those of partial frames."""
+        self._held += more
+        self._count(more)
+
     def close(self) -> None:
         """Watch no longer."""
         if self._timer is not None:
@@ -130,8 +140,10 @@ class PartialFrames:
         """Choose who is read: all of them, or over the limit the first that can go on."""
         self._scheduled = False
         self._pausing = pausing = self._kept > self._limit
-        # One that waits for its own calls or replies would be the first for ever.
-        first = next((connection for connection in self._frames if not connection.paused & _BUSY), None)
+        # One that waits for its own calls or replies would be the first for ever. And while large calls wait
+        # their end makes room; to complete one frame after another would make many of them.
+        candidates = () if self._held > self._limit else self._frames
+        first = next((connection for connection in candidates if not connection.paused & _BUSY), None)
         # A copy: one that is read again may complete its frame and be discarded meanwhile.
         for connection in tuple(self._frames):
             connection.pause(Pause.MEMORY, pausing and connection is not first)

@@ -11,16 +11,24 @@ from rr_py_ws.adapters.rpc.metrics import UNKNOWN, RPCMetrics
 from rr_py_ws.errors import BrokerError, PayloadTooBig, RPCError, WorkerError
 from rr_py_ws.metrics import Sample, gauge
 from rr_py_ws.wire.goridge import Flag, Frame
-from rr_py_ws.wire.rpc import Request, encode_error, encode_reply, parse_request
+from rr_py_ws.wire.rpc import MAX_NAME, Request, encode_error, encode_reply, parse_request
 from rr_py_ws.wire.values import encode_result
 
 Fallback = Callable[[Frame, Request], bytes | Awaitable[bytes]]
 """Answers calls of services that are not ours: gets the frame as it came, returns the whole reply frame."""
 
+HandleLarge = Callable[[Flag, bytes], Awaitable[object] | None]
+"""Decodes and carries out a large call in pieces, between which others have their turns; None: it is cheap
+enough to be carried out at once. Its errors are those for the caller."""
+
 _Encode = Callable[[Flag, Any], bytes]
 _Argument = TypeVar("_Argument")
 
 _limited = logs.get_limited("rpc")
+
+
+class LargeReply(asyncio.Future[bytes]):
+    """The reply to a call that is carried out in pieces; the next call of the connection begins after it."""
 
 
 class Registry:
@@ -38,6 +46,7 @@ class Registry:
         self._methods: dict[
             bytes, tuple[Callable[[Flag, bytes], Any], Callable[[Any], Any], _Encode, str]
         ] = {}
+        self._large: dict[bytes, HandleLarge] = {}
         self._services: set[bytes] = set()
         self._fallback = fallback
         self.running: set[asyncio.Future[Any]] = set()
@@ -53,6 +62,7 @@ class Registry:
         handle: Callable[[_Argument], object],
         encode: _Encode = encode_result,
         operation: str = "",
+        handle_large: HandleLarge | None = None,
     ) -> None:
         """Register a method.
 
@@ -63,8 +73,11 @@ class Registry:
                 awaitable, RPCError, BrokerError or WorkerError with the text for the caller.
             encode: makes the body of the reply of codec and result; raises RPCError.
             operation: what RoadRunner puts before the text of an error of the handler.
+            handle_large: asked before `decode` about a call that may be dear.
         """
         full = name.encode()
+        if handle_large is not None:
+            self._large[full] = handle_large
         self._services.add(full.rpartition(b".")[0])
         self._methods[full] = (decode, handle, encode, operation and operation + ": ")
         self.counters.answered[full] = self.counters.failed[full] = 0
@@ -104,6 +117,25 @@ class Registry:
         self.counters.answered[request.method] += 1
         return reply
 
+    def call_large(self, frame: Frame) -> bytes | asyncio.Future[bytes]:
+        """Do what `call` does, in pieces if the call is dear; then the reply is a `LargeReply`.
+
+        Raises:
+            ProtocolError: the frame is not an RPC frame.
+        """
+        request = parse_request(frame)
+        handle_large = self._large.get(request.method)
+        if handle_large is None:
+            return self.call(frame)
+        try:
+            waiting = handle_large(request.codec, request.body)
+        except Exception as error:
+            return self._fail(request, error)
+        if waiting is None:
+            return self.call(frame)
+        request = request._replace(body=b"")  # its handler has it, and lets it go
+        return self._wait_for(waiting, request, self._methods[request.method][2], large=True)
+
     def refuse(self, frame: Frame, error: PayloadTooBig) -> bytes:
         """Answer a call that is too large; the frame holds the beginning of it.
 
@@ -126,6 +158,10 @@ class Registry:
 
     def _call_unknown(self, frame: Frame, request: Request) -> bytes | asyncio.Future[bytes]:
         """Answer a call of a method that is not registered. Applications match on the texts of net/rpc."""
+        if (size := len(request.method)) > MAX_NAME:
+            request = request._replace(method=request.method[:MAX_NAME])
+            text = f"rpc: can't find a method whose name has {size} bytes, no name has more than {MAX_NAME}"
+            return self._fail(request, RPCError(text))
         # The name goes back as the bytes it came as, which need not be UTF-8.
         name = request.method.decode("utf-8", "surrogateescape")
         # The last dot counts, as in Go's net/rpc: a service may have dots in its name.
@@ -143,14 +179,21 @@ class Registry:
         return self._count(reply) if isinstance(reply, bytes) else self._wait_for(reply, request)
 
     def _wait_for(
-        self, waiting: Awaitable[Any], request: Request, encode: _Encode | None = None, operation: str = ""
+        self,
+        waiting: Awaitable[Any],
+        request: Request,
+        encode: _Encode | None = None,
+        operation: str = "",
+        *,
+        large: bool = False,
     ) -> asyncio.Future[bytes]:
         """Return a future of the reply; `encode` is None when what is waited for is the reply itself.
 
         Callbacks make the reply: when the broker answers with a future, as Redis does, a call needs no task.
         """
         # Not the awaitable itself: its result is not a frame yet.
-        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[bytes] = LargeReply(loop=loop) if large else loop.create_future()
 
         def settle(done: asyncio.Future[Any]) -> None:
             prefix = operation
