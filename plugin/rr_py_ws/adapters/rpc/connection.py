@@ -34,10 +34,10 @@ class RPCConnection(asyncio.Protocol):
     """Serves one peer.
 
     A call that is answered at once costs no task; the replies to what arrived together are written together.
-    The peer is not read while there is a reason for a `Pause`; to have brought enough for a turn of the loop is
-    one. A call that is larger than the limit is answered with an error, and the next one is served. A peer that
-    sends anything but RPC frames, or its last byte, gets the replies to the calls already begun and is then
-    disconnected. A call goes on when the peer leaves.
+    The peer is not read while there is a reason for a `Pause`; one is that it has brought enough for this
+    turn of the loop. A call that is larger than the limit is answered with an error, and the next one is
+    served. A peer that sends anything but RPC frames, or its last byte, gets the replies to the calls already
+    begun and is then disconnected. A call goes on when the peer leaves.
 
     Args:
         registry: the methods.
