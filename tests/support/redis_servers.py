@@ -387,6 +387,11 @@ class ScriptedRedis:
         host, port = self.address.split(":")
         return resp([[0, 16383, [host, int(port)]]])
 
+    @property
+    def channels(self) -> set[bytes]:
+        """What anybody is subscribed to."""
+        return set().union(*self._writers.values())
+
     def cut(self) -> None:
         """Reset all connections."""
         for writer in self._writers:

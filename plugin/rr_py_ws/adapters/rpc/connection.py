@@ -222,18 +222,19 @@ class RPCConnection(asyncio.Protocol):
 
     def _wait_for(self, reply: asyncio.Future[bytes], length: int) -> None:
         """Take note of a call, of so many bytes, that is answered later."""
+        reply.add_done_callback(self._finished)
         if isinstance(reply, LargeReply):
             # The order of calls holds: none is begun before this one has been handed over.
             self.pause(Pause.LARGE, True)
             self._partial_frames.hold(length)
             reply.add_done_callback(partial(self._finished_large, length))
-        reply.add_done_callback(self._finished)
         self._running += 1
         if self._running >= self._max_calls:
             self.pause(Pause.CALLS, True)
 
     def _finished_large(self, length: int, _reply: asyncio.Future[bytes]) -> None:
         self._partial_frames.hold(-length)
+        self._write_late_replies()  # now, before those to the calls behind it
         self.pause(Pause.LARGE, False)
 
     def _finished(self, reply: asyncio.Future[bytes]) -> None:
