@@ -378,6 +378,10 @@ class ScriptedRedis:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Reset all connections and take no more."""
         self._server.close()
         self.cut()
 
