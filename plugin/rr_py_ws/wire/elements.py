@@ -19,6 +19,8 @@ STEP = 512
 _CHUNK = 64 * 1024
 """Bytes of JSON that are looked through at a time."""
 _LONGEST_VARINT = 10
+_FIXED_SIZES = {1: 8, 5: 4}
+_GROUPS = {3: 1, 4: -1}
 _MESSAGE_TAG = 0x0A  # field 1, length-delimited: `messages` in the requests of both schemas
 
 # The msgpack types that are in none of the ranges of small ones: how many bytes follow,
@@ -57,33 +59,30 @@ def _count_json(body: bytes) -> Iterator[int]:
 
 def _count_proto(body: bytes) -> Iterator[int]:
     at = end_of_message = groups = found = 0
+    size = len(body)
     try:
-        while at < len(body):
+        while at < size:
             found += 1
             if not found % STEP:
                 yield found
             is_outside = at >= end_of_message
-            tag, at = _varint(body, at)
-            match tag & 7:
-                case 2:
-                    length, at = _varint(body, at)
-                    # The fields of a message are walked through, everything else is stepped over.
-                    if tag == _MESSAGE_TAG and is_outside and not groups:
-                        end_of_message = at + length
-                    else:
-                        at += length
-                case 0:
-                    _, at = _varint(body, at)
-                case 1:
-                    at += 8
-                case 5:
-                    at += 4
-                case 3:  # a group, which is an unknown field with fields; what is in it is no message
-                    groups += 1
-                case 4:
-                    groups -= 1
-                case _:
-                    break
+            tag, at = (body[at], at + 1) if body[at] < 0x80 else _varint(body, at)
+            wire_type = tag & 7
+            if wire_type == 2:
+                length, at = _varint(body, at)
+                # The fields of a message are walked through, everything else is stepped over.
+                if tag == _MESSAGE_TAG and is_outside and not groups:
+                    end_of_message = at + length
+                else:
+                    at += length
+            elif wire_type == 0:
+                _, at = _varint(body, at)
+            elif wire_type in _FIXED_SIZES:
+                at += _FIXED_SIZES[wire_type]
+            elif wire_type in _GROUPS:  # an unknown field that holds fields; what is in it is no message
+                groups += _GROUPS[wire_type]
+            else:
+                break
     except (IndexError, ValueError):
         pass
     yield found

@@ -305,6 +305,23 @@ class TestTurns:
         await asyncio.sleep(0)
         assert transport.reading
 
+    @pytest.mark.parametrize("body", [b"\x0a\x00" * 2000, many(1, topics=500), many(300)])
+    @pytest.mark.parametrize("method", ["broadcast.Publish", "broadcast.PublishAsync"])
+    async def test_calls_that_are_short_and_publish_much(
+        self, registry: Registry, body: bytes, method: str
+    ) -> None:
+        call = encode_request(1, method, body, Flag.PROTO)
+        assert len(body) < 4096
+        connection = RPCConnection(registry, Limits(), PartialFrames(1, 1.0, registry.counters), id, id)
+        transport = RecordingTransport()
+        connection.connection_made(transport)
+        before = registry.counters.messages
+        connection.data_received(call * 60)
+        assert registry.counters.messages - before <= 2 * 2048
+        assert not transport.reading
+        await eventually(lambda: transport.reading)
+        assert registry.counters.answered[method.encode()] == 60
+
     async def test_a_read_that_leaves_more_in_the_socket_ends_the_turn(self, registry: Registry) -> None:
         """libuv would read up to 32 times; here each is a part of one frame."""
         connection = RPCConnection(registry, Limits(), PartialFrames(1 << 30, 1.0, registry.counters), id, id)

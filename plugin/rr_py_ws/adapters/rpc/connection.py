@@ -16,14 +16,14 @@ from rr_py_ws.wire.goridge import FrameDecoder
 
 _KEEP = 256
 """Bytes kept of a payload over the limit, to find the name of the method in: none of ours is that long."""
-_REPLY_BATCH = 64 * 1024
-"""Bytes of replies that are gathered, at most, before they are written."""
 _LARGE = 4096
 """Bytes of a call that may be dear: of fewer no decoder makes more than a few milliseconds of work."""
 _TURN = 256 * 1024
-"""What one connection may bring in a turn of the loop: bytes of calls, and `_CALL` more for each. Then others
-have their turns, before it goes on with what is here."""
+"""What one connection may bring in a turn of the loop: bytes of calls and replies, and `_CALL` more for each
+call. Then others have their turns, before it goes on with what is here."""
 _CALL = 512
+_MESSAGES = 2048
+"""What it may publish in a turn: in bytes alone, thousands of messages may look small."""
 _WHOLE_READ = 250_000
 """Bytes of a read behind which more is waiting in the socket. libuv would read up to 32 of them in a turn."""
 
@@ -98,9 +98,9 @@ class RPCConnection(asyncio.Protocol):
         decoder = self._decoder
         if data:
             decoder.receive_data(data)
-        call, next_frame = self._registry.call, decoder.next_frame
+        call, next_frame, counters = self._registry.call, decoder.next_frame, self._registry.counters
         replies: list[bytes] = []
-        size = cost = 0
+        cost, most_messages = 0, counters.messages + _MESSAGES
         try:
             # A call may pause the connection: by a turn that is full, or as one unfinished call too many.
             while not self.paused:
@@ -109,25 +109,20 @@ class RPCConnection(asyncio.Protocol):
                     if frame is None:
                         break
                     length = len(frame[2])
-                    cost += _CALL + length
-                    if cost > _TURN:
-                        self._end_turn()
                     reply = call(frame) if length < _LARGE else self._registry.call_large(frame)
                 except PayloadTooBig as error:
                     assert decoder.oversized is not None
                     # Answered, not closed: the calls before and behind it on this connection are fine.
+                    length = 0
                     reply = self._registry.refuse(decoder.oversized, error)
-                    cost += _CALL
-                if not isinstance(reply, bytes):
+                if isinstance(reply, bytes):
+                    replies.append(reply)
+                    length += len(reply)
+                else:
                     self._wait_for(reply, length)
-                    continue
-                replies.append(reply)
-                size += len(reply)
-                # A write may pause the connection (`pause_writing`), which ends this loop.
-                if size >= _REPLY_BATCH:
-                    self._transport.write(b"".join(replies))
-                    replies.clear()
-                    size = 0
+                cost += _CALL + length
+                if cost > _TURN or counters.messages > most_messages:
+                    self._end_turn()
         except ProtocolError as error:
             # Where the next frame begins is unknown now, so the connection is of no more use.
             self._registry.counters.bad_frames += 1

@@ -59,10 +59,13 @@ class Publishing:
         Raises (now, or from the awaitable):
             BrokerError: a broker refused; what was accepted stays published, the rest is not handed over.
         """
-        publish = self._publisher.publish
+        publish, counters = self._publisher.publish, self._counters
         later: list[Awaitable[object]] = []
+        counters.messages += len(messages)
         try:
             for broker, topics, payload in messages:
+                if len(topics) > 1:
+                    counters.messages += len(topics)
                 for topic in _without_empty(topics) if "" in topics else topics:
                     accepted = publish(broker, Publication(topic, payload))
                     # Brokers in memory answer at once; only those of a network make the call wait.
@@ -79,7 +82,10 @@ class Publishing:
 
     def publish_async(self, messages: Sequence[Message]) -> None:
         """Publish without waiting; a topic that a broker refuses is logged and does not stop the rest."""
+        self._counters.messages += len(messages)
         for broker, topics, payload in messages:
+            if len(topics) > 1:
+                self._counters.messages += len(topics)
             for topic in _without_empty(topics) if "" in topics else topics:
                 try:
                     accepted = self._publisher.publish(broker, Publication(topic, payload))

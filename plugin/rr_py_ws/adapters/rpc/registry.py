@@ -87,16 +87,16 @@ class Registry:
         yield from self.counters.metrics()
         yield gauge("rpc_calls_running", "RPC calls that are not answered yet.", len(self.running))
 
-    def call(self, frame: Frame) -> bytes | asyncio.Future[bytes]:
+    def call(self, frame: Frame, request: Request | None = None) -> bytes | asyncio.Future[bytes]:
         """Carry out a call and return the reply frame, or a future of it when it has to wait.
 
         A call that fails is answered with an error frame. The future is cancelled when its call is, and has
-        no exception.
+        no exception. The request is what the frame says, if that is known already.
 
         Raises:
             ProtocolError: the frame is not an RPC frame.
         """
-        request = parse_request(frame)
+        request = request or parse_request(frame)
         method = self._methods.get(request.method)
         if method is None:
             return self._call_unknown(frame, request)
@@ -126,13 +126,13 @@ class Registry:
         request = parse_request(frame)
         handle_large = self._large.get(request.method)
         if handle_large is None:
-            return self.call(frame)
+            return self.call(frame, request)
         try:
             waiting = handle_large(request.codec, request.body)
         except Exception as error:
             return self._fail(request, error)
         if waiting is None:
-            return self.call(frame)
+            return self.call(frame, request)
         request = request._replace(body=b"")  # its handler has it, and lets it go
         return self._wait_for(waiting, request, self._methods[request.method][2], large=True)
 
