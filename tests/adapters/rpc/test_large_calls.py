@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import tracemalloc
 from collections.abc import Awaitable, Callable
 from itertools import pairwise
@@ -111,6 +112,27 @@ class TestTooMuch:
                 tracemalloc.stop()
             assert flags == codec
             assert peak < MOST * 300 + 10 * len(body)
+
+    @pytest.mark.parametrize("body", [b"\x0a\x00" * 400_000, many(5000) + b"\x0a\x05", many(5000)])
+    async def test_an_error_keeps_nothing(
+        self, peer: Peer, publisher: RecordingPublisher, body: bytes
+    ) -> None:
+        """It once held what was decoded, until the garbage collector came."""
+        publisher.refused = {"4999.0"}
+        assert await peer.is_served()
+        tracemalloc.start()
+        gc.disable()
+        try:
+            before, _ = tracemalloc.get_traced_memory()
+            for _ in range(5):
+                flags, _ = await peer.call("broadcast.Publish", body, Flag.PROTO)
+                assert flags & Flag.ERROR
+                publisher.messages.clear()
+            after, _ = tracemalloc.get_traced_memory()
+        finally:
+            gc.enable()
+            tracemalloc.stop()
+        assert after - before < 2 * len(body) + 200_000
 
 
 class TestInPieces:
@@ -317,7 +339,7 @@ class TestTurns:
         connection.connection_made(transport)
         before = registry.counters.messages
         connection.data_received(call * 60)
-        assert registry.counters.messages - before <= 2 * 2048
+        assert registry.counters.messages - before <= 1024 + 2048
         assert not transport.reading
         await eventually(lambda: transport.reading)
         assert registry.counters.answered[method.encode()] == 60

@@ -22,7 +22,7 @@ _TURN = 256 * 1024
 """What one connection may bring in a turn of the loop: bytes of calls and replies, and `_CALL` more for each
 call. Then others have their turns, before it goes on with what is here."""
 _CALL = 512
-_MESSAGES = 2048
+_MESSAGES = 1024
 """What it may publish in a turn: in bytes alone, thousands of messages may look small."""
 _WHOLE_READ = 250_000
 """Bytes of a read behind which more is waiting in the socket. libuv would read up to 32 of them in a turn."""

@@ -139,9 +139,10 @@ class Publishing:
                         if (accepted := self.publish(piece)) is not None:
                             later.append(asyncio.ensure_future(accepted))
                     except BrokerError as error:
-                        refusal = error
+                        refusal = error.with_traceback(None)
                         break
                 await asyncio.sleep(0)
+            del messages, piece  # an error keeps this frame for a while
         try:
             await _all(later, refusal)
         except BrokerError as error:

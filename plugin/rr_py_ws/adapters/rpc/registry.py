@@ -196,21 +196,23 @@ class Registry:
         answer: asyncio.Future[bytes] = LargeReply(loop=loop) if large else loop.create_future()
 
         def settle(done: asyncio.Future[Any]) -> None:
-            prefix = operation
-            try:
-                result = done.result()
-                prefix = ""  # what fails from here on is not the operation, but the encoding of its result
-                if encode is None:
-                    reply = self._count(result)
-                else:
-                    reply = encode_reply(request, encode(request.codec, result))
-                    self.counters.answered[request.method] += 1
-            except asyncio.CancelledError:  # by the end of the listener, which waits no longer
+            if done.cancelled():  # by the end of the listener, which waits no longer
                 answer.cancel()
-            except Exception as error:
-                answer.set_result(self._fail(request, error, prefix))
-            else:
-                answer.set_result(reply)
+                return
+            # Not raised here: error and frame would keep each other, and all that was decoded, for a while.
+            error = done.exception()
+            if error is not None:
+                answer.set_result(self._fail(request, error, operation))
+                return
+            try:
+                if encode is None:
+                    reply = self._count(done.result())
+                else:
+                    reply = encode_reply(request, encode(request.codec, done.result()))
+                    self.counters.answered[request.method] += 1
+            except Exception as failure:
+                reply = self._fail(request, failure)
+            answer.set_result(reply)
 
         self.run(waiting, settle)
         return answer
@@ -221,7 +223,7 @@ class Registry:
         counts[UNKNOWN] += 1
         return reply
 
-    def _fail(self, request: Request, error: Exception, operation: str = "") -> bytes:
+    def _fail(self, request: Request, error: BaseException, operation: str = "") -> bytes:
         """Answer with the text of an error; one that is not meant for the caller is logged instead."""
         failed = self.counters.failed
         # Names that callers make up must not become time series.
