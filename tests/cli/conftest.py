@@ -35,6 +35,7 @@ async def running(tmp_path: Path) -> AsyncIterator[Running]:
         probes={},
         version="1",
         config=lambda: b"{}",
+        limits=Limits(),
     )
     server = RPCListener(registry, "tcp://127.0.0.1:0", limits=Limits())
     await server.start()

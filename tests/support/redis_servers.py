@@ -378,6 +378,10 @@ class ScriptedRedis:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Reset all connections and take no more."""
         self._server.close()
         self.cut()
 
@@ -386,6 +390,11 @@ class ScriptedRedis:
         """What the only master of a cluster answers to CLUSTER SLOTS."""
         host, port = self.address.split(":")
         return resp([[0, 16383, [host, int(port)]]])
+
+    @property
+    def channels(self) -> set[bytes]:
+        """What anybody is subscribed to."""
+        return set().union(*self._writers.values())
 
     def cut(self) -> None:
         """Reset all connections."""
@@ -432,4 +441,10 @@ class ScriptedRedis:
                     listener.write(resp([kind, *arguments]))
             writer.write(resp(1))
         else:
-            writer.write(b"+OK\r\n")
+            pong = resp(["pong", ""]) if channels else b"+PONG\r\n"
+            known = {
+                b"PING": pong,
+                b"HELLO": resp(["role", "master", "mode", "standalone"]),
+                b"CLUSTER": resp([]) if arguments == [b"SLOTS"] else resp("cluster_state:ok"),
+            }
+            writer.write(known.get(name, b"+OK\r\n"))

@@ -81,7 +81,8 @@ class RedisOptions(RRSection):
         prefix: text before each topic in the name of its channel.
         on_start: when Redis cannot be reached at the start, serve and keep trying, or refuse to start.
         sharded: publish to the shards of a cluster (Redis 7), instead of to all of its nodes.
-        publish_queue: bytes of messages that may wait for Redis to read them; over it publishes are refused.
+        publish_queue: bytes of messages that Redis has not answered, with what waits for each answer; over it
+            publishes are refused.
     """
 
     addrs: Annotated[tuple[str, ...], decoded(values.redis_addresses)] = ("127.0.0.1:6379",)

@@ -78,6 +78,7 @@ class CoreRole:
             probes=self.probes,
             version=__version__,
             config=lambda: config.masked_json(loaded),
+            limits=section.limits,
         )
         self.rpc: RPCListener | None = None
         if loaded.rpc_listen is not None:
@@ -95,6 +96,8 @@ class CoreRole:
         """Yield the parts that have something to tell."""
         yield self.node
         yield self._registry
+        if self.rpc is not None:
+            yield self.rpc
         if self.pool is not None:
             yield self.pool
 

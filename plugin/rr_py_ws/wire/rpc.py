@@ -19,6 +19,10 @@ from rr_py_ws.errors import ProtocolError
 from rr_py_ws.wire.goridge import Flag, Frame, encode_frame
 
 NO_CODEC = Flag(0)
+MAX_NAME = 256
+"""Bytes of the name of a method that an answer repeats; no plugin of RoadRunner has one that long."""
+_MAX_ERROR = 1024
+"""Characters of the text of an error reply."""
 _ERROR = int(Flag.ERROR)
 _new = tuple.__new__  # as in `goridge`: half the time of calling the class
 _FIRST = 0x15  # version 1, five header words: two options
@@ -91,7 +95,12 @@ def encode_reply(request: Request, body: bytes, flags: int = 0) -> bytes:
 
 
 def encode_error(request: Request, text: str) -> bytes:
-    """Encode the answer to a call that failed; surrogate escapes in the text become bytes again."""
+    """Encode the answer to a call that failed; surrogate escapes in the text become bytes again.
+
+    A text may repeat what the caller has sent; it is cut, or a caller who does not read would fill memory.
+    """
+    if len(text) > _MAX_ERROR:
+        text = f"{text[:_MAX_ERROR]} ..."
     return encode_reply(request, text.encode("utf-8", "surrogateescape"), _ERROR)
 
 

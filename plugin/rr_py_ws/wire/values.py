@@ -18,6 +18,8 @@ from rr_py_ws.wire.goridge import Flag
 
 _BODY = "goridge_read_request_body: "
 _UNPACK_ERRORS = (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException)
+_MAX_ARGUMENT = 1024
+"""Bytes of an encoded bool or name, so that no list of millions is decoded before it is refused."""
 _Kind = TypeVar("_Kind", bool, str)
 
 
@@ -53,6 +55,8 @@ def decode_argument(codec: Flag, body: bytes, kind: type[_Kind]) -> _Kind:
     Raises:
         RPCError: the body cannot be decoded, or is something else.
     """
+    if len(body) > _MAX_ARGUMENT:
+        raise RPCError(f"the argument has {len(body)} bytes, a {kind.__name__} may have {_MAX_ARGUMENT}")
     value = decode_value(codec, body)
     if value is None:
         return kind()

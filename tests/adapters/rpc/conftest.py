@@ -34,6 +34,7 @@ async def registry(publisher: RecordingPublisher, pool: IdlePool) -> Registry:
         },
         version="2.11.4",
         config=lambda: b'{"rpc":{}}',
+        limits=Limits(),
     )
 
 

@@ -148,6 +148,7 @@ class BackpressureAgainstModel(RuleBasedStateMachine):
             probes={},
             version="",
             config=lambda: b"",
+            limits=Limits(),
         )
 
     async def connect(self) -> None:

@@ -107,9 +107,9 @@ class TestBadInput:
         assert await peer.frame() == Frame(Flag.JSON, (1, 11), b'rpc.Version"2.11.4"')
 
     async def test_a_payload_of_the_limit_is_served(self, peer: Peer) -> None:
-        name = b"informer.Jobs"
-        body = b'"' + b"x" * ((1 << 20) - len(name) - 2) + b'"'
-        assert await peer.call(name.decode(), body) == (Flag.JSON, b"null")
+        name = b"broadcast.Publish"
+        body = TO_A + b" " * ((1 << 20) - len(name) - len(TO_A))
+        assert await peer.call(name.decode(), body) == (Flag.JSON, b'{"ok":true}')
 
     async def test_a_payload_of_one_byte_more_is_an_error_reply_and_the_next_call_is_served(
         self, peer: Peer, publisher: RecordingPublisher

@@ -57,6 +57,7 @@ async def registry(publisher: RecordingPublisher, brake: Brake) -> Registry:
         probes={},
         version="2.11.4",
         config=lambda: b"{}",
+        limits=Limits(),
     )
 
 

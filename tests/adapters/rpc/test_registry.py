@@ -49,6 +49,7 @@ async def registry(other: Other, publisher: RecordingPublisher, pool: IdlePool) 
         probes={},
         version="2.11.4",
         config=lambda: b"{}",
+        limits=Limits(),
         fallback=other.answer,
     )
 

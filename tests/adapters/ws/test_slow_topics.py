@@ -42,7 +42,13 @@ async def site(start: Start, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[S
 @pytest.fixture
 async def rpc(site: Site) -> AsyncIterator[RPCListener]:
     registry = build_registry(
-        publisher=site.node, holds=site.node, pools={}, probes={}, version="", config=lambda: b""
+        publisher=site.node,
+        holds=site.node,
+        pools={},
+        probes={},
+        version="",
+        config=lambda: b"",
+        limits=Limits(),
     )
     rpc = RPCListener(registry, "tcp://127.0.0.1:0", limits=Limits())
     await rpc.start()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 from rr_py_ws import logs
 from rr_py_ws.adapters.rpc.partial_frames import PartialFrames, Pause
-from rr_py_ws.adapters.rpc.registry import Registry
+from rr_py_ws.adapters.rpc.registry import LargeReply, Registry
 from rr_py_ws.config import Limits
 from rr_py_ws.core.hold import Hold
 from rr_py_ws.errors import PayloadTooBig, ProtocolError
@@ -16,8 +17,16 @@ from rr_py_ws.wire.goridge import Frame, FrameDecoder
 
 _KEEP = 256
 """Bytes kept of a payload over the limit, to find the name of the method in: none of ours is that long."""
-_REPLY_BATCH = 64 * 1024
-"""Bytes of replies that are gathered, at most, before they are written."""
+_LARGE = 4096
+"""Bytes of a call that may be dear: of fewer no decoder makes more than a few milliseconds of work."""
+_TURN = 256 * 1024
+"""What one connection may bring in a turn of the loop: bytes of calls and replies, and `_CALL` more for each
+call. Then others have their turns, before it goes on with what is here."""
+_CALL = 512
+_MESSAGES = 1024
+"""What it may publish in a turn: in bytes alone, thousands of messages may look small."""
+_WHOLE_READ = 250_000
+"""Bytes of a read behind which more is waiting in the socket. libuv would read up to 32 of them in a turn."""
 
 _limited = logs.get_limited("rpc")
 
@@ -26,10 +35,11 @@ class RPCConnection(asyncio.Protocol):
     """Serves one peer.
 
     A call that is answered at once costs no task; the replies to what arrived together are written together.
-    The peer is not read while there is a reason for a `Pause`. A call that is larger than the limit is
-    answered with an error, and the next one is served. A call to a topic that is held waits, and with it all
-    that follows. A peer that sends anything but RPC frames, or its last byte, gets the replies to the calls
-    already begun and is then disconnected. A call goes on when the peer leaves, unless it is held.
+    The peer is not read while there is a reason for a `Pause`; one is that it has brought enough for this
+    turn of the loop. A call that is larger than the limit is answered with an error, and the next one is
+    served. A call to a topic that is held waits, and with it all that follows. A peer that sends anything but
+    RPC frames, or its last byte, gets the replies to the calls already begun and is then disconnected. A call
+    goes on when the peer leaves, unless it is held.
 
     Args:
         registry: the methods.
@@ -92,13 +102,13 @@ class RPCConnection(asyncio.Protocol):
         decoder = self._decoder
         if data:
             decoder.receive_data(data)
-        call, next_frame = self._registry.call, decoder.next_frame
+        call, next_frame, counters = self._registry.call, decoder.next_frame, self._registry.counters
         if self._held is not None:
             if self._is_held_again():
                 return
             next_frame = self._next_frame
         replies: list[bytes] = []
-        size, another = 0, False
+        cost, most_messages = 0, counters.messages + _MESSAGES
         try:
             # A call may pause the connection: by a turn that is full, or as one unfinished call too many.
             while not self.paused:
@@ -106,29 +116,26 @@ class RPCConnection(asyncio.Protocol):
                     frame = next_frame()
                     if frame is None:
                         break
-                    reply = call(frame)
+                    length = len(frame[2])
+                    reply = call(frame) if length < _LARGE else self._registry.call_large(frame)
                 except PayloadTooBig as error:
                     assert decoder.oversized is not None
                     # Answered, not closed: the calls before and behind it on this connection are fine.
+                    length = 0
                     reply = self._registry.refuse(decoder.oversized, error)
-                if not isinstance(reply, bytes):
-                    if isinstance(reply, Hold):
-                        assert frame is not None
-                        if self._hold(frame, reply):
-                            break
-                        reply = call(frame, may_wait=False)
-                    if not isinstance(reply, bytes):
-                        another = True
-                        self._wait_for(reply)
-                        continue
-                another = True
-                replies.append(reply)
-                size += len(reply)
-                # A write may pause the connection (`pause_writing`), which ends this loop.
-                if size >= _REPLY_BATCH:
-                    self._transport.write(b"".join(replies))
-                    replies.clear()
-                    size = 0
+                if isinstance(reply, Hold):
+                    assert frame is not None
+                    if self._hold(frame, reply):
+                        break
+                    reply = call(frame, may_wait=False)
+                if isinstance(reply, bytes):
+                    replies.append(reply)
+                    length += len(reply)
+                else:
+                    self._wait_for(reply, length)
+                cost += _CALL + length
+                if cost > _TURN or counters.messages > most_messages:
+                    self._end_turn()
         except ProtocolError as error:
             # Where the next frame begins is unknown now, so the connection is of no more use.
             self._registry.counters.bad_frames += 1
@@ -136,10 +143,14 @@ class RPCConnection(asyncio.Protocol):
             self._ending = True
         if replies:
             self._transport.write(b"".join(replies))
+        another = cost > 0
         self.served |= another
         if self._ending:
             self.end()
-        elif decoder.inside or self._inside or self._held:
+            return
+        if len(data) >= _WHOLE_READ and not self.paused:
+            self._end_turn()
+        if decoder.inside or self._inside or self._held:
             self._watch_partial_frame(len(data), another)
 
     def eof_received(self) -> bool:
@@ -174,6 +185,11 @@ class RPCConnection(asyncio.Protocol):
             self._transport.resume_reading()
             # What the decoder still holds comes from no event of the loop any more.
             self.data_received()
+
+    @property
+    def unsent(self) -> int:
+        """Bytes of replies that the peer has not taken."""
+        return self._transport.get_write_buffer_size() + sum(map(len, self._late_replies))
 
     @property
     def has_more(self) -> bool:
@@ -251,14 +267,29 @@ class RPCConnection(asyncio.Protocol):
         if isinstance(reply, bytes):
             self._transport.write(reply)
         else:
-            self._wait_for(reply)
+            self._wait_for(reply, len(frame.payload))
 
-    def _wait_for(self, reply: asyncio.Future[bytes]) -> None:
-        """Take note of a call that is answered later."""
+    def _end_turn(self) -> None:
+        """Go on in the next turn of the loop, when others had theirs."""
+        self.pause(Pause.TURN, True)
+        asyncio.get_running_loop().call_soon(self.pause, Pause.TURN, False)
+
+    def _wait_for(self, reply: asyncio.Future[bytes], length: int) -> None:
+        """Take note of a call, of so many bytes, that is answered later."""
         reply.add_done_callback(self._finished)
+        if isinstance(reply, LargeReply):
+            # The order of calls holds: none is begun before this one has been handed over.
+            self.pause(Pause.LARGE, True)
+            self._partial_frames.count_large(length)
+            reply.add_done_callback(partial(self._finished_large, length))
         self._running += 1
         if self._running >= self._max_calls:
             self.pause(Pause.CALLS, True)
+
+    def _finished_large(self, length: int, _reply: asyncio.Future[bytes]) -> None:
+        self._partial_frames.count_large(-length)
+        self._write_late_replies()  # now, before those to the calls behind it
+        self.pause(Pause.LARGE, False)
 
     def _finished(self, reply: asyncio.Future[bytes]) -> None:
         """Gather the replies to what finished in one turn, for one write."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rr_py_ws import logs
 from rr_py_ws.adapters.net.acceptor import Acceptor
@@ -16,6 +16,7 @@ from rr_py_ws.adapters.rpc.registry import Registry
 from rr_py_ws.address import TCPAddress, UnixAddress, parse_dsn
 from rr_py_ws.config import Limits
 from rr_py_ws.errors import ConfigError
+from rr_py_ws.metrics import Sample, gauge
 
 _KEEPALIVE = 15
 """Seconds without a sign of life after which the kernel asks a TCP peer for one, and from one question to the
@@ -72,6 +73,11 @@ class RPCListener:
     def addresses(self) -> list[str]:
         """All addresses in use: of inherited sockets there may be several."""
         return [address.dsn for address in self._addresses]
+
+    def metrics(self) -> Iterator[Sample]:
+        """Yield what its connections hold; the registry yields the rest."""
+        unsent = sum(connection.unsent for connection in self._connections)
+        yield gauge("rpc_unsent_bytes", "Bytes of replies that RPC peers have not taken.", unsent)
 
     async def start(self, inherited: Sequence[socket.socket] = ()) -> None:
         """Listen.

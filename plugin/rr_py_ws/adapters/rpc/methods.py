@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
-from rr_py_ws import logs
+from rr_py_ws.adapters.rpc.publishing import OPERATION, Publishing
 from rr_py_ws.adapters.rpc.registry import Fallback, Registry
-from rr_py_ws.core.hold import Hold
+from rr_py_ws.config import Limits
 from rr_py_ws.core.ports import Holds, Probe, Publisher, WorkerPool, WorkerState
-from rr_py_ws.errors import BrokerError, RPCError
-from rr_py_ws.wire.publication import Position, Publication
-from rr_py_ws.wire.publish import Message, decode_broadcast, decode_websockets, encode_ok
+from rr_py_ws.errors import RPCError
+from rr_py_ws.wire.publish import decode_broadcast, decode_websockets, encode_ok
 from rr_py_ws.wire.values import decode_argument
 
 Pools = Mapping[str, WorkerPool | None]
 """Plugin name -> its workers; None for a plugin that runs without any."""
 
-_Run = Callable[[Awaitable[Any], Callable[[asyncio.Future[Any]], object]], None]
 _Part = TypeVar("_Part")
-
-_limited = logs.get_limited("broadcast")
 
 _decode_bool = partial(decode_argument, kind=bool)
 _decode_text = partial(decode_argument, kind=str)
@@ -35,6 +30,7 @@ def build_registry(
     probes: Mapping[str, Probe],
     version: str,
     config: Callable[[], bytes],
+    limits: Limits,
     fallback: Fallback | None = None,
     holds: Holds | None = None,
 ) -> Registry:
@@ -50,20 +46,21 @@ def build_registry(
         probes: plugin name -> what answers the service `status` about it.
         version: what `rpc.Version` answers.
         config: returns the configuration as JSON, without secrets.
+        limits: here it is `rpc_elements`.
         fallback: answers the calls of all other services.
         holds: tells to which topics a call has to wait; without it, none does.
     """
     registry = Registry(fallback, () if holds is None else holds.held)
     add = registry.add
-    publish = partial(_publish, publisher)
-    publish_async = partial(_publish_async, publisher, registry.run)
-    find_hold = None if holds is None else partial(_find_hold, holds)
-    operation = "broadcast_publish:\n\tbroadcast_plugin_publish"
-    add("broadcast.Publish", decode_broadcast, publish, encode_ok, operation, find_hold)
-    add("broadcast.PublishAsync", decode_broadcast, publish_async, encode_ok, find_hold=find_hold)
-    # The service of RoadRunner 2.3.0, whose messages name a broker.
-    add("websockets.Publish", decode_websockets, publish, encode_ok, operation, find_hold)
-    add("websockets.PublishAsync", decode_websockets, publish_async, encode_ok, find_hold=find_hold)
+    publishing = Publishing(publisher, registry.run, limits.rpc_elements, registry.counters, holds)
+    find_hold = publishing.find_hold
+    # The service of RoadRunner 2.3.0, whose messages name a broker, is `websockets`.
+    for service, decode in (("broadcast", decode_broadcast), ("websockets", decode_websockets)):
+        has_broker = service == "websockets"
+        large = partial(publishing.publish_large, has_broker=has_broker)
+        add(f"{service}.Publish", decode, publishing.publish, encode_ok, OPERATION, find_hold, large)
+        large = partial(publishing.publish_large, has_broker=has_broker, wait=False)
+        add(f"{service}.PublishAsync", decode, publishing.publish_async, encode_ok, "", find_hold, large)
 
     operation = "resetter_rpc_reset:\n\tresetter_plugin_reset_by_name"
     add("informer.List", _decode_bool, lambda _: list(pools))
@@ -89,59 +86,6 @@ def build_registry(
     add("rpc.Version", _decode_bool, lambda _: version)
     add("rpc.Config", _decode_bool, lambda _: config())
     return registry
-
-
-def _publish(publisher: Publisher, messages: list[Message]) -> Awaitable[object] | None:
-    """Publish each message to each of its topics, in order; done when the brokers have accepted everything.
-
-    All messages are handed over before the first is waited for, so that pipelined calls keep their order.
-    Empty topics are skipped.
-
-    Raises (now, or from the awaitable):
-        BrokerError: a broker refused; what was accepted stays published, the rest is not handed over.
-    """
-    publish = publisher.publish
-    later: list[Awaitable[object]] = []
-    try:
-        for broker, topics, payload in messages:
-            for topic in _without_empty(topics) if "" in topics else topics:
-                accepted = publish(broker, Publication(topic, payload))
-                # Brokers in memory answer at once; only those of a network make the call wait.
-                if not (accepted is None or isinstance(accepted, Position)):
-                    later.append(accepted)
-    except BrokerError as refusal:
-        # Nothing is under way, so there is nothing to wait for before the error.
-        if not later:
-            raise
-        return _all(later, refusal)
-    if len(later) > 1:
-        return _all(later)
-    return later[0] if later else None  # the broker's own future: no task for the usual single message
-
-
-def _publish_async(publisher: Publisher, run: _Run, messages: list[Message]) -> None:
-    """Publish without waiting; a topic that a broker refuses is logged and does not stop the rest.
-
-    `run` (`Registry.run`) lets what was begun go on by itself.
-    """
-    for broker, topics, payload in messages:
-        for topic in _without_empty(topics) if "" in topics else topics:
-            try:
-                accepted = publisher.publish(broker, Publication(topic, payload))
-            except BrokerError as error:
-                _limited.error("async publish failed", error=str(error))
-            else:
-                if not (accepted is None or isinstance(accepted, Position)):
-                    run(accepted, _log_failure)
-
-
-def _find_hold(holds: Holds, messages: list[Message]) -> Hold | None:
-    """Return what a call waits for: any one of its topics holds all of it, so that it stays one call."""
-    for broker, topics, _ in messages:
-        hold = holds.find_hold(broker, topics)
-        if hold is not None:
-            return hold
-    return None
 
 
 def _find(parts: Mapping[str, _Part], plugin: str) -> _Part:
@@ -180,24 +124,6 @@ def _reset(pools: Pools, plugin: str) -> bool | Awaitable[bool]:
         return True
 
     return True if pool is None else reset(pool)
-
-
-async def _all(later: Sequence[Awaitable[object]], refusal: BrokerError | None = None) -> None:
-    """Wait for everything that was handed over before it is told what failed, if anything did."""
-    for outcome in (*await asyncio.gather(*later, return_exceptions=True), refusal):
-        if isinstance(outcome, BaseException):
-            raise outcome
-
-
-def _without_empty(topics: Sequence[str]) -> Sequence[str]:
-    _limited.warning("message with empty topic, skipping")
-    return [topic for topic in topics if topic]
-
-
-def _log_failure(done: asyncio.Future[Any]) -> None:
-    error = None if done.cancelled() else done.exception()
-    if error is not None:
-        _limited.error("async publish failed", error=str(error) or type(error).__name__)
 
 
 def _describe(state: WorkerState) -> dict[str, Any]:

@@ -23,8 +23,10 @@ class RPCMetrics:
         accept_failures: how often the system had no file descriptor or memory left for a connection.
         bad_frames: connections closed because they sent something that is not an RPC frame.
         slow_frames: connections closed because a frame did not arrive in time.
-        oversized: calls that were larger than the limit.
-        partial_bytes: of frames that have arrived in part, now, and of calls that are held.
+        oversized: calls that were larger than a limit, in bytes or elements.
+        messages: published ones, and topics of those that have several. Not shown: it measures turns.
+        partial_bytes: of frames that have arrived in part, of calls that are held and of large calls that are
+            not answered yet, now.
         held: calls that wait for receivers of a topic, now.
     """
 
@@ -36,13 +38,14 @@ class RPCMetrics:
     bad_frames: int = 0
     slow_frames: int = 0
     oversized: int = 0
+    messages: int = 0
     partial_bytes: int = 0
     held: int = 0
 
     def metrics(self) -> Iterator[Sample]:
         """Yield everything but the calls that are running."""
         yield gauge("rpc_connections", "Open RPC connections.", self.connections)
-        yield gauge("rpc_unfinished_bytes", "RPC frames that have arrived in part.", self.partial_bytes)
+        yield gauge("rpc_unfinished_bytes", "RPC frames in part, and calls that wait.", self.partial_bytes)
         yield gauge("rpc_calls_held", "RPC calls that wait for receivers of a topic.", self.held)
         calls: dict[tuple[str, ...], float] = {
             (method.decode(), result): count

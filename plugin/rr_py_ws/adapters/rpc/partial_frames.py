@@ -31,6 +31,8 @@ class Pause(IntFlag):
         CALLS: many of its calls are unfinished.
         MEMORY: partial frames take too much memory, and others were begun before.
         BACKPRESSURE: publishers are paused.
+        TURN: it has brought enough for this turn of the loop.
+        LARGE: a large call of it is being carried out.
         HELD: the call that is next waits for receivers of a topic.
     """
 
@@ -38,10 +40,12 @@ class Pause(IntFlag):
     CALLS = 2
     MEMORY = 4
     BACKPRESSURE = 8
-    HELD = 16
+    TURN = 16
+    LARGE = 32
+    HELD = 64
 
 
-_BUSY = Pause.REPLIES | Pause.CALLS | Pause.HELD
+_BUSY = Pause.REPLIES | Pause.CALLS | Pause.LARGE | Pause.HELD
 
 
 @dataclass(slots=True)
@@ -78,6 +82,7 @@ class PartialFrames:
         self._counters = counters
         self._frames: dict[RPCConnection, _Frame] = {}
         self._kept = 0
+        self._large = 0
         self._pausing = False
         self._scheduled = False
         self._timer: asyncio.TimerHandle | None = None
@@ -116,6 +121,11 @@ class PartialFrames:
         if frame is not None:
             self._count(-frame.kept)
 
+    def count_large(self, more: int) -> None:
+        """Count bytes of large calls, which wait for one another, with those of partial frames."""
+        self._large += more
+        self._count(more)
+
     def close(self) -> None:
         """Watch no longer."""
         if self._timer is not None:
@@ -137,8 +147,10 @@ class PartialFrames:
         """Choose who is read: all of them, or over the limit the first that can go on."""
         self._scheduled = False
         self._pausing = pausing = self._kept > self._limit
-        # One that waits for its own calls or replies would be the first for ever.
-        first = next((connection for connection in self._frames if not connection.paused & _BUSY), None)
+        # One that waits for its own calls or replies would be the first for ever. And while large calls wait
+        # their end makes room; to complete one frame after another would make many of them.
+        candidates = () if self._large > self._limit else self._frames
+        first = next((connection for connection in candidates if not connection.paused & _BUSY), None)
         # A copy: one that is read again may complete its frame and be discarded meanwhile.
         for connection in tuple(self._frames):
             connection.pause(Pause.MEMORY, pausing and connection is not first)

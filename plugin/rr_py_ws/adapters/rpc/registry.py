@@ -12,11 +12,15 @@ from rr_py_ws.core.hold import Hold, Topic
 from rr_py_ws.errors import BrokerError, PayloadTooBig, RPCError, WorkerError
 from rr_py_ws.metrics import Sample, gauge
 from rr_py_ws.wire.goridge import Flag, Frame
-from rr_py_ws.wire.rpc import Request, encode_error, encode_reply, parse_request
+from rr_py_ws.wire.rpc import MAX_NAME, Request, encode_error, encode_reply, parse_request
 from rr_py_ws.wire.values import encode_result
 
 Fallback = Callable[[Frame, Request], bytes | Awaitable[bytes]]
 """Answers calls of services that are not ours: gets the frame as it came, returns the whole reply frame."""
+
+HandleLarge = Callable[[Flag, bytes], Awaitable[object] | None]
+"""Decodes and carries out a large call in pieces, between which others have their turns; None: it is cheap
+enough to be carried out at once. Its errors are those for the caller."""
 
 _Encode = Callable[[Flag, Any], bytes]
 _Method = tuple[
@@ -25,6 +29,10 @@ _Method = tuple[
 _Argument = TypeVar("_Argument")
 
 _limited = logs.get_limited("rpc")
+
+
+class LargeReply(asyncio.Future[bytes]):
+    """The reply to a call that is carried out in pieces; the next call of the connection begins after it."""
 
 
 class Registry:
@@ -41,6 +49,7 @@ class Registry:
 
     def __init__(self, fallback: Fallback | None = None, held: Collection[Topic] = ()) -> None:
         self._methods: dict[bytes, _Method] = {}
+        self._large: dict[bytes, HandleLarge] = {}
         self._held = held
         self._services: set[bytes] = set()
         self._fallback = fallback
@@ -58,6 +67,7 @@ class Registry:
         encode: _Encode = encode_result,
         operation: str = "",
         find_hold: Callable[[_Argument], Hold | None] | None = None,
+        handle_large: HandleLarge | None = None,
     ) -> None:
         """Register a method.
 
@@ -69,8 +79,11 @@ class Registry:
             encode: makes the body of the reply of codec and result; raises RPCError.
             operation: what RoadRunner puts before the text of an error of the handler.
             find_hold: returns what the call has to wait for; asked while any topic is held.
+            handle_large: asked before `decode` about a call that may be dear.
         """
         full = name.encode()
+        if handle_large is not None:
+            self._large[full] = handle_large
         self._services.add(full.rpartition(b".")[0])
         self._methods[full] = (decode, handle, encode, operation and operation + ": ", find_hold)
         self.counters.answered[full] = self.counters.failed[full] = 0
@@ -81,22 +94,24 @@ class Registry:
         yield gauge("rpc_calls_running", "RPC calls that are not answered yet.", len(self.running))
 
     @overload
-    def call(self, frame: Frame) -> bytes | asyncio.Future[bytes] | Hold: ...
+    def call(self, frame: Frame, request: Request | None = None) -> bytes | asyncio.Future[bytes] | Hold: ...
 
     @overload
     def call(self, frame: Frame, *, may_wait: Literal[False]) -> bytes | asyncio.Future[bytes]: ...
 
-    def call(self, frame: Frame, *, may_wait: bool = True) -> bytes | asyncio.Future[bytes] | Hold:
+    def call(
+        self, frame: Frame, request: Request | None = None, *, may_wait: bool = True
+    ) -> bytes | asyncio.Future[bytes] | Hold:
         """Carry out a call and return the reply frame, or a future of it when it has to wait.
 
         A call that fails is answered with an error frame. The future is cancelled when its call is, and has
-        no exception. With `may_wait`, nothing is done with a call to a topic that is held, and the hold is
-        returned: call again when it has ended.
+        no exception. The request is what the frame says, if that is known already. With `may_wait`, nothing
+        is done with a call to a topic that is held, and the hold is returned: call again when it has ended.
 
         Raises:
             ProtocolError: the frame is not an RPC frame.
         """
-        request = parse_request(frame)
+        request = request or parse_request(frame)
         method = self._methods.get(request.method)
         if method is None:
             return self._call_unknown(frame, request)
@@ -121,6 +136,25 @@ class Registry:
         self.counters.answered[request.method] += 1
         return reply
 
+    def call_large(self, frame: Frame) -> bytes | asyncio.Future[bytes] | Hold:
+        """Do what `call` does, in pieces if the call is dear; then the reply is a `LargeReply`.
+
+        Raises:
+            ProtocolError: the frame is not an RPC frame.
+        """
+        request = parse_request(frame)
+        handle_large = self._large.get(request.method)
+        if handle_large is None:
+            return self.call(frame, request)
+        try:
+            waiting = handle_large(request.codec, request.body)
+        except Exception as error:
+            return self._fail(request, error)
+        if waiting is None:
+            return self.call(frame, request)
+        request = request._replace(body=b"")  # its handler has it, and lets it go
+        return self._wait_for(waiting, request, self._methods[request.method][2], large=True)
+
     def refuse(self, frame: Frame, error: PayloadTooBig) -> bytes:
         """Answer a call that is too large; the frame holds the beginning of it.
 
@@ -143,6 +177,10 @@ class Registry:
 
     def _call_unknown(self, frame: Frame, request: Request) -> bytes | asyncio.Future[bytes]:
         """Answer a call of a method that is not registered. Applications match on the texts of net/rpc."""
+        if (size := len(request.method)) > MAX_NAME:
+            request = request._replace(method=request.method[:MAX_NAME])
+            text = f"rpc: can't find a method whose name has {size} bytes, no name has more than {MAX_NAME}"
+            return self._fail(request, RPCError(text))
         # The name goes back as the bytes it came as, which need not be UTF-8.
         name = request.method.decode("utf-8", "surrogateescape")
         # The last dot counts, as in Go's net/rpc: a service may have dots in its name.
@@ -160,31 +198,40 @@ class Registry:
         return self._count(reply) if isinstance(reply, bytes) else self._wait_for(reply, request)
 
     def _wait_for(
-        self, waiting: Awaitable[Any], request: Request, encode: _Encode | None = None, operation: str = ""
+        self,
+        waiting: Awaitable[Any],
+        request: Request,
+        encode: _Encode | None = None,
+        operation: str = "",
+        *,
+        large: bool = False,
     ) -> asyncio.Future[bytes]:
         """Return a future of the reply; `encode` is None when what is waited for is the reply itself.
 
         Callbacks make the reply: when the broker answers with a future, as Redis does, a call needs no task.
         """
         # Not the awaitable itself: its result is not a frame yet.
-        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[bytes] = LargeReply(loop=loop) if large else loop.create_future()
 
         def settle(done: asyncio.Future[Any]) -> None:
-            prefix = operation
-            try:
-                result = done.result()
-                prefix = ""  # what fails from here on is not the operation, but the encoding of its result
-                if encode is None:
-                    reply = self._count(result)
-                else:
-                    reply = encode_reply(request, encode(request.codec, result))
-                    self.counters.answered[request.method] += 1
-            except asyncio.CancelledError:  # by the end of the listener, which waits no longer
+            if done.cancelled():  # by the end of the listener, which waits no longer
                 answer.cancel()
-            except Exception as error:
-                answer.set_result(self._fail(request, error, prefix))
-            else:
-                answer.set_result(reply)
+                return
+            # Not raised here: error and frame would keep each other, and all that was decoded, for a while.
+            error = done.exception()
+            if error is not None:
+                answer.set_result(self._fail(request, error, operation))
+                return
+            try:
+                if encode is None:
+                    reply = self._count(done.result())
+                else:
+                    reply = encode_reply(request, encode(request.codec, done.result()))
+                    self.counters.answered[request.method] += 1
+            except Exception as failure:
+                reply = self._fail(request, failure)
+            answer.set_result(reply)
 
         self.run(waiting, settle)
         return answer
@@ -195,7 +242,7 @@ class Registry:
         counts[UNKNOWN] += 1
         return reply
 
-    def _fail(self, request: Request, error: Exception, operation: str = "") -> bytes:
+    def _fail(self, request: Request, error: BaseException, operation: str = "") -> bytes:
         """Answer with the text of an error; one that is not meant for the caller is logged instead."""
         failed = self.counters.failed
         # Names that callers make up must not become time series.

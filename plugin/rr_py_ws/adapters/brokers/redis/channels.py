@@ -34,14 +34,15 @@ class Channel:
         topic: what clients call it.
         state: of its subscription.
         missed: it was live before its connection was lost.
-        joins: those that wait until it is live; each is called once, with None or with why it is not.
+        joins: those that wait until it is live, in order, as long as they wait; each is called once, with
+            None or with why it is not live.
     """
 
     name: bytes
     topic: str
     state: ChannelState = ChannelState.QUEUED
     missed: bool = False
-    joins: list[Callable[[BrokerError | None], None]] = field(default_factory=list)
+    joins: dict[Callable[[BrokerError | None], None], None] = field(default_factory=dict)
 
     def confirm(self) -> None:
         """Messages arrive from now on."""
@@ -58,9 +59,9 @@ class Channel:
 
     def answer_joins(self, error: BrokerError | None) -> None:
         """Tell the joins that wait that messages arrive, or why they will not."""
-        for answer in self.joins:
+        joins, self.joins = self.joins, {}
+        for answer in joins:
             answer(error)
-        self.joins.clear()
 
 
 def wait_for(
@@ -82,6 +83,7 @@ def wait_for(
         return None
     loop = asyncio.get_running_loop()
     future = loop.create_future()
+    channels = list(dict.fromkeys(channels))  # a join may name a topic twice
     missing = len(channels)
 
     def answer(error: BrokerError | None) -> None:
@@ -99,7 +101,14 @@ def wait_for(
         answer(BrokerError(f"redis has not confirmed within {timeout:g} s: {explain()}"))
 
     timer = loop.call_later(min(timeout, _LONGEST_WAIT), expire)
-    future.add_done_callback(lambda _: timer.cancel())
+
+    def end(_: object) -> None:
+        timer.cancel()
+        # In an outage clients come back again and again: what has given up must not be kept.
+        for channel in channels:
+            channel.joins.pop(answer, None)
+
+    future.add_done_callback(end)
     for channel in channels:
-        channel.joins.append(answer)
+        channel.joins[answer] = None
     return future

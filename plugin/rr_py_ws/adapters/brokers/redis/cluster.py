@@ -47,6 +47,9 @@ class ShardedCluster:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._masters: list[Address | None] = [None] * _SLOTS
+        # The same, with what answers MOVED have told since the slots were read. Only for publishing: until
+        # then a topic is where it was subscribed.
+        self._publish_to = self._masters
         self._nodes: dict[Address, NodeConnections] = {}
         self._unassigned: dict[bytes, Channel] = {}
         self._told_by: Address | None = None
@@ -75,7 +78,7 @@ class ShardedCluster:
 
     def publish(self, channel: bytes, payload: bytes) -> asyncio.Future[None]:
         """Send a message as `Publisher.publish` does; once more, if its slot has moved, to where it is."""
-        master = self._masters[slot_of(channel)]
+        master = self._publish_to[slot_of(channel)]
         if master is None:
             self._context.counters.publish_failures += 1
             raise BrokerError(f"redis is not available: {self._problem}")
@@ -136,7 +139,7 @@ class ShardedCluster:
             self._told_by = target = moved_to(error, master)
             if target not in self._nodes:  # it becomes one of them when the slots are read
                 raise error
-            self._masters[slot_of(channel)] = target
+            self._publish_to[slot_of(channel)] = target
             second = self._nodes[target].publish(channel, payload)
         except BrokerError as problem:
             final.set_exception(problem)
@@ -206,7 +209,7 @@ class ShardedCluster:
         masters: list[Address | None] = [None] * _SLOTS
         for first, last, master in slots:
             masters[first : last + 1] = [master] * (last + 1 - first)
-        self._masters = masters
+        self._masters, self._publish_to = masters, masters.copy()
         current = {master for _, _, master in slots}
         for master in current - self._nodes.keys():
             moved = partial(self._slot_moved, master)

@@ -16,9 +16,12 @@ from typing import Any, cast
 
 import hiredis
 
+from rr_py_ws.adapters.brokers.redis.replies import find_check, unexpected
 from rr_py_ws.adapters.net.listen import describe_os_error
 from rr_py_ws.errors import BrokerError
 
+_LONGEST_ERROR = 1000
+"""Characters of an error of Redis that are kept; it goes into the log and to callers."""
 _SECOND_LOOK = 0.05
 """Seconds between finding a server silent and giving up on it. If it was this process that stood still, the
 answers are in the socket's buffer, and are read before the second look."""
@@ -32,10 +35,11 @@ class ErrorReply(BrokerError):
 
     Attributes:
         code: the first word, such as `NOPERM` or `MOVED`.
-        text: all of it.
+        text: all of it, if it is not too long.
     """
 
     def __init__(self, text: str) -> None:
+        text = text[:_LONGEST_ERROR]
         super().__init__(f"redis answered: {text}")
         self.code = text.partition(" ")[0]
         self.text = text
@@ -64,7 +68,6 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._reader = hiredis.Reader(notEnoughData=_MORE, replyError=ErrorReply)
         self._out: list[bytes] = []
-        self._gathered = 0
         self._reason = ""
         self._heard = self._asked = self._loop.time()
         self._suspected = False
@@ -73,24 +76,19 @@ class Connection(asyncio.Protocol):
         self.waiting: deque[Any] = deque()
         self.on_reply: Callable[[Any], None] = self._answer
 
-    @property
-    def unsent(self) -> int:
-        """Bytes that the socket has not taken, with those of this turn."""
-        assert self._transport is not None
-        return self._transport.get_write_buffer_size() + self._gathered
-
     def request(self, *arguments: bytes | str | int) -> asyncio.Future[Any]:
         """Send a command.
 
         Returns:
             a future of the reply; it fails with `ErrorReply`, or with `BrokerError` when the connection is
-            lost before the reply. Cancelling it does not take the command back.
+            lost before the reply, or the command cannot have such a reply, which ends the connection.
+            Cancelling it does not take the command back.
 
         Raises:
             BrokerError: the connection is lost already.
         """
         future = self._loop.create_future()
-        self.send(arguments, partial(_resolve, future))
+        self.send(arguments, partial(_resolve, future, find_check(arguments), arguments[0]))
         return future
 
     def send(self, arguments: tuple[bytes | str | int, ...], expected: Any) -> None:
@@ -106,9 +104,7 @@ class Connection(asyncio.Protocol):
         self.waiting.append(expected)
         if not self._out:
             self._loop.call_soon(self._flush)
-        command = hiredis.pack_command(arguments)  # type: ignore[arg-type]  # it takes any number
-        self._out.append(command)
-        self._gathered += len(command)
+        self._out.append(hiredis.pack_command(arguments))  # type: ignore[arg-type]  # it takes any number
 
     def close(self, reason: str) -> None:
         """End the connection; what is not answered fails with the reason."""
@@ -160,7 +156,7 @@ class Connection(asyncio.Protocol):
         self.waiting.popleft()(reply)
 
     def _flush(self) -> None:
-        out, self._out, self._gathered = self._out, [], 0
+        out, self._out = self._out, []
         # A transport of uvloop raises when it is written to between the end of its socket and the news of it.
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(out[0] if len(out) == 1 else b"".join(out))
@@ -184,13 +180,19 @@ class Connection(asyncio.Protocol):
         self._watcher = self._loop.call_later(min(delay, _LONGEST_WATCH), self._watch)
 
 
-def _resolve(future: asyncio.Future[Any], reply: Any) -> None:
-    if future.done():  # cancelled; the reply has to be taken all the same, it is not that of the next request
-        return
-    if isinstance(reply, BrokerError):
-        future.set_exception(reply)
-    else:
-        future.set_result(reply)
+def _resolve(
+    future: asyncio.Future[Any], is_valid: Callable[[Any], bool], command: object, reply: Any
+) -> None:
+    wrong = None
+    if not isinstance(reply, BrokerError) and not is_valid(reply):
+        reply = wrong = unexpected(command, reply)
+    if not future.done():  # cancelled; the reply has to be taken all the same, it is not that of the next one
+        if isinstance(reply, BrokerError):
+            future.set_exception(reply)
+        else:
+            future.set_result(reply)
+    if wrong is not None:
+        raise wrong
 
 
 def describe(error: BaseException) -> str:

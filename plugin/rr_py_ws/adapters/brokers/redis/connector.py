@@ -74,6 +74,9 @@ class Connector:
         except ErrorReply as error:
             connection.close("not let in")
             raise BrokerError(f"redis at {address}: {error.text}") from error
+        except BrokerError as error:
+            connection.close("not let in")
+            raise BrokerError(f"redis at {address}: {error}") from error
         except BaseException:  # also when this is cancelled: nobody else knows of the connection yet
             connection.close("not wanted any more")
             raise

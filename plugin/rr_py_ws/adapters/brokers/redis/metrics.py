@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from rr_py_ws.metrics import Sample, counter
+from rr_py_ws.metrics import Sample, counter, gauge
 
 
 @dataclass(slots=True)
@@ -20,6 +20,8 @@ class RedisMetrics:
         gaps: how often messages may have been missed.
         gap_topics: for how many topics, all gaps together.
         subscriptions_refused: topics that Redis did not let us subscribe.
+        unanswered_bytes: what messages take that Redis has not answered, now.
+        lingering: channels that are still subscribed though nobody is in them any more, now.
     """
 
     published: int = 0
@@ -29,6 +31,8 @@ class RedisMetrics:
     gaps: int = 0
     gap_topics: int = 0
     subscriptions_refused: int = 0
+    unanswered_bytes: int = 0
+    lingering: int = 0
 
     def metrics(self, broker: str) -> Iterator[Sample]:
         """Tell all of them under the name of the broker."""
@@ -42,3 +46,8 @@ class RedisMetrics:
             ("subscriptions_refused", "Topics that could not be subscribed.", self.subscriptions_refused),
         ):
             yield counter(f"redis_{name}", text, {broker: value}, "broker")
+        for name, text, value in (
+            ("unanswered_bytes", "Memory of messages that Redis has not answered.", self.unanswered_bytes),
+            ("lingering", "Subscribed channels that nobody is in any more.", self.lingering),
+        ):
+            yield gauge(f"redis_{name}", text, {broker: value}, "broker")

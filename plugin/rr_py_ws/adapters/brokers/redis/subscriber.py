@@ -10,28 +10,24 @@ gap: messages may have been missed. The gap is told when the channel is live aga
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 from rr_py_ws import logs
 from rr_py_ws.adapters.brokers.redis.channels import Channel, ChannelState, wait_for
+from rr_py_ws.adapters.brokers.redis.commands import SubscribeCommands
 from rr_py_ws.adapters.brokers.redis.connection import Connection, ErrorReply
 from rr_py_ws.adapters.brokers.redis.discovery import Resolver
+from rr_py_ws.adapters.brokers.redis.gap import Gap
+from rr_py_ws.adapters.brokers.redis.lingering import Lingering
 from rr_py_ws.adapters.brokers.redis.reconnect import Context, Reconnector
+from rr_py_ws.adapters.brokers.redis.replies import is_pong, read_confirmation, unexpected
 from rr_py_ws.address import Address
 from rr_py_ws.errors import BrokerError
 from rr_py_ws.wire.publication import Publication
 
-_BATCH = 500
-"""Most channels in one command. With sharded pub/sub it is 1: those of one command must be of one slot."""
-_UNCONFIRMED = 5000
-"""Channels whose subscription Redis has not answered, above which further ones wait."""
-_PING = object()
-
 new_tuple = tuple.__new__
-log = logs.get_logger("broadcast")
 limited = logs.get_limited("broadcast")
 
 
@@ -55,26 +51,14 @@ class Subscriber(Reconnector):
         on_moved: Callable[[Channel, ErrorReply | None], None] | None = None,
     ) -> None:
         super().__init__(context, "subscribe", resolver, context.options.read_timeout)
-        kind = b"s%s" if context.options.sharded else b"%s"
-        self._message, self._subscribed, self._unsubscribed = (
-            kind % word for word in (b"message", b"subscribe", b"unsubscribe")
-        )
-        self._batch = 1 if context.options.sharded else _BATCH
+        self._message = b"smessage" if context.options.sharded else b"message"
+        self._commands = SubscribeCommands(sharded=context.options.sharded)
         self._on_publication = context.on_publication
         self._on_moved = on_moved
         self._channels: dict[bytes, Channel] = {}
-        self._queue: deque[Channel] = deque()
-        self._flush_scheduled = False
-        self._unconfirmed = 0
-        # Channels that nobody is in, until when they linger; and the same in the order of time, in which one
-        # that was joined again stays until its time has come, so that joining need not search.
-        self._idle: dict[bytes, float] = {}
-        self._leaving: deque[tuple[float, bytes]] = deque()
+        self._lingering = Lingering(context.counters)
         self._sweeper: asyncio.TimerHandle | None = None
-        # Since when messages may be missed; topics that have a gap and are not told yet; and how many have.
-        self._gap_began: float | None = None
-        self._untold: list[str] = []
-        self._gap_topics = 0
+        self._gap = Gap(context)
         self.ready = False
 
     # What is wanted
@@ -89,13 +73,13 @@ class Subscriber(Reconnector):
         channel = self._channels.get(name)
         if channel is None:
             channel = self._channels[name] = Channel(name, topic)
-            self._enqueue(channel)
+            self._commands.queue(channel)
         else:
-            self._idle.pop(name, None)
+            self._lingering.discard(name)
             if channel.state is ChannelState.LIVE:
                 return None
             if channel.state is ChannelState.REFUSED:  # what an ACL forbids, it may allow later
-                self._enqueue(channel)
+                self._commands.queue(channel)
         return channel
 
     def unsubscribe(self, names: Sequence[bytes]) -> None:
@@ -103,25 +87,24 @@ class Subscriber(Reconnector):
         deadline = self._loop.time() + self._context.linger
         for name in names:
             if name in self._channels:
-                self._idle[name] = deadline
-                self._leaving.append((deadline, name))
-        if self._leaving and self._sweeper is None:
+                self._lingering.add(name, deadline)
+        if self._lingering.is_full:
+            self._sweep()
+        elif self._sweeper is None and self._lingering.first_deadline is not None:
             self._sweeper = self._loop.call_at(deadline, self._sweep)
 
     def assign(self, channel: Channel) -> None:
         """Go on with a channel that was another server's; messages may have been missed in between."""
-        self._begin_gap()
+        self._gap.begin()
         channel.interrupt()
         self._channels[channel.name] = channel
-        self._enqueue(channel)
+        self._commands.queue(channel)
         self.ready = False
 
     def unassign(self, is_elsewhere: Callable[[bytes], bool]) -> list[Channel]:
         """Give away the channels that are another server's; those that nobody is in are forgotten."""
         gone = [channel for channel in self._channels.values() if is_elsewhere(channel.name)]
-        for channel in gone:
-            del self._channels[channel.name]
-        return [channel for channel in gone if self._idle.pop(channel.name, None) is None]
+        return [channel for channel in gone if not self._forget(channel)]
 
     async def settle(self) -> None:
         """Wait for the messages that Redis has taken before, if there is a connection.
@@ -131,7 +114,7 @@ class Subscriber(Reconnector):
         """
         if self._connection is not None:
             with suppress(BrokerError):  # lost now, or before the answer
-                await self._connection.request(b"PING")
+                await self._connection.request("PING")
 
     async def close(self) -> None:
         """End; joins that wait fail."""
@@ -141,6 +124,7 @@ class Subscriber(Reconnector):
         for channel in self._channels.values():
             channel.answer_joins(BrokerError("the redis broker is not running"))
         self._channels.clear()
+        self._lingering.clear()
 
     # Reconnector
 
@@ -150,76 +134,47 @@ class Subscriber(Reconnector):
     def _opened(self, connection: Connection, address: Address) -> None:
         connection.on_reply = self._receive
         self.problem = "no answer"
-        self._queue = deque(self._channels.values())
-        for channel in self._queue:  # also those that were refused: it may be another server
-            channel.state = ChannelState.QUEUED
+        # Also what was refused: it may be another server.
+        self._commands.open(connection, self._channels.values())
         self._go_on()
 
     async def _check(self, connection: Connection, address: Address) -> None:
         # The connection itself gives up on a server that does not answer; it only has to be asked.
-        connection.send((b"PING",), _PING)
+        connection.send(("PING",), _check_pong)
 
     def _unavailable(self, reason: str) -> None:
         was_connected = self._connection is not None
         super()._unavailable(reason)
         if was_connected:
             self.ready = False
-            self._unconfirmed = 0
-            self._begin_gap()
+            self._commands.lose()
+            self._gap.begin()
             for channel in self._channels.values():
                 channel.interrupt()
 
-    # What is sent
-
-    def _enqueue(self, channel: Channel) -> None:
-        channel.state = ChannelState.QUEUED
-        self._queue.append(channel)
-        if not self._flush_scheduled:
-            self._flush_scheduled = True
-            self._loop.call_soon(self._flush)
-
-    def _flush(self) -> None:
-        """Subscribe what is queued, as far as the window allows."""
-        self._flush_scheduled = False
-        # The window keeps the answers of 100,000 channels from filling the buffer that Redis has for a
-        # subscriber (32 MB by default), whose overflow would end the connection, again and again.
-        while self._queue and self._connection is not None and self._unconfirmed < _UNCONFIRMED:
-            batch: list[Channel] = []
-            while self._queue and len(batch) < self._batch:
-                channel = self._queue.popleft()
-                # It may have been left, or given to another server, since it was queued; or be in here twice.
-                if channel.state is ChannelState.QUEUED and self._channels.get(channel.name) is channel:
-                    channel.state = ChannelState.SENT
-                    batch.append(channel)
-            if batch:
-                self._send(self._subscribed, batch)
-
-    def _send(self, kind: bytes, channels: Sequence[Channel]) -> None:
-        """Send a command; expected is one answer for each channel, which begins with `kind`, or one error."""
-        if self._connection is None:
-            return
-        if kind == self._subscribed:
-            self._unconfirmed += len(channels)
-        with suppress(BrokerError):  # lost in this moment; all is subscribed again when it is back
-            names = (channel.name for channel in channels)
-            self._connection.send((kind.upper(), *names), (kind, deque(channels)))
+    # What is left
 
     def _sweep(self) -> None:
         """Unsubscribe what nobody came back to."""
-        now = self._loop.time()
         gone = []
-        while self._leaving and self._leaving[0][0] <= now:
-            deadline, name = self._leaving.popleft()
-            if self._idle.get(name) == deadline:  # else it was joined again, and perhaps left once more
-                del self._idle[name]
-                channel = self._channels.pop(name)
-                if channel.state in (ChannelState.SENT, ChannelState.LIVE):
-                    gone.append(channel)
-        for at in range(0, len(gone), self._batch):
-            self._send(self._unsubscribed, gone[at : at + self._batch])
-        self._sweeper = None
-        if self._leaving:  # a little later than the first, to take more of them along
-            self._sweeper = self._loop.call_at(self._leaving[0][0] + self._context.linger / 4, self._sweep)
+        for name in self._lingering.pop_expired(self._loop.time()):
+            channel = self._channels[name]
+            self._forget(channel)
+            if channel.state in (ChannelState.SENT, ChannelState.LIVE):
+                gone.append(channel)
+        self._commands.unsubscribe(gone)
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweeper = None
+        if (deadline := self._lingering.first_deadline) is not None:
+            # A little later than the first, to take more of them along.
+            self._sweeper = self._loop.call_at(deadline + self._context.linger / 4, self._sweep)
+
+    def _forget(self, channel: Channel) -> bool:
+        """Want a channel no longer; return whether nobody was in it."""
+        self._channels.pop(channel.name, None)
+        self._commands.withdraw(channel.name)
+        return self._lingering.discard(channel.name)
 
     # What arrives
 
@@ -232,8 +187,8 @@ class Subscriber(Reconnector):
         if type(reply) is list and len(reply) == 3:
             kind, name, value = reply
             if kind == self._message and type(name) is bytes and type(value) is bytes:
-                if self._untold:
-                    self._tell_gap()
+                if self._gap.untold:
+                    self._gap.tell()
                 # A message may still come after a channel was left, before Redis has read that.
                 channel = self._channels.get(name)
                 if channel is not None:
@@ -242,58 +197,44 @@ class Subscriber(Reconnector):
                     publication = new_tuple(Publication, (channel.topic, value, None, 0.0, ""))
                     self._on_publication(publication)
                 return
-            if type(name) is bytes and kind in (self._subscribed, self._unsubscribed):
-                self._receive_confirmation(kind, name)
-                return
-        self._receive_answer(reply)
+        commands = self._commands
+        confirmed = read_confirmation(reply)
+        if confirmed is not None and confirmed.word in (commands.subscribe_word, commands.unsubscribe_word):
+            self._receive_confirmation(*confirmed)
+        else:
+            self._receive_answer(reply)
 
-    def _receive_confirmation(self, kind: bytes, name: bytes) -> None:
-        assert self._connection is not None
-        waiting = self._connection.waiting
-        expected = waiting[0] if waiting else None
-        if not isinstance(expected, tuple) or expected[0] != kind or expected[1][0].name != name:
+    def _receive_confirmation(self, word: bytes, name: bytes) -> None:
+        channel = self._commands.confirm(word, name)
+        is_subscribed = word == self._commands.subscribe_word
+        if channel is None:
             # The answer to nothing: so a server of a cluster says that the slot of a channel has moved away.
-            if kind != self._unsubscribed or self._on_moved is None:
+            if is_subscribed or self._on_moved is None:
                 raise BrokerError("it confirmed what was not asked for")
             if moved := self._channels.get(name):
                 self._move(moved, None)
             return
-        unanswered: deque[Channel] = expected[1]
-        channel = unanswered.popleft()
-        if not unanswered:
-            waiting.popleft()
-        if kind == self._subscribed:
-            self._unconfirmed -= 1
-            # It may have been left and joined again since: then the second command has its own answer.
-            if self._channels.get(name) is channel:
-                if channel.missed:
-                    if not self._untold:  # told once for all that Redis confirms in one packet
-                        self._loop.call_soon(self._tell_gap)
-                    self._untold.append(channel.topic)
-                    self._gap_topics += 1
-                channel.confirm()
+        # It may have been left and joined again since: then the second command has its own answer.
+        if is_subscribed and self._channels.get(name) is channel:
+            if channel.missed:
+                self._gap.add(channel.topic)
+            channel.confirm()
         self._go_on()
 
     def _receive_answer(self, reply: Any) -> None:
         assert self._connection is not None
         waiting = self._connection.waiting
         expected = waiting.popleft() if waiting else None
-        if expected is _PING:  # also when an ACL forbids it: it answers
-            return
         if callable(expected):
             expected(reply)
             return
         if not isinstance(reply, ErrorReply):
-            raise BrokerError("it sent what nobody asked for")
-        if expected is None or expected[0] != self._subscribed:
+            raise unexpected("nothing" if expected is None else expected[0].upper(), reply)
+        if expected is None or expected[0] != self._commands.subscribe_word:
             raise reply
-        channels: deque[Channel] = expected[1]
-        self._unconfirmed -= len(channels)
-        if len(channels) > 1:  # one of them is refused, and Redis does not say which
-            for channel in channels:
-                self._send(self._subscribed, [channel])
-        else:
-            self._refuse(channels[0], reply)
+        channel = self._commands.refuse(expected)
+        if channel is not None:
+            self._refuse(channel, reply)
         self._go_on()
 
     def _refuse(self, channel: Channel, error: ErrorReply) -> None:
@@ -309,40 +250,19 @@ class Subscriber(Reconnector):
 
     def _move(self, channel: Channel, where: ErrorReply | None) -> None:
         assert self._on_moved is not None
-        if self._channels.get(channel.name) is channel:
-            del self._channels[channel.name]
-            # A channel that only lingered is not worth subscribing elsewhere.
-            if self._idle.pop(channel.name, None) is None:
-                self._on_moved(channel, where)
+        # A channel that only lingered is not worth subscribing elsewhere.
+        if self._channels.get(channel.name) is channel and not self._forget(channel):
+            self._on_moved(channel, where)
 
     def _go_on(self) -> None:
         """Go on with what is queued, or note that nothing is left."""
-        if self._queue:
-            self._flush()
-        if not self.ready and self._connection is not None and not self._unconfirmed and not self._queue:
+        self._commands.flush()
+        if not self.ready and self._commands.all_answered:
             self.ready = True
-            self._end_gap()
+            self._gap.end()
 
-    # What may have been missed
 
-    def _begin_gap(self) -> None:
-        if self._gap_began is None:  # a connection that is lost again before the gap has ended prolongs it
-            self._gap_began = self._loop.time()
-
-    def _tell_gap(self) -> None:
-        """Tell the topics of which messages may have been missed, before any message that comes later."""
-        if self._untold:
-            topics, self._untold = self._untold, []
-            self._context.on_gap(topics)
-
-    def _end_gap(self) -> None:
-        """Log and count a gap: everything is subscribed again."""
-        began, self._gap_began = self._gap_began, None
-        topics, self._gap_topics = self._gap_topics, 0
-        if topics:
-            self._counters.gaps += 1
-            self._counters.gap_topics += topics
-            seconds = round(self._loop.time() - (began or self._loop.time()), 3)
-            log.warning(
-                "messages may have been missed", section=self._context.name, topics=topics, seconds=seconds
-            )
+def _check_pong(reply: Any) -> None:
+    # Errors are answers, too: an ACL may forbid the command.
+    if not (isinstance(reply, BrokerError) or is_pong(reply)):
+        raise unexpected("PING", reply)

@@ -1,0 +1,246 @@
+"""The methods `Publish` and `PublishAsync`: from messages to brokers, at once or in pieces."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Any
+
+from rr_py_ws import logs
+from rr_py_ws.adapters.rpc.metrics import RPCMetrics
+from rr_py_ws.core.hold import Hold
+from rr_py_ws.core.ports import Holds, Publisher
+from rr_py_ws.errors import BrokerError, RPCError
+from rr_py_ws.wire.elements import STEP, count_elements
+from rr_py_ws.wire.goridge import Flag
+from rr_py_ws.wire.publication import Position, Publication
+from rr_py_ws.wire.publish import Message, decode_pieces
+
+OPERATION = "broadcast_publish:\n\tbroadcast_plugin_publish"
+"""What RoadRunner puts before the text of an error of `Publish`."""
+
+_LARGE = 256 * 1024
+"""Bytes of a body that is decoded in pieces however few elements it has."""
+_PIECE = 512
+"""Topics that are published to in one turn of the loop; each counts once more for each `_PIECE_BYTES` of the
+payload."""
+_PIECE_BYTES = 1024
+
+_Run = Callable[[Awaitable[Any], Callable[[asyncio.Future[Any]], object]], None]
+
+_limited = logs.get_limited("broadcast")
+
+
+class Publishing:
+    """Publishes what calls bring.
+
+    Of the calls that are carried out in pieces only one is decoded and handed over at a time: what a decoder
+    makes of its bytes is many times as large as they are.
+
+    Args:
+        publisher: takes what is published.
+        run: lets something go on by itself (`Registry.run`).
+        max_elements: elements of one call, as `count_elements` counts.
+        counters: of all listeners.
+        holds: tells to which topics a call has to wait; without it, none does.
+    """
+
+    def __init__(
+        self,
+        publisher: Publisher,
+        run: _Run,
+        max_elements: int,
+        counters: RPCMetrics,
+        holds: Holds | None = None,
+    ) -> None:
+        self._publisher = publisher
+        self._holds = holds
+        self._run = run
+        self._max_elements = max_elements
+        self._counters = counters
+        self._turn = asyncio.Lock()
+
+    def publish(self, messages: Sequence[Message]) -> Awaitable[object] | None:
+        """Publish each message to each of its topics, in order; done when the brokers have accepted all.
+
+        All messages are handed over before the first is waited for, so that pipelined calls keep their order.
+        Empty topics are skipped.
+
+        Raises (now, or from the awaitable):
+            BrokerError: a broker refused; what was accepted stays published, the rest is not handed over.
+        """
+        publish, counters = self._publisher.publish, self._counters
+        later: list[Awaitable[object]] = []
+        counters.messages += len(messages)
+        try:
+            for broker, topics, payload in messages:
+                if len(topics) > 1:
+                    counters.messages += len(topics)
+                for topic in _without_empty(topics) if "" in topics else topics:
+                    accepted = publish(broker, Publication(topic, payload))
+                    # Brokers in memory answer at once; only those of a network make the call wait.
+                    if not (accepted is None or isinstance(accepted, Position)):
+                        later.append(accepted)
+        except BrokerError as refusal:
+            # Nothing is under way, so there is nothing to wait for before the error.
+            if not later:
+                raise
+            return _all(later, refusal)
+        if len(later) > 1:
+            return _all(later)
+        return later[0] if later else None  # the broker's own future: no task for the usual single message
+
+    def publish_async(self, messages: Sequence[Message]) -> None:
+        """Publish without waiting; a topic that a broker refuses is logged and does not stop the rest."""
+        self._counters.messages += len(messages)
+        for broker, topics, payload in messages:
+            if len(topics) > 1:
+                self._counters.messages += len(topics)
+            for topic in _without_empty(topics) if "" in topics else topics:
+                try:
+                    accepted = self._publisher.publish(broker, Publication(topic, payload))
+                except BrokerError as error:
+                    _limited.error("async publish failed", error=str(error))
+                else:
+                    if not (accepted is None or isinstance(accepted, Position)):
+                        self._run(accepted, _log_failure)
+
+    def find_hold(self, messages: Sequence[Message]) -> Hold | None:
+        """Return what a call waits for: any one of its topics holds all of it, so that it stays one call."""
+        if self._holds is not None and self._holds.held:
+            for broker, topics, _ in messages:
+                hold = self._holds.find_hold(broker, topics)
+                if hold is not None:
+                    return hold
+        return None
+
+    def publish_large(
+        self, codec: Flag, body: bytes, *, has_broker: bool, wait: bool = True
+    ) -> Awaitable[object] | None:
+        """Publish in pieces what would take too long at once; None when it would not.
+
+        Args:
+            codec: of the body.
+            body: the encoded argument.
+            has_broker: which of the two services was called.
+            wait: whether it is done when the brokers have accepted everything; or when they were given it.
+
+        Raises (now, or from the awaitable):
+            RPCError: there are too many elements, or the body cannot be decoded.
+            BrokerError: as `publish`, with the names of RoadRunner's operations.
+        """
+        first = next(count_elements(codec, body))
+        if first > self._max_elements:
+            raise self._too_many()
+        if first < STEP and len(body) < _LARGE:
+            return None
+        return self._publish_large(codec, body, has_broker=has_broker, wait=wait)
+
+    async def _publish_large(self, codec: Flag, body: bytes, *, has_broker: bool, wait: bool) -> None:
+        async with self._turn:
+            messages = await self._decode(codec, body, has_broker=has_broker)
+            del body
+            hold = self.find_hold(messages)
+            if hold is None:
+                later, refusal = await self._hand_over(messages, wait=wait)
+        # Calls to other topics have their turns meanwhile.
+        while hold is not None:
+            await _end_of(hold)
+            hold = self.find_hold(messages)
+            if hold is None:
+                async with self._turn:
+                    later, refusal = await self._hand_over(messages, wait=wait)
+        del messages  # an error keeps this frame for a while
+        try:
+            await _all(later, refusal)
+        except BrokerError as error:
+            raise BrokerError(f"{OPERATION}: {error}") from error
+
+    async def _decode(self, codec: Flag, body: bytes, *, has_broker: bool) -> list[Message]:
+        """Decode everything, so that nothing is published of what is not sound.
+
+        Raises:
+            RPCError: there are too many elements, or the body cannot be decoded.
+        """
+        for found in count_elements(codec, body):
+            if found > self._max_elements:
+                raise self._too_many()
+            await asyncio.sleep(0)
+        messages: list[Message] = []
+        for piece in decode_pieces(codec, body, has_broker=has_broker):
+            messages += [message for message in piece if message.topics]
+            await asyncio.sleep(0)
+        return messages
+
+    async def _hand_over(
+        self, messages: Sequence[Message], *, wait: bool
+    ) -> tuple[list[Awaitable[object]], BrokerError | None]:
+        """Give everything to the brokers; return what is to be waited for, and the refusal that ended it."""
+        later: list[Awaitable[object]] = []
+        for piece in _in_pieces(messages):
+            if not wait:
+                self.publish_async(piece)
+            else:
+                try:
+                    if (accepted := self.publish(piece)) is not None:
+                        later.append(asyncio.ensure_future(accepted))
+                except BrokerError as error:
+                    return later, error.with_traceback(None)
+            await asyncio.sleep(0)
+        return later, None
+
+    def _too_many(self) -> RPCError:
+        self._counters.oversized += 1
+        limit = self._max_elements
+        return RPCError(
+            f"more than {limit} messages, topics and other fields (websockets.limits.rpc_elements)"
+        )
+
+
+def _in_pieces(messages: Sequence[Message]) -> Iterator[list[Message]]:
+    """Divide messages, and the topics of one, into what can be published in one turn of the loop."""
+    piece: list[Message] = []
+    cost = 0
+    for message in messages:
+        for_each = 1 + len(message.payload) // _PIECE_BYTES
+        step = max(1, _PIECE // for_each)
+        for start in range(0, len(message.topics), step):
+            topics = message.topics[start : start + step]
+            piece.append(message._replace(topics=topics))
+            cost += len(topics) * for_each
+            if cost >= _PIECE:
+                yield piece
+                piece, cost = [], 0
+    yield piece
+
+
+async def _end_of(hold: Hold) -> None:
+    ended = asyncio.get_running_loop().create_future()
+
+    def go_on() -> None:
+        if not ended.done():
+            ended.set_result(None)
+
+    hold.waiting[go_on] = None
+    try:
+        await ended
+    finally:
+        hold.waiting.pop(go_on, None)
+
+
+async def _all(later: Sequence[Awaitable[object]], refusal: BrokerError | None = None) -> None:
+    """Wait for everything that was handed over before it is told what failed, if anything did."""
+    for outcome in (*await asyncio.gather(*later, return_exceptions=True), refusal):
+        if isinstance(outcome, BaseException):
+            raise outcome
+
+
+def _without_empty(topics: Sequence[str]) -> Sequence[str]:
+    _limited.warning("message with empty topic, skipping")
+    return [topic for topic in topics if topic]
+
+
+def _log_failure(done: asyncio.Future[Any]) -> None:
+    error = None if done.cancelled() else done.exception()
+    if error is not None:
+        _limited.error("async publish failed", error=str(error) or type(error).__name__)

@@ -1,0 +1,367 @@
+"""Calls that are dear to decode or to carry out: they are refused in time, or let others have their turns."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import gc
+import tracemalloc
+from collections.abc import Awaitable, Callable
+from itertools import pairwise
+
+import msgpack
+import orjson
+import pytest
+
+from rr_py_ws.adapters.rpc import Registry, RPCListener, publishing
+from rr_py_ws.adapters.rpc.connection import RPCConnection
+from rr_py_ws.adapters.rpc.partial_frames import PartialFrames
+from rr_py_ws.config import Limits
+from rr_py_ws.wire import publish, values
+from rr_py_ws.wire.goridge import Flag
+from rr_py_ws.wire.publish import Message, encode_broadcast
+from rr_py_ws.wire.rpc import encode_request
+from support.loops import both_loops
+from support.rpc_peer import Peer, RecordingPublisher
+from support.waiting import eventually
+
+Connect = Callable[[], Awaitable[Peer]]
+
+MOST = Limits().rpc_elements
+TOO_MANY = b"more than 65536 messages, topics and other fields (websockets.limits.rpc_elements)"
+OK = b"\x08\x01"
+
+
+def many(count: int, topics: int = 1, payload: bytes = b"x") -> bytes:
+    """So many messages, each to other topics."""
+    return encode_broadcast(
+        Message("", [f"{number}.{topic}" for topic in range(topics)], payload) for number in range(count)
+    )
+
+
+def topics_of(body: bytes) -> list[str]:
+    return [topic for message in publish.decode_broadcast(Flag.PROTO, body) for topic in message.topics]
+
+
+DEAR = {
+    "messages": (Flag.PROTO, b"\x0a\x00" * 400_000),
+    "topics": (Flag.PROTO, b"\x0a\x80\xb5\x18" + b"\x12\x00" * 200_000),
+    "unknown fields": (Flag.PROTO, b"\x78\x00" * 400_000),
+    "groups": (Flag.PROTO, b"\x7b\x7c" * 400_000),
+    "json messages": (Flag.JSON, b'{"messages":[' + b"{}," * 300_000 + b"{}]}"),
+    "json topics": (Flag.JSON, b'{"messages":[{"topics":[' + b'"",' * 300_000 + b'""]}]}'),
+    "json, nested and unknown": (Flag.JSON, b'{"x":' + b"[" * 500 + b"[],{}," * 100_000),
+    "json, deep": (Flag.JSON, b"[" * 900_000),
+    "json payload of numbers": (Flag.JSON, b'{"messages":[{"payload":[' + b"1," * 300_000 + b"1]}]}"),
+    "msgpack messages": (Flag.MSGPACK, b"\x81\xa8messages\xdd\x00\x0c\x35\x00" + b"\x80" * 800_000),
+    "msgpack, unknown": (Flag.MSGPACK, b"\x81\xa1x\xdd\x00\x0c\x35\x00" + b"\xc0" * 800_000),
+    "msgpack, deep": (Flag.MSGPACK, b"\x91" * 900_000),
+}
+
+
+class TestTooMuch:
+    @pytest.mark.parametrize("kind", DEAR)
+    async def test_is_refused_before_it_is_decoded(
+        self, peer: Peer, monkeypatch: pytest.MonkeyPatch, registry: Registry, kind: str
+    ) -> None:
+        """4 million empty messages in 8 MiB took up to 14 seconds and 2.4 GiB."""
+        for module, name in ((publishing, "decode_pieces"), (publish, "decode_value")):
+            monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("it was decoded"))
+        codec, body = DEAR[kind]
+        flags, text = await peer.call("broadcast.Publish", body, codec)
+        assert (flags, text) == (codec | Flag.ERROR, TOO_MANY)
+        flags, text = await peer.call("websockets.PublishAsync", body, codec)
+        assert (flags, text) == (codec | Flag.ERROR, TOO_MANY)
+        assert await peer.is_served()
+        assert registry.counters.oversized == 2
+
+    async def test_the_limit_is_exact(
+        self, peer: Peer, publisher: RecordingPublisher, registry: Registry
+    ) -> None:
+        assert await peer.call("broadcast.PublishAsync", b"\x0a\x00" * MOST, Flag.PROTO) == (Flag.PROTO, OK)
+        flags, _ = await peer.call("broadcast.PublishAsync", b"\x0a\x00" * (MOST + 1), Flag.PROTO)
+        assert flags == Flag.PROTO | Flag.ERROR
+        assert publisher.messages == []
+
+    @pytest.mark.parametrize("codec", [Flag.JSON, Flag.MSGPACK])
+    @pytest.mark.parametrize("method", ["informer.Workers", "resetter.Reset", "status.Status", "rpc.Config"])
+    async def test_arguments_that_are_names(
+        self, peer: Peer, monkeypatch: pytest.MonkeyPatch, method: str, codec: Flag
+    ) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(values, "decode_value", lambda *_: pytest.fail("it was decoded"))
+            flags, text = await peer.call(method, b"[" * 500_000, codec)
+        assert flags == codec | Flag.ERROR
+        assert b"the argument has 500000 bytes, a " in text
+        assert await peer.is_served()
+
+    async def test_what_a_call_within_the_limit_takes(
+        self, peer: Peer, connect: Connect, publisher: RecordingPublisher
+    ) -> None:
+        """The formula of docs/reliability.md: 300 bytes for each element, and a few times its bytes."""
+        for codec, body in (
+            (Flag.PROTO, b"\x0a\x00" * MOST),
+            (Flag.JSON, b'{"messages":[' + b"{}," * (MOST // 2 - 3) + b"{}]}"),
+            (Flag.MSGPACK, msgpack.packb({"messages": [{}] * (MOST - 10)})),
+        ):
+            tracemalloc.start()
+            try:
+                flags, _ = await peer.call("broadcast.Publish", body, codec)
+                _, peak = tracemalloc.get_traced_memory()
+            finally:
+                tracemalloc.stop()
+            assert flags == codec
+            assert peak < MOST * 300 + 10 * len(body)
+
+    @pytest.mark.parametrize("body", [b"\x0a\x00" * 400_000, many(5000) + b"\x0a\x05", many(5000)])
+    async def test_an_error_keeps_nothing(
+        self, peer: Peer, publisher: RecordingPublisher, body: bytes
+    ) -> None:
+        """It once held what was decoded, until the garbage collector came."""
+        publisher.refused = {"4999.0"}
+        assert await peer.is_served()
+        tracemalloc.start()
+        gc.disable()
+        try:
+            before, _ = tracemalloc.get_traced_memory()
+            for _ in range(5):
+                flags, _ = await peer.call("broadcast.Publish", body, Flag.PROTO)
+                assert flags & Flag.ERROR
+                publisher.messages.clear()
+            after, _ = tracemalloc.get_traced_memory()
+        finally:
+            gc.enable()
+            tracemalloc.stop()
+        assert after - before < 2 * len(body) + 200_000
+
+
+class TestInPieces:
+    @pytest.mark.parametrize("body", [many(5000), many(3, topics=2000)])
+    async def test_others_are_served_meanwhile(
+        self, connect: Connect, publisher: RecordingPublisher, body: bytes
+    ) -> None:
+        peer, other = await connect(), await connect()
+        assert await other.is_served()
+        peer.request(1, "broadcast.Publish", body, Flag.PROTO)
+        await eventually(lambda: publisher.messages, "the first piece")
+        assert await other.is_served()
+        seen = len(publisher.messages)
+        assert (await peer.frame()).payload.endswith(OK)
+        assert seen < len(publisher.messages) == len(topics_of(body))
+
+    async def test_the_order_of_calls_holds(self, peer: Peer, publisher: RecordingPublisher) -> None:
+        bodies = many(2), many(3000), many(2), many(1, topics=3000), many(1)
+        for sequence, body in enumerate(bodies):
+            peer.request(sequence, "broadcast.Publish", body, Flag.PROTO)
+        assert [(await peer.frame()).options[0] for _ in range(5)] == [0, 1, 2, 3, 4]
+        assert [topic for _, topic, _ in publisher.messages] == [
+            topic for body in bodies for topic in topics_of(body)
+        ]
+
+    async def test_one_after_another_so_that_only_one_is_decoded(
+        self, connect: Connect, publisher: RecordingPublisher
+    ) -> None:
+        peers = [await connect() for _ in range(4)]
+        for number, peer in enumerate(peers):
+            body = encode_broadcast([Message("", [str(number)], b"")] * 3000)
+            peer.request(1, "broadcast.Publish", body, Flag.PROTO)
+        for peer in peers:
+            await peer.frame()
+        topics = [topic for _, topic, _ in publisher.messages]
+        assert sum(before != after for before, after in pairwise(topics)) == 3
+
+    @pytest.mark.parametrize("codec", [Flag.PROTO, Flag.JSON, Flag.MSGPACK])
+    @pytest.mark.parametrize("service", ["broadcast", "websockets"])
+    async def test_all_codecs_of_both_services(
+        self, peer: Peer, publisher: RecordingPublisher, service: str, codec: Flag
+    ) -> None:
+        messages = [{"topics": [f"t{number}", ""], "payload": b"p%d" % number} for number in range(2000)]
+        encoded = {
+            Flag.PROTO: lambda: many_of(service, messages),
+            Flag.JSON: lambda: json_of(messages),
+            Flag.MSGPACK: lambda: msgpack.packb({"messages": messages}),
+        }[codec]()
+        flags, _ = await peer.call(f"{service}.Publish", encoded, codec)
+        assert flags == codec
+        assert publisher.messages == [("", f"t{number}", b"p%d" % number) for number in range(2000)]
+
+    async def test_nothing_is_published_of_a_call_that_ends_badly(
+        self, peer: Peer, publisher: RecordingPublisher
+    ) -> None:
+        for codec, body in (
+            (Flag.PROTO, many(5000) + b"\x0a\x05"),
+            (Flag.JSON, b'{"messages":[' + b'{"topics":["a"]},' * 5000 + b'{"topics":"a"}]}'),
+            (Flag.JSON, b'{"messages":[' + b'{"topics":["a"]},' * 5000),
+            (Flag.MSGPACK, msgpack.packb({"messages": [{"topics": ["a"]}] * 5000 + [1]})),
+        ):
+            flags, text = await peer.call("broadcast.Publish", body, codec)
+            assert flags == codec | Flag.ERROR
+            assert text.startswith((b"goridge_read_request_body: proto", b"a message", b"topics", b"json: "))
+        assert publisher.messages == []
+        assert await peer.is_served()
+
+    async def test_a_refusal_ends_the_call(self, peer: Peer, publisher: RecordingPublisher) -> None:
+        publisher.refused = {"2000.0"}
+        assert await peer.call("broadcast.Publish", many(5000), Flag.PROTO) == (
+            Flag.PROTO | Flag.ERROR,
+            b"broadcast_publish:\n\tbroadcast_plugin_publish: the broker is away",
+        )
+        assert 2000 <= len(publisher.messages) < 3000
+        publisher.messages.clear()
+        assert await peer.call("broadcast.PublishAsync", many(5000), Flag.PROTO) == (Flag.PROTO, OK)
+        assert len(publisher.messages) == 4999
+
+    async def test_brokers_are_waited_for(self, peer: Peer, publisher: RecordingPublisher) -> None:
+        futures = publisher.wait(5000)
+        peer.request(1, "broadcast.Publish", many(5000), Flag.PROTO)
+        peer.request(2, "rpc.Version")
+        await eventually(lambda: len(publisher.messages) == 5000)
+        for future in futures:
+            future.set_result(None)
+        assert [(await peer.frame()).options[0] for _ in range(2)] == [1, 2]
+
+    async def test_its_bytes_are_counted_while_it_waits(
+        self, peer: Peer, publisher: RecordingPublisher, registry: Registry
+    ) -> None:
+        futures = publisher.wait(5000)
+        body = many(5000)
+        peer.request(1, "broadcast.Publish", body, Flag.PROTO)
+        await eventually(lambda: len(publisher.messages) == 5000)
+        assert registry.counters.partial_bytes >= len(body)
+        for future in futures:
+            future.set_result(None)
+        await peer.frame()
+        assert registry.counters.partial_bytes == 0
+
+    async def test_a_stop_waits_for_it(
+        self, server: RPCListener, peer: Peer, publisher: RecordingPublisher
+    ) -> None:
+        peer.request(1, "broadcast.Publish", many(5000), Flag.PROTO)
+        await eventually(lambda: publisher.messages)
+        assert await server.stop(grace=30.0) == 0
+        assert len(publisher.messages) == 5000
+        assert (await peer.frame()).payload.endswith(OK)
+
+
+def many_of(service: str, messages: list[dict[str, object]]) -> bytes:
+    schema = getattr(publish, f"{service}_pb2")
+    encoded: bytes = schema.Request(messages=messages).SerializeToString()
+    return encoded
+
+
+def json_of(messages: list[dict[str, object]]) -> bytes:
+    return orjson.dumps(
+        {"messages": [{**m, "payload": base64.b64encode(m["payload"]).decode()} for m in messages]}  # type: ignore[arg-type]
+    )
+
+
+class TestAnswers:
+    @pytest.mark.parametrize("name", ["x" * 257, "broadcast." + "P" * 500_000, "a." * 250_000])
+    async def test_a_long_method_name_is_not_repeated(
+        self, peer: Peer, registry: Registry, name: str
+    ) -> None:
+        peer.request(1, name)
+        frame = await peer.frame()
+        text = f"rpc: can't find a method whose name has {len(name)} bytes, no name has more than 256"
+        assert (frame.options, frame.payload) == ((1, 256), (name[:256] + text).encode())
+        assert await peer.is_served()
+
+    async def test_an_error_does_not_repeat_everything(self, peer: Peer) -> None:
+        name = "x" * 1020
+        _, text = await peer.call("resetter.Reset", b'"%b"' % name.encode())
+        assert text.endswith(b"xxx ...")
+        assert len(text) == 1024 + 4
+
+    @both_loops
+    async def test_replies_that_nobody_takes_are_bounded_and_counted(
+        self, server: RPCListener, connect: Connect
+    ) -> None:
+        """64 MiB for each connection were held, counted nowhere."""
+        silent, other = await connect(), await connect()
+        silent.send(encode_request(1, "x" * 60_000, b"", Flag.JSON) * 500)
+        silent.send(encode_request(1, "resetter.Reset", b'"%b"' % (b"x" * 1000), Flag.JSON) * 20_000)
+        for _ in range(100):
+            assert await other.is_served()
+        [unsent] = [sample for sample in server.metrics() if sample.name == "rpc_unsent_bytes"]
+        assert 0 < sum(unsent.values.values()) < 1 << 20
+        silent.reset()
+
+
+class RecordingTransport(asyncio.Transport):
+    """Counts what is written, and takes pauses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = 0
+        self.reading = True
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written += len(data)
+
+    def is_closing(self) -> bool:
+        return False
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+
+class TestTurns:
+    async def test_thousands_of_small_calls_are_served_in_several_turns(
+        self, registry: Registry, publisher: RecordingPublisher
+    ) -> None:
+        call = encode_request(1, "broadcast.Publish", many(1), Flag.PROTO)
+        connection = RPCConnection(registry, Limits(), PartialFrames(1, 1.0, registry.counters), id, id)
+        transport = RecordingTransport()
+        connection.connection_made(transport)
+        connection.data_received(call * 5000)
+        served = []
+        while len(publisher.messages) < 5000:
+            served.append(len(publisher.messages))
+            assert not transport.reading
+            await asyncio.sleep(0)
+        assert all(after - before <= 512 for before, after in pairwise(served))
+        assert len(served) >= 10
+        await asyncio.sleep(0)
+        assert transport.reading
+
+    @pytest.mark.parametrize("body", [b"\x0a\x00" * 2000, many(1, topics=500), many(300)])
+    @pytest.mark.parametrize("method", ["broadcast.Publish", "broadcast.PublishAsync"])
+    async def test_calls_that_are_short_and_publish_much(
+        self, registry: Registry, body: bytes, method: str
+    ) -> None:
+        call = encode_request(1, method, body, Flag.PROTO)
+        assert len(body) < 4096
+        connection = RPCConnection(registry, Limits(), PartialFrames(1, 1.0, registry.counters), id, id)
+        transport = RecordingTransport()
+        connection.connection_made(transport)
+        before = registry.counters.messages
+        connection.data_received(call * 60)
+        assert registry.counters.messages - before <= 1024 + 2048
+        assert not transport.reading
+        await eventually(lambda: transport.reading)
+        assert registry.counters.answered[method.encode()] == 60
+
+    async def test_a_read_that_leaves_more_in_the_socket_ends_the_turn(self, registry: Registry) -> None:
+        """libuv would read up to 32 times; here each is a part of one frame."""
+        connection = RPCConnection(registry, Limits(), PartialFrames(1 << 30, 1.0, registry.counters), id, id)
+        transport = RecordingTransport()
+        connection.connection_made(transport)
+        call = encode_request(1, "broadcast.Publish", many(1, payload=bytes(1 << 20)), Flag.PROTO)
+        connection.data_received(call[:256_000])
+        assert not transport.reading
+        await asyncio.sleep(0)
+        assert transport.reading
+        connection.data_received(call[256_000:257_000])
+        assert transport.reading
+
+    async def test_a_flood_of_small_calls_leaves_others_their_turns(self, connect: Connect) -> None:
+        flood, other = await connect(), await connect()
+        assert await other.is_served()
+        flood.send(encode_request(1, "rpc.Version", b"true", Flag.JSON) * 20_000)
+        for _ in range(20):
+            assert await other.is_served()
+        for _ in range(20_000):
+            await flood.frame()
