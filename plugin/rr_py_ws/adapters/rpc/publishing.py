@@ -60,8 +60,8 @@ class Publishing:
 
         Args:
             messages: what is published.
-            handed_over: gets what has to be waited for, when that is done elsewhere; then the result is None, and
-                an error is raised now.
+            handed_over: gets what has to be waited for, when that is done elsewhere. Then the result is None,
+                and an error is raised now.
 
         Raises (now, or from the awaitable):
             BrokerError: a broker refused; what was accepted stays published, the rest is not handed over.
