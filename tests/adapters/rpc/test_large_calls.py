@@ -211,6 +211,21 @@ class TestInPieces:
         assert await peer.call("broadcast.PublishAsync", many(5000), Flag.PROTO) == (Flag.PROTO, OK)
         assert len(publisher.messages) == 4999
 
+    async def test_a_refusal_while_others_wait_ends_the_call_too(
+        self, peer: Peer, publisher: RecordingPublisher
+    ) -> None:
+        publisher.refused = {"2000.0"}
+        futures = publisher.wait(2000)
+        peer.request(1, "broadcast.Publish", many(5000), Flag.PROTO)
+        peer.request(2, "rpc.Version")
+        await eventually(lambda: len(publisher.messages) == 2000)
+        for future in futures:
+            future.set_result(None)
+        frame = await peer.frame()
+        assert (frame.options[0], frame.payload[-18:]) == (1, b"the broker is away")
+        assert (await peer.frame()).options[0] == 2
+        assert len(publisher.messages) == 2000
+
     async def test_brokers_are_waited_for(self, peer: Peer, publisher: RecordingPublisher) -> None:
         futures = publisher.wait(5000)
         peer.request(1, "broadcast.Publish", many(5000), Flag.PROTO)

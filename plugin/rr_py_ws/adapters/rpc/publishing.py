@@ -60,17 +60,24 @@ class Publishing:
         self._counters = counters
         self._turn = asyncio.Lock()
 
-    def publish(self, messages: Sequence[Message]) -> Awaitable[object] | None:
+    def publish(
+        self, messages: Sequence[Message], handed_over: list[Awaitable[object]] | None = None
+    ) -> Awaitable[object] | None:
         """Publish each message to each of its topics, in order; done when the brokers have accepted all.
 
         All messages are handed over before the first is waited for, so that pipelined calls keep their order.
         Empty topics are skipped.
 
+        Args:
+            messages: what is published.
+            handed_over: gets what has to be waited for, when that is done elsewhere. Then the result is None,
+                and an error is raised now.
+
         Raises (now, or from the awaitable):
             BrokerError: a broker refused; what was accepted stays published, the rest is not handed over.
         """
         publish, counters = self._publisher.publish, self._counters
-        later: list[Awaitable[object]] = []
+        later: list[Awaitable[object]] = [] if handed_over is None else handed_over
         counters.messages += len(messages)
         try:
             for broker, topics, payload in messages:
@@ -83,12 +90,12 @@ class Publishing:
                         later.append(accepted)
         except BrokerError as refusal:
             # Nothing is under way, so there is nothing to wait for before the error.
-            if not later:
+            if not later or handed_over is not None:
                 raise
             return _all(later, refusal)
-        if len(later) > 1:
-            return _all(later)
-        return later[0] if later else None  # the broker's own future: no task for the usual single message
+        if not later or handed_over is not None:
+            return None
+        return later[0] if len(later) == 1 else _all(later)  # no task for the usual single message
 
     def publish_async(self, messages: Sequence[Message]) -> None:
         """Publish without waiting; a topic that a broker refuses is logged and does not stop the rest."""
@@ -182,8 +189,7 @@ class Publishing:
                 self.publish_async(piece)
             else:
                 try:
-                    if (accepted := self.publish(piece)) is not None:
-                        later.append(asyncio.ensure_future(accepted))
+                    self.publish(piece, later)
                 except BrokerError as error:
                     return later, error.with_traceback(None)
             await asyncio.sleep(0)
