@@ -15,6 +15,7 @@ from rr_py_ws.adapters.http.limiter import _network
 from rr_py_ws.wire.access import Verdict
 from support.http_site import Echo, Site, Start, get
 from support.loops import both_loops
+from support.standstill import stand_still
 from support.waiting import eventually
 from support.ws_peer import Client, SecureClient
 
@@ -124,6 +125,25 @@ async def test_connections_that_say_nothing_are_cut_for_new_ones(
     assert site.sample("handshakes_refused", "connections") == 0
     assert await rejected(site) == 503
     assert site.sample("places_taken") == 3
+
+
+async def test_after_a_standstill_who_has_sent_a_request_is_not_cut_for_new_ones(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The request waits in the socket, and the newcomer may be looked at first."""
+    monkeypatch.setattr(limiter, "_MIN_IDLE", 0.0)
+    site = await start(max_connections=1)
+    client, newcomer = await site.connect(), socket.socket()
+    await eventually(lambda: site.sample("places_taken") == 1)
+
+    def meanwhile() -> None:
+        newcomer.connect(site.address)
+        client._socket.send(get())
+
+    with newcomer:
+        await stand_still(0.01, meanwhile)
+        assert await client.exactly(6) == b"hello\n"
+    assert site.sample("connections_cut") == 0
 
 
 async def test_refused_connections_that_do_not_go_are_cut_before_silent_ones(

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import socket
 from collections import Counter
 from collections.abc import Iterator
 
 from rr_py_ws import logs
-from rr_py_ws.adapters.http.connection import HTTPConnection
+from rr_py_ws.adapters.http.connection import HTTPConnection, State
 from rr_py_ws.adapters.http.proxies import TrustedProxies
 from rr_py_ws.adapters.net.timeout_queue import TimeoutQueue
 from rr_py_ws.config import Limits
@@ -140,7 +141,7 @@ class ConnectionLimiter:
         """Free a place by cutting an idle connection; False when none has been idle for long enough."""
         for queue in (self._refused, self._reading_head):  # rather one that has had its answer
             oldest = next(iter(queue), None)
-            if oldest is not None and now - queue.since(oldest) >= _MIN_IDLE:
+            if oldest is not None and now - queue.since(oldest) >= _MIN_IDLE and not _has_unread(oldest):
                 self.release(oldest)
                 # Its socket takes a moment to close, and must not give back its place once more.
                 oldest.reject_reason = "connections"
@@ -170,6 +171,19 @@ class ConnectionLimiter:
             return False
         self._rejected.add(connection, now)
         return True
+
+
+def _has_unread(connection: HTTPConnection) -> bool:
+    """Whether the peer has sent what is not read yet: this process may have stood still, not the peer.
+
+    Not for a TLS handshake, of which a peer can always have sent a little.
+    """
+    if connection.state is State.ACCEPTED:
+        return False
+    try:
+        return bool(connection.socket.recv(1, socket.MSG_PEEK))
+    except OSError:  # there is nothing, or the connection is gone
+        return False
 
 
 def _network(address: str) -> bytes | None:
