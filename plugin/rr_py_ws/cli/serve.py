@@ -51,7 +51,8 @@ def serve(flags: Flags) -> int:
         if flags.debug:
             # Not -o logs.level=debug: that would not reach the channels, which inherit nothing.
             loaded = loaded.model_copy(update={"logs": _at_debug(loaded.logs)})
-        logs.setup(loaded.logs)
+        assert loaded.websockets is not None  # validate_for_serve
+        logs.setup(loaded.logs, loaded.websockets.limits.log_queue)
         try:
             # After the checks: a server that cannot start must not take the file from one that runs.
             with pid_file() if flags.pid else nullcontext():

@@ -75,6 +75,7 @@ class Limits(ExtensionSection):
         rpc_memory: memory of all RPC frames together that have arrived in part; over it, only the frame that
             began first is read on.
         max_rpc_calls: unfinished calls of one RPC connection; then the connection is not read (backpressure).
+        log_queue: memory of the log lines that may wait for one output; more are dropped.
     """
 
     max_connections: Count = 0
@@ -98,6 +99,7 @@ class Limits(ExtensionSection):
     rpc_frame_timeout: PositiveDuration = 30.0
     rpc_memory: Size = 256 * 1024 * 1024
     max_rpc_calls: PositiveCount = 1024
+    log_queue: Size = 1024 * 1024
 
 
 class Ping(ExtensionSection):
