@@ -21,10 +21,18 @@ class PipeReader:
         fd: the reading end, which belongs to this object from now on.
         on_data: gets the bytes.
         on_end: called once, when the other end is closed or `close` was called.
+        how_much: returns how many bytes, at most, are read in a turn of the loop.
     """
 
-    def __init__(self, fd: int, on_data: Callable[[bytes], None], on_end: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        fd: int,
+        on_data: Callable[[bytes], None],
+        on_end: Callable[[], None],
+        how_much: Callable[[], int] = lambda: _CHUNK,
+    ) -> None:
         self._fd = fd
+        self._how_much = how_much
         self._on_data = on_data
         self._on_end = on_end
         os.set_blocking(fd, False)
@@ -32,7 +40,7 @@ class PipeReader:
 
     def _read(self) -> None:
         try:
-            data = os.read(self._fd, _CHUNK)
+            data = os.read(self._fd, self._how_much())
         except BlockingIOError:
             return
         # EIO and the like: nothing more will come, which is what an end is.

@@ -21,10 +21,12 @@ from rr_py_ws.adapters.net.acceptor import Acceptor
 from rr_py_ws.adapters.net.listen import bound_address, listen, remove_socket_file
 from rr_py_ws.adapters.net.tasks import TaskSet
 from rr_py_ws.adapters.php.connection import WorkerConnection
+from rr_py_ws.adapters.php.output import OutputBudget
 from rr_py_ws.adapters.php.peers import Peer, PeerUnknown, find_worker
 from rr_py_ws.adapters.php.pipes import PipeReader, PipeWriter
 from rr_py_ws.adapters.php.process import Process
 from rr_py_ws.address import TCPAddress, UnixAddress, parse_dsn
+from rr_py_ws.config import Server
 from rr_py_ws.errors import ConfigError, WorkerDied, WorkerStartError
 from rr_py_ws.logs import get_limited
 
@@ -41,6 +43,9 @@ class PipeRelay:
     """A pipe to each worker, and one back."""
 
     address = "pipes"
+
+    def __init__(self, budget: OutputBudget) -> None:
+        self._budget = budget
 
     async def open(self) -> None:
         """Do nothing: workers share nothing."""
@@ -61,7 +66,7 @@ class PipeRelay:
                 ours.callback(os.close, our_read_end)
             except OSError as error:
                 raise WorkerStartError(f"cannot make a pipe: {error.strerror}") from error
-            process = Process.start(command, env, user, stdin=their_stdin, stdout=their_stdout)
+            process = Process.start(command, env, user, self._budget, stdin=their_stdin, stdout=their_stdout)
             ours.pop_all()  # they belong to what follows
         connection = WorkerConnection()
         writer = PipeWriter(our_write_end, connection.expect_end)
@@ -93,12 +98,13 @@ class SocketRelay:
         dsn: `tcp://host:port` (port 0: any free one) or `unix://path`.
         timeout: seconds that a new connection has for the handshake.
         user: account of the workers, which gets the socket file.
+        budget: how much of what workers print is logged.
 
     Raises:
         ConfigError: the DSN cannot be read.
     """
 
-    def __init__(self, dsn: str, timeout: float, user: str) -> None:
+    def __init__(self, dsn: str, timeout: float, user: str, budget: OutputBudget) -> None:
         self.address = dsn
         try:
             self._listen_at = parse_dsn(dsn)
@@ -106,6 +112,7 @@ class SocketRelay:
             raise ConfigError(_KEY, str(error)) from None
         self._timeout = timeout
         self._user = user
+        self._budget = budget
         self._acceptors: list[Acceptor] = []
         self._socket_file: os.stat_result | None = None
         self._expected: dict[int, WorkerConnection] = {}
@@ -132,7 +139,9 @@ class SocketRelay:
         Raises:
             WorkerStartError: the program cannot be run; the text is the reason only.
         """
-        process = Process.start(command, env, user, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        process = Process.start(
+            command, env, user, self._budget, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        )
         # By process id: what connects says only this about itself.
         connection = self._expected[process.pid] = WorkerConnection()
         connection.lost.add_done_callback(lambda _: self._expected.pop(process.pid, None))
@@ -197,6 +206,8 @@ class SocketRelay:
         await self._handshakes.cancel()
 
 
-def make_relay(dsn: str, timeout: float, user: str) -> PipeRelay | SocketRelay:
+def make_relay(server: Server, budget: OutputBudget) -> PipeRelay | SocketRelay:
     """Make what `server.relay` asks for."""
-    return PipeRelay() if dsn == "pipes" else SocketRelay(dsn, timeout, user)
+    if server.relay == "pipes":
+        return PipeRelay(budget)
+    return SocketRelay(server.relay, server.relay_timeout, server.user, budget)
