@@ -75,6 +75,7 @@ class Limits(ExtensionSection):
         rpc_memory: memory of all RPC frames together that have arrived in part; over it, only the frame that
             began first is read on.
         max_rpc_calls: unfinished calls of one RPC connection; then the connection is not read (backpressure).
+        worker_answer: largest answer of a PHP worker; a worker with a larger one is replaced.
         worker_output_lines: lines of what all PHP workers print that are logged in 10 seconds, a longer one
             counts as one for each 512 bytes; more are skipped.
         log_queue: memory of the log lines that may wait for one output; more are dropped.
@@ -101,6 +102,7 @@ class Limits(ExtensionSection):
     rpc_frame_timeout: PositiveDuration = 30.0
     rpc_memory: Size = 256 * 1024 * 1024
     max_rpc_calls: PositiveCount = 1024
+    worker_answer: Size = 8 * 1024 * 1024
     worker_output_lines: PositiveCount = 500
     log_queue: Size = 1024 * 1024
 

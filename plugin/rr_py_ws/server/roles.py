@@ -136,6 +136,7 @@ class CoreRole:
             rpc_address=lambda: self.rpc.address if self.rpc else "",
             broadcast_path=section.path,
             budget=self._output_budget,
+            max_answer=section.limits.worker_answer,
         )
         pool = WorkerPool(factory, section.pool)
         return pool, PHPAuthorizer(pool, section.authorize_timeout, allow_commas=section.allow_commas)

@@ -2,14 +2,25 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 from rr_py_ws.adapters.php import OutputBudget, run_on_init
 from rr_py_ws.config import OnInit
-from support.php_pool import RecordedLog, children
+from support.php_pool import RecordedLog, alive, children
 from support.waiting import eventually
+
+
+async def test_a_service_that_it_starts_goes_on(tmp_path: Path, log: RecordedLog) -> None:
+    script = tmp_path / "init"
+    script.write_text("#!/bin/sh\nsleep 600 > /dev/null 2>&1 &\necho $!\n")
+    script.chmod(0o755)
+    await run_on_init(OnInit(command=str(script)), OutputBudget(500))
+    service = int(log.events("info")[0])
+    assert alive(service)
+    os.kill(service, signal.SIGKILL)
 
 
 async def test_runs_the_command_and_logs_what_it_prints(log: RecordedLog, tmp_path: Path) -> None:

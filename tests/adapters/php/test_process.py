@@ -172,6 +172,15 @@ async def test_killing_takes_what_the_child_started(tmp_path: Path, log: Recorde
     await eventually(lambda: not alive(grandchild))
 
 
+async def test_what_a_child_leaves_behind_ends_with_it(tmp_path: Path, log: RecordedLog) -> None:
+    """Workers that are replaced again and again would leave more and more of them."""
+    process = start(script(tmp_path, "#!/bin/sh\nsleep 600 &\necho $!\n"))
+    assert await process.wait(timeout=DEADLINE) == 0
+    grandchild = int(log.events("info")[0])
+    await eventually(lambda: not alive(grandchild))
+    assert children() == []
+
+
 async def test_nothing_stays_open_after_the_end() -> None:
     before = await open_files()
     for _ in range(10):
@@ -184,7 +193,7 @@ async def test_nothing_stays_open_after_the_end() -> None:
 async def test_output_of_a_daemon_is_let_go(tmp_path: Path) -> None:
     """What the child left running may keep its stderr; nobody waits for it, and nothing leaks."""
     before = await open_files()
-    process = start(script(tmp_path, "#!/bin/sh\nsleep 600 &\necho $! >&2\n"))
+    process = start(script(tmp_path, "#!/bin/sh\nsetsid sleep 600 &\necho $! >&2\n"))
     assert await process.wait(timeout=DEADLINE) == 0
     process.close()
     await eventually(lambda: descriptors() <= before)

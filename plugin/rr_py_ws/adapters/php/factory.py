@@ -49,6 +49,7 @@ class WorkerFactory:
             the port may be known only then.
         broadcast_path: path of the WebSocket listener.
         budget: how much of what workers print is logged.
+        max_answer: bytes of an answer of a worker.
 
     Attributes:
         tasks: what runs beside questions: the ends of workers, replacements.
@@ -59,7 +60,13 @@ class WorkerFactory:
     """
 
     def __init__(
-        self, server: Server, *, rpc_address: Callable[[], str], broadcast_path: str, budget: OutputBudget
+        self,
+        server: Server,
+        *,
+        rpc_address: Callable[[], str],
+        broadcast_path: str,
+        budget: OutputBudget,
+        max_answer: int,
     ) -> None:
         self.tasks = TaskSet("php")
         self.stopping = False
@@ -67,7 +74,7 @@ class WorkerFactory:
         self._rpc_address = rpc_address
         self._plugin = {"RR_MODE": "http", "RR_BROADCAST_PATH": broadcast_path}
         self._budget = budget
-        self._relay = make_relay(server, budget)
+        self._relay = make_relay(server, budget, max_answer)
         self._starting: set[Worker] = set()
         self._workers: dict[Worker, None] = {}
 

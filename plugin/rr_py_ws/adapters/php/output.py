@@ -99,7 +99,9 @@ class Output:
 
     def _end(self) -> None:
         self._log(self._unfinished)
-        self._on_end()
+        on_end = self._on_end
+        del self._on_end  # leads back to the process, which would be a cycle
+        on_end()
 
     def _log(self, line: bytes) -> None:
         line = line[:MAX_LINE]

@@ -57,7 +57,10 @@ class PipeReader:
             asyncio.get_running_loop().remove_reader(self._fd)
             os.close(self._fd)
             self._fd = -1
-            self._on_end()
+            on_end = self._on_end
+            # The callbacks lead back to whom this belongs to: without them no cycle has to be collected.
+            del self._on_data, self._on_end, self._how_much
+            on_end()
 
 
 class PipeWriter:
@@ -110,8 +113,9 @@ class PipeWriter:
             asyncio.get_running_loop().remove_writer(self._fd)
 
     def _break(self) -> None:
+        on_broken = self._on_broken
         self.close()
-        self._on_broken()
+        on_broken()
 
     def close(self) -> None:
         """Write no more; what the pipe has not taken is dropped."""
@@ -123,3 +127,4 @@ class PipeWriter:
             os.close(self._fd)
             self._fd = -1
             self._waiting.clear()
+            del self._on_broken  # as in the reader

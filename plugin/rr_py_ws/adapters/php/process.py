@@ -59,13 +59,14 @@ class Process:
     """A running child, and what it prints, which goes into the log line by line at level info.
 
     It leads a process group of its own, so that a terminal's Ctrl-C does not reach it, and `kill` does reach
-    what it started.
+    what it started. When it ends by itself, what it started and left in this group is killed, too.
 
     Args:
         child: the process.
         pidfd: becomes readable when it ends; belongs to this object from now on.
         output: the reading end of a pipe that it prints to; the same.
         budget: how much of that is logged.
+        leaves: whether it may leave processes behind.
 
     Attributes:
         pid: process id, also of the group.
@@ -73,13 +74,16 @@ class Process:
         exited: done when it has ended, with its exit code (negative: the signal that ended it).
     """
 
-    def __init__(self, child: subprocess.Popen[bytes], pidfd: int, output: int, budget: OutputBudget) -> None:
+    def __init__(
+        self, child: subprocess.Popen[bytes], pidfd: int, output: int, budget: OutputBudget, leaves: bool
+    ) -> None:
         loop = asyncio.get_running_loop()
         self.pid = child.pid
         self.created = time.time_ns()
         self.exited: asyncio.Future[int] = loop.create_future()
         self._child = child
         self._pidfd = pidfd
+        self._leaves = leaves
         self._printed: asyncio.Future[None] = loop.create_future()
         self._output = Output(self.pid, output, budget, lambda: self._printed.set_result(None))
         # A pidfd, and not SIGCHLD: it watches this child only, and no process that anybody else waits for.
@@ -100,6 +104,7 @@ class Process:
         *,
         stdin: int,
         stdout: int | None,
+        leaves: bool = False,
     ) -> Process:
         """Start a program, within about a millisecond.
 
@@ -110,6 +115,7 @@ class Process:
             budget: how much of what it prints is logged.
             stdin: file descriptor, which stays the caller's.
             stdout: the same; None logs it together with stderr.
+            leaves: whether it may leave processes behind when it ends by itself.
 
         Raises:
             WorkerStartError: the program cannot be run; the text is the reason only.
@@ -144,7 +150,7 @@ class Process:
             child.wait()
             os.close(stderr)
             raise WorkerStartError(f"cannot watch a process (takes Linux 5.3): {error.strerror}") from error
-        return cls(child, pidfd, stderr, budget)
+        return cls(child, pidfd, stderr, budget, leaves)
 
     async def wait(self, timeout: float | None = None) -> int | None:
         """Wait until it has ended, and its last output is here.
@@ -178,12 +184,14 @@ class Process:
         self._output.close()
 
     def _reap(self) -> None:
-        # poll() reaps: no zombie is left.
-        code = self._child.poll()
-        if code is not None:
-            asyncio.get_running_loop().remove_reader(self._pidfd)
-            os.close(self._pidfd)
-            self.exited.set_result(code)
+        if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            return
+        # Before it is reaped: until then no other process and no other group can have its id.
+        if not self._leaves:
+            self.kill()
+        asyncio.get_running_loop().remove_reader(self._pidfd)
+        os.close(self._pidfd)
+        self.exited.set_result(self._child.wait())
 
 
 async def run_on_init(config: OnInit, budget: OutputBudget) -> None:
@@ -195,7 +203,13 @@ async def run_on_init(config: OnInit, budget: OutputBudget) -> None:
     env = {name.upper(): value for name, value in config.env.items()} | dict(os.environ)
     try:
         process = Process.start(
-            config.command, env, config.user, budget, stdin=subprocess.DEVNULL, stdout=None
+            config.command,
+            env,
+            config.user,
+            budget,
+            stdin=subprocess.DEVNULL,
+            stdout=None,
+            leaves=True,  # it may start a service for the workers
         )
     except WorkerStartError as error:
         log.error("server.on_init cannot be run", command=config.command, reason=error)

@@ -44,8 +44,9 @@ class PipeRelay:
 
     address = "pipes"
 
-    def __init__(self, budget: OutputBudget) -> None:
+    def __init__(self, budget: OutputBudget, max_answer: int) -> None:
         self._budget = budget
+        self._max_answer = max_answer
 
     async def open(self) -> None:
         """Do nothing: workers share nothing."""
@@ -68,7 +69,7 @@ class PipeRelay:
                 raise WorkerStartError(f"cannot make a pipe: {error.strerror}") from error
             process = Process.start(command, env, user, self._budget, stdin=their_stdin, stdout=their_stdout)
             ours.pop_all()  # they belong to what follows
-        connection = WorkerConnection()
+        connection = WorkerConnection(self._max_answer)
         writer = PipeWriter(our_write_end, connection.expect_end)
 
         def on_end() -> None:
@@ -99,12 +100,13 @@ class SocketRelay:
         timeout: seconds that a new connection has for the handshake.
         user: account of the workers, which gets the socket file.
         budget: how much of what workers print is logged.
+        max_answer: bytes of an answer of a worker.
 
     Raises:
         ConfigError: the DSN cannot be read.
     """
 
-    def __init__(self, dsn: str, timeout: float, user: str, budget: OutputBudget) -> None:
+    def __init__(self, dsn: str, timeout: float, user: str, budget: OutputBudget, max_answer: int) -> None:
         self.address = dsn
         try:
             self._listen_at = parse_dsn(dsn)
@@ -113,6 +115,7 @@ class SocketRelay:
         self._timeout = timeout
         self._user = user
         self._budget = budget
+        self._max_answer = max_answer
         self._acceptors: list[Acceptor] = []
         self._socket_file: os.stat_result | None = None
         self._expected: dict[int, WorkerConnection] = {}
@@ -143,7 +146,7 @@ class SocketRelay:
             command, env, user, self._budget, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
         )
         # By process id: what connects says only this about itself.
-        connection = self._expected[process.pid] = WorkerConnection()
+        connection = self._expected[process.pid] = WorkerConnection(self._max_answer)
         connection.lost.add_done_callback(lambda _: self._expected.pop(process.pid, None))
         return process, connection
 
@@ -206,8 +209,8 @@ class SocketRelay:
         await self._handshakes.cancel()
 
 
-def make_relay(server: Server, budget: OutputBudget) -> PipeRelay | SocketRelay:
+def make_relay(server: Server, budget: OutputBudget, max_answer: int) -> PipeRelay | SocketRelay:
     """Make what `server.relay` asks for."""
     if server.relay == "pipes":
-        return PipeRelay(budget)
-    return SocketRelay(server.relay, server.relay_timeout, server.user, budget)
+        return PipeRelay(budget, max_answer)
+    return SocketRelay(server.relay, server.relay_timeout, server.user, budget, max_answer)
