@@ -200,3 +200,27 @@ def test_outputs_that_nobody_reads_hold_up_neither_clients_nor_the_stop(tmp_path
     server.send_signal(signal.SIGTERM)
     assert server.wait(DEADLINE) == 0
     os.close(reading)
+
+
+def test_a_second_start_by_mistake_leaves_the_first_as_it_was(tmp_path: Path) -> None:
+    """It ended with "address in use", and had removed the first one's RPC socket and `.pid`."""
+    config = configuration(rpc={"listen": "unix://rpc.sock"})
+    server = Server(tmp_path, config, "-p")
+    try:
+        server.wait_until_ready()
+        pid = (tmp_path / ".pid").read_text()
+        for flags, told in (
+            (["-p"], f"--pid: the server with the process id {pid} keeps "),
+            ([], "rpc.listen: cannot listen on rpc.sock: it is in use"),
+            (["-o", "rpc.listen=unix://other.sock"], "http.address: cannot listen on "),
+        ):
+            second = server.cli("serve", *flags)
+            assert second.returncode == 1 and told in second.stderr.splitlines()[-1]
+            assert second.stderr.splitlines()[-1].startswith("error: ")
+        assert (tmp_path / ".pid").read_text() == pid and not (tmp_path / "other.sock").exists()
+        server.php("$broadcast->publish('news', 'hello');")
+        assert server.cli("stop").returncode == 0
+        assert server.wait() == 0
+        assert not (tmp_path / ".pid").exists() and not (tmp_path / "rpc.sock").exists()
+    finally:
+        server.end()

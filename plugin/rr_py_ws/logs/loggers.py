@@ -22,6 +22,7 @@ _METHODS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WAR
 _NOTHING = logging.CRITICAL
 _LOSS = "log lines were dropped, the output took no more; see websockets.limits.log_queue"
 _LEAST_TIMEOUT = 0.05
+"""Seconds that an output gets for its last lines after another one has used up the time of all."""
 _LEVELS = {
     "debug": logging.DEBUG,
     "info": logging.INFO,

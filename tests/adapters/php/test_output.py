@@ -11,7 +11,6 @@ import pytest
 from rr_py_ws.adapters.php import output
 from rr_py_ws.adapters.php.output import MAX_LINE, Output, OutputBudget
 from support.php_pool import RecordedLog
-from support.waiting import eventually
 
 
 class Clock:
@@ -98,15 +97,12 @@ async def test_little_is_read_in_a_turn_as_long_as_it_becomes_lines(clock: Clock
     """64 KiB of line feeds and letters were 32,768 lines in one turn: 0.4 s in which nobody else had one."""
     php = Printing(OutputBudget(600, clock))
     os.write(php._writing, b"x\n" * 30_000)
-    most, turns = 0, 0
-
-    def look() -> bool:
-        nonlocal most, turns
-        most, turns = max(most, len(log.lines) - turns), len(log.lines)
-        return len(log.lines) == 600
-
-    asyncio.get_running_loop().call_soon(look)
-    await eventually(look)
-    assert most <= 600
-    assert php.output._how_much() == 64 * 1024  # from now on it is only thrown away
+    reader = php.output._reader
+    lines = []
+    for _ in range(3):  # turns
+        reader._read()
+        lines.append(len(log.lines))
+    assert lines == [512, 600, 600]
+    with pytest.raises(BlockingIOError):  # once the budget was used up, the rest was thrown away at once
+        os.read(reader._fd, 1)
     await php.end()
