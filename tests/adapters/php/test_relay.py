@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from rr_py_ws.adapters.php import peers
+from rr_py_ws.adapters.php import OutputBudget, peers
 from rr_py_ws.adapters.php.peers import Peer
+from rr_py_ws.adapters.php.relay import SocketRelay
 from rr_py_ws.address import TCPAddress, UnixAddress, parse_dsn
 from rr_py_ws.errors import ConfigError, WorkerStartError
 from rr_py_ws.wire.goridge import encode_frame
@@ -280,6 +281,20 @@ async def test_a_relay_where_the_peer_cannot_be_looked_up_is_not_trusted(
         await pool.start()
     assert log.events("error") == ["cannot find out who connected to server.relay, use pipes or unix://"]
     await pool.stop()
+
+
+async def test_the_number_of_a_worker_that_has_ended_is_expected_no_more(socket_dsn: str) -> None:
+    """The kernel may give it to anybody."""
+    relay = SocketRelay(socket_dsn, 60.0, "", OutputBudget(500), 1 << 20)
+    await relay.open()
+    process, connection = relay.start("true", dict(os.environ), "")
+    assert process.pid in relay._expected
+    await process.wait()
+    await asyncio.sleep(0)
+    assert relay._expected == {} and not connection.lost.done()
+    process.close()
+    connection.close()
+    await relay.close()
 
 
 async def test_strangers_take_no_descriptors_without_end(

@@ -148,6 +148,8 @@ class SocketRelay:
         # By process id: what connects says only this about itself.
         connection = self._expected[process.pid] = WorkerConnection(self._max_answer)
         connection.lost.add_done_callback(lambda _: self._expected.pop(process.pid, None))
+        # Sooner than the connection is lost: another process may have the number from now on.
+        process.exited.add_done_callback(lambda _: self._expected.pop(process.pid, None))
         return process, connection
 
     async def handshake(self, connection: WorkerConnection) -> None:
