@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -193,3 +194,19 @@ run(Flags(debug=sys.argv[1] == "True"), work())
         [sys.executable, "-c", code, str(debug)], capture_output=True, text=True, check=True
     )
     assert done.stderr.count("ZeroDivisionError") == shown and bool(done.stderr) == debug
+
+
+def test_ctrl_c_while_the_program_is_loaded_leaves_no_traceback() -> None:
+    """It came from the middle of an import."""
+    program = """
+import os, signal, sys
+class Impatient:
+    def find_spec(self, name, *_):
+        if name == "click":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Impatient())
+from rr_py_ws.cli import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")

@@ -12,19 +12,21 @@ from pathlib import Path
 import pytest
 
 from rr_py_ws.cli.entry import run
-from rr_py_ws.cli.serve import PID_FILE, pid_file
+from rr_py_ws.cli.pid_file import PID_FILE, RunningServer, pid_file
 from rr_py_ws.errors import ConfigError
 from support.program import one_error_line
 
 # Tells how often it was told to end; ends at the last time.
 SERVER = """
 import signal, sys
+from rr_py_ws.cli.pid_file import pid_file
 times = int(sys.argv[1])
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-print("ready", flush=True)
-for _ in range(times):
-    signal.sigwait([signal.SIGTERM])
-    print("told", flush=True)
+with pid_file():
+    print("ready", flush=True)
+    for _ in range(times):
+        signal.sigwait([signal.SIGTERM])
+        print("told", flush=True)
 """
 
 
@@ -39,7 +41,6 @@ def server(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-c", SERVER, str(request.param)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout and process.stdout.readline() == b"ready\n"
-        PID_FILE.write_text(str(process.pid))
         yield process
         process.kill()
 
@@ -101,8 +102,70 @@ def test_a_file_left_from_a_crash_is_recognised(
 ) -> None:
     server.kill()
     server.wait()
+    assert PID_FILE.read_text() == str(server.pid)
     assert run(["stop", "-s"]) == 1
-    assert f"no process has the id {server.pid}" in one_error_line(capfd.readouterr().err)
+    assert f"nothing was sent to process {server.pid}" in one_error_line(capfd.readouterr().err)
+    with pid_file():  # the next server takes the file over
+        assert PID_FILE.read_text() == str(os.getpid())
+
+
+def test_a_process_that_has_the_number_by_chance_is_not_signalled(capfd: pytest.CaptureFixture[str]) -> None:
+    """Numbers are used again: a second `stop`, or one after a crash, ended somebody else's process."""
+    with subprocess.Popen(["sleep", "600"]) as stranger:
+        PID_FILE.write_text(str(stranger.pid))
+        assert run(["stop", "--force"]) == 1
+        assert "no running server keeps" in one_error_line(capfd.readouterr().err)
+        assert stranger.poll() is None
+        stranger.kill()
+
+
+def test_the_number_in_the_file_is_not_believed(server: subprocess.Popen[bytes]) -> None:
+    """It is that of another namespace in a container, or somebody has written into the file."""
+    with subprocess.Popen(["sleep", "600"]) as stranger:
+        PID_FILE.write_text(str(stranger.pid))
+        assert run(["stop", "-s"]) == 0
+        assert server.wait() == 0
+        assert stranger.poll() is None
+        stranger.kill()
+
+
+def test_a_server_that_ends_meanwhile_is_no_error(server: subprocess.Popen[bytes]) -> None:
+    with RunningServer() as running:
+        server.kill()
+        server.wait()
+        running.terminate()
+        assert running.ends_within(0)
+
+
+def test_a_second_server_in_the_directory_says_who_keeps_the_file(server: subprocess.Popen[bytes]) -> None:
+    """It took the file over, and removed it when it could not start: the first could not be stopped."""
+    with pytest.raises(ConfigError, match=f"^--pid: the server with the process id {server.pid} keeps /.*"):
+        pid_file().__enter__()
+    assert PID_FILE.read_text() == str(server.pid)
+    assert run(["stop", "-s"]) == 0
+
+
+def test_of_servers_that_start_at_once_one_gets_the_file() -> None:
+    """Also while the one before removes its own."""
+    racing = """
+from rr_py_ws.cli.pid_file import PID_FILE, pid_file
+from rr_py_ws.errors import ConfigError
+for _ in range(300):
+    try:
+        with pid_file():
+            assert PID_FILE.stat().st_size > 0  # reading it here would give the lock back
+    except ConfigError as error:
+        assert "keeps" in str(error), error
+"""
+    racers = [subprocess.Popen([sys.executable, "-c", racing]) for _ in range(3)]
+    assert [racer.wait() for racer in racers] == [0, 0, 0]
+
+
+def test_a_file_with_something_else_is_not_overwritten() -> None:
+    PID_FILE.write_text("precious")
+    with pytest.raises(ConfigError, match="does not hold a process id; remove it"):
+        pid_file().__enter__()
+    assert PID_FILE.read_text() == "precious"
 
 
 def test_the_pid_file_is_there_meanwhile_only() -> None:

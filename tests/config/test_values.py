@@ -126,6 +126,9 @@ def test_origins_are_one_or_a_list_and_an_empty_list_is_a_mistake() -> None:
     assert values.origins("") == ("*",)
     with pytest.raises(ValueError, match="accepted: an origin or a list of origins"):
         values.origins([])
+    for nothing in (["https://a.com", ""], [" "], " ", ",", "https://a.com,,https://b.com"):
+        with pytest.raises(ValueError, match="accepted: an origin or a list of origins"):
+            values.origins(nothing)
 
 
 def test_networks_are_read() -> None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from e2e.client import Connect, OpenRaw
 from support.ports import free_port
-from support.process import Server, Servers, configuration, start_failure
-from support.waiting import eventually_sync
+from support.process import PROGRAM, Server, Servers, configuration, start_failure
+from support.program import environment
+from support.waiting import DEADLINE, eventually_sync
 from support.ws_peer import CLOSE, frame, push
 
 
@@ -177,3 +180,47 @@ def test_publishes_that_were_answered_arrive_before_the_close(servers: Servers, 
     assert browser.rest() == b""
     browser.close()
     assert server.wait() == 0
+
+
+def test_outputs_that_nobody_reads_hold_up_neither_clients_nor_the_stop(tmp_path: Path) -> None:
+    """Everything stood still in write(2), also the answer to SIGTERM."""
+    (tmp_path / ".rr.yaml").write_text(json.dumps(config := configuration()))
+    reading, writing = os.pipe()
+    # Nearly full: it takes the first lines of the start.
+    os.write(writing, b"." * (fcntl.fcntl(writing, fcntl.F_GETPIPE_SZ) - 300))
+    server = subprocess.Popen(
+        [PROGRAM, "serve"], cwd=tmp_path, env=environment(), stdout=writing, stderr=writing
+    )
+    os.close(writing)
+    host, _, port = config["http"]["address"].partition(":")
+    eventually_sync(lambda: socket.create_connection((host, int(port))).close() is None)
+    with socket.create_connection((host, int(port)), DEADLINE) as client:
+        client.sendall(b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert client.recv(100).startswith(b"HTTP/1.1 404")
+    server.send_signal(signal.SIGTERM)
+    assert server.wait(DEADLINE) == 0
+    os.close(reading)
+
+
+def test_a_second_start_by_mistake_leaves_the_first_as_it_was(tmp_path: Path) -> None:
+    """It ended with "address in use", and had removed the first one's RPC socket and `.pid`."""
+    config = configuration(rpc={"listen": "unix://rpc.sock"})
+    server = Server(tmp_path, config, "-p")
+    try:
+        server.wait_until_ready()
+        pid = (tmp_path / ".pid").read_text()
+        for flags, told in (
+            (["-p"], f"--pid: the server with the process id {pid} keeps "),
+            ([], "rpc.listen: cannot listen on rpc.sock: it is in use"),
+            (["-o", "rpc.listen=unix://other.sock"], "http.address: cannot listen on "),
+        ):
+            second = server.cli("serve", *flags)
+            assert second.returncode == 1 and told in second.stderr.splitlines()[-1]
+            assert second.stderr.splitlines()[-1].startswith("error: ")
+        assert (tmp_path / ".pid").read_text() == pid and not (tmp_path / "other.sock").exists()
+        server.php("$broadcast->publish('news', 'hello');")
+        assert server.cli("stop").returncode == 0
+        assert server.wait() == 0
+        assert not (tmp_path / ".pid").exists() and not (tmp_path / "rpc.sock").exists()
+    finally:
+        server.end()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rr_py_ws import logs
-from rr_py_ws.config import Logs
+from rr_py_ws.config import Limits, Logs
 
 
 @pytest.fixture(autouse=True)
@@ -26,8 +26,14 @@ class Clock:
         return self.now
 
 
+def setup(section: Logs, max_queue: int = Limits().log_queue) -> None:
+    """Apply a section as the server does."""
+    logs.setup(section, max_queue)
+
+
 def lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a log file, each of them JSON."""
+    """The lines of a log file, each of them JSON; ends the logging, so that all of them are there."""
+    logs.shutdown()
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from logs.conftest import Clock, lines, to_file
+from logs.conftest import Clock, lines, setup, to_file
 from rr_py_ws import logs
 from rr_py_ws.config import Channel, Logs
 from rr_py_ws.logs import loggers
@@ -28,7 +28,7 @@ PERMITTED = {
 @pytest.mark.parametrize("level", PERMITTED)
 def test_level_permits_itself_and_what_is_worse(level: str, tmp_path: Path) -> None:
     path = tmp_path / "log"
-    logs.setup(to_file(path).model_copy(update={"level": level}))
+    setup(to_file(path).model_copy(update={"level": level}))
     for get in (logs.get_logger, logs.get_limited):
         for method in LEVELS:
             getattr(get("rpc"), method)(method)
@@ -40,7 +40,7 @@ def test_none_and_off_discard_everything(
     mode: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "log"
-    logs.setup(Logs(mode=mode, output=(str(path), "stderr")))
+    setup(Logs(mode=mode, output=(str(path), "stderr")))
     logs.get_logger("app").error("x")
     assert not path.exists()
     assert capfd.readouterr() == ("", "")
@@ -50,10 +50,11 @@ def test_a_channel_has_its_own_settings_and_the_others_the_main_ones(tmp_path: P
     main, own = tmp_path / "main", tmp_path / "own"
     early = logs.get_logger("websockets")
     channel = Channel(mode="raw", level="error", encoding="console", output=(str(own),))
-    logs.setup(to_file(main, channels={"websockets": channel, "rpc": Channel(mode="off")}))
+    setup(to_file(main, channels={"websockets": channel, "rpc": Channel(mode="off")}))
     for log in (early, logs.get_logger("broadcast"), logs.get_logger("rpc")):
         log.info("quiet")
         log.error("loud")
+    logs.shutdown()
     assert own.read_text() == "loud\n"
     assert [(record["logger"], record["msg"]) for record in lines(main)] == [
         ("broadcast", "quiet"),
@@ -63,7 +64,7 @@ def test_a_channel_has_its_own_settings_and_the_others_the_main_ones(tmp_path: P
 
 def test_a_logger_is_one_object_per_channel_before_and_after_setup(tmp_path: Path) -> None:
     before = logs.get_logger("app"), logs.get_limited("app")
-    logs.setup(to_file(tmp_path / "log"))
+    setup(to_file(tmp_path / "log"))
     assert (logs.get_logger("app"), logs.get_limited("app")) == before
 
 
@@ -77,7 +78,7 @@ def test_without_setup_warnings_and_errors_go_to_stderr(capfd: pytest.CaptureFix
 
 def test_shutdown_goes_back_to_the_defaults(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "log"
-    logs.setup(to_file(path))
+    setup(to_file(path))
     logs.shutdown()
     logs.get_logger("app").error("afterwards")
     assert path.read_text() == "" and "afterwards" in capfd.readouterr().err
@@ -85,7 +86,7 @@ def test_shutdown_goes_back_to_the_defaults(tmp_path: Path, capfd: pytest.Captur
 
 def test_an_exception_is_one_field_on_one_line(tmp_path: Path) -> None:
     path = tmp_path / "log"
-    logs.setup(to_file(path))
+    setup(to_file(path))
     try:
         raise ValueError("bad\nvalue")
     except ValueError as error:
@@ -104,7 +105,7 @@ def test_a_limited_logger_writes_the_number_of_suppressed_events(
     path, clock = tmp_path / "log", Clock()
     log = logs.get_limited("a channel of this test")
     monkeypatch.setattr(log._limiter, "_clock", clock)
-    logs.setup(to_file(path))
+    setup(to_file(path))
     for number in range(12):
         log.warning("bad command", number=number)
     clock.now += 10
@@ -116,16 +117,16 @@ def test_a_limited_logger_writes_the_number_of_suppressed_events(
 
 def test_a_limited_logger_cuts_what_a_peer_may_have_made_long(tmp_path: Path) -> None:
     path = tmp_path / "log"
-    logs.setup(to_file(path))
+    setup(to_file(path))
     logs.get_limited("one more channel").warning("bad", data=b"x" * 10_000, topics=["t" * 10_000] * 1000)
     [record] = lines(path)
-    assert record["data"] == "x" * 512 + "... (9488 more characters)"
+    assert record["data"] == "x" * 512 + "... (10000 bytes in all)"
     assert len(record["topics"]) == 11 and path.stat().st_size < 8000
 
 
 def test_events_below_the_level_do_not_use_up_the_allowance(tmp_path: Path) -> None:
     path = tmp_path / "log"
-    logs.setup(to_file(path).model_copy(update={"level": "info"}))
+    setup(to_file(path).model_copy(update={"level": "info"}))
     log = logs.get_limited("another channel of this test")
     for _ in range(50):
         log.debug("event")
@@ -138,7 +139,7 @@ def test_events_below_the_level_do_not_use_up_the_allowance(tmp_path: Path) -> N
 
 def test_what_libraries_report_goes_to_the_channel_app(tmp_path: Path) -> None:
     path = tmp_path / "log"
-    logs.setup(to_file(path))
+    setup(to_file(path))
     try:
         raise OSError("boom")
     except OSError:

@@ -15,18 +15,19 @@ from typing import Any
 
 import pytest
 
-from logs.conftest import Clock, lines, to_file
+from logs.conftest import Clock, lines, setup, to_file
 from rr_py_ws import logs
 from rr_py_ws.config import Channel, FileLoggerOptions, Logs, load_config
 from rr_py_ws.errors import ConfigError
-from rr_py_ws.logs.outputs import FileOutput, StreamOutput, write_line
+from rr_py_ws.logs.outputs import FileOutput, StreamOutput
 from rr_py_ws.logs.render import FULL
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 def test_standard_streams(stream: str, capfd: pytest.CaptureFixture[str]) -> None:
-    logs.setup(Logs(mode="raw", output=(stream,)))
+    setup(Logs(mode="raw", output=(stream,)))
     logs.get_logger("app").info("hello")
+    logs.shutdown()
     assert getattr(capfd.readouterr(), stream[3:]) == "hello\n"
 
 
@@ -35,17 +36,18 @@ def test_a_file_is_appended_to_and_every_output_of_a_list_is_written(
 ) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     first.write_text("from before\n")
-    logs.setup(Logs(mode="raw", output=(str(first), "stdout", str(second))))
+    setup(Logs(mode="raw", output=(str(first), "stdout", str(second))))
     logs.get_logger("app").info("hello")
+    logs.shutdown()
     assert first.read_text() == "from before\nhello\n"
     assert second.read_text() == "hello\n" and capfd.readouterr().out == "hello\n"
 
 
 def test_a_file_that_cannot_be_opened_is_a_config_error_and_changes_nothing(tmp_path: Path) -> None:
     good, other = tmp_path / "good", tmp_path / "other"
-    logs.setup(to_file(good))
+    setup(to_file(good))
     with pytest.raises(ConfigError, match=r"logs: cannot open the log file '.*missing/log': No such file"):
-        logs.setup(Logs(output=(str(other), str(tmp_path / "missing/log"))))
+        setup(Logs(output=(str(other), str(tmp_path / "missing/log"))))
     logs.get_logger("app").info("still here")
     assert [record["msg"] for record in lines(good)] == ["still here"]
 
@@ -68,20 +70,20 @@ def test_a_broken_pipe_loses_lines_and_raises_nothing(monkeypatch: pytest.Monkey
     os.close(reader)
     stream = os.fdopen(writer, "w")
     monkeypatch.setattr(sys, "stderr", stream)
-    write_line(StreamOutput("stderr"), "lost\n")
+    StreamOutput("stderr").write(["lost\n"])
     monkeypatch.setattr(sys, "stderr", None)
-    write_line(StreamOutput("stderr"), "lost too\n")
-    with pytest.raises(BrokenPipeError):
-        stream.close()
+    StreamOutput("stderr").write(["lost too\n"])
+    stream.close()
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_a_full_disk_is_reported_once_on_the_error_output(tmp_path: Path) -> None:
     """The server continues; the error output says why the log is silent."""
     trouble = tmp_path / "trouble"
-    logs.setup(Logs(output=("/dev/full",), error_output=(str(trouble),)))
+    setup(Logs(output=("/dev/full",), error_output=(str(trouble),)))
     for _ in range(3):
         logs.get_logger("app").error("lost")
+    logs.shutdown()
     assert trouble.read_text().count("\n") == 1
     assert trouble.read_text().startswith("cannot write the log file '/dev/full': ")
 
@@ -99,7 +101,7 @@ def test_a_full_file_is_set_aside_under_the_time_and_no_line_is_split(tmp_path: 
     path = tmp_path / "app.log"
     output = rotating(path, Clock())
     for line in ("12345\n", "123\n", "next\n", "far too long for it\n"):
-        write_line(output, line)
+        output.write([line])
     output.close()
     assert path.read_text() == "far too long for it\n"
     assert (tmp_path / "app-2024-05-01T10-00-30.000.log").read_text() == "12345\n123\n"
@@ -111,7 +113,7 @@ def test_the_size_of_a_file_from_before_counts(tmp_path: Path) -> None:
     path = tmp_path / "app.log"
     path.write_text("123456\n")
     output = rotating(path, Clock())
-    write_line(output, "7890\n")
+    output.write(["7890\n"])
     output.close()
     assert path.read_text() == "7890\n"
 
@@ -122,7 +124,7 @@ def test_old_files_are_compressed_and_only_the_newest_are_kept(tmp_path: Path) -
     stranger.write_text("not ours")
     for number in range(6):
         output = rotating(path, clock, compress=True)
-        write_line(output, f"{number:09d}\n")
+        output.write([f"{number:09d}\n"])
         output.close()
         clock.now += 60
     backups = sorted(file for file in tmp_path.iterdir() if file not in (path, stranger))
@@ -135,11 +137,11 @@ def test_files_older_than_max_age_are_removed(tmp_path: Path) -> None:
     for days in (0, 0.5, 1.2):
         clock.now = Clock.now + days * 86400
         output = rotating(path, clock)
-        write_line(output, "123456789\n")
+        output.write(["123456789\n"])
         output.close()
     clock.now = Clock.now + 1.6 * 86400
     output = rotating(path, clock)
-    write_line(output, "123456789\n")
+    output.write(["123456789\n"])
     output.close()
     assert sorted(file.name for file in tmp_path.iterdir()) == [
         "app-2024-05-02T14-48-30.000.log",
@@ -156,9 +158,9 @@ def test_a_file_that_cannot_be_set_aside_is_written_on(
 
     path = tmp_path / "app.log"
     output = rotating(path, Clock())
-    write_line(output, "123456\n")
+    output.write(["123456\n"])
     monkeypatch.setattr(Path, "rename", refuse)
-    write_line(output, "7890\n")
+    output.write(["7890\n"])
     output.close()
     assert path.read_text() == "123456\n7890\n"
     assert "cannot rotate the log file" in capfd.readouterr().err
@@ -168,7 +170,7 @@ def test_the_size_is_counted_in_bytes(tmp_path: Path) -> None:
     path = tmp_path / "app.log"
     output = rotating(path, Clock())
     for line in ("üüü\n", "ab\n", "c\n"):
-        write_line(output, line)
+        output.write([line])
     output.close()
     assert path.read_text() == "c\n"
 
@@ -184,12 +186,12 @@ def test_a_file_that_cannot_be_set_aside_is_tried_again_when_it_has_grown_by_the
     monkeypatch.setattr(Path, "rename", refuse)
     output = rotating(tmp_path / "app.log", Clock())
     for _ in range(8):
-        write_line(output, "12345\n")
+        output.write(["12345\n"])
     output.close()
     assert capfd.readouterr().err.count("cannot rotate") == 7
     output = rotating(tmp_path / "other.log", Clock())
     for _ in range(40):
-        write_line(output, "\n")
+        output.write(["\n"])
     output.close()
     assert capfd.readouterr().err.count("cannot rotate") == 3
 
@@ -207,7 +209,7 @@ def test_max_size_of_the_configuration_file_is_in_mebibytes(
           file_logger_options: {log_output: logs/app.log, max_size: 1, compress: true}
         """
     )
-    logs.setup(load_config(".rr.yaml", environ={}).logs)
+    setup(load_config(".rr.yaml", environ={}).logs)
     log = logs.get_logger("app")
     for number in range(70):
         log.info("x" * FULL[0], number=number)
@@ -226,7 +228,7 @@ def test_max_size_of_the_configuration_file_is_in_mebibytes(
 
 def test_lines_of_a_rotated_file_are_json_whatever_the_mode_is(tmp_path: Path) -> None:
     path = tmp_path / "app.log"
-    logs.setup(Logs(file_logger_options=FileLoggerOptions(log_output=str(path))))
+    setup(Logs(file_logger_options=FileLoggerOptions(log_output=str(path))))
     logs.get_logger("app").info("hello")
     assert lines(path)[0]["logger"] == "app"
 
@@ -235,7 +237,7 @@ def test_without_a_name_the_file_is_in_the_directory_for_temporary_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    logs.setup(Logs(file_logger_options=FileLoggerOptions()))
+    setup(Logs(file_logger_options=FileLoggerOptions()))
     logs.get_logger("app").info("hello")
     assert lines(tmp_path / "rr-py-ws.log")[0]["msg"] == "hello"
 
@@ -245,7 +247,7 @@ def test_a_file_of_two_channels_is_opened_once_and_each_channel_keeps_its_format
     path = tmp_path / "app.log"
     options = FileLoggerOptions(log_output=str(path), max_size=1000)
     raw = Channel(mode="raw", level="debug", file_logger_options=options)
-    logs.setup(to_file(tmp_path / "x", file_logger_options=options, channels={"rpc": raw}))
+    setup(to_file(tmp_path / "x", file_logger_options=options, channels={"rpc": raw}))
     for _ in range(2):
         logs.get_logger("app").info("m" * 250)
         logs.get_logger("rpc").info("r" * 250)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rr_py_ws.logs.render import FULL, Renderer
+from rr_py_ws.logs.render import FULL, Renderer, _text
 
 
 def render(mode: str, json: bool, message: Any = "joined", **fields: object) -> str:
@@ -126,3 +126,14 @@ def test_no_value_breaks_a_line_or_reaches_the_terminal(mode: str, text: str | b
 def test_control_characters_are_shown_as_escapes_on_the_console() -> None:
     line = render("raw", False, "a\r\nb\x1b[31m\x9b\u202ec", value="x\n\x1b]0;title\x07")
     assert line == 'a\\r\\nb\\x1b[31m\\x9b\\u202ec\t{"value": "x\\n\\u001b]0;title\\u0007"}\n'
+
+
+def test_of_huge_bytes_only_the_beginning_is_looked_at() -> None:
+    """A peer may have sent them: decoding 64 MiB for 512 characters would hold everybody up."""
+
+    class Huge(bytearray):
+        def decode(self, *_: object) -> str:
+            raise AssertionError("all of it")
+
+    assert _text(Huge(b"\xe2\x82\xac" * 1000), 10) == "\u20ac" * 10 + "... (3000 bytes in all)"
+    assert _text(b"\xff" * 3, 12) == "\\xff" * 3

@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from rr_py_ws.adapters.php import WorkerFactory, WorkerPool
+from rr_py_ws.adapters.php import OutputBudget, WorkerFactory, WorkerPool
 from rr_py_ws.config import Pool, Server
 from rr_py_ws.errors import WorkerError
 from rr_py_ws.wire.access import Verdict, connect_question, decode_answer, encode_request
@@ -31,10 +31,14 @@ def misbehaving(mode: str) -> str:
     return f"{sys.executable} {WORKERS / 'misbehaving.py'} {mode}"
 
 
-def make_factory(command: str = PHP, **server: Any) -> WorkerFactory:
+def make_factory(command: str = PHP, max_answer: int = 1 << 20, **server: Any) -> WorkerFactory:
     """Make a factory with keys of the `server` section."""
     return WorkerFactory(
-        Server(command=command, **server), rpc_address=lambda: "tcp://127.0.0.1:6001", broadcast_path="/ws"
+        Server(command=command, **server),
+        rpc_address=lambda: "tcp://127.0.0.1:6001",
+        broadcast_path="/ws",
+        budget=OutputBudget(500),
+        max_answer=max_answer,
     )
 
 

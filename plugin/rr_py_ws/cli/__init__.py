@@ -6,6 +6,17 @@ Modules that cost time to load are imported inside the commands that need them.
 
 from __future__ import annotations
 
-from rr_py_ws.cli.entry import main
+import signal
+import sys
 
 __all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command line of this process and exit."""
+    # Until the commands are loaded, Ctrl-C ends the process as it ends others, without a traceback.
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from rr_py_ws.cli.entry import run
+
+    signal.signal(signal.SIGINT, before)
+    sys.exit(run())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import threading
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from rr_py_ws.cli.flags import Flags
 
 _T = TypeVar("_T")
+_WRITE_TIMEOUT = 1.0
+"""Seconds, at most, that the error line may take."""
 
 
 def escape(text: str) -> str:
@@ -25,8 +28,17 @@ def escape(text: str) -> str:
 
 def fail(text: str) -> int:
     """Write the error line and return the exit code."""
-    line = escape(" ".join(text.split()))  # RoadRunner's RPC errors are chains over several lines
-    click.secho(f"error: {line}", err=True, fg="red", bold=True)
+    from rr_py_ws.logs.outputs import StreamOutput
+
+    stderr = StreamOutput("stderr")
+    # RoadRunner's RPC errors are chains over several lines.
+    line = f"error: {escape(' '.join(text.split()))}"
+    if stderr.terminal:
+        line = click.style(line, fg="red", bold=True)
+    # In a thread: a server must also end when nobody reads its stderr.
+    writing = threading.Thread(target=stderr.write, args=((f"{line}\n",),), daemon=True)
+    writing.start()
+    writing.join(_WRITE_TIMEOUT)
     return 1
 
 

@@ -7,7 +7,6 @@ import platform
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import NoReturn
 
 import click
 
@@ -103,8 +102,3 @@ def run(args: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         advice = "" if flags.debug else "; run it again with -d for the details"
         return fail(f"unexpected {type(error).__name__}: {error}{advice}")
-
-
-def main() -> NoReturn:
-    """Run the command line of this process and exit."""
-    sys.exit(run())

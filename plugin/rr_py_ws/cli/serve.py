@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
 import click
 
 from rr_py_ws.cli.flags import Command, Flags
-from rr_py_ws.errors import ConfigError, RRWSError
+from rr_py_ws.cli.pid_file import RunningServer, pid_file
 
 if TYPE_CHECKING:
     from rr_py_ws.config import Logs
 
-PID_FILE = Path(".pid")
 _FORCE_AFTER = 1.0
 """Seconds between the two signals of `stop --force`."""
-_POLL_INTERVAL = 0.05
-_MAX_PID_FILE = 64
 
 
 @click.command(
@@ -51,7 +45,8 @@ def serve(flags: Flags) -> int:
         if flags.debug:
             # Not -o logs.level=debug: that would not reach the channels, which inherit nothing.
             loaded = loaded.model_copy(update={"logs": _at_debug(loaded.logs)})
-        logs.setup(loaded.logs)
+        assert loaded.websockets is not None  # validate_for_serve
+        logs.setup(loaded.logs, loaded.websockets.limits.log_queue)
         try:
             # After the checks: a server that cannot start must not take the file from one that runs.
             with pid_file() if flags.pid else nullcontext():
@@ -84,26 +79,6 @@ def _at_debug(logs: Logs) -> Logs:
     return logs.model_copy(update={"level": "debug", "channels": channels})
 
 
-@contextmanager
-def pid_file() -> Iterator[None]:
-    """Keep this process's id in `.pid` of the working directory while the block runs.
-
-    Raises:
-        ConfigError: the file cannot be written.
-    """
-    own = str(os.getpid())
-    try:
-        PID_FILE.write_text(own, encoding="ascii")
-    except OSError as error:
-        raise ConfigError("--pid", f"cannot write {PID_FILE.absolute()}: {error.strerror}") from error
-    try:
-        yield
-    finally:
-        # Another server may have been started here since, and have written its own id.
-        if PID_FILE.exists() and PID_FILE.read_text(encoding="ascii", errors="replace") == own:
-            PID_FILE.unlink()
-
-
 @click.command(
     cls=Command,
     short_help="Stop the server that was started with `serve -p`.",
@@ -122,57 +97,9 @@ def stop(flags: Flags) -> None:
     """
     # The configuration is not read: stopping must work also when the file has become wrong.
     flags.enter_workdir()
-    pid = _read_pid()
-    if not flags.silent:
-        click.echo(f"stopping process with PID: {pid}", err=True)
-    if not _terminate(pid):
-        raise RRWSError(f"no process has the id {pid} of {PID_FILE.absolute()}; is it left from a crash?")
-    if flags.force and not _ends_within(pid, _FORCE_AFTER):
-        _terminate(pid)
-
-
-def _read_pid() -> int:
-    try:
-        with PID_FILE.open("rb") as file:
-            # Not the whole file: it may be anything, and is shown in the error.
-            text = file.read(_MAX_PID_FILE).strip()
-    except FileNotFoundError:
-        raise RRWSError(
-            "open .pid: no such file or directory, to create a .pid file, you must run RR with the following"
-            " options: 'rr-py-ws serve -p'"
-        ) from None
-    except OSError as error:
-        raise RRWSError(f"cannot read {PID_FILE.absolute()}: {error.strerror}") from error
-    # kill() gives 0 and negative numbers a meaning: whole groups of processes.
-    if not text.isdigit() or not 0 < int(text) < 2**31:
-        raise RRWSError(
-            f"{PID_FILE.absolute()} does not hold a process id: {text.decode('ascii', 'backslashreplace')}"
-        )
-    return int(text)
-
-
-def _terminate(pid: int) -> bool:
-    """Send SIGTERM and return whether the process exists.
-
-    Raises:
-        RRWSError: the process belongs to another user.
-    """
-    try:
-        os.kill(pid, signal.SIGTERM)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        raise RRWSError(f"process {pid} belongs to another user") from None
-    return True
-
-
-def _ends_within(pid: int, seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            # Signal 0 only asks whether the process exists; it is no child, so waiting for it is impossible.
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return True
-        time.sleep(_POLL_INTERVAL)
-    return False
+    with RunningServer() as server:
+        if not flags.silent:
+            click.echo(f"stopping process with PID: {server.pid}", err=True)
+        server.terminate()
+        if flags.force and not server.ends_within(_FORCE_AFTER):
+            server.terminate()

@@ -85,6 +85,10 @@ class Limits(ExtensionSection):
         max_rpc_calls: unfinished calls of one RPC connection; then the connection is not read (backpressure).
         max_monitoring_connections: connections of one monitoring listener (`metrics`, `status`) at a time;
             one more is closed at once.
+        worker_answer: largest answer of a PHP worker; a worker with a larger one is replaced.
+        worker_output_lines: lines of what all PHP workers print that are logged in 10 seconds, a longer one
+            counts as one for each 512 bytes; more are skipped.
+        log_queue: memory of the log lines that may wait for one output; more are dropped.
     """
 
     max_connections: Count = 0
@@ -114,6 +118,9 @@ class Limits(ExtensionSection):
     rpc_memory: Size = 256 * 1024 * 1024
     max_rpc_calls: PositiveCount = 1024
     max_monitoring_connections: PositiveCount = 32
+    worker_answer: Size = 8 * 1024 * 1024
+    worker_output_lines: PositiveCount = 500
+    log_queue: Size = 1024 * 1024
 
 
 class Ping(ExtensionSection):

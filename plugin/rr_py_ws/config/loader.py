@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from rr_py_ws.config.brokers import choose_default, resolve_brokers
+from rr_py_ws.config.empty_variables import refuse_empty_variables
 from rr_py_ws.config.models import (
     HTTP,
     RPC,
@@ -82,11 +83,15 @@ def load_config(
     if dotenv_path := environ.get("DOTENV_PATH") or dotenv:
         load_dotenv(directory / dotenv_path, environ)
     in_file = read_tree(path)
-    tree = with_environment(in_file, environ)
+    empty: dict[str, str] = {}
+    tree = with_environment(in_file, environ, empty)
     # After the variables, so that -o wins; what it sets is not expanded.
-    override(tree, overrides)
+    for key in override(tree, overrides):
+        empty.pop(key, None)
     _check_version(tree.get("version"))
     brokers = resolve_brokers(tree)
+    redis = [section.key for section in brokers.values() if section.driver == "redis"]
+    refuse_empty_variables(empty, tree, redis)
     websockets = _section(WebSockets, "websockets", tree)
     if websockets:
         default, brokers = choose_default(websockets.broker, brokers, tree)

@@ -42,7 +42,12 @@ def load_dotenv(path: Path, environ: MutableMapping[str, str]) -> None:
         environ.setdefault(name, value or "")
 
 
-def with_environment(tree: Mapping[str, Any], environ: Mapping[str, str], path: str = "RR") -> dict[str, Any]:
+def with_environment(
+    tree: Mapping[str, Any],
+    environ: Mapping[str, str],
+    empty: dict[str, str] | None = None,
+    path: tuple[str, ...] = (),
+) -> dict[str, Any]:
     """Return the tree with the values of `RR_<KEY>` variables, and with variables in texts expanded.
 
     Only keys that the file has can be replaced; an empty variable replaces nothing. In lists, the texts that
@@ -51,43 +56,61 @@ def with_environment(tree: Mapping[str, Any], environ: Mapping[str, str], path: 
     Args:
         tree: the file, or a section of it.
         environ: the variables.
-        path: the variable's name for the tree itself.
+        empty: gets the dotted key of each value that has a variable without a value, and the variable.
+        path: the keys that lead to the tree.
     """
     replaced: dict[str, Any] = {}
     for key, value in tree.items():
-        name = f"{path}_{key.upper()}"
+        here = (*path, key)
         if isinstance(value, dict):
-            replaced[key] = with_environment(value, environ, name)
+            replaced[key] = with_environment(value, environ, empty, here)
             continue
         # viper takes an empty variable for one that is not set (AllowEmptyEnv is off).
-        value = environ.get(name) or value
+        value = environ.get("_".join(("RR", *here)).upper()) or value
+        missing: list[str] = []
         if isinstance(value, list):
-            replaced[key] = [expand(item, environ) if isinstance(item, str) else item for item in value]
+            replaced[key] = [
+                expand(item, environ, missing) if isinstance(item, str) else item for item in value
+            ]
         else:
-            replaced[key] = expand(value, environ) if isinstance(value, str) else value
+            replaced[key] = expand(value, environ, missing) if isinstance(value, str) else value
+        if missing and empty is not None:
+            empty[".".join(here)] = missing[0]
     return replaced
 
 
-def expand(text: str, environ: Mapping[str, str]) -> str:
+def expand(text: str, environ: Mapping[str, str], missing: list[str] | None = None) -> str:
     """Replace `$NAME`, `${NAME}` and `${NAME:-default}`; a variable that is not set becomes empty.
 
     The rules are those of Go's `os.Expand`: a `$` that starts no variable stays, `${` without an end is
     dropped. The default, for a variable that is unset or empty, came with RoadRunner 2023.
+
+    Args:
+        text: the text.
+        environ: the variables.
+        missing: gets the variables, as they are written, that have neither a value nor a default.
     """
 
     def value(found: re.Match[str]) -> str:
-        name, _, default = (found[1] or found[2] or found[3] or "").partition(":-")
-        return environ.get(name) or default
+        name, separator, default = (found[1] or found[2] or found[3] or "").partition(":-")
+        known = environ.get(name)
+        if not known and not separator and missing is not None:
+            missing.append(found[0])
+        return known or default
 
     return _VARIABLE.sub(value, text)
 
 
-def override(tree: dict[str, Any], flags: Iterable[str]) -> None:
+def override(tree: dict[str, Any], flags: Iterable[str]) -> list[str]:
     """Set the keys that `-o key=value` flags name, new ones too; a value is a text and is not expanded.
+
+    Returns:
+        The keys, in lower case.
 
     Raises:
         ConfigError: a flag is malformed; the texts are RoadRunner's.
     """
+    keys = []
     for flag in flags:
         key, separator, value = flag.partition("=")
         key, value = key.strip(), value.strip()
@@ -100,4 +123,6 @@ def override(tree: dict[str, Any], flags: Iterable[str]) -> None:
         # RoadRunner takes quotes away that the shell has left.
         if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'`":
             value = value[1:-1]
-        merge(tree, key.lower().split("."), value)
+        keys.append(key.lower())
+        merge(tree, keys[-1].split("."), value)
+    return keys

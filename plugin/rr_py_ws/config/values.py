@@ -176,10 +176,13 @@ def url_path(value: object) -> str:
 
 
 def origins(value: object) -> tuple[str, ...]:
-    """Origins. As in RoadRunner, an empty text means any origin; an empty list is a mistake."""
-    if value == []:
+    """Origins. As in RoadRunner, an empty text means any origin; nothing in or as a list is a mistake."""
+    if value == "":
+        return ("*",)
+    found = tuple(origin.strip() for origin in text_list(value))
+    if not all(found) or not found:
         raise ValueError('accepted: an origin or a list of origins, "*" for any')
-    return tuple(origin.strip() or "*" for origin in text_list(value)) or ("*",)
+    return found
 
 
 def networks(value: object) -> tuple[str, ...]:

@@ -10,14 +10,32 @@ The event is a constant text; values that vary go into fields. The program calls
 warnings and errors go to stderr. A logger belongs to a channel, never to a connection, which is a field.
 Control characters in events and fields never reach a terminal and never split a line.
 
-An event passes through three steps: `Logger` checks level and rate, `Renderer` makes the line, and handlers
-of the standard library's `logging` write the line.
+An event passes through four steps: `Logger` checks level and rate, `Renderer` makes the line, `OutputQueue`
+takes the line from the caller, and an `Output` writes the line in a thread of its own.
 """
 
 from __future__ import annotations
 
 from rr_py_ws.logs.limiter import Limiter
-from rr_py_ws.logs.loggers import Logger, get_limited, get_logger, setup, shutdown
+from rr_py_ws.logs.loggers import (
+    Logger,
+    get_limited,
+    get_logger,
+    metrics,
+    print_line,
+    setup,
+    shutdown,
+)
 from rr_py_ws.logs.render import escape
 
-__all__ = ["Limiter", "Logger", "escape", "get_limited", "get_logger", "setup", "shutdown"]
+__all__ = [
+    "Limiter",
+    "Logger",
+    "escape",
+    "get_limited",
+    "get_logger",
+    "metrics",
+    "print_line",
+    "setup",
+    "shutdown",
+]

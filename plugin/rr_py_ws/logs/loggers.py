@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rr_py_ws.errors import ConfigError
 from rr_py_ws.logs.limiter import Limiter
-from rr_py_ws.logs.outputs import FileOutput, StreamOutput, write_line
+from rr_py_ws.logs.output_queue import CLOSE_TIMEOUT, OutputQueue
+from rr_py_ws.logs.outputs import FileOutput, Output, StreamOutput
 from rr_py_ws.logs.render import BRIEF, FULL, Limits, Renderer
+from rr_py_ws.metrics import Sample, counter
 
 if TYPE_CHECKING:
     from rr_py_ws.config import Channel, FileLoggerOptions, Logs
 
 _METHODS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _NOTHING = logging.CRITICAL
+_LOSS = "log lines were dropped, the output took no more; see websockets.limits.log_queue"
+_LEAST_TIMEOUT = 0.05
+"""Seconds that an output gets for its last lines after another one has used up the time of all."""
 _LEVELS = {
     "debug": logging.DEBUG,
     "info": logging.INFO,
@@ -29,11 +35,8 @@ _LEVELS = {
 }
 
 
-_Route = tuple[int, Renderer, Sequence[logging.Handler]]
-"""What a section says about a channel: which level is written, how a line looks, and where it goes.
-
-Outputs get finished lines, so that a `QueueHandler` among them could move the writing into a thread.
-"""
+_Route = tuple[int, Renderer, Sequence[Output]]
+"""What a section says about a channel: which level is written, how a line looks, and where it goes."""
 
 
 class Logger:
@@ -88,7 +91,7 @@ class Logger:
         # Rendered now and not in the outputs: the values may change after this call.
         line = self._render(self.channel, level, event, fields, self._limits)
         for output in self._outputs:
-            write_line(output, line)
+            output.write((line,))
 
 
 class _LibraryHandler(logging.Handler):
@@ -122,7 +125,7 @@ _LIBRARIES = _LibraryHandler(logging.WARNING)
 _loggers: dict[tuple[str, Limits, bool], Logger] = {}
 _main = _DEFAULT
 _routes: Mapping[str, _Route] = {}
-_files: Collection[FileOutput] = ()
+_queues: dict[str, OutputQueue] = {}
 
 
 def get_logger(channel: str) -> Logger:
@@ -147,65 +150,123 @@ def _get(channel: str, limits: Limits, *, limited: bool) -> Logger:
     return _loggers[key]
 
 
-def setup(section: Logs) -> None:
+def setup(section: Logs, max_queue: int) -> None:
     """Apply the `logs` section to all loggers, those that exist and those to come.
 
-    Also takes what libraries and asyncio report by `logging` (warnings and worse) into the channel `app`.
+    From now on nobody who logs waits for an output: each has a queue, and a thread that writes. Also takes
+    what libraries and asyncio report by `logging` (warnings and worse) into the channel `app`.
+
+    Args:
+        section: where lines go.
+        max_queue: bytes of lines that may wait for each output; more are dropped.
 
     Raises:
         ConfigError: a log file cannot be opened; everything stays as it was.
     """
-    files: dict[Path, FileOutput] = {}
+    outputs = _Outputs(section, max_queue)
     try:
-        main = _route(section, files)
-        routes = {name.lower(): _route(channel, files) for name, channel in section.channels.items()}
+        main = outputs.route(section)
+        routes = {name.lower(): outputs.route(channel) for name, channel in section.channels.items()}
     except ConfigError:  # a channel's file may have been opened before that of another failed
-        for file in files.values():
-            file.close()
+        _close(outputs.queues)
         raise
-    _install(main, routes, files.values())
+    _install(main, routes, outputs.queues)
     logging.getLogger().addHandler(_LIBRARIES)
 
 
-def shutdown() -> None:
-    """Close log files and go back to the state before `setup`."""
+def shutdown(timeout: float = CLOSE_TIMEOUT) -> None:
+    """Write what waits, close log files and go back to the state before `setup`.
+
+    An output that stands still loses the rest of its lines after `timeout` seconds.
+    """
     logging.getLogger().removeHandler(_LIBRARIES)
-    _install(_DEFAULT, {}, ())
+    _install(_DEFAULT, {}, {}, timeout)
 
 
-def _install(main: _Route, routes: Mapping[str, _Route], files: Collection[FileOutput]) -> None:
-    global _main, _routes, _files
-    former, _main, _routes, _files = _files, main, routes, files
+def print_line(line: str) -> None:
+    """Print a line for a person to stdout; between `setup` and `shutdown` without waiting for the stream."""
+    output: Output = _queues.get("stdout") or StreamOutput("stdout")
+    output.write((f"{line}\n",))
+
+
+def metrics() -> Iterator[Sample]:
+    """Yield how many lines were dropped since `setup`."""
+    dropped = sum(queue.dropped for queue in _queues.values())
+    yield counter("log_lines_dropped", "Log lines dropped because an output stood still.", dropped)
+
+
+def _install(
+    main: _Route,
+    routes: Mapping[str, _Route],
+    queues: dict[str, OutputQueue],
+    timeout: float = CLOSE_TIMEOUT,
+) -> None:
+    global _main, _routes, _queues
+    former, _main, _routes, _queues = _queues, main, routes, queues
     for logger in _loggers.values():
         logger.connect(routes.get(logger.channel, main))
-    for file in former:  # last: until now a logger could write to it
-        file.close()
+    _close(former, timeout)  # last: until now a logger could write to it
 
 
-def _route(section: Channel, files: dict[Path, FileOutput]) -> _Route:
-    """Open the outputs of a section; a file that is already in `files` is not opened twice."""
+def _close(queues: dict[str, OutputQueue], timeout: float = CLOSE_TIMEOUT) -> None:
+    """Close all of them in the time of one; a file before the stream or file that gets its errors."""
+    ends = time.monotonic() + timeout
+    for queue in reversed(queues.values()):
+        # Also after one that stands still, the others have had the time: this is only to see that they end.
+        queue.close(max(_LEAST_TIMEOUT, ends - time.monotonic()))
 
-    def open_output(
-        name: str, error_output: logging.Handler, options: FileLoggerOptions | None = None
-    ) -> StreamOutput | FileOutput:
-        if options is None and name in ("stdout", "stderr"):
-            return StreamOutput(name)
-        path = Path(name)
-        # Two rotating handlers on one file would each move it away under the other.
-        if path not in files:
-            files[path] = FileOutput(path, error_output, options)
-        return files[path]
 
-    if section.mode in ("none", "off"):
-        return _NOTHING, Renderer(section.mode, json=False), ()
-    options = section.file_logger_options
-    names = section.output if options is None else (options.log_output,)
-    error_output = open_output(section.error_output[0], _STDERR)
-    outputs = [open_output(name, error_output, options) for name in names]
-    renderer = Renderer(
+class _Outputs:
+    """Opens the outputs that sections name, each once.
+
+    Two that rotate one file would each move it away under the other, and two queues of one stream would mix
+    up the order of its lines.
+
+    Attributes:
+        queues: those that are open, by the name of the stream or the path of the file.
+    """
+
+    def __init__(self, section: Channel, max_queue: int) -> None:
+        self.queues: dict[str, OutputQueue] = {}
+        self._max_queue = max_queue
+        renderer = _renderer(section, colour=False)
+        self._describe_loss = lambda lost: renderer("app", "warn", _LOSS, {"lines": lost})
+        # Even when no section names it: the program prints to it, see `print_line`.
+        self._open("stdout")
+
+    def route(self, section: Channel) -> _Route:
+        """Open what a section names.
+
+        Raises:
+            ConfigError: a log file cannot be opened.
+        """
+        if section.mode in ("none", "off"):
+            return _NOTHING, _renderer(section, colour=False), ()
+        options = section.file_logger_options
+        names = section.output if options is None else (options.log_output,)
+        error_output = self._open(section.error_output[0])
+        outputs = [self._open(name, error_output, options) for name in names]
+        colour = all(output.terminal for output in outputs)
+        return _LEVELS[section.level], _renderer(section, colour), outputs
+
+    def _open(
+        self, name: str, error_output: Output | None = None, options: FileLoggerOptions | None = None
+    ) -> OutputQueue:
+        stream = options is None and name in ("stdout", "stderr")
+        # A path, so that a file with the name of a stream is another key.
+        key = name if stream else str(Path(name).absolute())
+        if key not in self.queues:
+            output: Output = (
+                StreamOutput(name) if stream else FileOutput(Path(name), error_output or _STDERR, options)
+            )
+            self.queues[key] = OutputQueue(output, self._max_queue, self._describe_loss)
+        return self.queues[key]
+
+
+def _renderer(section: Channel, colour: bool) -> Renderer:
+    return Renderer(
         section.mode,
-        json=section.encoding == "json" or options is not None,
-        colour=all(output.terminal for output in outputs),
+        json=section.encoding == "json" or section.file_logger_options is not None,
+        colour=colour,
         line_ending=section.line_ending,
     )
-    return _LEVELS[section.level], renderer, outputs

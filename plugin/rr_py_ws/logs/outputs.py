@@ -1,24 +1,22 @@
 """Where lines go: a standard stream, or a file that may be rotated.
 
-Outputs are handlers of the standard library's `logging`; the message of a record is the finished line. A line
-that cannot be written is lost, and the caller never sees an exception.
+A line that cannot be written is lost, and the caller never sees an exception. Writing may take any time: a
+pipe that nobody reads, a disk that hangs. The server therefore writes through an `OutputQueue`.
 """
 
 from __future__ import annotations
 
 import gzip
-import io
-import logging
 import os
+import select
 import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
-from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from rr_py_ws.errors import ConfigError
 
@@ -27,20 +25,28 @@ if TYPE_CHECKING:
 
 _STAMP = "%Y-%m-%dT%H-%M-%S"
 _DEFAULT_NAME = "rr-py-ws.log"
-_JOIN_TIMEOUT = 5.0
+_JOIN_TIMEOUT = 1.0
 """Seconds that a closing file waits for the thread that compresses old files."""
 
 
-def write_line(output: logging.Handler, line: str) -> None:
-    """Give a finished line, with its line ending, to an output."""
-    output.handle(logging.makeLogRecord({"msg": line}))
+class Output(Protocol):
+    """Takes finished lines, each with its line ending."""
+
+    @property
+    def terminal(self) -> bool:
+        """Whether lines may have colours: a person sees them directly, and `NO_COLOR` is not set."""
+
+    def write(self, lines: Iterable[str]) -> None:
+        """Write lines; those that cannot be written are lost."""
+
+    def close(self) -> None:
+        """Write no more."""
 
 
-class StreamOutput(logging.Handler):
+class StreamOutput:
     """`stdout` or `stderr`, looked up for each line: the stream may be replaced while the program runs."""
 
     def __init__(self, name: str) -> None:
-        super().__init__()
         self._name = name
 
     @property
@@ -49,32 +55,39 @@ class StreamOutput(logging.Handler):
         stream = getattr(sys, self._name)
         return not os.environ.get("NO_COLOR") and stream is not None and stream.isatty()
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write and flush, in UTF-8 whatever the locale is."""
+    def write(self, lines: Iterable[str]) -> None:
+        """Write at once, in UTF-8 whatever the locale is."""
+        data, stream = "".join(lines).encode(), getattr(sys, self._name)
         try:
-            # sys.stdout's own encoding and errors depend on the locale; its buffer takes bytes.
-            stream = getattr(sys, self._name).buffer
-            stream.write(self.format(record).encode())
-            stream.flush()
+            try:
+                descriptor = stream.fileno()
+            except (OSError, ValueError):  # a stream in memory
+                stream.buffer.write(data)
+            else:
+                # Not the stream's buffer: its lock, held by a thread that stands still in a write, would hold
+                # up the end of the process.
+                _write_all(descriptor, data)
         except (OSError, ValueError, AttributeError):  # a broken pipe, a closed stream, no stream
             return
 
+    def close(self) -> None:
+        """Do nothing: the stream is the process's."""
 
-class FileOutput(RotatingFileHandler):
+
+class FileOutput:
     """Appends to a file; with `options`, a full file is set aside and a new one begun.
 
     Names and rules are those of lumberjack, which RoadRunner uses: `app.log` becomes
     `app-2024-05-01T10-20-30.123.log` (UTC), then `.gz` with compression. A thread compresses and removes old
-    files, so that the event loop does not wait for them.
+    files, so that no line waits for them.
     """
 
     terminal = False
-    terminator = ""  # the line has the line ending of its channel
 
     def __init__(
         self,
         path: Path,
-        error_output: logging.Handler,
+        error_output: Output,
         options: FileLoggerOptions | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -93,46 +106,68 @@ class FileOutput(RotatingFileHandler):
         self._error_output = error_output
         self._options = options
         self._clock = clock
-        self._error: BaseException | None = None
         self._failing = False
         self._tidying: threading.Thread | None = None
         try:
-            # For the library a maxBytes of 0 is no rotation. Its number of backups only has to be above 0:
-            # `_tidy` decides which of them stay.
-            super().__init__(
-                self._path, maxBytes=options.max_size if options else 0, backupCount=1, encoding="utf-8"
-            )
-            self._size = self._path.stat().st_size
+            self._descriptor = self._open()
+            self._size = os.fstat(self._descriptor).st_size
         except OSError as error:
             problem = f"cannot open the log file {str(self._path)!r}: {error.strerror}"
             raise ConfigError("logs", problem) from error
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Append one line; only the first failure after a success is reported."""
-        self._error = None
-        super().emit(record)  # rotates before, and does not raise but calls `handleError`
-        if self._error is not None and not self._failing:
-            self._report("write the log file", self._error)
-        self._failing = self._error is not None
+    def write(self, lines: Iterable[str]) -> None:
+        """Append lines; only the first failure after a success is reported."""
+        together = bytearray()
+        try:
+            for line in lines:
+                data = line.encode()
+                if self._is_full(len(data)):
+                    _write_all(self._descriptor, together)
+                    together.clear()
+                    self._rotate()
+                together += data
+            # One system call, so that lines of several processes do not mix.
+            _write_all(self._descriptor, together)
+            self._failing = False
+        except OSError as error:
+            if not self._failing:
+                self._report("write the log file", error)
+            self._failing = True
 
-    def handleError(self, record: logging.LogRecord) -> None:
-        """Remember why the line was lost; the original prints a traceback to stderr."""
-        self._error = sys.exception()
+    def close(self) -> None:
+        """Close the file; waits at most 1 s for the compression of old files."""
+        os.close(self._descriptor)
+        if self._tidying is not None:
+            self._tidying.join(_JOIN_TIMEOUT)
 
-    def shouldRollover(self, record: logging.LogRecord) -> bool:
-        """Whether the line does not fit into the file; a line over the limit gets a file of its own.
+    def _open(self) -> int:
+        if self._options is not None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
 
-        Counts the bytes of the line; the original counts characters.
-        """
-        if not self.maxBytes:
+    def _is_full(self, size: int) -> bool:
+        """Whether a line does not fit into the file; a line over the limit gets a file of its own."""
+        if self._options is None:
             return False
-        size = len(self.format(record).encode())
-        full = self._size > 0 and self._size + size > self.maxBytes
+        full = self._size > 0 and self._size + size > self._options.max_size
         # Begins anew also when the rotation fails: the next attempt is then max_size later, not at each line.
         self._size = size if full else self._size + size
         return full
 
-    def rotation_filename(self, default_name: str) -> str:
+    def _rotate(self) -> None:
+        """Set the full file aside; when that is impossible, it is written further."""
+        try:
+            self._path.rename(self._free_name())
+        except OSError as error:
+            self._report("rotate the log file", error)
+        full, self._descriptor = self._descriptor, self._open()
+        os.close(full)
+        # One thread at a time; what it misses, the next rotation finds.
+        if self._tidying is None or not self._tidying.is_alive():
+            self._tidying = threading.Thread(target=self._tidy, name="log files", daemon=True)
+            self._tidying.start()
+
+    def _free_name(self) -> Path:
         """Return a name that no other file has, with the current time."""
         moment = datetime.fromtimestamp(self._clock(), UTC)
         while True:
@@ -140,38 +175,11 @@ class FileOutput(RotatingFileHandler):
             name = self._path.with_name(f"{self._path.stem}-{stamp}{self._path.suffix}")
             # With compression the name may be taken by the compressed form.
             if not name.exists() and not Path(f"{name}.gz").exists():
-                return str(name)
+                return name
             moment += timedelta(milliseconds=1)  # two rotations in one millisecond
 
-    def rotate(self, source: str, dest: str) -> None:
-        """Set the full file aside; when that is impossible, it is written further."""
-        try:
-            Path(source).rename(dest)
-        except OSError as error:
-            self._report("rotate the log file", error)
-        # One thread at a time; what it misses, the next rotation finds.
-        if self._tidying is None or not self._tidying.is_alive():
-            self._tidying = threading.Thread(target=self._tidy, name="log files", daemon=True)
-            self._tidying.start()
-
-    def close(self) -> None:
-        """Close the file; waits at most 5 s for the compression of old files."""
-        super().close()
-        if self._tidying is not None:
-            self._tidying.join(_JOIN_TIMEOUT)
-
-    def _open(self) -> io.TextIOWrapper:
-        """Open without a buffer: each line is one system call, so that lines of several processes do not mix.
-
-        A buffer would also keep a line that could not be written, and fail again when the file is closed.
-        """
-        if self._options is not None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-        file = self._path.open("ab", buffering=0)
-        return io.TextIOWrapper(file, "utf-8", newline="", write_through=True)
-
     def _report(self, failed: str, error: BaseException) -> None:
-        write_line(self._error_output, f"cannot {failed} {str(self._path)!r}: {error}\n")
+        self._error_output.write((f"cannot {failed} {str(self._path)!r}: {error}\n",))
 
     def _tidy(self) -> None:
         """Remove old files that are too many or too old, and compress the others. Runs in a thread."""
@@ -207,3 +215,13 @@ def _compress(file: Path) -> None:
         shutil.copyfileobj(source, target)
     unfinished.rename(f"{file}.gz")
     file.unlink()
+
+
+def _write_all(descriptor: int, data: bytes | bytearray) -> None:
+    """Write all of it, also where another process has made the pipe non-blocking."""
+    left = memoryview(data)
+    while left:
+        try:
+            left = left[os.write(descriptor, left) :]
+        except BlockingIOError:
+            select.select((), (descriptor,), ())

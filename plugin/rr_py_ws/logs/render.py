@@ -150,7 +150,10 @@ def _text(value: object, limit: int) -> str:
     if isinstance(value, str):
         text = value
     elif isinstance(value, bytes | bytearray):
-        text = value.decode("utf-8", "backslashreplace")
+        # No character has more than four bytes: of a huge value the rest is not looked at.
+        text = value[: 4 * limit + 4].decode("utf-8", "backslashreplace")
+        if len(text) > limit:
+            return f"{text[:limit]}... ({len(value)} bytes in all)"
     else:
         try:
             text = str(value) or type(value).__name__

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rr_py_ws import config, logs
 from rr_py_ws.adapters.ops import build_servers
+from rr_py_ws.metrics import MetricSource
 from rr_py_ws.server import rlimits
 from rr_py_ws.server.roles import CoreRole, ListenerRole
 from rr_py_ws.server.shutdown import shut_down
@@ -30,7 +31,7 @@ class App:
         self._shares = rlimits.share(loaded.websockets)
         self._core = core = CoreRole(loaded, self._shares.rpc)
         self._listener = ListenerRole(loaded, self._shares, core.authorizer, core.node, core.backpressure)
-        sources = [*self._listener.metric_sources(), *core.metric_sources()]
+        sources: list[MetricSource] = [*self._listener.metric_sources(), *core.metric_sources(), logs]
         self._ops = build_servers(loaded, sources, core.probes)
 
     async def start(self) -> None:

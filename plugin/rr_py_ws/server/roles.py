@@ -18,7 +18,7 @@ from rr_py_ws.adapters.brokers.redis import RedisBroker
 from rr_py_ws.adapters.http.listener import HTTPListener
 from rr_py_ws.adapters.http.proxies import TrustedProxies
 from rr_py_ws.adapters.http.tls import server_context
-from rr_py_ws.adapters.php import WorkerFactory, WorkerPool, run_on_init
+from rr_py_ws.adapters.php import OutputBudget, WorkerFactory, WorkerPool, run_on_init
 from rr_py_ws.adapters.rpc import RPCListener, build_registry
 from rr_py_ws.adapters.ws import WebSocketHandler
 from rr_py_ws.address import parse_dsn
@@ -69,6 +69,7 @@ class CoreRole:
         )
         brokers = {name: _broker(name, broker) for name, broker in loaded.served_brokers.items()}
         self.node = Node(brokers, section.broker, loop.call_soon, self.backpressure)
+        self._output_budget = OutputBudget(section.limits.worker_output_lines)
         self.pool, self.authorizer = self._build_authorizer()
         self.probes = self._build_probes()
         self._registry = build_registry(
@@ -125,7 +126,7 @@ class CoreRole:
             log.warning("authorize is none: everybody may connect and join every topic")
             return
         if self._config.server is not None and self._config.server.on_init is not None:
-            await run_on_init(self._config.server.on_init)
+            await run_on_init(self._config.server.on_init, self._output_budget)
         await self.pool.start()
         if self._section.allow_commas:
             log.warning("allow_commas is on: who may join a and b may also join the topic a,b")
@@ -139,6 +140,8 @@ class CoreRole:
             self._config.server,
             rpc_address=lambda: self.rpc.address if self.rpc else "",
             broadcast_path=section.path,
+            budget=self._output_budget,
+            max_answer=section.limits.worker_answer,
         )
         pool = WorkerPool(factory, section.pool)
         return pool, PHPAuthorizer(pool, section.authorize_timeout, allow_commas=section.allow_commas)

@@ -7,16 +7,16 @@ import gc
 import os
 import signal
 from collections.abc import Callable
-from contextlib import suppress
 from typing import cast
 
-import click
-
-from rr_py_ws import __version__, config
+from rr_py_ws import __version__, config, logs
 from rr_py_ws.errors import RRWSError
 from rr_py_ws.server import rlimits
 from rr_py_ws.server.app import App
 from rr_py_ws.server.systemd import InheritedSockets, notify
+
+_FORCED_TIMEOUT = 0.1
+"""Seconds, at most, that the last lines of the log may take at a forced exit."""
 
 
 def run(loaded: config.Config, *, silent: bool, debug: bool) -> int:
@@ -47,7 +47,7 @@ async def _serve(loaded: config.Config, silent: bool) -> int:
             _relax_garbage_collector()
             notify("READY=1")
             if not silent:
-                _print(f"[INFO] rr-py-ws server started; version: {__version__}")
+                logs.print_line(f"[INFO] rr-py-ws server started; version: {__version__}")
             await stopping.wait()
     finally:
         # Also after a start that failed, whose clean-up takes a moment.
@@ -79,21 +79,16 @@ def _handle_signals(stopping: asyncio.Event, silent: bool, grace: float) -> None
     def on_signal() -> None:
         if stopping.is_set():
             if not silent:
-                _print("exit forced")
+                logs.print_line("exit forced")
+            logs.shutdown(_FORCED_TIMEOUT)
             os._exit(1)  # not sys.exit: nothing may delay the exit, neither tasks nor threads
         if not silent:
-            _print(f"stop signal received, grace timeout is: {grace:g} seconds")
+            logs.print_line(f"stop signal received, grace timeout is: {grace:g} seconds")
         stopping.set()
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal)
-
-
-def _print(line: str) -> None:
-    """Print a line for a person at the terminal; a closed stdout does not stop the server."""
-    with suppress(OSError):
-        click.echo(line)
 
 
 def _event_loop() -> Callable[[], asyncio.AbstractEventLoop]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import os
 import pwd
 import socket
 import stat
+import sys
 from pathlib import Path
 
 import pytest
@@ -231,6 +233,59 @@ async def test_only_the_own_socket_file_is_removed(tmp_path: Path) -> None:
         remove_socket_file(str(path), path.stat())
     assert not path.exists()
     remove_socket_file(str(path), bound)
+
+
+async def test_a_start_that_fails_after_the_bind_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "chown", refuse)
+    with pytest.raises(ConfigError, match="Operation not permitted"):
+        await listen_unix(tmp_path / "s", owner=pwd.getpwall()[-1].pw_name)
+    assert os.listdir(tmp_path) == []
+
+
+async def test_of_servers_that_start_at_once_one_gets_the_socket(tmp_path: Path) -> None:
+    """Between bind and listen a socket looks like one that was left behind."""
+    racing = """
+import asyncio, sys
+from rr_py_ws.adapters.net.listen import listen, remove_socket_file
+from rr_py_ws.address import UnixAddress
+from rr_py_ws.errors import ConfigError
+import os, socket
+path = sys.argv[1]
+async def race():
+    for _ in range(200):
+        try:
+            [listening] = await listen(UnixAddress(path), "rpc.listen")
+        except ConfigError as error:
+            assert "in use" in str(error), error
+            continue
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(path)  # nobody has taken it away
+            assert listening.accept()[0].close() is None
+        if _ % 2:  # the others are as after a crash
+            remove_socket_file(path, os.stat(path))
+        listening.close()
+asyncio.run(race())
+"""
+    path = str(tmp_path / "s")
+    racers = [await asyncio.create_subprocess_exec(sys.executable, "-c", racing, path) for _ in range(3)]
+    assert [await racer.wait() for racer in racers] == [0, 0, 0]
+
+
+async def test_a_lock_on_the_directory_that_is_not_given_back_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rr_py_ws.adapters.net.listen._LOCK_TIMEOUT", 0.02)
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with pytest.raises(ConfigError, match=f"another process holds a lock on {tmp_path}"):
+        await listen_unix(tmp_path / "s")
+    os.close(descriptor)
+    (await listen_unix(tmp_path / "s")).close()
 
 
 # What is said

@@ -12,6 +12,7 @@ from rr_py_ws.adapters.net import tasks
 from rr_py_ws.adapters.php import (
     WorkerPool,
     breaker,
+    output,
     process,
     relay,
     slot,
@@ -28,7 +29,7 @@ __all__ = ["pytest_asyncio_loop_factories"]
 def log(monkeypatch: pytest.MonkeyPatch) -> RecordedLog:
     """What the whole adapter logs."""
     recorded = RecordedLog()
-    for module in (authorizer, tasks, breaker, slot, process, relay, worker):
+    for module in (authorizer, tasks, breaker, slot, output, process, relay, worker):
         monkeypatch.setattr(module, "log", recorded)
     return recorded
 

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import resource
 import signal
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -793,3 +795,28 @@ async def test_a_question_with_a_body_reaches_the_worker_whole(start: Start) -> 
     context = connect_question(grant("do=echo"))
     answer = await pool.exec(Message(context, b"\x00body"))
     assert answer.body == context
+
+
+async def test_a_replaced_worker_needs_no_garbage_collector(start: Start, relay_dsn: str) -> None:
+    """Collections are rare in a running server: cycles of thousands of workers would wait for them."""
+    pool = await start(server={"relay": relay_dsn})
+    await ask(pool)
+    (worker,) = pool._factory.workers()
+    gone = [weakref.ref(part) for part in (worker, worker.process, worker._connection)]
+    del worker
+    gc.collect()
+    gc.disable()
+    try:
+        await pool.reset()
+        await eventually(lambda: [part() for part in gone] == [None] * 3)
+    finally:
+        gc.enable()
+
+
+async def test_an_answer_over_the_limit_costs_no_memory_but_the_worker(start: Start, relay_dsn: str) -> None:
+    pool = await start(server={"relay": relay_dsn, "max_answer": 100_000})
+    old = pids(pool)
+    error = await failure_of(pool, "do=echo&" + "x" * 100_000)
+    assert "wrote an answer that is too large (payload of 2" in str(error)
+    assert "the limit is 100000, see websockets.limits.worker_answer" in str(error)
+    assert await pid_of(pool) not in old

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from rr_py_ws.adapters.php import process as module
+from rr_py_ws.adapters.php.output import OutputBudget
 from rr_py_ws.adapters.php.process import Process
 from rr_py_ws.errors import WorkerStartError
-from rr_py_ws.logs import Limiter
 from support.loops import both_loops
 from support.php_pool import RecordedLog, alive, children, descriptors
 from support.waiting import DEADLINE, eventually
@@ -22,15 +22,11 @@ pytestmark = both_loops
 ROOT = os.geteuid() == 0
 
 
-@pytest.fixture(autouse=True)
-def fresh_allowance(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_lines", Limiter(burst=500))
-
-
-def start(line: str, user: str = "", **env: str) -> Process:
+def start(line: str, user: str = "", budget: OutputBudget | None = None, **env: str) -> Process:
     """Start a command whose output is logged."""
     env = {"PATH": os.environ["PATH"]} | env
-    return Process.start(line, env, user, stdin=subprocess.DEVNULL, stdout=None)
+    budget = budget or OutputBudget(500)
+    return Process.start(line, env, user, budget, stdin=subprocess.DEVNULL, stdout=None)
 
 
 async def open_files() -> int:
@@ -42,8 +38,8 @@ async def open_files() -> int:
     return descriptors()
 
 
-async def run(line: str, user: str = "", **env: str) -> int | None:
-    process = start(line, user, **env)
+async def run(line: str, user: str = "", budget: OutputBudget | None = None, **env: str) -> int | None:
+    process = start(line, user, budget, **env)
     return await process.wait(timeout=DEADLINE)
 
 
@@ -136,10 +132,13 @@ async def test_a_line_without_an_end_takes_no_memory(log: RecordedLog) -> None:
     assert len(log.events("info")) > 5
 
 
-async def test_a_flood_of_lines_is_limited(monkeypatch: pytest.MonkeyPatch, log: RecordedLog) -> None:
-    monkeypatch.setattr(module, "_lines", Limiter(burst=3))
-    assert await run("seq 1000") == 0
+async def test_a_flood_of_lines_is_limited(log: RecordedLog) -> None:
+    budget = OutputBudget(3)
+    process = start("seq 100000", budget=budget)
+    assert await process.wait(timeout=DEADLINE) == 0
     assert log.events("info") == ["1", "2", "3"]
+    assert process.describe_end() == "exit code 0, its last output: '100000'"
+    assert 588_000 < budget.skipped <= 588_895 - 6  # the line feeds between what was skipped are not counted
 
 
 async def test_the_end_is_described(log: RecordedLog) -> None:
@@ -173,6 +172,15 @@ async def test_killing_takes_what_the_child_started(tmp_path: Path, log: Recorde
     await eventually(lambda: not alive(grandchild))
 
 
+async def test_what_a_child_leaves_behind_ends_with_it(tmp_path: Path, log: RecordedLog) -> None:
+    """Workers that are replaced again and again would leave more and more of them."""
+    process = start(script(tmp_path, "#!/bin/sh\nsleep 600 &\necho $!\n"))
+    assert await process.wait(timeout=DEADLINE) == 0
+    grandchild = int(log.events("info")[0])
+    await eventually(lambda: not alive(grandchild))
+    assert children() == []
+
+
 async def test_nothing_stays_open_after_the_end() -> None:
     before = await open_files()
     for _ in range(10):
@@ -185,7 +193,7 @@ async def test_nothing_stays_open_after_the_end() -> None:
 async def test_output_of_a_daemon_is_let_go(tmp_path: Path) -> None:
     """What the child left running may keep its stderr; nobody waits for it, and nothing leaks."""
     before = await open_files()
-    process = start(script(tmp_path, "#!/bin/sh\nsleep 600 &\necho $! >&2\n"))
+    process = start(script(tmp_path, "#!/bin/sh\nsetsid sleep 600 &\necho $! >&2\n"))
     assert await process.wait(timeout=DEADLINE) == 0
     process.close()
     await eventually(lambda: descriptors() <= before)

@@ -5,15 +5,33 @@ import os
 import pwd
 import socket
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from rr_py_ws.errors import ConfigError
+from rr_py_ws.adapters.php import OutputBudget, peers
+from rr_py_ws.adapters.php.peers import Peer
+from rr_py_ws.adapters.php.relay import SocketRelay
+from rr_py_ws.address import TCPAddress, UnixAddress, parse_dsn
+from rr_py_ws.errors import ConfigError, WorkerStartError
 from rr_py_ws.wire.goridge import encode_frame
 from rr_py_ws.wire.worker import encode_pid_reply
 from support.loops import both_loops
-from support.php_pool import PHP, RecordedLog, Start, ask, descriptors, make_pool, pid_of, pids
+from support.php_pool import (
+    PHP,
+    Gate,
+    RecordedLog,
+    Start,
+    ask,
+    children,
+    descriptors,
+    make_pool,
+    misbehaving,
+    pid_of,
+    pids,
+)
+from support.ports import free_port, needs_ipv6
 from support.waiting import eventually
 
 pytestmark = both_loops
@@ -183,3 +201,151 @@ async def test_a_shell_script_may_stand_between_pipes_and_php(start: Start, tmp_
     script.chmod(0o755)
     pool = await start(str(script))
     assert await pid_of(pool) not in pids(pool)
+
+
+# Who says that it is a worker
+
+
+@pytest.fixture(params=["tcp", "unix"])
+def socket_dsn(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Each kind of socket."""
+    return f"unix://{tmp_path}/relay.sock" if request.param == "unix" else f"tcp://127.0.0.1:{free_port()}"
+
+
+def late(tmp_path: Path, how: str = "exec") -> str:
+    """The command of a worker that connects when a test opens the gate."""
+    script = tmp_path / "late"
+    script.write_text(f"#!/bin/sh\nwhile ! test -e {tmp_path}/open; do sleep 0.02; done\n{how} {PHP}\n")
+    script.chmod(0o755)
+    return str(script)
+
+
+async def connect(dsn: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    match parse_dsn(dsn):
+        case UnixAddress(path):
+            return await asyncio.open_unix_connection(path)
+        case TCPAddress(host, port):
+            return await asyncio.open_connection(host, port)
+
+
+async def test_nobody_else_becomes_a_worker_that_starts(
+    start: Start, socket_dsn: str, tmp_path: Path, gate: Gate, log: RecordedLog
+) -> None:
+    """Any user of the machine could name its process id, allow everything and read cookies."""
+    pool = make_pool(late(tmp_path), server={"relay": socket_dsn})
+    starting = asyncio.ensure_future(pool.start())
+    await eventually(lambda: children() and Path(f"/proc/{children()[0]}/comm").read_text() == "late\n")
+    pid = children()[0]
+    for _ in range(3):
+        answers, writer = await connect(socket_dsn)
+        writer.write(encode_pid_reply(pid))
+        await answers.read()
+        writer.close()
+    assert log.events("warning") == [DROPPED] * 3
+    assert f"process {pid}, which does not hold the connection" in log.text()
+    gate.open()
+    await starting
+    assert await pid_of(pool) == pid
+    await pool.stop()
+
+
+async def test_a_shell_script_may_stand_between_a_socket_and_php(
+    start: Start, socket_dsn: str, tmp_path: Path, gate: Gate
+) -> None:
+    gate.open()
+    pool = await start(late(tmp_path, how=""), workers=2, server={"relay": socket_dsn})
+    assert await pid_of(pool) not in pids(pool)
+
+
+async def test_a_worker_that_connects_twice_is_taken_once(
+    start: Start, socket_dsn: str, log: RecordedLog
+) -> None:
+    """Both connections are its own; whichever is looked up first is the worker's."""
+    pool = await start(misbehaving("connects-twice"), server={"relay": socket_dsn})
+    await eventually(lambda: log.events("warning") == [DROPPED])
+    assert "is expected" in log.text()
+    assert (await ask(pool)).allowed
+
+
+async def test_a_relay_where_the_peer_cannot_be_looked_up_is_not_trusted(
+    monkeypatch: pytest.MonkeyPatch, log: RecordedLog
+) -> None:
+    """As without /proc: the start fails at once, and says what to use."""
+
+    def hidden(*_: object) -> int:
+        raise PermissionError(13, "Permission denied", "/proc/net/tcp")
+
+    monkeypatch.setattr(Peer, "_inode", hidden)
+    pool = make_pool(server={"relay": f"tcp://127.0.0.1:{free_port()}"})
+    with pytest.raises(WorkerStartError, match=r"cannot be told from others at server\.relay: /proc/net/tcp"):
+        await pool.start()
+    assert log.events("error") == ["cannot find out who connected to server.relay, use pipes or unix://"]
+    await pool.stop()
+
+
+async def test_the_number_of_a_worker_that_has_ended_is_expected_no_more(socket_dsn: str) -> None:
+    """The kernel may give it to anybody."""
+    relay = SocketRelay(socket_dsn, 60.0, "", OutputBudget(500), 1 << 20)
+    await relay.open()
+    process, connection = relay.start("true", dict(os.environ), "")
+    assert process.pid in relay._expected
+    await process.wait()
+    await asyncio.sleep(0)
+    assert relay._expected == {} and not connection.lost.done()
+    process.close()
+    connection.close()
+    await relay.close()
+
+
+async def test_strangers_take_no_descriptors_without_end(
+    start: Start, socket_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rr_py_ws.adapters.php.relay._MOST_UNKNOWN", 3)
+    pool = await start(server={"relay": socket_dsn})
+    strangers = [await connect(socket_dsn) for _ in range(10)]
+    for answers, _ in strangers[:7]:
+        await answers.read()  # until the end
+    await pool.reset()
+    for _, writer in strangers:
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    ("listen", "to"),
+    [
+        pytest.param((socket.AF_INET, "127.0.0.1"), (socket.AF_INET, "127.0.0.1"), id="ipv4"),
+        pytest.param((socket.AF_INET6, "::1"), (socket.AF_INET6, "::1"), id="ipv6", marks=needs_ipv6),
+        pytest.param(
+            (socket.AF_INET, "127.0.0.1"),
+            (socket.AF_INET6, "::ffff:127.0.0.1"),
+            id="ipv4 from a socket for both",
+            marks=needs_ipv6,
+        ),
+    ],
+)
+def test_a_peer_is_found_by_its_socket(
+    listen: tuple[socket.AddressFamily, str], to: tuple[socket.AddressFamily, str]
+) -> None:
+    with (
+        socket.create_server((listen[1], 0), family=listen[0]) as listening,
+        socket.socket(to[0]) as client,
+        subprocess.Popen(["sleep", "600"]) as stranger,
+    ):
+        client.connect((to[1], listening.getsockname()[1]))
+        accepted, _ = listening.accept()
+        with accepted:
+            peer = Peer.of(accepted)
+            assert peer.is_process(os.getpid())
+            assert not peer.is_process(stranger.pid)
+            elsewhere = Peer(address=("192.0.2.1", 7), own=peer.own)
+            assert not elsewhere.is_process(os.getpid())
+        stranger.kill()
+
+
+def test_a_process_is_known_by_its_ancestors() -> None:
+    with subprocess.Popen(["sh", "-c", "sleep 600 & echo $!; wait"], stdout=subprocess.PIPE) as shell:
+        assert shell.stdout is not None
+        child = int(shell.stdout.readline())
+        assert list(peers._ancestry(child)) == [child, shell.pid]
+        assert list(peers._ancestry(os.getpid())) == []
+        os.kill(child, 9)

@@ -6,11 +6,14 @@ import asyncio
 import json
 import socket
 import ssl
+from pathlib import Path
 
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
+from rr_py_ws import logs
+from rr_py_ws.config import Limits, Logs
 from rr_py_ws.errors import ConfigError
 from support.loops import both_loops
 from support.ports import needs_ipv6
@@ -61,6 +64,17 @@ async def test_an_address_in_use_is_said_to_be(site: Site) -> None:
 
 
 @needs_ipv6
+async def test_clients_that_come_and_go_do_not_fill_the_log(site: Site, tmp_path: Path) -> None:
+    """At the default level, debug, each wrote two lines, as often as it liked."""
+    logs.setup(Logs(mode="raw", output=(str(tmp_path / "log"),)), Limits().log_queue)
+    for _ in range(25):
+        (await site.open()).reset()
+    await eventually(lambda: not site.connections())
+    logs.shutdown()
+    text = (tmp_path / "log").read_text()
+    assert text.count("client connected") <= 10 and text.count("client disconnected") <= 10
+
+
 async def test_several_addresses_serve_the_same_topics(site: Site) -> None:
     await site.server.listen("[::1]:0")
     await site.server.listen(":0")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import os
 import pwd
 import socket
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from rr_py_ws.address import Address, TCPAddress, UnixAddress
@@ -15,6 +17,8 @@ from rr_py_ws.errors import ConfigError
 
 BACKLOG = 4096
 """Connections that the kernel holds until they are accepted; it may allow fewer (net.core.somaxconn)."""
+_LOCK_TIMEOUT = 2.0
+"""Seconds that another start in the same directory may take; each holds the lock for about a millisecond."""
 
 
 async def listen(
@@ -34,7 +38,9 @@ async def listen(
     """
     try:
         if isinstance(address, UnixAddress):
-            return [_listen_unix(Path(address.path), mode, owner)]
+            path = Path(address.path)
+            async with _alone_in(path.parent):
+                return [_listen_unix(path, mode, owner)]
         return await _listen_tcp(address)
     except (OSError, UnicodeError) as error:
         raise ConfigError(key, f"cannot listen on {address}: {describe_bind_error(error)}") from error
@@ -48,6 +54,9 @@ def bound_address(listening: socket.socket) -> Address:
 
 def remove_socket_file(path: str, bound: os.stat_result) -> None:
     """Remove a socket file, unless another process has put its own there meanwhile.
+
+    Call it before the socket is closed: as long as somebody listens, no later server takes the file for left
+    over and replaces it, perhaps by one with the same inode.
 
     Args:
         path: where it is.
@@ -99,9 +108,11 @@ def _listen_unix(path: Path, mode: int | None, owner: str) -> socket.socket:
     except KeyError:
         raise OSError(f"there is no account {owner!r}") from None
     listening = socket.socket(socket.AF_UNIX)
+    bound: os.stat_result | None = None
     try:
         _remove_stale_socket(path)
         listening.bind(str(path))
+        bound = path.stat()
         # Nobody can connect before `listen`, so the permissions are never wider than asked for.
         if mode is not None:
             path.chmod(mode)
@@ -109,9 +120,41 @@ def _listen_unix(path: Path, mode: int | None, owner: str) -> socket.socket:
             os.chown(path, account.pw_uid, account.pw_gid)
         listening.listen(BACKLOG)
     except BaseException:
+        if bound is not None:
+            remove_socket_file(str(path), bound)
         listening.close()
         raise
     return listening
+
+
+@asynccontextmanager
+async def _alone_in(directory: Path) -> AsyncIterator[None]:
+    """Let one process at a time replace socket files in a directory, by a lock that leaves no file behind.
+
+    Two that start at the same moment would both find the file of a server that is gone, and the second would
+    take the first one's: between bind and listen that looks the same.
+
+    Raises:
+        OSError: there is no such directory, or another process does not give the lock back.
+    """
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except PermissionError:  # one may make files in it without being allowed to read it
+        yield
+        return
+    try:
+        ends = asyncio.get_running_loop().time() + _LOCK_TIMEOUT
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if asyncio.get_running_loop().time() > ends:
+                    raise OSError(f"another process holds a lock on {directory}") from None
+                await asyncio.sleep(0.01)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _remove_stale_socket(path: Path) -> None:

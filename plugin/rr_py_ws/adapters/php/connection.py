@@ -8,8 +8,8 @@ from collections.abc import Callable
 from select import PIPE_BUF
 from typing import Any, cast
 
-from rr_py_ws.errors import ProtocolError, WorkerDied
-from rr_py_ws.wire.goridge import DEFAULT_MAX_PAYLOAD, Frame, FrameDecoder
+from rr_py_ws.errors import PayloadTooBig, ProtocolError, WorkerDied
+from rr_py_ws.wire.goridge import Frame, FrameDecoder
 from rr_py_ws.wire.worker import decode_control, encode_pid
 
 CLOSED = "closed its relay"
@@ -37,7 +37,7 @@ class WorkerConnection(asyncio.Protocol):
         closed: done when all that the worker wrote has been read, and nothing is open any more.
     """
 
-    def __init__(self, max_payload: int = DEFAULT_MAX_PAYLOAD) -> None:
+    def __init__(self, max_payload: int) -> None:
         loop = asyncio.get_running_loop()
         self.attached: asyncio.Future[None] = loop.create_future()
         self.lost: asyncio.Future[None] = loop.create_future()
@@ -149,6 +149,8 @@ class WorkerConnection(asyncio.Protocol):
                 on_ready, self._receive_pid = self._receive_pid, None
                 on_ready(pid)
                 return
+        except PayloadTooBig as error:
+            self.lose(f"wrote an answer that is too large ({error}, see websockets.limits.worker_answer)")
         except ProtocolError as error:
             self.lose(f"wrote something that is not a frame ({error})", decoder.pending)
         except WorkerDied as error:
@@ -192,7 +194,8 @@ class WorkerConnection(asyncio.Protocol):
     def close(self) -> None:
         """Close the server's end."""
         self.lose("was released")
-        if self._close is not None:
-            self._close()
+        close, self._close, self._write = self._close, None, None  # they lead back here
+        if close is not None:
+            close()
         else:
             self.end()

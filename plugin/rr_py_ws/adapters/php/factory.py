@@ -8,12 +8,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
 from rr_py_ws.adapters.net.tasks import TaskSet
+from rr_py_ws.adapters.php.output import OutputBudget
 from rr_py_ws.adapters.php.relay import make_relay
 from rr_py_ws.adapters.php.worker import State, Worker
 from rr_py_ws.config import Server
 from rr_py_ws.core.ports import WorkerState
 from rr_py_ws.errors import WorkerDied, WorkerStartError
-from rr_py_ws.metrics import Sample, gauge
+from rr_py_ws.metrics import Sample, counter, gauge
 
 RR_VERSION = "2.11.4"
 """The RoadRunner release whose workers these are."""
@@ -47,6 +48,8 @@ class WorkerFactory:
         rpc_address: returns the DSN of the RPC server, or nothing; asked when the factory is opened, because
             the port may be known only then.
         broadcast_path: path of the WebSocket listener.
+        budget: how much of what workers print is logged.
+        max_answer: bytes of an answer of a worker.
 
     Attributes:
         tasks: what runs beside questions: the ends of workers, replacements.
@@ -56,13 +59,22 @@ class WorkerFactory:
         ConfigError: `server.relay` cannot be read.
     """
 
-    def __init__(self, server: Server, *, rpc_address: Callable[[], str], broadcast_path: str) -> None:
+    def __init__(
+        self,
+        server: Server,
+        *,
+        rpc_address: Callable[[], str],
+        broadcast_path: str,
+        budget: OutputBudget,
+        max_answer: int,
+    ) -> None:
         self.tasks = TaskSet("php")
         self.stopping = False
         self._server = server
         self._rpc_address = rpc_address
         self._plugin = {"RR_MODE": "http", "RR_BROADCAST_PATH": broadcast_path}
-        self._relay = make_relay(server.relay, server.relay_timeout, server.user)
+        self._budget = budget
+        self._relay = make_relay(server, budget, max_answer)
         self._starting: set[Worker] = set()
         self._workers: dict[Worker, None] = {}
 
@@ -171,3 +183,5 @@ class WorkerFactory:
         memory = sum(worker.memory() for worker in self._workers)
         yield gauge("workers", "Worker processes, by state.", states, "state")
         yield gauge("workers_memory_bytes", "Resident memory of all workers.", memory)
+        text = "Output of workers that was not logged, because they printed too much."
+        yield counter("worker_output_skipped_bytes", text, self._budget.skipped)

@@ -21,10 +21,18 @@ class PipeReader:
         fd: the reading end, which belongs to this object from now on.
         on_data: gets the bytes.
         on_end: called once, when the other end is closed or `close` was called.
+        how_much: returns how many bytes, at most, are read in a turn of the loop.
     """
 
-    def __init__(self, fd: int, on_data: Callable[[bytes], None], on_end: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        fd: int,
+        on_data: Callable[[bytes], None],
+        on_end: Callable[[], None],
+        how_much: Callable[[], int] = lambda: _CHUNK,
+    ) -> None:
         self._fd = fd
+        self._how_much = how_much
         self._on_data = on_data
         self._on_end = on_end
         os.set_blocking(fd, False)
@@ -32,7 +40,7 @@ class PipeReader:
 
     def _read(self) -> None:
         try:
-            data = os.read(self._fd, _CHUNK)
+            data = os.read(self._fd, self._how_much())
         except BlockingIOError:
             return
         # EIO and the like: nothing more will come, which is what an end is.
@@ -49,7 +57,10 @@ class PipeReader:
             asyncio.get_running_loop().remove_reader(self._fd)
             os.close(self._fd)
             self._fd = -1
-            self._on_end()
+            on_end = self._on_end
+            # The callbacks lead back to whom this belongs to: without them no cycle has to be collected.
+            del self._on_data, self._on_end, self._how_much
+            on_end()
 
 
 class PipeWriter:
@@ -102,8 +113,9 @@ class PipeWriter:
             asyncio.get_running_loop().remove_writer(self._fd)
 
     def _break(self) -> None:
+        on_broken = self._on_broken
         self.close()
-        self._on_broken()
+        on_broken()
 
     def close(self) -> None:
         """Write no more; what the pipe has not taken is dropped."""
@@ -115,3 +127,4 @@ class PipeWriter:
             os.close(self._fd)
             self._fd = -1
             self._waiting.clear()
+            del self._on_broken  # as in the reader

@@ -15,16 +15,14 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from rr_py_ws.adapters.php.pipes import PipeReader
+from rr_py_ws.adapters.php.output import Output, OutputBudget
 from rr_py_ws.config import OnInit
 from rr_py_ws.errors import WorkerStartError
-from rr_py_ws.logs import Limiter, get_logger
+from rr_py_ws.logs import get_logger
 
 log = get_logger("server")
-_lines = Limiter(burst=500)
 
 _EXEC_SHIM = str(Path(__file__).with_name("exec_shim.py"))
-_MAX_LINE = 8 * 1024
 _FILES, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
 """The limit of open files before the server raises its own, which it does when all modules are loaded.
 Children get it back: a program that calls `select` cannot use descriptors from 1024 on."""
@@ -61,37 +59,52 @@ class Process:
     """A running child, and what it prints, which goes into the log line by line at level info.
 
     It leads a process group of its own, so that a terminal's Ctrl-C does not reach it, and `kill` does reach
-    what it started.
+    what it started. When it ends by itself, what it started and left in this group is killed, too.
 
     Args:
         child: the process.
         pidfd: becomes readable when it ends; belongs to this object from now on.
         output: the reading end of a pipe that it prints to; the same.
+        budget: how much of that is logged.
+        leaves: whether it may leave processes behind.
 
     Attributes:
         pid: process id, also of the group.
         created: when it was started, Unix nanoseconds.
         exited: done when it has ended, with its exit code (negative: the signal that ended it).
-        last_line: what it printed last.
     """
 
-    def __init__(self, child: subprocess.Popen[bytes], pidfd: int, output: int) -> None:
+    def __init__(
+        self, child: subprocess.Popen[bytes], pidfd: int, output: int, budget: OutputBudget, leaves: bool
+    ) -> None:
         loop = asyncio.get_running_loop()
         self.pid = child.pid
         self.created = time.time_ns()
         self.exited: asyncio.Future[int] = loop.create_future()
-        self.last_line = ""
         self._child = child
         self._pidfd = pidfd
+        self._leaves = leaves
         self._printed: asyncio.Future[None] = loop.create_future()
-        self._unfinished = b""
-        self._output = PipeReader(output, self._receive_output, self._end_output)
+        self._output = Output(self.pid, output, budget, lambda: self._printed.set_result(None))
         # A pidfd, and not SIGCHLD: it watches this child only, and no process that anybody else waits for.
         loop.add_reader(pidfd, self._reap)
 
+    @property
+    def last_line(self) -> str:
+        """What it printed last."""
+        return self._output.last_line
+
     @classmethod
     def start(
-        cls, command: str, env: Mapping[str, str], user: str, *, stdin: int, stdout: int | None
+        cls,
+        command: str,
+        env: Mapping[str, str],
+        user: str,
+        budget: OutputBudget,
+        *,
+        stdin: int,
+        stdout: int | None,
+        leaves: bool = False,
     ) -> Process:
         """Start a program, within about a millisecond.
 
@@ -99,8 +112,10 @@ class Process:
             command: the program and its arguments, as a `command` key gives them.
             env: the whole environment.
             user: name of the account to run as; empty is the server's own.
+            budget: how much of what it prints is logged.
             stdin: file descriptor, which stays the caller's.
             stdout: the same; None logs it together with stderr.
+            leaves: whether it may leave processes behind when it ends by itself.
 
         Raises:
             WorkerStartError: the program cannot be run; the text is the reason only.
@@ -135,7 +150,7 @@ class Process:
             child.wait()
             os.close(stderr)
             raise WorkerStartError(f"cannot watch a process (takes Linux 5.3): {error.strerror}") from error
-        return cls(child, pidfd, stderr)
+        return cls(child, pidfd, stderr, budget, leaves)
 
     async def wait(self, timeout: float | None = None) -> int | None:
         """Wait until it has ended, and its last output is here.
@@ -169,41 +184,17 @@ class Process:
         self._output.close()
 
     def _reap(self) -> None:
-        # poll() reaps: no zombie is left.
-        code = self._child.poll()
-        if code is not None:
-            asyncio.get_running_loop().remove_reader(self._pidfd)
-            os.close(self._pidfd)
-            self.exited.set_result(code)
-
-    def _receive_output(self, data: bytes) -> None:
-        # A read may end anywhere, so the last piece waits for its line feed.
-        *lines, rest = (self._unfinished + data).split(b"\n")
-        while len(rest) > _MAX_LINE:  # a line without an end takes no memory
-            lines.append(rest[:_MAX_LINE])
-            rest = rest[_MAX_LINE:]
-        self._unfinished = rest
-        for line in lines:
-            self._log_line(line)
-
-    def _end_output(self) -> None:
-        self._log_line(self._unfinished)
-        self._printed.set_result(None)
-
-    def _log_line(self, line: bytes) -> None:
-        text = line[:_MAX_LINE].decode("utf-8", "backslashreplace").rstrip()
-        if not text:
+        if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
             return
-        self.last_line = text[:200]
-        # An application in a loop can print faster than any log takes it.
-        suppressed = _lines.admit("")
-        if suppressed:
-            log.info(text, pid=self.pid, suppressed=suppressed)
-        elif suppressed is not None:
-            log.info(text, pid=self.pid)
+        # Before it is reaped: until then no other process and no other group can have its id.
+        if not self._leaves:
+            self.kill()
+        asyncio.get_running_loop().remove_reader(self._pidfd)
+        os.close(self._pidfd)
+        self.exited.set_result(self._child.wait())
 
 
-async def run_on_init(config: OnInit) -> None:
+async def run_on_init(config: OnInit, budget: OutputBudget) -> None:
     """Run `server.on_init`, the command before the workers, and wait for its end.
 
     It is killed after `exec_timeout`, or when this is cancelled. What it prints is logged. A failure is
@@ -211,7 +202,15 @@ async def run_on_init(config: OnInit) -> None:
     """
     env = {name.upper(): value for name, value in config.env.items()} | dict(os.environ)
     try:
-        process = Process.start(config.command, env, config.user, stdin=subprocess.DEVNULL, stdout=None)
+        process = Process.start(
+            config.command,
+            env,
+            config.user,
+            budget,
+            stdin=subprocess.DEVNULL,
+            stdout=None,
+            leaves=True,  # it may start a service for the workers
+        )
     except WorkerStartError as error:
         log.error("server.on_init cannot be run", command=config.command, reason=error)
         return

@@ -1,8 +1,8 @@
 """How a worker reaches the server: `server.relay`, one of `pipes`, `tcp://host:port`, `unix://path`.
 
 Pipes are the worker's stdin and stdout. With a socket the worker connects to the server's one listener, the
-server speaks first, and the process id in the reply says which worker it is. Others who connect there, be
-they silent, noisy or gone, are dropped; they hold up nobody.
+server speaks first, and the process id in the reply says which worker it is, which is checked (see `peers`).
+Others who connect there, be they silent, noisy, gone or lying, are dropped; they hold up nobody.
 
 A relay starts a process and returns the connection to it, which can be used after `handshake`; workers that
 run keep their connections when the relay is closed. Its `address` is what goes into `RR_RELAY`.
@@ -21,9 +21,12 @@ from rr_py_ws.adapters.net.acceptor import Acceptor
 from rr_py_ws.adapters.net.listen import bound_address, listen, remove_socket_file
 from rr_py_ws.adapters.net.tasks import TaskSet
 from rr_py_ws.adapters.php.connection import WorkerConnection
+from rr_py_ws.adapters.php.output import OutputBudget
+from rr_py_ws.adapters.php.peers import Peer, PeerUnknown, find_worker
 from rr_py_ws.adapters.php.pipes import PipeReader, PipeWriter
 from rr_py_ws.adapters.php.process import Process
 from rr_py_ws.address import TCPAddress, UnixAddress, parse_dsn
+from rr_py_ws.config import Server
 from rr_py_ws.errors import ConfigError, WorkerDied, WorkerStartError
 from rr_py_ws.logs import get_limited
 
@@ -32,12 +35,18 @@ log = get_limited("server")
 _KEY = "server.relay"
 _MAX_HANDSHAKE = 1024
 """Bytes that whoever connects may send before the server knows who it is."""
+_MOST_UNKNOWN = 64
+"""Connections, at least, of which it may not be known yet who they are; then the oldest is dropped."""
 
 
 class PipeRelay:
     """A pipe to each worker, and one back."""
 
     address = "pipes"
+
+    def __init__(self, budget: OutputBudget, max_answer: int) -> None:
+        self._budget = budget
+        self._max_answer = max_answer
 
     async def open(self) -> None:
         """Do nothing: workers share nothing."""
@@ -58,9 +67,9 @@ class PipeRelay:
                 ours.callback(os.close, our_read_end)
             except OSError as error:
                 raise WorkerStartError(f"cannot make a pipe: {error.strerror}") from error
-            process = Process.start(command, env, user, stdin=their_stdin, stdout=their_stdout)
+            process = Process.start(command, env, user, self._budget, stdin=their_stdin, stdout=their_stdout)
             ours.pop_all()  # they belong to what follows
-        connection = WorkerConnection()
+        connection = WorkerConnection(self._max_answer)
         writer = PipeWriter(our_write_end, connection.expect_end)
 
         def on_end() -> None:
@@ -90,12 +99,14 @@ class SocketRelay:
         dsn: `tcp://host:port` (port 0: any free one) or `unix://path`.
         timeout: seconds that a new connection has for the handshake.
         user: account of the workers, which gets the socket file.
+        budget: how much of what workers print is logged.
+        max_answer: bytes of an answer of a worker.
 
     Raises:
         ConfigError: the DSN cannot be read.
     """
 
-    def __init__(self, dsn: str, timeout: float, user: str) -> None:
+    def __init__(self, dsn: str, timeout: float, user: str, budget: OutputBudget, max_answer: int) -> None:
         self.address = dsn
         try:
             self._listen_at = parse_dsn(dsn)
@@ -103,9 +114,12 @@ class SocketRelay:
             raise ConfigError(_KEY, str(error)) from None
         self._timeout = timeout
         self._user = user
+        self._budget = budget
+        self._max_answer = max_answer
         self._acceptors: list[Acceptor] = []
         self._socket_file: os.stat_result | None = None
         self._expected: dict[int, WorkerConnection] = {}
+        self._unknown: dict[WorkerConnection, None] = {}
         self._handshakes = TaskSet("php")
 
     async def open(self) -> None:
@@ -128,10 +142,14 @@ class SocketRelay:
         Raises:
             WorkerStartError: the program cannot be run; the text is the reason only.
         """
-        process = Process.start(command, env, user, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        process = Process.start(
+            command, env, user, self._budget, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        )
         # By process id: what connects says only this about itself.
-        connection = self._expected[process.pid] = WorkerConnection()
+        connection = self._expected[process.pid] = WorkerConnection(self._max_answer)
         connection.lost.add_done_callback(lambda _: self._expected.pop(process.pid, None))
+        # Sooner than the connection is lost: another process may have the number from now on.
+        process.exited.add_done_callback(lambda _: self._expected.pop(process.pid, None))
         return process, connection
 
     async def handshake(self, connection: WorkerConnection) -> None:
@@ -144,43 +162,57 @@ class SocketRelay:
         if connection.lost.done():
             raise WorkerDied(connection.problem)
 
-    def _accept(self, _: socket.socket, __: str) -> WorkerConnection:
+    def _accept(self, accepted: socket.socket, _: str) -> WorkerConnection:
         connection = WorkerConnection(_MAX_HANDSHAKE)
-        self._handshakes.spawn(self._identify(connection))
+        # Two for each that is expected: strangers must not take descriptors without end.
+        if len(self._unknown) >= max(_MOST_UNKNOWN, 2 * len(self._expected)):
+            next(iter(self._unknown)).lose("others came, and it had not said who it is")
+        self._unknown[connection] = None
+        self._handshakes.spawn(self._identify(connection, accepted))
         return connection
 
-    async def _identify(self, unknown: WorkerConnection) -> None:
+    async def _identify(self, unknown: WorkerConnection, accepted: socket.socket) -> None:
         """Find out who connected, and let the connection that is expected take the socket over."""
         expected: WorkerConnection | None = None
         try:
             async with asyncio.timeout(self._timeout):
-                pid = await unknown.handshake()
-            # It may have been lost in the turn of the loop in which its reply came.
+                peer = Peer.of(accepted)
+                said = await unknown.handshake()
+                # In a thread: the table of all TCP connections of a busy machine is long.
+                pid = await asyncio.to_thread(find_worker, peer, said, tuple(self._expected))
+            # It may have been lost meanwhile, or the worker has connected twice.
             expected = None if unknown.lost.done() else self._expected.pop(pid, None)
             if expected is None:
-                raise WorkerDied(f"no worker with the process id {pid} is expected")
+                raise WorkerDied(f"no worker with the process id {said} is expected any more")
             # Nothing is lost: a worker says nothing behind its reply until it is asked.
             unknown.hand_over(expected)
         except TimeoutError:
             log.warning("a connection to server.relay said nothing", timeout=self._timeout)
-        except WorkerDied as error:
+        except PeerUnknown as error:
+            log.error("cannot find out who connected to server.relay, use pipes or unix://", reason=error)
+            if said in self._expected:  # it would be waited for in vain
+                self._expected[said].lose(f"cannot be told from others at server.relay: {error}")
+        except (WorkerDied, OSError) as error:
             reason = unknown.problem if unknown.lost.done() else error
             log.warning("a connection to server.relay is not one of our workers", reason=reason)
         finally:
+            self._unknown.pop(unknown, None)
             if expected is None:
                 unknown.close()
 
     async def close(self) -> None:
         """Stop listening, and drop who has not said its process id."""
+        if self._socket_file is not None:
+            assert isinstance(self._listen_at, UnixAddress)
+            remove_socket_file(self._listen_at.path, self._socket_file)
         for acceptor in self._acceptors:
             acceptor.close()
         # Each ends in `close`, which drops its socket.
         await self._handshakes.cancel()
-        if self._socket_file is not None:
-            assert isinstance(self._listen_at, UnixAddress)
-            remove_socket_file(self._listen_at.path, self._socket_file)
 
 
-def make_relay(dsn: str, timeout: float, user: str) -> PipeRelay | SocketRelay:
+def make_relay(server: Server, budget: OutputBudget, max_answer: int) -> PipeRelay | SocketRelay:
     """Make what `server.relay` asks for."""
-    return PipeRelay() if dsn == "pipes" else SocketRelay(dsn, timeout, user)
+    if server.relay == "pipes":
+        return PipeRelay(budget, max_answer)
+    return SocketRelay(server.relay, server.relay_timeout, server.user, budget, max_answer)

@@ -123,13 +123,13 @@ class RPCListener:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + grace
         self._stopping = True
-        for acceptor in self._acceptors:
-            acceptor.close()
         if self._socket_file is not None:
             # At once, so that nobody finds it there and is refused, and only ours: a new process may have
             # put its own in its place.
             remove_socket_file(*self._socket_file)
             self._socket_file = None
+        for acceptor in self._acceptors:
+            acceptor.close()
         for connection in tuple(self._connections):
             connection.end()
         late: set[asyncio.Future[object]] = set()

@@ -28,7 +28,7 @@ from rr_py_ws.wire.http import RequestHead
 from rr_py_ws.wire.push import BY_SUBPROTOCOL, STRING, Encoding
 from rr_py_ws.wire.upgrade import accept_response, check_upgrade, offered_extensions, requested_subprotocols
 
-log = logs.get_logger("websockets")
+log = logs.get_limited("websockets")
 
 
 class WebSocketHandler:

@@ -6,8 +6,10 @@ import os
 import subprocess
 import sys
 import time
+from threading import Thread
 from typing import NoReturn
 
+from rr_py_ws.devtools.worker import _connect, serve
 from rr_py_ws.wire.goridge import Flag, Frame, FrameDecoder, encode_frame
 from rr_py_ws.wire.worker import Message, encode_message, encode_pid_reply
 
@@ -68,6 +70,10 @@ match mode:
     case "ignores-stop":
         greet()
         answer_for_ever(stops=False)
+    case "connects-twice":
+        connections = [_connect(os.environ["RR_RELAY"]) for _ in range(2)]
+        for one in connections:
+            Thread(target=serve, args=(lambda one=one: one.recv(65536), one.sendall, ())).start()
     case "with-child":
         subprocess.Popen(["sleep", "600"])
         greet()
