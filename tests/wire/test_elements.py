@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rr_py_ws.errors import RPCError
-from rr_py_ws.wire.elements import STEP, count_elements
+from rr_py_ws.wire.elements import STEP, count_elements, is_one_message
 from rr_py_ws.wire.goridge import Flag
 from rr_py_ws.wire.pb import broadcast_pb2, websockets_pb2
 from rr_py_ws.wire.publish import Message, encode_broadcast
@@ -28,6 +28,7 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=20) | st.dictionaries(TEXTS, inner, max_size=20),
     max_leaves=60,
 )
+PIECES = st.sampled_from([b"\x0a", b"\x12", b"\x1a", b"\x02", b"\x00", b"ab"])
 BINARY = st.binary(max_size=300) | st.builds(msgpack.ExtType, st.integers(0, 127), st.binary(max_size=20))
 
 
@@ -141,3 +142,39 @@ def test_millions_are_counted_in_steps(codec: Flag, body: bytes) -> None:
 @pytest.mark.parametrize("codec", [Flag.RAW, Flag.GOB, NO_CODEC])
 def test_what_is_not_decoded_has_none(codec: Flag) -> None:
     assert count(codec, b"\x0a\x00" * 1000) == 0
+
+
+class TestOneMessage:
+    """What is recognized is never more than a few elements, whatever the bytes are."""
+
+    @pytest.mark.parametrize("topics", [["a"], ["a", "b", "c" * 300]])
+    @pytest.mark.parametrize("payload", [b"x", b"x" * 200, b"x" * 100_000])
+    def test_what_clients_write(self, topics: list[str], payload: bytes) -> None:
+        assert is_one_message(Flag.PROTO, encode_broadcast([Message("", topics, payload)]))
+        old = websockets_pb2.Message(broker="default", topics=topics, payload=payload)
+        assert is_one_message(Flag.PROTO, websockets_pb2.Request(messages=[old]).SerializeToString())
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b"",
+            b"\x0a",
+            b"\x0a\x00",
+            b"\x0a\x05\x12\x03abcd",
+            b"\x0a\x80",
+            b"\x0a\x02\x08\x7f" + b"\x12\x00" * 100,  # a number where a text is expected
+            b"\x0a\xcd\x01\x08\xc8\x01" + b"\x12\x00" * 101,
+            b"\x0a\xc8\x01" + b"\x12\x00" * 100,
+            encode_broadcast([Message("", ["a"], b"x")] * 2),
+        ],
+    )
+    def test_what_else_there_is(self, body: bytes) -> None:
+        assert not is_one_message(Flag.PROTO, body)
+        assert not is_one_message(Flag.JSON, body)
+
+    @given(st.binary(max_size=40) | st.lists(PIECES).map(b"".join))
+    def test_it_has_as_many_elements_as_a_decoder_finds_in_one_message(self, body: bytes) -> None:
+        if is_one_message(Flag.PROTO, body):
+            assert count(Flag.PROTO, body) <= 9
+            with suppress(DecodeError):
+                assert len(broadcast_pb2.Request.FromString(body).messages) == 1

@@ -22,6 +22,8 @@ _LONGEST_VARINT = 10
 _FIXED_SIZES = {1: 8, 5: 4}
 _GROUPS = {3: 1, 4: -1}
 _MESSAGE_TAG = 0x0A  # field 1, length-delimited: `messages` in the requests of both schemas
+_FIELD_TAGS = (0x12, 0x1A, 0x22)  # fields 2 to 4, length-delimited: broker, topics, payload
+_FEW_FIELDS = 8
 
 # The msgpack types that are in none of the ranges of small ones: how many bytes follow,
 _NUMBERS = dict(zip(range(0xCA, 0xD4), (4, 8, 1, 2, 4, 8, 1, 2, 4, 8), strict=True))
@@ -31,6 +33,30 @@ _BYTES = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xC7: 1, 0xC8: 2, 0xC9: 4, 0xD9: 1, 0xDA: 2
 _EXTENSIONS = (0xC7, 0xC8, 0xC9)
 # of lists and maps, with the number of elements of each entry.
 _ENTRIES = {0xDC: (2, 1), 0xDD: (4, 1), 0xDE: (2, 2), 0xDF: (4, 2)}
+
+
+def is_one_message(codec: Flag, body: bytes) -> bool:
+    """Whether an argument is one message with a few topics, as nearly all large ones are.
+
+    It may be one when this is False: only what PHP's library writes is recognized, a message of fields in
+    their order that ends with its payload. That takes a fifth of the time of counting.
+    """
+    if codec is not Flag.PROTO or not body or body[0] != _MESSAGE_TAG:
+        return False
+    try:
+        length, at = _varint(body, 1)
+        if at + length != len(body):
+            return False
+        for _ in range(_FEW_FIELDS):
+            if body[at] not in _FIELD_TAGS:
+                return False
+            length, at = _varint(body, at + 1)
+            at += length
+            if at >= len(body):
+                return at == len(body)
+    except (IndexError, ValueError):
+        pass
+    return False
 
 
 def count_elements(codec: Flag, body: bytes) -> Iterator[int]:

@@ -308,7 +308,7 @@ async def test_waiting_and_deciding_take_no_longer_than_deciding_may(start: Star
 
 async def test_what_is_sent_while_a_handshake_waits_is_not_lost(start: Start) -> None:
     gate = Gate(connect=None)
-    site = await start(gate, max_handshakes=1)
+    site = await start(gate, max_handshakes=1, commands_per_second=0)
     first, second = await site.connect(), await site.connect(small_buffers=True)
     await first.send(request())
     await gate.asked(1)

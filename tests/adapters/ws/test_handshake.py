@@ -123,7 +123,7 @@ async def test_d13_what_comes_while_php_is_asked_is_read_after_the_answer(start:
 async def test_more_than_that_waits_outside_and_is_not_lost(start: Start) -> None:
     """4 MB of commands before PHP has answered: the server stops reading, and reads the rest later."""
     gate = Gate(connect=None)
-    site = await start(gate)
+    site = await start(gate, commands_per_second=0)
     client = await site.connect(small_buffers=True)
     await client.send(request())
     await gate.asked(1)

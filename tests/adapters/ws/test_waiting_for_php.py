@@ -92,6 +92,7 @@ async def test_too_many_waiting_commands_stop_the_reading_until_they_are_fewer(
     site = await start(
         gate,
         max_commands_waiting=4,
+        commands_per_second=0,
         max_topic_length=100_000,
         send_queue=100_000_000,  # the client may be the last to get a turn
     )

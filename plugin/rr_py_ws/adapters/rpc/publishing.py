@@ -11,7 +11,7 @@ from rr_py_ws.adapters.rpc.metrics import RPCMetrics
 from rr_py_ws.core.hold import Hold
 from rr_py_ws.core.ports import Holds, Publisher
 from rr_py_ws.errors import BrokerError, RPCError
-from rr_py_ws.wire.elements import STEP, count_elements
+from rr_py_ws.wire.elements import STEP, count_elements, is_one_message
 from rr_py_ws.wire.goridge import Flag
 from rr_py_ws.wire.publication import Position, Publication
 from rr_py_ws.wire.publish import Message, decode_pieces
@@ -136,6 +136,8 @@ class Publishing:
             RPCError: there are too many elements, or the body cannot be decoded.
             BrokerError: as `publish`, with the names of RoadRunner's operations.
         """
+        if len(body) < _LARGE and is_one_message(codec, body):
+            return None
         first = next(count_elements(codec, body))
         if first > self._max_elements:
             raise self._too_many()
