@@ -21,6 +21,8 @@ from rr_py_ws.wire.push import Encoding
 _WRITES_PER_COST = 32
 """Connections that are written to before the end of a turn, at the cost of a small command (see
 `core.session`). A quarter of what the writes take: they are only made earlier."""
+_DEAREST_FLUSH = 16
+"""What a client is charged for it at most: it did not publish what is written."""
 
 # A dict is an ordered set that can be walked while its order stays.
 _Group = dict[Subscriber, None]
@@ -68,6 +70,9 @@ class Hub:
         # matter, and messages of one topic stay neighbours, whatever encodings its subscribers have.
         self._turns: dict[Encoding, _Turn] = {}
         self._queued = 0
+        # What `_find_queued` has found, and how much of each turn it has looked at.
+        self._queued_topics: dict[str, _Group] = {}
+        self._seen: dict[Encoding, int] = {}
 
     def __contains__(self, topic: str) -> bool:
         """Whether anybody on this node is in the topic."""
@@ -154,11 +159,20 @@ class Hub:
         """
         if not self._turns:
             return
-        queued = {topic: group for turn in self._turns.values() for group, topic, _ in turn}
+        queued = self._find_queued()
         joined = self._joined.get(subscriber, ())
         if not queued.keys().isdisjoint(topics) or not queued.keys().isdisjoint(joined):
-            subscriber.charge(sum(map(len, queued.values())) // _WRITES_PER_COST)
+            subscriber.charge(min(_DEAREST_FLUSH, sum(map(len, queued.values())) // _WRITES_PER_COST))
             self.flush()
+
+    def _find_queued(self) -> dict[str, _Group]:
+        """Return the topics that something is queued for; looks only at what has come since the last time."""
+        for encoding, turn in self._turns.items():
+            seen = self._seen.get(encoding, 0)
+            if len(turn) > seen:
+                self._queued_topics |= {topic: group for group, topic, _ in turn[seen:]}
+                self._seen[encoding] = len(turn)
+        return self._queued_topics
 
     def _remove(self, subscriber: Subscriber, topics: Collection[str]) -> list[str]:
         self.subscriptions -= len(topics)
@@ -216,6 +230,8 @@ class Hub:
             return
         # New messages, of publishers that are read again during the flush, belong to the next turn.
         self._turns = {}
+        if self._seen:
+            self._seen, self._queued_topics = {}, {}
         self._queued = 0
         self.flushes += 1
         for turn in turns.values():

@@ -36,6 +36,9 @@ JOIN_REFUSALS = (
 """Why a join was answered with `#join`; `unanswered` is for a PHP that failed to decide."""
 _BYTES_PER_COST = 1024
 """Bytes of a message, after decompression, that cost as much to decode as a small command."""
+_ESCAPES_AND_BYTES = 4
+"""How much dearer a message may be that has escapes beside bytes that are not ASCII: it may have to be read
+three times, see `wire.command`."""
 _NAMES_PER_COST = 32
 """Topics that cost as much to join or leave, and to name in the reply."""
 _LONGEST_REFUSED = 1024
@@ -193,7 +196,10 @@ class Session:
 
     def _handle(self, message: bytes) -> None:
         if len(message) >= _BYTES_PER_COST:
-            self._transport.charge(len(message) // _BYTES_PER_COST)
+            cost = len(message) // _BYTES_PER_COST
+            if not message.isascii() and b"\\u" in message:
+                cost *= _ESCAPES_AND_BYTES
+            self._transport.charge(cost)
         counters = self._context.counters
         try:
             command, problem = decode_command(message), ""
