@@ -13,16 +13,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator
 
 from rr_py_ws.core.backpressure import Backpressure
+from rr_py_ws.core.cost import flush_cost
 from rr_py_ws.core.ports import Subscriber
 from rr_py_ws.metrics import Sample, counter, gauge
 from rr_py_ws.wire.publication import Publication, Pushes
 from rr_py_ws.wire.push import Encoding
-
-_WRITES_PER_COST = 32
-"""Connections that are written to before the end of a turn, at the cost of a small command (see
-`core.session`). A quarter of what the writes take: they are only made earlier."""
-_DEAREST_FLUSH = 16
-"""What a client is charged for it at most: it did not publish what is written."""
 
 # A dict is an ordered set that can be walked while its order stays.
 _Group = dict[Subscriber, None]
@@ -162,7 +157,7 @@ class Hub:
         queued = self._find_queued()
         joined = self._joined.get(subscriber, ())
         if not queued.keys().isdisjoint(topics) or not queued.keys().isdisjoint(joined):
-            subscriber.charge(min(_DEAREST_FLUSH, sum(map(len, queued.values())) // _WRITES_PER_COST))
+            subscriber.charge(flush_cost(sum(map(len, queued.values()))))
             self.flush()
 
     def _find_queued(self) -> dict[str, _Group]:

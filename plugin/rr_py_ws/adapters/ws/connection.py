@@ -31,7 +31,7 @@ from rr_py_ws.wire.push import Encoding
 
 _BYTES_PER_COST = 4096
 """Bytes of frames that cost as much as a small command: to unmask and check them. What is in them costs more,
-see `core.session`."""
+see `core.cost`."""
 _COST_OF_CLOSING = 50_000
 """What a client may still send when it is told to go: its close frame may stand behind what one read brings,
 which may be 43,000 frames. Nothing is done for them."""
@@ -57,7 +57,7 @@ class Connection(Sender):
 
     Attributes:
         identity: see `Identity`.
-        cost: what the client has asked for so far, in small commands; see `core.session`.
+        cost: what the client has asked for so far, in small commands; see `core.cost`.
     """
 
     __slots__ = (

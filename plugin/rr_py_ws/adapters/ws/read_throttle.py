@@ -4,7 +4,7 @@ Nothing is dropped because a client sends too much: its socket is not read for a
 client wait. There are three reasons, and reading goes on when none is left:
 
 * it has used up its part of a turn of the event loop, or all clients together theirs: others come first;
-* it has asked for more than `commands_per_second`, by what that costs (see `core.session`);
+* it has asked for more than `commands_per_second`, by what that costs (see `core.cost`);
 * as many of its commands as may wait do wait (`max_commands_waiting`, `command_queue`).
 
 One read may bring 256 KiB: tens of thousands of pings, or a few frames that decompress to megabytes. So it is
