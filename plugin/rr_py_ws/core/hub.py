@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 
 from rr_py_ws.core.backpressure import Backpressure
 from rr_py_ws.core.cost import flush_cost
+from rr_py_ws.core.hold import FEW
 from rr_py_ws.core.ports import Subscriber
 from rr_py_ws.metrics import Sample, counter, gauge
 from rr_py_ws.wire.publication import Publication, Pushes
@@ -233,15 +234,21 @@ class Hub:
             self._write(turn)
         if self._backpressure is not None:
             if self._backpressure.watching:
-                self._tell_written(self._backpressure, turns.values())
+                self._tell_written(self._backpressure, list(turns.values()))
             self._backpressure.on_flushed()
 
-    def _tell_written(self, backpressure: Backpressure, turns: Iterable[_Turn]) -> None:
-        """Tell how much was written for each topic; nearly always nobody wants to know."""
+    def _tell_written(self, backpressure: Backpressure, turns: Collection[_Turn]) -> None:
+        """Tell how much was written for each topic that can be held; nearly always nobody wants to know.
+
+        Whoever is behind makes every flush come here, so most topics must cost next to nothing: one with
+        `FEW` receivers has a group with its share of them, smaller groups are not looked at.
+        """
+        least = FEW / len(turns)
         sizes: dict[str, int] = {}
         for turn in turns:
             for group, topic, frame in turn:
-                sizes[topic] = sizes.get(topic, 0) + len(frame) * len(group)
+                if len(group) >= least:
+                    sizes[topic] = sizes.get(topic, 0) + len(frame) * len(group)
         for topic, size in sizes.items():
             if topic in self._topics:
                 groups = [group.keys() for group in self._topics[topic].values()]
