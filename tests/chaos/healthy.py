@@ -16,13 +16,17 @@ from statistics import quantiles
 from subprocess import TimeoutExpired
 
 from chaos.browser import Browser, Refused, join
+from chaos.topics import TOPICS, any_topic, topic
 from rr_py_ws.adapters.rpc.client import RPCClient
 from rr_py_ws.errors import RPCError
 from rr_py_ws.wire.publish import Message
 from support.process import Server
 
 CLIENTS = 50
-_TOPICS = 10
+_GROUPS = 10
+"""Clients of a group are in the same topics, and in no topic of another group."""
+_RECEIVERS = CLIENTS // _GROUPS
+"""Of each message."""
 _PUBLISHERS = 2
 _PUBLISHES_PER_SECOND = 150
 """Of all publishers together."""
@@ -56,7 +60,7 @@ class Figures:
 
 
 class Healthy:
-    """Fifty clients in ten topics, two publishers, and newcomers, until the server is stopped."""
+    """Fifty clients, each in 20 of 200 topics, two publishers, and newcomers, until the server is stopped."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -71,7 +75,8 @@ class Healthy:
     async def connect(self) -> None:
         """Connect clients and publishers."""
         for number in range(CLIENTS):
-            browser = await join(self._server.address, [_topic(number)], self._take)
+            topics = [topic(every) for every in range(number % _GROUPS, TOPICS, _GROUPS)]
+            browser = await join(self._server.address, topics, self._take)
             self._browsers.append(browser)
         while len(self._publishers) < _PUBLISHERS:
             self._publishers.append(await RPCClient.connect(self._server.rpc))
@@ -93,7 +98,7 @@ class Healthy:
         waited = self._waited() - waited
         end = time.monotonic()
         for number, begun in enumerate(self._begun):
-            self._latencies += [end - begun] * (CLIENTS // _TOPICS - self._arrived[number])
+            self._latencies += [end - begun] * (_RECEIVERS - self._arrived[number])
         latency = quantiles(self._latencies, n=100)[98]
         due = seconds * _PUBLISHES_PER_SECOND
         published = min(1.0, self._answered / (due - 1))
@@ -110,7 +115,7 @@ class Healthy:
         publisher = self._publishers[number % _PUBLISHERS]
         self._begun.append(time.monotonic())
         with suppress(RPCError):
-            await publisher.publish([Message("", [_topic(number)], payload)])
+            await publisher.publish([Message("", [any_topic(number)], payload)])
             self._answered += 1
 
     def _take(self, topic: str, payload: str) -> None:
@@ -155,10 +160,6 @@ class Healthy:
             return self._server.process.wait(timeout) == 0
         except TimeoutExpired:
             return False
-
-
-def _topic(number: int) -> str:
-    return f"healthy-{number % _TOPICS}"
 
 
 async def _at_pace(per_second: float, step: Callable[[int], Coroutine[None, None, None]]) -> None:

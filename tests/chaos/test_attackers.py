@@ -59,6 +59,7 @@ async def exchange(server: Server, kind: str) -> None:
     assert received == [f"{number}" for number in range(CALLS * MESSAGES_PER_CALL)]
     await browser.close()
     assert browser.code == 1000
+    assert server.errors() == []  # here, so that we know of whom they are
 
 
 @pytest.mark.parametrize("kind", ANYWHERE)

@@ -22,8 +22,9 @@ from support.waiting import DEADLINE
 
 OBSERVER = """
 <script>
-  // Added by the test: tells what a person would see, whenever that changes.
-  const tell = () => fetch('/seen', {method: 'POST', body: document.body.innerText});
+  // Added by the test: tells what a person would see, whenever that changes. Requests overtake each other.
+  let changes = 0;
+  const tell = () => fetch(`/seen/${++changes}`, {method: 'POST', body: document.body.innerText});
   new MutationObserver(tell).observe(document.body, {childList: true, characterData: true, subtree: true});
   tell();
 </script>
@@ -35,6 +36,7 @@ class Page:
 
     def __init__(self) -> None:
         self.text = ""
+        self._changes = 0
         self._changed = threading.Condition()
         page = self
 
@@ -44,7 +46,8 @@ class Page:
                 self._answer(200 if self.path.startswith("/browser.html") else 404, html.encode())
 
             def do_POST(self) -> None:
-                page._show(self.rfile.read(int(self.headers["Content-Length"])).decode())
+                text = self.rfile.read(int(self.headers["Content-Length"])).decode()
+                page._show(int(self.path.rpartition("/")[2]), text)
                 self._answer(204, b"")
 
             def _answer(self, status: int, body: bytes) -> None:
@@ -66,10 +69,11 @@ class Page:
         query = urlencode({"url": f"{server.url}/ws", "topics": topics})
         return f"http://127.0.0.1:{self._server.server_port}/browser.html?{query}"
 
-    def _show(self, text: str) -> None:
+    def _show(self, changes: int, text: str) -> None:
         with self._changed:
-            self.text = text
-            self._changed.notify_all()
+            if changes > self._changes:
+                self._changes, self.text = changes, text
+                self._changed.notify_all()
 
     def shows(self, text: str) -> None:
         """Wait until a person would see this."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from itertools import count, cycle
 
 from chaos.attackers.connection import BINARY, TEXT, Attack, Connection, Target, message
@@ -54,6 +55,12 @@ def surrogates() -> Iterator[bytes]:
     return cycle([_join(_names(rb"\ud800" * 10, 1000)), _join(_names(rb"\ud800" * 10_900, 1))])
 
 
+def backspaces() -> Iterator[bytes]:
+    r"""A name of nothing but `\b`, and an id; answers repeat them."""
+    many = rb"\b" * 32_000
+    return cycle([_join(_names(many, 1)), _join(b'"a"', b',"id":"%b"' % many)])
+
+
 def duplicate_keys() -> Iterator[bytes]:
     """A key again and again, in other case each time; the last one counts."""
     return cycle([_join(b'"a"', b',"Topics":["a"],"tOPICS":["b"]' * 2000)])
@@ -62,6 +69,11 @@ def duplicate_keys() -> Iterator[bytes]:
 def invalid_utf8() -> Iterator[bytes]:
     """Bytes that are no UTF-8, in binary messages: a long name, and as many as are allowed."""
     return cycle([_join(_names(b"\xff" * 65_000, 1)), _join(_names(b"\xff" * 60, 1000))])
+
+
+def bad_bytes() -> Iterator[bytes]:
+    """The same, in names of one byte, and beside a payload that is a list of numbers."""
+    return cycle([_join(_names(b"\xff", 16_000)), _join(b'"\xff"', b',"payload":[%b1]' % (b"1," * 32_000))])
 
 
 def numbers() -> Iterator[bytes]:
@@ -99,6 +111,13 @@ def unique_topics() -> Iterator[bytes]:
 def small_commands() -> Iterator[bytes]:
     """As little as a command can be."""
     return cycle([_join(b'"a"'), _leave(b'"a"')])
+
+
+@cache
+def long_answer() -> bytes:
+    """The frame of a join that is refused with an answer of 64 KiB: one of its names is too long."""
+    names = b",".join(b'"%060d"' % number for number in range(1000))
+    return message(TEXT, _join(names + b',"%b"' % (b"x" * 1100)), False)
 
 
 def sending(texts: Texts, opcode: int = TEXT, *, deflated: bool = False) -> Attack:
@@ -161,8 +180,10 @@ COMMANDS: dict[str, tuple[Texts, int]] = {
     "refused-leaves": (refused_leaves, TEXT),
     "escapes": (escapes, TEXT),
     "surrogates": (surrogates, TEXT),
+    "backspaces": (backspaces, TEXT),
     "duplicate-keys": (duplicate_keys, TEXT),
     "invalid-utf8": (invalid_utf8, BINARY),
+    "bad-bytes": (bad_bytes, BINARY),
     "numbers": (numbers, TEXT),
     "nesting": (nesting, TEXT),
     "long-ids": (long_ids, TEXT),

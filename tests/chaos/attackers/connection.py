@@ -19,6 +19,7 @@ Address = tuple[str, int]
 CONTINUATION, TEXT, BINARY, PING, PONG = 0, 1, 2, 9, 10
 _COMPRESSED = 0x40
 _MASK = bytes(4)  # what is sent is what is meant, so that masking costs an attacker nothing
+_PATIENCE = 10.0
 _RESET = struct.pack("ii", 1, 0)
 _OFFER = "Sec-WebSocket-Extensions: permessage-deflate; client_no_context_takeover\r\n"
 _scrap = bytearray(1 << 20)
@@ -94,7 +95,7 @@ class Connection:
                 self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)  # leaves no port waiting
-            self.socket.settimeout(10)
+            self.socket.settimeout(_PATIENCE)
             self.socket.connect(address)
         except OSError:
             self.socket.close()
@@ -115,7 +116,17 @@ class Connection:
             if writable:
                 rest = rest[self.socket.send(rest) :]
 
-    def send_some(self, data: bytes) -> int:
+    def send_unread(self, data: bytes) -> None:
+        """Send all of it, and let lie what arrives.
+
+        Raises:
+            OSError: the server has ended the connection, or has taken nothing for 10 seconds.
+        """
+        self.socket.settimeout(_PATIENCE)
+        self.socket.sendall(data)
+        self.socket.setblocking(False)
+
+    def send_some(self, data: bytes | memoryview) -> int:
         """Send what the kernel takes now, of which nothing may be; return how much."""
         with suppress(BlockingIOError):
             return self.socket.send(data)
@@ -136,9 +147,9 @@ class Connection:
             raise ConnectionResetError("the server has ended the connection")
         return count
 
-    def answered(self) -> None:
-        """Wait until something arrives, or the end, and throw away what did."""
-        select.select([self.socket], [], [])
+    def answered(self, seconds: float | None = None) -> None:
+        """Wait until something arrives, or the end, and throw away what did; not for longer than that."""
+        select.select([self.socket], [], [], seconds)
         self.discard()
 
     def upgrade(self, *, deflated: bool = False) -> None:
@@ -149,6 +160,52 @@ class Connection:
     def close(self) -> None:
         """Close with a TCP reset."""
         self.socket.close()
+
+
+class Stream:
+    """The same bytes again and again, through a connection, without ever waiting.
+
+    Args:
+        connection: where they go.
+        data: one or more whole frames.
+    """
+
+    def __init__(self, connection: Connection, data: bytes) -> None:
+        self.connection = connection
+        self._data = memoryview(data)
+        self._sent = 0
+
+    def send(self) -> int:
+        """Send what the kernel takes now, of which nothing may be; return how much."""
+        count = self.connection.send_some(self._data[self._sent :])
+        self._sent = (self._sent + count) % len(self._data)
+        return count
+
+
+def discard_next(connections: Sequence[Connection]) -> list[Connection]:
+    """Wait until something arrives at one of them, throw away what did, and return where that was."""
+    readable, _, _ = select.select([connection.socket for connection in connections], [], [])
+    arrived = [connection for connection in connections if connection.socket in readable]
+    for connection in arrived:
+        connection.discard()
+    return arrived
+
+
+def pour(streams: Sequence[Stream], *, unread: bool = False) -> Iterator[None]:
+    """Send through all of them as fast as the server takes it.
+
+    Args:
+        streams: what is sent.
+        unread: whether what arrives stays where it is, and is not thrown away.
+    """
+    owners = {stream.connection.socket: stream for stream in streams}
+    while True:
+        readable, writable, _ = select.select(() if unread else owners, owners, [])
+        for sock in readable:
+            owners[sock].connection.discard()
+        for sock in writable:
+            owners[sock].send()
+        yield
 
 
 def hit(address: Address, data: bytes, *, count: int = 32, answer: bool = True) -> Iterator[None]:

@@ -1,23 +1,24 @@
-"""Slow readers in a topic of their own, with a publisher of their own."""
+"""Slow readers: in a topic of their own, with a publisher of their own, and in the topics of others."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
 
-from chaos.attackers.connection import TEXT, Connection, Target, close_all, frame
-from chaos.attackers.publishers import message
-from rr_py_ws.wire.goridge import Flag
-from rr_py_ws.wire.rpc import encode_request
+from chaos.attackers.commands import long_answer
+from chaos.attackers.connection import TEXT, Connection, Stream, Target, close_all, frame
+from chaos.attackers.publishers import message, publishing
+from chaos.topics import TOPICS, topic
 
 _READERS = 16
 _RECEIVE_BUFFER = 32 * 1024
 _ABSTAIN = 1.0
 """Seconds without reading: less than a publisher is made to wait for anybody."""
+_CATCH_UP = 0.25
 _QUIET = 0.02
 """Seconds after which a reader to whom nothing came has caught up."""
-
-_JOIN = frame(TEXT, b'{"command":"join","topics":["gulps"]}')
+_ANSWERS = 6
+"""Of 64 KiB each."""
 
 
 def gulps(target: Target) -> Iterator[None]:
@@ -25,47 +26,70 @@ def gulps(target: Target) -> Iterator[None]:
 
     A step is a tenth of that second.
     """
-    call = encode_request(1, "broadcast.Publish", message(b"gulps", b"x" * 16_000), Flag.PROTO)
+    call = publishing(message([b"gulps"], b"x" * 16_000))
     connections: list[Connection] = []
     try:
-        while len(connections) < _READERS:
-            connections.append(Connection(target.web, receive_buffer=_RECEIVE_BUFFER))
-            connections[-1].upgrade()
-            connections[-1].send(_JOIN)
-        publisher = Publisher(target, call)
-        connections.append(publisher.connection)
+        for reader in _readers(target, b'"gulps"'):
+            connections.append(reader)
+            yield
+        connections.append(Connection(target.rpc))
+        publisher = Stream(connections[-1], call)
         while True:
             for _ in range(10):
-                publisher.publish(_ABSTAIN / 10)
+                _publish(publisher, _ABSTAIN / 10)
                 yield
             _catch_up(connections[:_READERS])
     finally:
         close_all(connections)
 
 
-class Publisher:
-    """Sends a call again and again, without ever waiting for long."""
+def gulps_in_many_topics(target: Target) -> Iterator[None]:
+    """Be in the topics of those who behave, and always behind: by answers of our own that we do not read.
 
-    def __init__(self, target: Target, call: bytes) -> None:
-        self.connection = Connection(target.rpc)
-        self._call = call
-        self._sent = 0
+    What is unread is less than what a client is given up for, and is read after a moment.
+    """
+    topics = ",".join(f'"{topic(number)}"' for number in range(TOPICS))
+    answers = long_answer() * _ANSWERS
+    readers: list[Connection] = []
+    try:
+        for reader in _readers(target, topics.encode()):
+            readers.append(reader)
+            yield
+        while True:
+            for reader in readers:
+                reader.send_unread(answers)
+            for _ in range(8):
+                time.sleep(_ABSTAIN / 10)
+                yield
+            _catch_up(readers)
+    finally:
+        close_all(readers)
 
-    def publish(self, seconds: float) -> None:
-        """Publish for so long what the server takes."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            count = self.connection.send_some(self._call[self._sent :])
-            self._sent = (self._sent + count) % len(self._call)
-            self.connection.discard()
-            if not count:
-                time.sleep(0.002)
+
+def _readers(target: Target, topics: bytes) -> Iterator[Connection]:
+    """Clients for whom the kernel keeps little, in these topics."""
+    for _ in range(_READERS):
+        reader = Connection(target.web, receive_buffer=_RECEIVE_BUFFER)
+        reader.upgrade()
+        reader.send(frame(TEXT, b'{"command":"join","topics":[%b]}' % topics))
+        yield reader
+
+
+def _publish(publisher: Stream, seconds: float) -> None:
+    """Publish for so long what the server takes."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        count = publisher.send()
+        publisher.connection.discard()
+        if not count:
+            time.sleep(0.002)
 
 
 def _catch_up(readers: Sequence[Connection]) -> None:
-    """Read until nothing comes any more."""
+    """Read until nothing comes any more, or for a quarter of a second when others keep publishing."""
     quiet = time.monotonic()
-    while time.monotonic() < quiet + _QUIET:
+    end = quiet + _CATCH_UP
+    while time.monotonic() < min(quiet + _QUIET, end):
         if sum(reader.discard() for reader in readers):
             quiet = time.monotonic()
         else:

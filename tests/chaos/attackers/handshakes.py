@@ -99,6 +99,11 @@ def unread_refusals(target: Target) -> Iterator[None]:
         close_all(waiting)
 
 
+def cookies() -> bytes:
+    """A head that is full of cookies, each as small as can be."""
+    return head(more=f"Cookie: {'; '.join(f'{number:x}=' for number in range(2600))}\r\n")
+
+
 def noisy_worker(target: Target) -> Iterator[None]:
     """Have a PHP worker write a hundred thousand short lines to stderr, and again when it has."""
     while True:

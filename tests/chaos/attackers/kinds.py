@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from chaos.attackers.clients import CLIENTS
 from chaos.attackers.commands import COMMANDS, bursting, dripping, refused_joins, sending
 from chaos.attackers.connection import Attack, head
 from chaos.attackers.frames import FRAMES
-from chaos.attackers.gulps import gulps
-from chaos.attackers.handshakes import HANDSHAKES, hitting, noisy_worker, unread_refusals
-from chaos.attackers.publishers import PUBLISHERS
+from chaos.attackers.gulps import gulps, gulps_in_many_topics
+from chaos.attackers.handshakes import HANDSHAKES, cookies, hitting, noisy_worker, unread_refusals
+from chaos.attackers.publishers import PUBLISHERS, calling, dear_methods
 
 
 class Kind(NamedTuple):
@@ -31,9 +32,12 @@ KINDS: dict[str, Kind] = {
     **{f"{name}-deflated": Kind(sending(*what, deflated=True)) for name, what in COMMANDS.items()},
     "bombs": Kind(dripping(refused_joins, 2400)),
     "bomb-bursts": Kind(bursting(refused_joins)),
-    **{name: Kind(attack) for name, attack in (FRAMES | PUBLISHERS).items()},
+    **{name: Kind(attack) for name, attack in (CLIENTS | FRAMES | PUBLISHERS).items()},
+    "rpc-dear-methods": Kind(calling(dear_methods), workers=True),
     "gulps": Kind(gulps),
+    "gulps-in-many-topics": Kind(gulps_in_many_topics),
     **{name: Kind(attack) for name, attack in HANDSHAKES.items()},
+    "cookies": Kind(hitting(cookies()), workers=True),
     "unread-refusals": Kind(unread_refusals, workers=True),
     "noisy-worker": Kind(noisy_worker, workers=True),
     "stuck-log": Kind(hitting(head()), stuck_log=True),

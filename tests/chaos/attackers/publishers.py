@@ -1,24 +1,40 @@
-"""Publishers whose calls are small on the wire and large in memory, or many, or never read the answers."""
+"""Publishers whose calls are small on the wire and dear to carry out, or many, or never read the answers."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import cycle, repeat
 
-from chaos.attackers.connection import Attack, Connection, Target
+from chaos.attackers.connection import (
+    TEXT,
+    Attack,
+    Connection,
+    Stream,
+    Target,
+    close_all,
+    discard_next,
+    frame,
+    pour,
+)
 from rr_py_ws.wire.goridge import Flag
 from rr_py_ws.wire.rpc import encode_request
 
 _MANY = 4_000_000
 _PIECE = 64 * 1024
 _LONG_NAME = 8 * 1024 * 1024
-_METHOD = "broadcast.Publish"
+_CONNECTIONS = 48
 
 
-def message(topic: bytes, payload: bytes) -> bytes:
+def message(topics: Sequence[bytes], payload: bytes) -> bytes:
     """The body of a call with one message, in protobuf (`proto/broadcast.proto`)."""
-    fields = b"\x12" + _varint(len(topic)) + topic + b"\x1a" + _varint(len(payload)) + payload
-    return b"\x0a" + _varint(len(fields)) + fields
+    fields = b"".join(map(_field, repeat(b"\x12"), topics)) + _field(b"\x1a", payload)
+    return _field(b"\x0a", fields)
+
+
+def _field(tag: bytes, value: bytes) -> bytes:
+    return tag + _varint(len(value)) + value
 
 
 def _varint(value: int) -> bytes:
@@ -26,38 +42,37 @@ def _varint(value: int) -> bytes:
 
 
 def empty_messages(codec: Flag) -> bytes:
-    """The body of a call with 4 million messages that have nothing in them (2 bytes of it, or 3, or 1)."""
+    """4 million messages that have nothing in them, in 2 bytes each, or 3, or 1."""
     match codec:
         case Flag.PROTO:
-            return b"\x0a\x00" * _MANY
+            body = b"\x0a\x00" * _MANY
         case Flag.JSON:
-            return b'{"messages":[%b{}]}' % (b"{}," * (_MANY - 1))
+            body = b'{"messages":[%b{}]}' % (b"{}," * (_MANY - 1))
         case _:
-            return b"\x81\xa8messages\xdd" + struct.pack(">I", _MANY) + b"\x80" * _MANY
+            body = b"\x81\xa8messages\xdd" + struct.pack(">I", _MANY) + b"\x80" * _MANY
+    return publishing(body, codec)
 
 
-def calling(method: str, body: bytes, codec: Flag, *, unread: bool = False) -> Attack:
-    """Attack by the same call again and again, as fast as the server takes it.
+def publishing(body: bytes, codec: Flag = Flag.PROTO) -> bytes:
+    """A call of `Publish`."""
+    return encode_request(1, "broadcast.Publish", body, codec)
+
+
+def calling(calls: Callable[[], bytes], *, unread: bool = False) -> Attack:
+    """Attack by the same calls again and again, as fast as the server takes them.
 
     Args:
-        method: the name of the method.
-        body: its encoded argument.
-        codec: what the argument is encoded with.
+        calls: makes them, in the attacker's process.
         unread: whether the answers stay where they are.
     """
 
     def attack(target: Target) -> Iterator[None]:
-        call = encode_request(1, method, body, codec)
-        piece = call * max(1, _PIECE // len(call))
         connection = Connection(target.rpc, receive_buffer=4096 if unread else None)
-        if unread:
-            connection.socket.setblocking(True)
+        send = connection.send_unread if unread else connection.send
+        piece = _piece(calls())
         try:
             while True:
-                if unread:
-                    connection.socket.sendall(piece)
-                else:
-                    connection.send(piece)
+                send(piece)
                 yield
         finally:
             connection.close()
@@ -65,27 +80,83 @@ def calling(method: str, body: bytes, codec: Flag, *, unread: bool = False) -> A
     return attack
 
 
-def empty(codec: Flag) -> Attack:
-    """Attack by calls with 4 million empty messages; the body is made in the attacker's process."""
-
-    def attack(target: Target) -> Iterator[None]:
-        return calling(_METHOD, empty_messages(codec), codec)(target)
-
-    return attack
+def _piece(calls: bytes) -> bytes:
+    """As many of them as make about 64 KiB."""
+    return calls * max(1, _PIECE // len(calls))
 
 
-def long_names(target: Target) -> Iterator[None]:
-    """Call methods with names of 8 MiB, and never read the answers, which repeat them."""
-    return calling("x" * _LONG_NAME, b"", Flag.PROTO, unread=True)(target)
+def small_calls() -> bytes:
+    """One small message to nobody."""
+    return publishing(message([b"nobody"], b"x"))
 
 
-_SMALL = message(b"nobody", b"x")
+def long_names() -> bytes:
+    """A method with a name of 8 MiB, which the answer repeats."""
+    return encode_request(1, "x" * _LONG_NAME, b"", Flag.PROTO)
+
+
+def hidden_json() -> bytes:
+    """63,000 empty messages behind 64 KiB of blanks, in less than a large call."""
+    return publishing(b" " * 65_536 + b'{"messages":[%b{}]}' % (b"{}," * 62_999), Flag.JSON)
+
+
+def failing_calls() -> bytes:
+    """1,340 messages in 4 KB, and something that is none at the end."""
+    return publishing(b'{"messages":[%b1]}' % (b"{}," * 1340), Flag.JSON)
+
+
+def dear_methods() -> bytes:
+    """Small calls for which there is much to do."""
+    return encode_request(1, "rpc.Config", b"", Flag.JSON) + encode_request(
+        1, "informer.Workers", b'"websockets"', Flag.JSON
+    )
+
+
+def many_connections(target: Target) -> Iterator[None]:
+    """Publish small messages through 48 connections, as fast as the server takes them."""
+    piece = _piece(small_calls())
+    connections: list[Connection] = []
+    try:
+        while len(connections) < _CONNECTIONS:
+            connections.append(Connection(target.rpc))
+        yield from pour([Stream(connection, piece) for connection in connections])
+    finally:
+        close_all(connections)
+
+
+def wide_call(target: Target) -> Iterator[None]:
+    """Publish 250 KB to each of 500 topics, in one call, while a client is in all of them.
+
+    It reads, and is given up all the same: 125 MB are far more than its queue. The next one comes then.
+    """
+    topics = [b"wide-%d" % number for number in range(500)]
+    join = b'{"command":"join","topics":[%b]}' % b",".join(b'"%b"' % topic for topic in topics)
+    calls = cycle([publishing(message(topics, byte * 250_000)) for byte in (b"a", b'"', b"\xff")])
+    receiver = Connection(target.web)
+    connections = [receiver]
+    try:
+        connections.append(publisher := Connection(target.rpc))
+        receiver.upgrade()
+        receiver.send(frame(TEXT, join))
+        receiver.answered()
+        for call in calls:
+            publisher.send(call)
+            yield
+            while publisher not in discard_next(connections):
+                yield
+    finally:
+        close_all(connections)
+
 
 PUBLISHERS: dict[str, Attack] = {
-    "rpc-empty-protobuf": empty(Flag.PROTO),
-    "rpc-empty-json": empty(Flag.JSON),
-    "rpc-empty-msgpack": empty(Flag.MSGPACK),
-    "rpc-long-names": long_names,
-    "rpc-small-calls": calling(_METHOD, _SMALL, Flag.PROTO),
-    "rpc-unread-answers": calling(_METHOD, _SMALL, Flag.PROTO, unread=True),
+    "rpc-empty-protobuf": calling(partial(empty_messages, Flag.PROTO)),
+    "rpc-empty-json": calling(partial(empty_messages, Flag.JSON)),
+    "rpc-empty-msgpack": calling(partial(empty_messages, Flag.MSGPACK)),
+    "rpc-hidden-json": calling(hidden_json),
+    "rpc-failing-calls": calling(failing_calls),
+    "rpc-long-names": calling(long_names, unread=True),
+    "rpc-small-calls": calling(small_calls),
+    "rpc-unread-answers": calling(small_calls, unread=True),
+    "rpc-many-connections": many_connections,
+    "rpc-wide-call": wide_call,
 }
