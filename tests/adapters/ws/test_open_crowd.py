@@ -12,7 +12,7 @@ from contextlib import suppress
 import pytest
 
 from rr_py_ws.adapters.ws.sender import State
-from rr_py_ws.core import backpressure, hold
+from rr_py_ws.core import backpressure, hold, hub
 from rr_py_ws.wire.access import ALLOWED, Verdict
 from support.waiting import eventually
 from support.ws_peer import CLOSE, PING, PONG, TEXT, Gate, close, command, frame, request
@@ -117,7 +117,7 @@ class Crowd:
 async def check(site: Site) -> None:
     """Compare what is known of connections with those that there are."""
     brake, connections = site.backpressure, site.connections()
-    assert brake._behind | brake._slow.keys() | brake._awaited.keys() <= set(connections)
+    assert brake._behind | brake._full_at.keys() | brake._awaited.keys() <= set(connections)
     ended = (State.CLOSING, State.CLOSED)
     joined = [connection for connection in connections if connection in site.hub._joined]
     assert len(joined) == len(site.hub._joined)
@@ -148,6 +148,9 @@ async def test_nothing_is_left_of_a_crowd(
     """Half of the crowds are still there when the server stops."""
     for room, name, value in (
         (backpressure, "FEW", 2),
+        (hold, "FEW", 2),
+        (hub, "FEW", 2),
+        (backpressure, "LONGEST", 0.02),
         (backpressure, "REST", 0.02),
         (hold, "REST", 0.02),
         (hold, "LONGEST", 0.02),

@@ -10,7 +10,7 @@ import pytest
 from rr_py_ws.adapters.rpc import RPCListener, build_registry
 from rr_py_ws.config import Limits
 from rr_py_ws.core import backpressure, hold
-from rr_py_ws.core.backpressure import FEW
+from rr_py_ws.core.hold import FEW
 from rr_py_ws.wire.goridge import Flag
 from rr_py_ws.wire.publish import Message, encode_broadcast
 from support.loops import both_loops
@@ -31,6 +31,7 @@ async def site(start: Start, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[S
     for room, name, value in (
         (hold, "LONGEST", 1000.0),
         (hold, "REST", 0.01),
+        (backpressure, "LONGEST", 1000.0),
         (backpressure, "REST", 0.01),
     ):
         monkeypatch.setattr(room, name, value)
