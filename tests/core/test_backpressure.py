@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from rr_py_ws.core.backpressure import FEW, Backpressure
-from rr_py_ws.core.hold import LONGEST, REST, WORK, Topic
+from rr_py_ws.core.backpressure import Backpressure
+from rr_py_ws.core.hold import FEW, LONGEST, REST, WORK, Topic
 from rr_py_ws.core.hub import Hub
 from rr_py_ws.wire.publication import Publication, Pushes
 from rr_py_ws.wire.push import Encoding
@@ -43,19 +43,21 @@ class Road:
             self.backpressure.on_written(topic, keys, size * sum(map(len, groups)))
         self.backpressure.on_flushed()
 
-    def gulp(self, seconds: float, *, size: int = 0, receivers: range = range(FEW)) -> float:
+    def gulp(
+        self, seconds: float, *, size: int = 0, receivers: range = range(FEW), topic: Topic = A
+    ) -> float:
         """Let receivers fall behind and catch up after so long; return for how long they held publishers."""
         self.fall_behind(receivers)
-        self.write(receivers, size=size)
+        self.write(receivers, topic=topic, size=size)
         held = 0.0
 
         def count(passed: float) -> None:
             nonlocal held
-            held += passed * self.held()
+            held += passed * self.held(topic)
 
         self.clock.sleep(seconds, count)
         self.catch_up(receivers)
-        self.write(receivers, size=size)
+        self.write(receivers, topic=topic, size=size)
         return held
 
 
@@ -235,7 +237,7 @@ def test_nothing_is_left_of_a_topic_whose_budget_is_full_again(road: Road) -> No
     assert not road.clock.calls
     for receiver in range(FEW):
         road.backpressure.forget(receiver)
-    assert not (road.backpressure._behind or road.backpressure._slow or road.backpressure._awaited)
+    assert not (road.backpressure._behind or road.backpressure._full_at or road.backpressure._awaited)
 
 
 def test_metrics(road: Road) -> None:
@@ -244,6 +246,68 @@ def test_metrics(road: Road) -> None:
     road.write(range(20), topic=B)
     samples = {sample.name: sample.values for sample in road.backpressure.metrics()}
     assert samples == {"publishers_held": {(): 2}, "topics_held": {(): 2}}
+
+
+def test_receivers_of_many_topics_hold_no_more_than_those_of_one(road: Road) -> None:
+    """Each topic had a full budget when the one before was used up, and so publishers waited all the time."""
+    held = 0.0
+    for number in range(400):
+        topic = "main", f"{number % 200}"
+        held += road.gulp(0.8, topic=topic)
+        road.clock.sleep(0.25)
+    assert LONGEST / 2 <= held <= 2 * LONGEST + road.clock.now * LONGEST / REST
+
+
+def test_topics_that_are_held_at_once_are_paid_once(road: Road) -> None:
+    """Clients are in several topics, and these are flooded together."""
+    for number in range(20):
+        topics = [("main", f"{number}, {other}") for other in range(10)]
+        road.fall_behind(range(FEW))
+        for topic in topics:
+            road.write(range(FEW), topic=topic)
+        assert all(map(road.held, topics))
+        road.clock.sleep(0.05)
+        road.catch_up(range(FEW))
+        assert not any(map(road.held, topics))
+
+
+def test_who_is_waited_for_alone_pays_for_all_and_is_given_up_soon(road: Road) -> None:
+    """Otherwise 16 receivers could hold publishers for 16 times as long: one topic each."""
+    held = 0.0
+
+    def count(passed: float) -> None:
+        nonlocal held
+        held += passed * bool(road.backpressure.held)
+
+    receivers = range(2 * FEW)
+    for last in range(FEW):
+        road.fall_behind(receivers)
+        road.write(receivers, topic=("main", f"{last}"))
+        for receiver in receivers:
+            if receiver != last:
+                road.backpressure.caught_up(receiver)
+        road.clock.sleep(1.0, count)
+        road.catch_up(receivers)
+    assert FEW * 0.1 <= held <= LONGEST
+
+
+def test_a_crowd_that_is_waited_for_again_and_again_is_not_slow(road: Road) -> None:
+    """They have a cause in common: each pays a small share, and is not given up in the next topic."""
+    for number in range(100):
+        assert road.gulp(0.5, receivers=range(400), topic=("main", f"{number}")) == 0.5
+
+
+def test_who_was_slow_long_ago_has_a_full_budget(road: Road) -> None:
+    road.fall_behind(range(FEW))
+    road.write(range(FEW))
+    road.clock.sleep(LONGEST)
+    road.catch_up(range(FEW))
+    road.clock.sleep(2 * REST)
+    road.fall_behind(range(FEW))
+    assert not road.backpressure._full_at
+    road.write(range(FEW), topic=B)
+    road.clock.sleep(LONGEST - 0.01)
+    assert road.held(B)
 
 
 class Receiver:
@@ -308,3 +372,29 @@ def test_each_topic_of_a_turn_is_held_for_its_own_receivers(road: Road) -> None:
         hub.publish(Publication(topic, b"1"))
     hub.flush()
     assert list(road.backpressure.held) == [("main", "slow")]
+
+
+def test_topics_that_cannot_be_held_cost_nothing_while_others_are(
+    road: Road, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """16 clients that are behind anywhere made each message to one client a tenth dearer."""
+    hub = Hub(lambda flush: road.clock.call_later(0, flush), road.backpressure, "main")
+    encoding = Receiver().encoding
+    for number in range(FEW):
+        receiver = Receiver()
+        if number % 2:
+            receiver.encoding = encoding
+        hub.subscribe(receiver, ["large", f"of {number}"])
+    for _ in range(FEW - 1):
+        receiver = Receiver()
+        receiver.encoding = encoding
+        hub.subscribe(receiver, ["small"])
+    told: list[Topic] = []
+    monkeypatch.setattr(road.backpressure, "on_written", lambda topic, groups, size: told.append(topic))
+    road.fall_behind(range(FEW))
+    for topic in ("large", "of 1", "of 2"):
+        hub.publish(Publication(topic, b"1"))
+    hub.flush()
+    hub.publish(Publication("small", b"1"))
+    hub.flush()
+    assert told == [("main", "large")]

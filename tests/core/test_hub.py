@@ -256,6 +256,16 @@ class TestDelivery:
         turns.end()
         assert len(crowd[0].writes) == 1
 
+    def test_a_turn_that_ends_early_costs_no_more_than_a_few_commands(self, hub: Hub, turns: Turns) -> None:
+        """A client that joins a busy server is not to be read more slowly for that."""
+        crowd = [Recorder() for _ in range(2000)]
+        for subscriber in crowd:
+            hub.subscribe(subscriber, ["a"])
+        late = Recorder()
+        publish(hub, "a", b"1")
+        hub.subscribe(late, ["a"])
+        assert late.cost == 16
+
     def test_a_turn_that_ends_early_is_paid_by_whom_it_is_for(self, hub: Hub, turns: Turns) -> None:
         """A reply has its place behind what was published before, so also its own topics end the turn."""
         crowd = [Recorder() for _ in range(63)]

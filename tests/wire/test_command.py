@@ -212,6 +212,15 @@ def test_bytes_that_are_no_utf8_are_kept(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("escape", [rb"\udc80", rb"\udcff", rb"\udd00", rb"\udfff", rb"\ud800"])
+def test_null_beside_the_escape_of_a_surrogate_is_an_empty_text(escape: bytes) -> None:
+    """The surrogate stayed in the list, which no encoder takes: 50 bytes ended in a traceback."""
+    command = decode_command(b'{"command":"join","topics":["%b",null]}' % escape)
+    assert command.topics == ["\ufffd", ""]
+    command = decode_command(b'{"command":"join","topics":[null,"%b","\xff"]}' % escape)
+    assert command.topics == ["", "\ufffd", "\udcff"]
+
+
+@pytest.mark.parametrize("escape", [rb"\udc80", rb"\udcff", rb"\udd00", rb"\udfff", rb"\ud800"])
 def test_the_escape_of_a_surrogate_never_passes_for_a_byte(escape: bytes) -> None:
     r"""Beside a byte that is no UTF-8, `\udfff` was kept; the reply then could not be encoded."""
     command = decode_command(b'{"topics":["\xff%b"],"id":"%b"}' % (escape, escape))

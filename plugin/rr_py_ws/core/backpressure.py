@@ -7,9 +7,10 @@ go on.
 
 Slow receivers must not do that to publishers as they like. A hold begins when at least `FEW` of the receivers
 of a topic, and more than `SHARE` of them, are behind: their sockets take no more. It ends when these have
-caught up, and at the latest when the topic's budget of time is used up (`core.hold`). Receivers that are
-behind even then are slow: for `REST` seconds nobody waits for them, whatever they do, and their own send
-queues decide what becomes of them.
+caught up, and at the latest when the topic's budget of time is used up, or that of the receivers who are
+waited for (`core.hold`). Receivers that are behind even then are slow: for `REST` seconds nobody waits for
+them, whatever they do, and their own send queues decide what becomes of them. So are receivers that have used
+up more than half of their budgets, in whatever topics.
 
 What is queued in one turn of the event loop is a matter of all publishers: they are paused until it is
 written.
@@ -19,11 +20,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, KeysView
 
-from rr_py_ws.core.hold import REST, Hold, Timer, Topic
+from rr_py_ws.core.hold import FEW, LONGEST, REST, Hold, Timer, Topic
 from rr_py_ws.metrics import Sample, counter, gauge
 
-# One phone in a tunnel must not hold up a topic of four clients: hence a number beside the share.
-FEW = 16
 # A common cause (the machine, the network behind it) hits far more than a quarter; separate ones do not.
 SHARE = 1 / 4
 
@@ -59,8 +58,8 @@ class Backpressure:
         self._now = now
         self._report = report
         self._behind: set[object] = set()
-        self._slow: dict[object, float] = {}  # until when nobody waits for it
-        self._awaited: dict[object, set[Hold]] = {}
+        self._full_at: dict[object, float] = {}  # when the budget of a receiver is full again
+        self._awaited: dict[object, list[Hold]] = {}
         self._holds: dict[Topic, Hold] = {}  # those that are active, and those whose budget is not full
         self._resuming: Timer | None = None
         self._paused = False
@@ -76,25 +75,28 @@ class Backpressure:
 
     def fell_behind(self, receiver: object) -> None:
         """The receiver's socket takes nothing more."""
-        until = self._slow.get(receiver)
-        if until is not None:
-            if self._now() < until:
+        full_at = self._full_at.get(receiver)
+        if full_at is not None:
+            missing = full_at - self._now()
+            if missing > REST / 2:
                 return
-            del self._slow[receiver]
+            if missing <= 0:
+                del self._full_at[receiver]
         self._behind.add(receiver)
 
     def caught_up(self, receiver: object) -> None:
         """The receiver has taken everything that waited for it."""
         self._behind.discard(receiver)
-        for hold in self._awaited.get(receiver, ()):
-            hold.caught_up()
-        self._await_no_longer(receiver)
+        if receiver in self._awaited:
+            earned = sum(hold.caught_up() for hold in self._awaited[receiver])
+            self._await_no_longer(receiver, earned)
 
     def forget(self, receiver: object) -> None:
         """The receiver is leaving, or gone."""
         self._behind.discard(receiver)
-        self._slow.pop(receiver, None)
-        self._await_no_longer(receiver)
+        if receiver in self._awaited:
+            self._await_no_longer(receiver)
+        self._full_at.pop(receiver, None)
 
     # Called by hubs
 
@@ -150,30 +152,41 @@ class Backpressure:
             if not hold.awaited:
                 return  # it is about to end
         else:
-            seconds = hold.begin(self._now())
-            if not seconds:
+            if not hold.begin(self._now()):
                 return
             self._begun += 1
             self.held[topic] = hold
-            self._set_timer(hold, seconds, self._give_up)
             self._report(topic, len(behind), receivers)
-        for receiver in behind - hold.awaited:
-            hold.awaited.add(receiver)
-            self._awaited.setdefault(receiver, set()).add(hold)
+        now = self._now()
+        for receiver in behind - hold.awaited.keys():
+            hold.wait_for(receiver, now)
+            self._awaited.setdefault(receiver, []).append(hold)
+        self._set_timer(hold, hold.left(now), self._give_up)
 
     def _give_up(self, hold: Hold) -> None:
         """The receivers that are still awaited had their time: they are slow."""
-        until = self._now() + REST
+        slow = self._now() + REST + REST / 2
         for receiver in tuple(hold.awaited):
-            self._slow[receiver] = until
             self._behind.discard(receiver)
             self._await_no_longer(receiver)
+            self._full_at[receiver] = max(slow, self._full_at[receiver])
 
-    def _await_no_longer(self, receiver: object) -> None:
-        for hold in self._awaited.pop(receiver, ()):
-            hold.awaited.discard(receiver)
-            if not hold.awaited:
+    def _await_no_longer(self, receiver: object, earned: float = 0.0) -> None:
+        """Let a receiver pay for the time for which it was awaited, and give what it has earned."""
+        now = self._now()
+        holds = self._awaited.pop(receiver)
+        # Awaited in several topics at once, it pays in the first one: all of them end for it now.
+        price, *_ = [hold.wait_no_longer(receiver, now) for hold in holds]
+        full_at = max(now, self._full_at.get(receiver, now))
+        # What is earned above a full budget is lost: that moment has passed then.
+        self._full_at[receiver] = full_at + (price - earned) * REST / LONGEST
+        for hold in holds:
+            awaited = len(hold.awaited)
+            if not awaited:
                 self._set_timer(hold, 0, self._release)
+            elif awaited < FEW and not awaited & (awaited - 1):
+                # The fewer are left, the more each of them pays. To look at each halving is often enough.
+                self._set_timer(hold, hold.left(now), self._give_up)
 
     def _release(self, hold: Hold) -> None:
         """Let the publishers of a topic go on, in the order in which they came."""

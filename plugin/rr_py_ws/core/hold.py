@@ -9,6 +9,11 @@ given up.
   second for `WORK` bytes. Publishers that are faster than the machine or its network, which have to be held
   again and again for as long as they go on, differ in this from a few receivers that hold publishers up.
 * A hold begins with half of a full budget at least: in less time hardly anybody can catch up.
+
+A receiver has such a budget, too (`core.backpressure` keeps it): otherwise a few of them would hold one
+topic after another. `FEW` seconds are paid for each second of a hold, in equal shares by those who are waited
+for at that moment. So a crowd with a common cause pays next to nothing, and `FEW` receivers hold publishers
+for about as long as the budget of one, in however many topics, at once or in turn.
 """
 
 from __future__ import annotations
@@ -16,10 +21,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+FEW = 16
+"""Receivers; fewer never hold anybody: one phone in a tunnel must not hold up a topic of four clients."""
 LONGEST = 2.0
 """Seconds that a hold may last."""
 REST = 20.0
-"""Seconds without a hold in which an empty budget fills, and for which nobody waits for a slow receiver."""
+"""Seconds in which an empty budget fills, and for which nobody waits for a slow receiver."""
 WORK = 8 * 1024 * 1024
 """Bytes that receivers have to take for a second more. A line of 100 Mbit/s carries half as much again."""
 
@@ -46,7 +53,7 @@ class Hold:
     Attributes:
         topic: as given.
         active: whether they are held.
-        awaited: receivers that are waited for.
+        awaited: receivers that are waited for, and the price when that began.
         waiting: what is called when publishers may go on, in this order; who waits puts it in, and takes it
             out again when it need not be called any more.
         timer: the end of an active hold; after it, the moment at which the budget is full again.
@@ -56,6 +63,8 @@ class Hold:
         "_began",
         "_budget",
         "_earned",
+        "_price",
+        "_priced",
         "_sent",
         "_worth",
         "active",
@@ -68,7 +77,7 @@ class Hold:
     def __init__(self, topic: Topic, now: float) -> None:
         self.topic = topic
         self.active = False
-        self.awaited: set[object] = set()
+        self.awaited: dict[object, float] = {}
         self.waiting: dict[Callable[[], None], None] = {}
         self.timer: Timer | None = None
         self._budget = LONGEST  # seconds that were left when the last hold ended
@@ -76,27 +85,56 @@ class Hold:
         self._sent = 0.0  # bytes to each receiver since the last hold began
         self._worth = 0.0  # seconds for each receiver that catches up in this hold
         self._earned = 0.0
+        self._price = 0.0  # what somebody pays who is waited for since this hold began
+        self._priced = now  # when that was computed
 
     def sent(self, size: float) -> None:
         """Take note of bytes that were written to each receiver of the topic."""
         self._sent += size
 
-    def begin(self, now: float) -> float:
-        """Begin to hold; return for how many seconds, or 0.0 when the budget is too small to begin."""
+    def begin(self, now: float) -> bool:
+        """Begin to hold; False when the budget is too small to begin."""
         budget = min(LONGEST, self._budget + (now - self._began) * LONGEST / REST)
         if budget < LONGEST / 2:
-            return 0.0
+            return False
         self.active = True
         self._budget, self._began = budget, now
         self._worth, self._sent, self._earned = self._sent / WORK, 0.0, 0.0
-        return budget
+        self._price, self._priced = 0.0, now
+        return True
 
-    def caught_up(self) -> None:
-        """Take note that one of those who were waited for has taken what it was sent."""
+    def wait_for(self, receiver: object, now: float) -> None:
+        """Take note of somebody who is to be waited for."""
+        self._compute_price(now)
+        self.awaited[receiver] = self._price
+
+    def wait_no_longer(self, receiver: object, now: float) -> float:
+        """Take note that somebody is not waited for any more; return the share to pay, in seconds."""
+        self._compute_price(now)
+        return self._price - self.awaited.pop(receiver)
+
+    def caught_up(self) -> float:
+        """Take note that one of those who are waited for has taken what it was sent.
+
+        Returns:
+            The seconds that the receiver has earned: as many as a topic whose `FEW` receivers do that.
+        """
         self._earned += self._worth
+        return self._worth * FEW
+
+    def left(self, now: float) -> float:
+        """Return for how many seconds more the topic and those who are awaited can pay."""
+        self._compute_price(now)
+        payable = (LONGEST - self._price) * len(self.awaited) / FEW
+        return max(0.0, min(self._budget - (now - self._began), payable))
 
     def end(self, now: float) -> None:
         """Hold no longer."""
         self.active = False
         self._budget = min(LONGEST, max(0.0, self._budget - (now - self._began)) + self._earned)
         self._began = now
+
+    def _compute_price(self, now: float) -> None:
+        if self.awaited:
+            self._price += (now - self._priced) * FEW / len(self.awaited)
+        self._priced = now

@@ -13,14 +13,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator
 
 from rr_py_ws.core.backpressure import Backpressure
+from rr_py_ws.core.cost import flush_cost
+from rr_py_ws.core.hold import FEW
 from rr_py_ws.core.ports import Subscriber
 from rr_py_ws.metrics import Sample, counter, gauge
 from rr_py_ws.wire.publication import Publication, Pushes
 from rr_py_ws.wire.push import Encoding
-
-_WRITES_PER_COST = 32
-"""Connections that are written to before the end of a turn, at the cost of a small command (see
-`core.session`). A quarter of what the writes take: they are only made earlier."""
 
 # A dict is an ordered set that can be walked while its order stays.
 _Group = dict[Subscriber, None]
@@ -68,6 +66,9 @@ class Hub:
         # matter, and messages of one topic stay neighbours, whatever encodings its subscribers have.
         self._turns: dict[Encoding, _Turn] = {}
         self._queued = 0
+        # What `_find_queued` has found, and how much of each turn it has looked at.
+        self._queued_topics: dict[str, _Group] = {}
+        self._seen: dict[Encoding, int] = {}
 
     def __contains__(self, topic: str) -> bool:
         """Whether anybody on this node is in the topic."""
@@ -154,11 +155,20 @@ class Hub:
         """
         if not self._turns:
             return
-        queued = {topic: group for turn in self._turns.values() for group, topic, _ in turn}
+        queued = self._find_queued()
         joined = self._joined.get(subscriber, ())
         if not queued.keys().isdisjoint(topics) or not queued.keys().isdisjoint(joined):
-            subscriber.charge(sum(map(len, queued.values())) // _WRITES_PER_COST)
+            subscriber.charge(flush_cost(sum(map(len, queued.values()))))
             self.flush()
+
+    def _find_queued(self) -> dict[str, _Group]:
+        """Return the topics that something is queued for; looks only at what has come since the last time."""
+        for encoding, turn in self._turns.items():
+            seen = self._seen.get(encoding, 0)
+            if len(turn) > seen:
+                self._queued_topics |= {topic: group for group, topic, _ in turn[seen:]}
+                self._seen[encoding] = len(turn)
+        return self._queued_topics
 
     def _remove(self, subscriber: Subscriber, topics: Collection[str]) -> list[str]:
         self.subscriptions -= len(topics)
@@ -216,21 +226,29 @@ class Hub:
             return
         # New messages, of publishers that are read again during the flush, belong to the next turn.
         self._turns = {}
+        if self._seen:
+            self._seen, self._queued_topics = {}, {}
         self._queued = 0
         self.flushes += 1
         for turn in turns.values():
             self._write(turn)
         if self._backpressure is not None:
             if self._backpressure.watching:
-                self._tell_written(self._backpressure, turns.values())
+                self._tell_written(self._backpressure, list(turns.values()))
             self._backpressure.on_flushed()
 
-    def _tell_written(self, backpressure: Backpressure, turns: Iterable[_Turn]) -> None:
-        """Tell how much was written for each topic; nearly always nobody wants to know."""
+    def _tell_written(self, backpressure: Backpressure, turns: Collection[_Turn]) -> None:
+        """Tell how much was written for each topic that can be held; nearly always nobody wants to know.
+
+        Whoever is behind makes every flush come here, so most topics must cost next to nothing: one with
+        `FEW` receivers has a group with its share of them, smaller groups are not looked at.
+        """
+        least = FEW / len(turns)
         sizes: dict[str, int] = {}
         for turn in turns:
             for group, topic, frame in turn:
-                sizes[topic] = sizes.get(topic, 0) + len(frame) * len(group)
+                if len(group) >= least:
+                    sizes[topic] = sizes.get(topic, 0) + len(frame) * len(group)
         for topic, size in sizes.items():
             if topic in self._topics:
                 groups = [group.keys() for group in self._topics[topic].values()]

@@ -4,49 +4,29 @@ Commands of one connection are handled one after another; while PHP or the broke
 wait in a queue, as the bytes that they came as. What the session asks may be answered now or later (see
 `ports`); for what comes later the session makes one coroutine, and the transport runs it as a task, so that
 this module stays free of I/O. When that has ended, the transport has those that wait handled, one by one.
-
-What a client asks for is charged to it by what it costs, in units of a small command (about 20 us of CPU
-time): the transport counts frames and their bytes, the session what is in them. The transport reads a client
-the less the more it asks for, see `commands_per_second`.
+What is asked for is charged to the client by what it costs, see `cost`.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from rr_py_ws.config import Limits
+from rr_py_ws.core.command_metrics import CommandMetrics
+from rr_py_ws.core.cost import QUESTION, message_cost, topics_cost
 from rr_py_ws.core.fail_closed import fail_closed
 from rr_py_ws.core.ports import Authorizer, Subscriber, Subscriptions
 from rr_py_ws.errors import BrokerError, CommandError
 from rr_py_ws.wire.access import Verdict
 from rr_py_ws.wire.command import Command, decode_command
 
-JOIN_REFUSALS = (
-    "authorization",
-    "unanswered",
-    "broker",
-    "topics",
-    "topics_per_command",
-    "topic_length",
-    "joins_waiting",
-)
-"""Why a join was answered with `#join`; `unanswered` is for a PHP that failed to decide."""
-_BYTES_PER_COST = 1024
-"""Bytes of a message, after decompression, that cost as much to decode as a small command."""
-_NAMES_PER_COST = 32
-"""Topics that cost as much to join or leave, and to name in the reply."""
 _LONGEST_REFUSED = 1024
 """Topics over the limit of a command that are sent back with the refusal."""
 _LONGEST_NAME = 64
 """Characters of a command that nobody knows, in the log and in the reply."""
-_QUESTION_COST = 5
-"""A question to PHP, here and in a worker."""
-
-LEAVE_REFUSALS = ("broker", "topics_per_command")
-"""Why a leave was answered with `#leave`."""
 
 
 class SessionTransport(Subscriber, Protocol):
@@ -63,33 +43,6 @@ class SessionTransport(Subscriber, Protocol):
 
     def command_refused(self, reason: str) -> None:
         """A command was refused, because it would break a limit; worth a log line."""
-
-
-@dataclass(slots=True)
-class CommandMetrics:
-    """What the clients of a server have asked for so far.
-
-    Attributes:
-        joins: join commands.
-        joins_refused: reason -> those that were answered with `#join`.
-        joins_waiting: those that wait for the authorizer now.
-        leaves: leave commands.
-        leaves_refused: reason -> those that were answered with `#leave`.
-        headers: headers commands.
-        ignored: messages that are not a command.
-        waiting: messages that wait behind a command that is not answered.
-        waiting_bytes: the same in bytes.
-    """
-
-    joins: int = 0
-    joins_refused: dict[str, int] = field(default_factory=lambda: dict.fromkeys(JOIN_REFUSALS, 0))
-    joins_waiting: int = 0
-    leaves: int = 0
-    leaves_refused: dict[str, int] = field(default_factory=lambda: dict.fromkeys(LEAVE_REFUSALS, 0))
-    headers: int = 0
-    ignored: int = 0
-    waiting: int = 0
-    waiting_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,8 +145,7 @@ class Session:
         self._context.counters.waiting_bytes += size
 
     def _handle(self, message: bytes) -> None:
-        if len(message) >= _BYTES_PER_COST:
-            self._transport.charge(len(message) // _BYTES_PER_COST)
+        self._charge(message_cost(message))
         counters = self._context.counters
         try:
             command, problem = decode_command(message), ""
@@ -228,7 +180,7 @@ class Session:
             self._transport.command_refused(breach[1])
             self._refuse_join(command, *breach)
             return
-        self._charge_topics(topics)
+        self._charge(topics_cost(len(topics)))
         try:
             verdict = self._context.authorizer.join(self._grant, topics)
         except Exception as error:  # whatever an authorizer raises, the client must not get in
@@ -239,7 +191,7 @@ class Session:
                 self._busy = True
                 self._transport.spawn(self._finish_join(command, None, subscribing))
         else:
-            self._transport.charge(_QUESTION_COST)
+            self._transport.charge(QUESTION)
             self._context.counters.joins_waiting += 1
             self._busy = True
             self._transport.spawn(self._finish_join(command, verdict, None))
@@ -317,7 +269,7 @@ class Session:
             kind, reason = "topics_per_command", f"more than {limit} topics in a command"
             self._transport.command_refused(reason)
         else:
-            self._charge_topics(topics)
+            self._charge(topics_cost(len(topics)))
             try:
                 self._context.subscriptions.leave(self._transport, command.broker, topics)
                 self._reply("@leave", command)
@@ -332,9 +284,9 @@ class Session:
         self._context.counters.joins_refused[kind] += 1
         self._reply("#join", command, reason)
 
-    def _charge_topics(self, topics: Sequence[str]) -> None:
-        if len(topics) >= _NAMES_PER_COST:
-            self._transport.charge(len(topics) // _NAMES_PER_COST)
+    def _charge(self, cost: int) -> None:
+        if cost:  # nearly never: a small command is all in its frame
+            self._transport.charge(cost)
 
     def _reply(self, kind: str, command: Command, reason: str = "", id: str | int | None = None) -> None:
         """Answer a command with its topics; a refused list that is very long only costs, and is left out."""

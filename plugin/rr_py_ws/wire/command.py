@@ -97,21 +97,30 @@ def _known_fields_slowly(message: bytes) -> dict[str, Any]:
     """Read what orjson refuses or cannot tell: lone surrogate escapes, bytes that are not UTF-8, key order.
 
     Bytes that are not UTF-8 are kept, as surrogates; the escapes of lone surrogates become U+FFFD, which is
-    what Go makes of them. So that one does not pass for the other, a message with such bytes is read once
-    more with question marks in their place.
+    what Go makes of them. So that one does not pass for the other, a message with both is read once more with
+    question marks in place of such bytes.
     """
     text = message.decode("utf-8", "surrogateescape")
     fields = escaped = _load(text)
+    if b"\\ud" not in message and b"\\uD" not in message:
+        return fields
     if (marked := text.encode("utf-8", "replace")) != message:
         escaped = _load(marked.decode())
     for name, item in fields.items():
-        if isinstance(item, str):
-            texts = [item]
-            other = texts if escaped is fields else [escaped[name]]
-            [fields[name]] = _without_surrogates(texts, other)
-        elif isinstance(item, list) and set(map(type, item)) == {str}:
-            fields[name] = _without_surrogates(item, escaped[name])
+        texts, others = _texts(item), _texts(escaped[name])
+        if texts is not None and others is not None:
+            mended = _without_surrogates(texts, texts if escaped is fields else others)
+            fields[name] = mended[0] if isinstance(item, str) else mended
     return fields
+
+
+def _texts(item: Any) -> list[str] | None:
+    """Return a text, or a list of texts, as a list; null is the zero value of a text."""
+    if isinstance(item, str):
+        return [item]
+    if isinstance(item, list) and set(map(type, item)) <= {str, type(None)}:
+        return ["" if text is None else text for text in item]
+    return None
 
 
 def _load(text: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from rr_py_ws.adapters.rpc import Registry, build_registry
 from rr_py_ws.adapters.rpc.connection import RPCConnection
 from rr_py_ws.adapters.rpc.partial_frames import PartialFrames, Pause
 from rr_py_ws.config import Limits
-from rr_py_ws.core import backpressure, hold
+from rr_py_ws.core import backpressure, hold, hub
 from rr_py_ws.core.backpressure import Backpressure
 from rr_py_ws.core.hold import LONGEST, REST
 from rr_py_ws.core.node import Node
@@ -120,7 +120,8 @@ class BackpressureAgainstModel(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.patch = pytest.MonkeyPatch()
-        self.patch.setattr(backpressure, "FEW", FEW)
+        for module in (backpressure, hold, hub):
+            self.patch.setattr(module, "FEW", FEW)
         self.patch.setattr(hold, "WORK", WORK)
         self.clock = Clock()
         self.backpressure = Backpressure(self.clock.call_later, self.clock.time, 200, lambda *report: None)
@@ -138,6 +139,8 @@ class BackpressureAgainstModel(RuleBasedStateMachine):
         self.published: list[tuple[str, str]] = []
         self.sent: Counter[str] = Counter()
         self.held: Counter[str] = Counter()
+        self.any_held = 0.0
+        self.receivers_ever = RECEIVERS
         self.loop.run_until_complete(self.connect())
 
     def build_registry(self) -> Registry:
@@ -174,6 +177,7 @@ class BackpressureAgainstModel(RuleBasedStateMachine):
     def count(self, seconds: float) -> None:
         for _, topic in self.backpressure.held:
             self.held[topic] += seconds
+        self.any_held += seconds * bool(self.backpressure.held)
 
     def pass_time(self, seconds: float = 0.0) -> None:
         async def turn() -> None:
@@ -210,6 +214,7 @@ class BackpressureAgainstModel(RuleBasedStateMachine):
         for members in self.joined.values():
             members.discard(receiver)
         self.receivers[number] = Receiver(self.backpressure, receiver.encoding)
+        self.receivers_ever += 1
         self.pass_time()
 
     @rule(who=some)
@@ -234,6 +239,21 @@ class BackpressureAgainstModel(RuleBasedStateMachine):
             for number in who:
                 self.receivers[number].catch_up()
             self.pass_time()
+
+    @rule(who=st.sets(numbers, min_size=FEW, max_size=FEW), seconds=st.sampled_from([0.1, 1.0, 1.9]))
+    def gulp_everywhere(self, who: set[int], seconds: float) -> None:
+        """In one topic after another; the last one of them takes longer."""
+        for topic in TOPICS:
+            self.join(who, topic)
+        for turn in range(9):
+            self.stand_still(who)
+            self.call({0}, [TOPICS[turn % 3]], "Publish", 1)
+            self.pass_time(0.01)
+            *others, last = sorted(who, key=lambda number: (number + turn) % RECEIVERS)
+            for number in others:
+                self.read(number)
+            self.pass_time(seconds)
+            self.read(last)
 
     @rule(
         publishers=st.sets(st.integers(0, PUBLISHERS - 1), min_size=1),
@@ -297,6 +317,13 @@ class BackpressureAgainstModel(RuleBasedStateMachine):
         for topic, held in self.held.items():
             earned = self.sent[topic] / WORK
             assert held <= LONGEST + self.clock.now * LONGEST / REST + earned + 1e-6
+
+    @invariant()
+    def receivers_hold_for_their_share_of_the_time(self) -> None:
+        """In all topics together: who publishes to one after another waits for no longer."""
+        own = 2 * LONGEST + self.clock.now * LONGEST / REST
+        earned = self.sent.total() / WORK
+        assert self.any_held <= self.receivers_ever / FEW * own + earned + 1e-6
 
     @invariant()
     def check_order(self) -> None:

@@ -16,12 +16,14 @@ from types import FrameType
 
 import pytest
 
+from rr_py_ws.adapters.ws import connection as connection_module
 from rr_py_ws.adapters.ws.connection import Connection
 from rr_py_ws.adapters.ws.read_throttle import COST_PER_TURN
+from rr_py_ws.core.session import Session
 from rr_py_ws.wire.access import ALLOWED
 from support.loops import both_loops, one_loop
 from support.waiting import eventually
-from support.ws_peer import BINARY, PING, PONG, TEXT, Client, Gate, command, frame
+from support.ws_peer import BINARY, CLOSE, PING, PONG, TEXT, Client, Gate, command, frame
 from support.ws_site import Site, Start
 
 CONTINUATION = 0
@@ -146,7 +148,7 @@ async def test_a_turn_has_few_small_frames_of_a_client(start: Start, data: bytes
     with turns(lambda: connection) as costs:
         await handled(client, connection, data)
     assert sum(costs) >= 150
-    assert max(costs) < COST_PER_TURN + DEAREST
+    assert max(costs) < COST_PER_TURN + DEAREST + 3 * SIZE // 1024  # escapes beside bytes are dearer
 
 
 CALLS_PER_COST = 110
@@ -229,3 +231,45 @@ async def test_commands_wait_as_bytes_up_to_their_queue(start: Start) -> None:
     assert 100_000 <= site.sample("commands_waiting_bytes") < 100_000 + SIZE
     gate.waiting[0].set_result(ALLOWED)
     assert [(await client.json())["topic"] for _ in range(6)] == ["@join", *["@leave"] * 5]
+
+
+@one_loop
+async def test_a_client_that_is_told_to_go_is_not_read_without_end(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until its close frame comes nothing is decompressed, and no more read than one read may bring."""
+    monkeypatch.setattr(connection_module, "_COST_OF_CLOSING", 1000)
+    site = await start(compression_level=1, commands_per_second=100, max_message_size=SIZE)
+    client, connection = await opened(site)
+    connection.close_going_away()
+    answer = await client.frame()
+    assert answer.opcode == CLOSE
+    before = connection.cost
+    bombs = deflated(MESSAGES["escapes"]) * 200
+    await client.send(bombs)
+    await eventually(lambda: connection.cost - before >= 200)
+    assert connection.cost - before < 400, "frames are counted, and what they would have become is not"
+    flood = asyncio.create_task(client.send(frame(TEXT) * 100_000))
+    await eventually(lambda: site.sample("reading_pauses", "rate") == 1)
+    assert 1000 <= connection.cost - before <= 1000 + COST_PER_TURN
+    flood.cancel()
+
+
+@one_loop
+async def test_a_mistake_in_what_clients_ask_for_ends_their_connection(
+    start: Start, monkeypatch: pytest.MonkeyPatch, log: Callable[[], str]
+) -> None:
+    """At once or in a turn of its own: with one line, and without a connection that nobody reads any more."""
+
+    def fail(session: Session, message: bytes) -> None:
+        raise RuntimeError("a mistake")
+
+    site = await start()
+    monkeypatch.setattr(Session, "receive_message", fail)
+    for data in (command("leave", ["a"]), frame(PING) * 30 + command("leave", ["a"])):
+        client = await site.open()
+        await client.send(data)
+        await client.ended()
+    assert log().count("RuntimeError: a mistake") == 2
+    await eventually(lambda: site.server.connections == 0)
+    assert site.sample("held_bytes") == 0

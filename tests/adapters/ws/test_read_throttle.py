@@ -12,7 +12,7 @@ import pytest
 
 from rr_py_ws.adapters.ws.connection import Connection
 from rr_py_ws.adapters.ws.metrics import WebSocketMetrics
-from rr_py_ws.adapters.ws.read_throttle import COST_PER_TURN, ReadThrottle
+from rr_py_ws.adapters.ws.read_throttle import COST_OF_ALL, COST_PER_TURN, ReadThrottle, ReadTurns
 from rr_py_ws.wire.access import ALLOWED
 from support.loops import both_loops, one_loop
 from support.waiting import eventually
@@ -158,9 +158,13 @@ class Scripted(asyncio.Transport):
         self.reasons: list[str] = []
         self.closing = False
         self.counters = WebSocketMetrics()
+        self.turns = ReadTurns()
+        self.failure: Exception | None = None
 
     def take_frame(self, data: bytes, at: int) -> int:
         """Frames of two bytes."""
+        if self.failure is not None:
+            raise self.failure
         self.cost += self.each
         self.events.append(data[at : at + 2])
         return len(data[at : at + 2])
@@ -181,7 +185,10 @@ class Scripted(asyncio.Transport):
         self.events.append("as before")
 
     def throttle(self) -> ReadThrottle:
-        return ReadThrottle(cast(Connection, self), self, self.counters)
+        return ReadThrottle(cast(Connection, self), self, self.counters, self.turns)
+
+    def write_failed(self, error: Exception) -> None:
+        self.events.append(error)
 
     def pause_reading(self) -> None:
         self.events.append("pause")
@@ -224,7 +231,7 @@ async def test_reading_goes_on_when_neither_reason_is_left() -> None:
     await eventually(lambda: len(source.delays) == 1)
     await asyncio.sleep(0.01)
     assert len(source.delays) == 1, "nothing happens by itself while commands wait"
-    slow.resume()
+    slow.go_on()
     assert source.events == [b"aa", "pause"]
     await eventually(lambda: len(source.events) == 5)
     assert source.events[2:] == [b"bb", "as before", "resume"]
@@ -232,11 +239,11 @@ async def test_reading_goes_on_when_neither_reason_is_left() -> None:
 
 
 async def test_what_arrives_all_the_same_comes_after_what_is_held() -> None:
-    source = Scripted(full=[True, True])
+    source = Scripted(full=[True])
     slow = source.throttle()
     slow.receive(b"on")
     slow.receive(b"e!")
-    slow.resume()
+    slow.go_on()
     assert source.events == ["pause", b"on", b"e!", "as before", "resume"]
 
 
@@ -245,7 +252,68 @@ async def test_a_connection_that_is_closed_is_let_alone() -> None:
     slow = source.throttle()
     slow.receive(b"one")
     source.closing = True
-    slow.resume()
+    slow.go_on()
     assert source.events == ["pause"]
     slow.close()
     assert source.counters.held == 0
+
+
+async def test_many_clients_are_no_more_than_one_in_a_turn() -> None:
+    """Each had its part of each turn, and a hundred of them left nothing to others."""
+    first = Scripted(cost=COST_PER_TURN)
+    crowd = [first, *(Scripted(cost=COST_PER_TURN) for _ in range(99))]
+    turns, costs, seen = first.turns, [], 0
+    loop = asyncio.get_running_loop()
+
+    def count() -> None:
+        nonlocal seen
+        total = sum(source.cost for source in crowd)
+        costs.append(total - seen)
+        seen = total
+        if seen < 100 * 3 * COST_PER_TURN:
+            loop.call_soon(count)
+
+    for source in crowd:
+        source.turns = turns
+        source.throttle().receive(b"aabbcc")
+    count()
+    await eventually(lambda: all(source.events[-1] == "resume" for source in crowd))
+    assert max(costs) == COST_OF_ALL
+    taken = [[event for event in source.events if isinstance(event, bytes)] for source in crowd]
+    assert taken == [[b"aa", b"bb", b"cc"]] * 100
+
+
+async def test_in_a_turn_the_queue_is_served_in_order() -> None:
+    sources = [Scripted(cost=COST_OF_ALL) for _ in range(3)]
+    order: list[int] = []
+    for number, source in enumerate(sources):
+        source.turns = sources[0].turns
+        source.take_frame = lambda data, at, number=number, source=source: (  # type: ignore[method-assign]
+            order.append(number),
+            Scripted.take_frame(source, data, at),
+        )[1]
+        source.throttle().receive(b"aabb")
+    await eventually(lambda: all(source.events[-1] == "resume" for source in sources))
+    assert order == [0, 0, 1, 2, 1, 2], "the second part of the first came before the others did"
+
+
+async def test_a_client_that_goes_away_leaves_the_queue() -> None:
+    first, second = Scripted(cost=COST_OF_ALL), Scripted()
+    second.turns = first.turns
+    first.throttle().receive(b"aa")
+    gone = second.throttle()
+    gone.receive(b"aa")
+    gone.close()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert second.events == ["pause"]
+    assert second.counters.held == 0
+
+
+async def test_a_failure_gives_the_client_up_also_when_nobody_is_there_to_hear_of_it() -> None:
+    """Raised in a callback of the loop it left the client paused, and open, for ever."""
+    source = Scripted(cost=COST_PER_TURN)
+    slow = source.throttle()
+    slow.receive(b"aabb")
+    source.failure = RuntimeError("a mistake")
+    await eventually(lambda: source.events[-1] is source.failure)

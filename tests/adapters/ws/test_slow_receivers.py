@@ -12,7 +12,7 @@ from rr_py_ws.wire.publication import Publication
 from rr_py_ws.wire.push import STRING
 from support.loops import both_loops
 from support.waiting import eventually
-from support.ws_peer import CLOSE, PING, PONG, TEXT, Client, close, command, frame, text
+from support.ws_peer import CLOSE, PING, PONG, TEXT, Client, close, command, frame, push, text
 from support.ws_site import Site, Start
 
 pytestmark = both_loops
@@ -339,3 +339,23 @@ async def test_what_waits_for_many_clients_is_there_once(start: Start, policy: s
     assert len({id(pushes) for queue in queues for pushes in queue}) == 2
     for connection in site.connections():
         connection.resume_writing()
+
+
+async def test_who_leaves_replies_unread_is_not_behind_publishers(start: Start) -> None:
+    """16 clients did that to hold publishers of 200 topics; who is behind because of pushes, is."""
+    site = await start(commands_per_second=1_000_000, max_topics=1)
+    client = await joined(site, small_buffers=True)
+    [connection] = site.connections()
+    asked = command("join", [f"{number:0>60}" for number in range(1000)])
+    while connection._state is not State.QUEUEING:
+        await client.send(asked)
+    site.publish("t", "queued behind the replies")
+    site.hub.flush()
+    assert connection not in site.backpressure._behind
+    while (await client.frame())[1] != push("t", "queued behind the replies").encode():
+        pass
+    await eventually(lambda: connection._state is State.OPEN)
+    while connection._state is not State.QUEUEING:
+        site.publish("t", numbered(0))
+        site.hub.flush()
+    assert connection in site.backpressure._behind

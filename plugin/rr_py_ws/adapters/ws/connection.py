@@ -31,7 +31,12 @@ from rr_py_ws.wire.push import Encoding
 
 _BYTES_PER_COST = 4096
 """Bytes of frames that cost as much as a small command: to unmask and check them. What is in them costs more,
-see `core.session`."""
+see `core.cost`."""
+_COST_OF_CLOSING = 50_000
+"""What a client may still send when it is told to go: its close frame may stand behind what one read brings,
+which may be 43,000 frames. Nothing is done for them."""
+_NEVER = 3600.0
+"""Seconds; the connection is cut long before."""
 _PING = server_frame(Opcode.PING, b"")
 log = logs.get_limited("websockets")
 
@@ -52,7 +57,7 @@ class Connection(Sender):
 
     Attributes:
         identity: see `Identity`.
-        cost: what the client has asked for so far, in small commands; see `core.session`.
+        cost: what the client has asked for so far, in small commands; see `core.cost`.
     """
 
     __slots__ = (
@@ -96,13 +101,18 @@ class Connection(Sender):
         context.counters.received += len(data)
         if self._throttle is None:
             before = self.cost
-            if not self._take_small_frame(data):
+            try:
+                small = self._take_small_frame(data)
+            except Exception as error:  # a mistake of ours; a traceback of the loop would not say whose
+                self.write_failed(error)
+                return
+            if not small:
                 self._throttle_reading().receive(data)
             elif self.cost - before >= COST_PER_TURN:
                 self._throttle_reading().rest()
             # The clock is looked at only when the client may be over one of its limits.
             elif self.cost - self._paid >= context.bucket.step or self._session.commands_waiting:
-                self._throttle_reading().resume()
+                self._throttle_reading().go_on()
         else:
             self._throttle.receive(data)
 
@@ -175,8 +185,8 @@ class Connection(Sender):
 
     def rate_wait_time(self) -> float:
         """Return for how many seconds the client is not to be read, because it has asked for too much."""
-        if self._state is State.CLOSING:  # its close frame is looked for, however far the client is ahead
-            return 0.0
+        if self._state is State.CLOSING:
+            return 0.0 if self.cost - self._paid < _COST_OF_CLOSING else _NEVER
         bucket, now = self._context.bucket, asyncio.get_running_loop().time()
         if self.cost - self._paid >= bucket.step:
             self._bucket_full_at = bucket.consume(self._bucket_full_at, self.cost - self._paid, now)
@@ -184,7 +194,8 @@ class Connection(Sender):
         return bucket.wait_time(self._bucket_full_at, now)
 
     def _throttle_reading(self) -> ReadThrottle:
-        self._throttle = ReadThrottle(self, self._transport, self._context.counters)
+        context = self._context
+        self._throttle = ReadThrottle(self, self._transport, context.counters, context.turns)
         return self._throttle
 
     def reading_paused(self, reason: str) -> None:
@@ -221,6 +232,7 @@ class Connection(Sender):
         if self._state not in (State.CLOSING, State.CLOSED):
             self._leave()
             self._transition(State.CLOSING)
+            self._paid = self.cost
             ends = asyncio.get_running_loop().time() + self._context.close_timeout
             self._timer = Deadline(ends, lambda _: self._transport.abort())
 
@@ -270,9 +282,9 @@ class Connection(Sender):
             log.error("connection failed", client=self.id, error=f"{type(error).__name__}: {error}")
             self._transport.abort()
         elif self._throttle is not None:
-            self._throttle.resume()
+            self._throttle.go_on()
         elif self._state not in (State.CLOSING, State.CLOSED) and self._session.commands_waiting:
-            self._throttle_reading().resume()
+            self._throttle_reading().go_on()
 
     def charge(self, cost: int) -> None:
         """Count what the client has asked for, in small commands."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rr_py_ws.adapters.ws.metrics import WebSocketMetrics
+from rr_py_ws.adapters.ws.read_throttle import ReadTurns
 from rr_py_ws.config import Limits
 from rr_py_ws.core.backpressure import Backpressure
 from rr_py_ws.core.session import SessionContext
@@ -22,6 +23,7 @@ class ConnectionContext:
         session: see `SessionContext`.
         counters: what happens is counted there.
         bucket: how fast each client may send.
+        turns: whose frames are looked at in a turn of the event loop.
         backpressure: told of receivers that are behind.
         close_timeout: seconds that a peer may take to read the last of what was sent and to close its side;
             then the connection is cut.
@@ -33,6 +35,7 @@ class ConnectionContext:
     session: SessionContext
     counters: WebSocketMetrics
     bucket: TokenBucket
+    turns: ReadTurns
     backpressure: Backpressure
     close_timeout: float
     closed: Callable[[Any, int | None], None]

@@ -13,6 +13,7 @@ from rr_py_ws.adapters.ws.handshake_queue import HandshakeQueue
 from rr_py_ws.adapters.ws.keepalive import KeepAlive
 from rr_py_ws.adapters.ws.metrics import WebSocketMetrics
 from rr_py_ws.adapters.ws.protocol.deflate import negotiate
+from rr_py_ws.adapters.ws.read_throttle import ReadTurns
 from rr_py_ws.adapters.ws.upgrade import HTTPConnection, Upgrade
 from rr_py_ws.config import WebSockets
 from rr_py_ws.core.backpressure import Backpressure
@@ -78,6 +79,7 @@ class WebSocketHandler:
             SessionContext(authorizer, subscriptions, limits, self.counters.commands),
             self.counters,
             TokenBucket(limits.commands_per_second),
+            ReadTurns(),
             backpressure,
             close_timeout,
             self._closed,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from websockets.frames import CloseCode
 
-from rr_py_ws.core.session import CommandMetrics
+from rr_py_ws.core.command_metrics import CommandMetrics
 from rr_py_ws.metrics import Sample, counter, gauge
 from rr_py_ws.wire.deflate import DeflateMetrics
 

@@ -132,6 +132,8 @@ class Sender(asyncio.Protocol):
         """Send what is not a push: a reply, a ping, a pong, or (with `force`) a close frame."""
         if self._state is State.OPEN:
             self._transport.write(data)
+            if self._queue_paused:  # by this: a client that leaves replies unread is not behind publishers
+                self._context.backpressure.caught_up(self)
         elif self._state is State.QUEUEING:
             assert self._queue is not None
             if not self._queue.put(data, force=force):

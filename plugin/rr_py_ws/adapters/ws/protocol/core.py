@@ -62,8 +62,9 @@ class WebSocketProtocol(Protocol):
         self._head = b""
         self._left = 0
         super().__init__(SERVER, state=State.OPEN, logger=_silent)
-        if deflated:
-            self.extensions = [PerMessageDeflate(limit)]
+        self._deflate = PerMessageDeflate(limit) if deflated else None
+        if self._deflate is not None:
+            self.extensions = [self._deflate]
 
     @property
     def max_message_size(self) -> int:
@@ -109,6 +110,12 @@ class WebSocketProtocol(Protocol):
         if frame.opcode is Opcode.CLOSE:
             self.current_size = None
         super().recv_frame(frame)
+
+    def send_close(self, code: int | None = None, reason: str = "") -> None:
+        """Say goodbye. What still comes before the other side does is read by nobody, so not decompressed."""
+        super().send_close(code, reason)
+        if self._deflate is not None:
+            self._deflate.skipping = True
 
     def _size_here(self, data: bytes, at: int) -> int:
         """Return how many of the bytes belong to the frame that begins, or goes on, with them."""

@@ -112,11 +112,15 @@ class PerMessageDeflate(Extension):
 
     Args:
         limit: bytes that a message may have.
+
+    Attributes:
+        skipping: whether messages are taken for empty ones.
     """
 
     name = _factory.name
 
     def __init__(self, limit: int) -> None:
+        self.skipping = False
         self._limit = self._left = limit
         self._inflater: Inflater | None = None
 
@@ -129,6 +133,8 @@ class PerMessageDeflate(Extension):
         """
         if frame.opcode in _CONTROL or (frame.opcode is Opcode.CONT and frame.rsv1):
             return frame  # the protocol refuses RSV1 there (RFC 7692 section 6)
+        if self.skipping:
+            return Frame(frame.opcode, b"", frame.fin, False, frame.rsv2, frame.rsv3)
         if frame.opcode is not Opcode.CONT:
             self._left = self._limit
             self._inflater = Inflater() if frame.rsv1 else None

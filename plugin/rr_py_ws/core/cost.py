@@ -1,0 +1,41 @@
+"""What clients ask for, by what it costs: the unit is a small command, about 20 us of CPU time.
+
+The transport counts frames and their bytes, the session what is in them, the hub what it does early because
+of a client. A client is read the less the more it asks for (`commands_per_second`).
+"""
+
+from __future__ import annotations
+
+QUESTION = 5
+"""A question to PHP, here and in a worker."""
+
+_BYTES = 1024
+"""Bytes of a message, after decompression, that cost as much to decode as a small command."""
+_ESCAPES_AND_BYTES = 4
+"""How much dearer a message may be that has escapes beside bytes that are not ASCII: it may have to be read
+three times, see `wire.command`."""
+_TOPICS = 32
+"""Topics that cost as much to join or leave, and to name in the reply."""
+_WRITES = 32
+"""Connections that are written to before the end of a turn. A quarter of what the writes take: they are only
+made earlier."""
+_DEAREST_FLUSH = 16
+"""What a client is charged for these at most: it did not publish what is written."""
+
+
+def message_cost(message: bytes) -> int:
+    """Return what it costs to decode a message, beside what each frame does."""
+    cost = len(message) // _BYTES
+    if cost and b"\\u" in message and not message.isascii():
+        cost *= _ESCAPES_AND_BYTES
+    return cost
+
+
+def topics_cost(count: int) -> int:
+    """Return what it costs to join or leave so many topics, beside what each command does."""
+    return count // _TOPICS
+
+
+def flush_cost(receivers: int) -> int:
+    """Return what it costs to end a turn early that writes to so many connections."""
+    return min(_DEAREST_FLUSH, receivers // _WRITES)
