@@ -145,7 +145,8 @@ async def test_workers_of_named_plugins_only(running: Running, cli: Cli) -> None
 
 async def test_workers_interactive_repeats_until_a_signal(running: Running, tmp_path: Path) -> None:
     running.websockets.described = [worker(101)]
-    for number in (signal.SIGINT, signal.SIGTERM):
+
+    async def end_by(number: int) -> None:
         process = await start("workers", "-i", cwd=tmp_path)
         assert process.stdout and process.stderr
         seen = 0
@@ -154,6 +155,8 @@ async def test_workers_interactive_repeats_until_a_signal(running: Running, tmp_
         process.send_signal(number)
         out, err = await process.communicate()
         assert (process.returncode, err) == (0, b"") and b"\x1b" not in out
+
+    await asyncio.gather(*map(end_by, (signal.SIGINT, signal.SIGTERM)))
 
 
 async def test_workers_ends_quietly_when_nobody_reads_any_more(running: Running, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from fuzz.fuzzing import Outcome, fuzz
+from fuzz.fuzzing import Fuzzer, Outcome
 from fuzz.targets import TARGETS
 
 KEPT = Path(".fuzz").absolute()
@@ -29,7 +29,8 @@ def main() -> int:
     names = options.targets or list(TARGETS)
 
     def run(name: str) -> Outcome:
-        return fuzz(name, KEPT / name, f"-max_total_time={options.seconds}")
+        with Fuzzer() as fuzzer:
+            return fuzzer.fuzz(name, KEPT / name, f"-max_total_time={options.seconds}")
 
     failed = False
     with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 HERE = Path(__file__).parent
 CORPUS = HERE / "corpus"
@@ -27,35 +29,51 @@ class Outcome:
     report: str
 
 
-def fuzz(name: str, directory: Path, *flags: str, module: str = "fuzz.targets") -> Outcome:
-    """Fuzz a target.
+class Fuzzer:
+    """A process that fuzzes targets, one after the other; to be used in a `with`.
 
     Args:
-        name: of the target.
-        directory: where inputs that reach new code are kept, and found again by the next run.
-        flags: of libFuzzer, such as `-runs=1000`.
-        module: where the target is.
+        module: where the targets are.
     """
-    kept, found = directory / "corpus", directory / "found"
-    for folder in (kept, found):
-        folder.mkdir(parents=True, exist_ok=True)
-    command = [
-        *(sys.executable, "-m", "fuzz.child", module, name, *flags),
-        *(f"-max_len={MAX_LENGTH}", "-timeout=20", f"-dict={HERE / 'tokens.dict'}"),
-        *(f"-artifact_prefix={found}/", str(kept), str(CORPUS / name)),
-    ]
-    path = (str(HERE.parent), os.environ.get("PYTHONPATH"))
-    before = set(found.iterdir())
-    run = subprocess.run(
-        command,
-        cwd=directory,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, path))},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        check=False,
-    )
-    report = run.stdout.decode("utf-8", "replace")
-    new = sorted(set(found.iterdir()) - before)
-    assert new or run.returncode == 0, f"the fuzzer did not run:\n{report}"
-    return Outcome(new, report)
+
+    def __init__(self, module: str = "fuzz.targets") -> None:
+        path = (str(HERE.parent), os.environ.get("PYTHONPATH"))
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "fuzz.child", module],
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, path))},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # libFuzzer's words about what it instruments
+            text=True,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()
+
+    def fuzz(self, name: str, directory: Path, *flags: str) -> Outcome:
+        """Fuzz a target.
+
+        Args:
+            name: of the target.
+            directory: where inputs that reach new code are kept, and found again by the next run.
+            flags: of libFuzzer, such as `-runs=1000`.
+        """
+        kept, found, report = directory / "corpus", directory / "found", directory / "report"
+        for folder in (kept, found):
+            folder.mkdir(parents=True, exist_ok=True)
+        flags = (
+            *flags,
+            *(f"-max_len={MAX_LENGTH}", "-timeout=20", f"-dict={HERE / 'tokens.dict'}"),
+            *(f"-artifact_prefix={found}/", str(kept), str(CORPUS / name)),
+        )
+        before = set(found.iterdir())
+        assert self._process.stdin and self._process.stdout
+        print(json.dumps((name, str(report), str(directory), flags)), file=self._process.stdin, flush=True)
+        code = self._process.stdout.readline()
+        text = report.read_text("utf-8", "replace") if report.exists() else "there is no report"
+        new = sorted(set(found.iterdir()) - before)
+        assert new or code == "0\n", f"the fuzzer did not run:\n{text}"
+        return Outcome(new, text)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from fuzz.fuzzing import CORPUS, fuzz
+from fuzz.fuzzing import CORPUS, Fuzzer
 from fuzz.targets import TARGETS
 
 RUNS = 500
@@ -25,14 +26,21 @@ def test_a_decoder_takes_a_sample(
     TARGETS[name](path.read_bytes())
 
 
+@pytest.fixture(scope="module")
+def fuzzer() -> Iterator[Fuzzer]:
+    with Fuzzer() as fuzzer:
+        yield fuzzer
+
+
 @pytest.mark.parametrize("name", TARGETS)
-def test_a_decoder_takes_whatever_the_fuzzer_comes_upon(name: str, tmp_path: Path) -> None:
+def test_a_decoder_takes_whatever_the_fuzzer_comes_upon(name: str, fuzzer: Fuzzer, tmp_path: Path) -> None:
     """The same inputs each time: the seed and the number of runs are fixed."""
-    outcome = fuzz(name, tmp_path, f"-runs={RUNS}", "-seed=1")
+    outcome = fuzzer.fuzz(name, tmp_path, f"-runs={RUNS}", "-seed=1")
     assert not outcome.found, outcome.report[-6000:]
 
 
 def test_a_decoder_that_lets_another_exception_out_is_found(tmp_path: Path) -> None:
-    outcome = fuzz("goridge", tmp_path, f"-runs={RUNS}", "-seed=1", module="fuzz.broken")
+    with Fuzzer("fuzz.broken") as fuzzer:
+        outcome = fuzzer.fuzz("goridge", tmp_path, f"-runs={RUNS}", "-seed=1")
     assert len(outcome.found) == 1
     assert "IndexError" in outcome.report

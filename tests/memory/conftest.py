@@ -1,4 +1,4 @@
-"""A server as a process of its own, on either event loop, whose memory is measured.
+"""A server as a process of its own, whose memory is measured; on both event loops with TLS.
 
 Tests reach a bound of the table in `docs/reliability.md` ("Memory") and compare what the process has grown by
 with the formula that stands there. What was there before is warm: each kind of connection was served once.
@@ -122,9 +122,9 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return certificates.make_certificate(tmp_path_factory.mktemp("tls"))
 
 
-@pytest.fixture(scope="module", params=["uvloop", "asyncio"])
+@pytest.fixture(scope="module")
 def loop(request: pytest.FixtureRequest) -> str:
-    """The event loop of the server."""
+    """The event loop of the server; tests are parametrized with it."""
     return str(request.param)
 
 
