@@ -10,25 +10,51 @@ from typing import cast
 from rr_py_ws import logs
 from rr_py_ws.adapters.rpc.partial_frames import PartialFrames, Pause
 from rr_py_ws.adapters.rpc.registry import LargeReply, Registry
+from rr_py_ws.adapters.rpc.turns import CALL, HALF, SHARE
 from rr_py_ws.config import Limits
 from rr_py_ws.core.hold import Hold
 from rr_py_ws.errors import PayloadTooBig, ProtocolError
-from rr_py_ws.wire.goridge import Frame, FrameDecoder
+from rr_py_ws.wire.goridge import Flag, Frame, FrameDecoder
 
 _KEEP = 256
 """Bytes kept of a payload over the limit, to find the name of the method in: none of ours is that long."""
 _LARGE = 4096
-"""Bytes of a call that may be dear: of fewer no decoder makes more than a few milliseconds of work."""
-_TURN = 256 * 1024
-"""What one connection may bring in a turn of the loop: bytes of calls and replies, and `_CALL` more for each
-call. Then others have their turns, before it goes on with what is here."""
-_CALL = 512
-_MESSAGES = 1024
-"""What it may publish in a turn: in bytes alone, thousands of messages may look small."""
+"""Bytes of a call that may be dear: of fewer protobuf makes no more than a millisecond of work,"""
+_LARGE_TEXT = 1024
+"""and the other codecs, which make each element a value of Python, make two or three of so many."""
+_PROTO = int(Flag.PROTO)
 _WHOLE_READ = 250_000
 """Bytes of a read behind which more is waiting in the socket. libuv would read up to 32 of them in a turn."""
 
 _limited = logs.get_limited("rpc")
+
+
+class _Gone(asyncio.Transport):
+    """Stands for the transport of a peer that has left while there is something to go on with.
+
+    Args:
+        on_close: called when nothing is left.
+    """
+
+    def __init__(self, on_close: Callable[[], None]) -> None:
+        super().__init__()
+        self.close = self.abort = on_close  # type: ignore[method-assign]
+
+    def write(self, data: object) -> None:
+        """Nobody takes it."""
+
+    def is_closing(self) -> bool:
+        """It is for itself to say when it ends."""
+        return False
+
+    def pause_reading(self) -> None:
+        """Nothing comes any more."""
+
+    resume_reading = pause_reading
+
+    def get_write_buffer_size(self) -> int:
+        """Return 0."""
+        return 0
 
 
 class RPCConnection(asyncio.Protocol):
@@ -38,8 +64,8 @@ class RPCConnection(asyncio.Protocol):
     The peer is not read while there is a reason for a `Pause`; one is that it has brought enough for this
     turn of the loop. A call that is larger than the limit is answered with an error, and the next one is
     served. A call to a topic that is held waits, and with it all that follows. A peer that sends anything but
-    RPC frames, or its last byte, gets the replies to the calls already begun and is then disconnected. A call
-    goes on when the peer leaves, unless it is held.
+    RPC frames, or its last byte, gets the replies to the calls already begun and is then disconnected. What
+    has been read of a peer that leaves is carried out all the same.
 
     Args:
         registry: the methods.
@@ -64,6 +90,7 @@ class RPCConnection(asyncio.Protocol):
         on_lost: Callable[[RPCConnection], object],
     ) -> None:
         self._registry = registry
+        self._turns = registry.turns
         self._max_calls = limits.max_rpc_calls
         self._partial_frames = partial_frames
         self._on_made = on_made
@@ -85,12 +112,12 @@ class RPCConnection(asyncio.Protocol):
         self._on_made(self)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Forget the peer; its unfinished calls go on."""
-        self._ending = True
-        self._take_held()
-        self._partial_frames.discard(self)
-        self._on_lost(self)
-        self.closed.set_result(None)
+        """Go on with what has been read, without replies; then forget the peer. Unfinished calls go on."""
+        if self._ending or not self.paused:
+            self._forget()
+            return
+        self._transport = _Gone(self._forget)
+        self.pause(Pause.REPLIES | Pause.MEMORY, False)
 
     def data_received(self, data: bytes = b"") -> None:
         """Serve what has arrived, and what was left when reading was paused.
@@ -102,13 +129,15 @@ class RPCConnection(asyncio.Protocol):
         decoder = self._decoder
         if data:
             decoder.receive_data(data)
-        call, next_frame, counters = self._registry.call, decoder.next_frame, self._registry.counters
+        turns, call, next_frame = self._turns, self._registry.call, decoder.next_frame
+        if turns.left <= 0 and not self.paused:
+            self._end_turn()
         if self._held is not None:
             if self._is_held_again():
                 return
             next_frame = self._next_frame
         replies: list[bytes] = []
-        cost, most_messages = 0, counters.messages + _MESSAGES
+        begun, least = False, max(0, turns.left - SHARE)
         try:
             # A call may pause the connection: by a turn that is full, or as one unfinished call too many.
             while not self.paused:
@@ -117,7 +146,10 @@ class RPCConnection(asyncio.Protocol):
                     if frame is None:
                         break
                     length = len(frame[2])
-                    reply = call(frame) if length < _LARGE else self._registry.call_large(frame)
+                    if length < _LARGE_TEXT or (length < _LARGE and frame[0] & _PROTO):
+                        reply = call(frame)
+                    else:
+                        reply = self._registry.call_large(frame)
                 except PayloadTooBig as error:
                     assert decoder.oversized is not None
                     # Answered, not closed: the calls before and behind it on this connection are fine.
@@ -133,9 +165,12 @@ class RPCConnection(asyncio.Protocol):
                     length += len(reply)
                 else:
                     self._wait_for(reply, length)
-                cost += _CALL + length
-                if cost > _TURN or counters.messages > most_messages:
-                    self._end_turn()
+                begun = True
+                turns.left = left = turns.left - CALL - length
+                if left < least:
+                    if left <= 0 or turns.crowded:
+                        self._end_turn()
+                    least = max(0, left - SHARE)
         except ProtocolError as error:
             # Where the next frame begins is unknown now, so the connection is of no more use.
             self._registry.counters.bad_frames += 1
@@ -143,15 +178,16 @@ class RPCConnection(asyncio.Protocol):
             self._ending = True
         if replies:
             self._transport.write(b"".join(replies))
-        another = cost > 0
-        self.served |= another
+        if turns.left < HALF:
+            turns.renew()
+        self.served |= begun
         if self._ending:
             self.end()
             return
         if len(data) >= _WHOLE_READ and not self.paused:
             self._end_turn()
         if decoder.inside or self._inside or self._held:
-            self._watch_partial_frame(len(data), another)
+            self._watch_partial_frame(len(data), begun)
 
     def eof_received(self) -> bool:
         """Take the peer's last byte; a half-closed peer still gets its replies."""
@@ -185,6 +221,8 @@ class RPCConnection(asyncio.Protocol):
             self._transport.resume_reading()
             # What the decoder still holds comes from no event of the loop any more.
             self.data_received()
+            if isinstance(self._transport, _Gone) and not self.paused:
+                self._forget()
 
     @property
     def unsent(self) -> int:
@@ -199,8 +237,8 @@ class RPCConnection(asyncio.Protocol):
     def end(self) -> None:
         """Take no further calls; close when those already begun are answered."""
         self._ending = True
-        if self._held is not None:  # it has begun, and there is no later
-            self._carry_out_held()
+        if (held := self._take_held()) is not None:  # it has begun, and there is no later
+            self._carry_out(held)
         # The last call to finish comes back here through `_finished`.
         if not self._running:
             self._write_late_replies()
@@ -217,6 +255,16 @@ class RPCConnection(asyncio.Protocol):
         _limited.warning("rpc connection closed: half a frame, see websockets.limits.rpc_frame_timeout")
         self.abort()
 
+    def _forget(self) -> None:
+        if self.closed.done():
+            return
+        self._ending = True
+        self._take_held()
+        self._partial_frames.discard(self)
+        self._turns.discard(self._begin_turn)
+        self._on_lost(self)
+        self.closed.set_result(None)
+
     def _watch_partial_frame(self, arrived: int, another: bool) -> None:
         """Tell how much of a frame is here, or that there is none any more; `another`: it has just begun."""
         held = 0 if self._held is None else len(self._held[0].payload)
@@ -232,11 +280,15 @@ class RPCConnection(asyncio.Protocol):
             return False
         self._held = frame, hold
         self._registry.counters.held += 1
-        hold.waiting[self._go_on] = None
         self.pause(Pause.HELD, True)
+        if hold.active:
+            hold.waiting[self._go_on] = None
+        else:  # it has ended while a large call found out about it
+            self._go_on()
         return True
 
     def _go_on(self) -> None:
+        self._end_turn()  # many may have waited for this: they are served in line
         self.pause(Pause.HELD, False)
 
     def _is_held_again(self) -> bool:
@@ -260,36 +312,52 @@ class RPCConnection(asyncio.Protocol):
     def _next_frame(self) -> Frame | None:
         return self._take_held() or self._decoder.next_frame()
 
-    def _carry_out_held(self) -> None:
-        frame = self._take_held()
-        assert frame is not None
-        reply = self._registry.call(frame, may_wait=False)
+    def _carry_out(self, frame: Frame) -> None:
+        """Carry out a call, whether its topics are held or not."""
+        reply = self._registry.call_large(frame, may_wait=False)
+        assert not isinstance(reply, Hold)
         if isinstance(reply, bytes):
             self._transport.write(reply)
         else:
             self._wait_for(reply, len(frame.payload))
 
     def _end_turn(self) -> None:
-        """Go on in the next turn of the loop, when others had theirs."""
+        """Go on when others had their turns."""
         self.pause(Pause.TURN, True)
-        asyncio.get_running_loop().call_soon(self.pause, Pause.TURN, False)
+        self._turns.wait(self._begin_turn)
+
+    def _begin_turn(self) -> None:
+        self.pause(Pause.TURN, False)
 
     def _wait_for(self, reply: asyncio.Future[bytes], length: int) -> None:
         """Take note of a call, of so many bytes, that is answered later."""
-        reply.add_done_callback(self._finished)
+        self._running += 1
         if isinstance(reply, LargeReply):
             # The order of calls holds: none is begun before this one has been handed over.
             self.pause(Pause.LARGE, True)
             self._partial_frames.count_large(length)
             reply.add_done_callback(partial(self._finished_large, length))
-        self._running += 1
+        else:
+            reply.add_done_callback(self._finished)
         if self._running >= self._max_calls:
             self.pause(Pause.CALLS, True)
 
-    def _finished_large(self, length: int, _reply: asyncio.Future[bytes]) -> None:
+    def _finished_large(self, length: int, reply: LargeReply) -> None:
         self._partial_frames.count_large(-length)
-        self._write_late_replies()  # now, before those to the calls behind it
+        if reply.held is None:
+            self._finished(reply)
+            self._write_late_replies()  # now, before those to the calls behind it
+            self.pause(Pause.LARGE, False)
+            return
+        # Nothing was done: it waits as bytes, as smaller calls do. What follows it waits, too.
+        self._end_turn()
         self.pause(Pause.LARGE, False)
+        frame, hold = reply.held
+        if self._ending or not self._hold(frame, hold):
+            self._carry_out(frame)
+        else:
+            self._watch_partial_frame(0, True)
+        self._finished(reply)
 
     def _finished(self, reply: asyncio.Future[bytes]) -> None:
         """Gather the replies to what finished in one turn, for one write."""

@@ -132,11 +132,12 @@ class RPCListener:
             acceptor.close()
         for connection in tuple(self._connections):
             connection.end()
-        late: set[asyncio.Future[object]] = set()
-        if running := tuple(self._registry.running):
-            _, late = await asyncio.wait(running, timeout=grace)
-            for future in late:
-                future.cancel()
+        # Not once: a call that was held begins again, and what has begun may begin something else.
+        while (running := tuple(self._registry.running)) and (left := deadline - loop.time()) > 0:
+            await asyncio.wait(running, timeout=left)
+        late = tuple(self._registry.running)
+        for future in late:
+            future.cancel()
         stuck: tuple[RPCConnection, ...] = ()
         # A peer that does not take its replies would keep its connection open for ever.
         if closing := [connection.closed for connection in self._connections]:
@@ -155,6 +156,7 @@ class RPCListener:
         otherwise be the only ones.
         """
         self._paused = paused
+        self._registry.turns.pause(paused)
         if paused:
             for connection in self._connections:
                 connection.pause(Pause.BACKPRESSURE, True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from typing import Any, TypeVar
 
 from rr_py_ws.adapters.rpc.publishing import OPERATION, Publishing
-from rr_py_ws.adapters.rpc.registry import Fallback, Registry
+from rr_py_ws.adapters.rpc.registry import Fallback, InPieces, Registry
+from rr_py_ws.adapters.rpc.turns import BUDGET, Turns
 from rr_py_ws.config import Limits
 from rr_py_ws.core.ports import Holds, Probe, Publisher, WorkerPool, WorkerState
 from rr_py_ws.errors import RPCError
@@ -16,6 +17,9 @@ from rr_py_ws.wire.values import decode_argument
 
 Pools = Mapping[str, WorkerPool | None]
 """Plugin name -> its workers; None for a plugin that runs without any."""
+
+_WORKER = BUDGET // 16
+"""What it costs to ask the system about one process: an eighth of a millisecond."""
 
 _Part = TypeVar("_Part")
 
@@ -45,26 +49,29 @@ def build_registry(
             listed either way: PHP's `isAvailable()` looks for `websockets` in the list.
         probes: plugin name -> what answers the service `status` about it.
         version: what `rpc.Version` answers.
-        config: returns the configuration as JSON, without secrets.
+        config: returns the configuration as JSON, without secrets; it does not change.
         limits: here it is `rpc_elements`.
         fallback: answers the calls of all other services.
         holds: tells to which topics a call has to wait; without it, none does.
     """
     registry = Registry(fallback, () if holds is None else holds.held)
     add = registry.add
-    publishing = Publishing(publisher, registry.run, limits.rpc_elements, registry.counters, holds)
+    publishing = Publishing(
+        publisher, registry.run, registry.turns, limits.rpc_elements, registry.counters, holds
+    )
     find_hold = publishing.find_hold
     # The service of RoadRunner 2.3.0, whose messages name a broker, is `websockets`.
     for service, decode in (("broadcast", decode_broadcast), ("websockets", decode_websockets)):
         has_broker = service == "websockets"
-        large = partial(publishing.publish_large, has_broker=has_broker)
-        add(f"{service}.Publish", decode, publishing.publish, encode_ok, OPERATION, find_hold, large)
-        large = partial(publishing.publish_large, has_broker=has_broker, wait=False)
-        add(f"{service}.PublishAsync", decode, publishing.publish_async, encode_ok, "", find_hold, large)
+        carry_out = partial(publishing.publish_in_pieces, has_broker=has_broker)
+        in_pieces = InPieces(publishing.is_dear, carry_out)
+        add(f"{service}.Publish", decode, publishing.publish, encode_ok, OPERATION, find_hold, in_pieces)
+        in_pieces = InPieces(publishing.is_dear, partial(carry_out, wait=False))
+        add(f"{service}.PublishAsync", decode, publishing.publish_async, encode_ok, "", find_hold, in_pieces)
 
     operation = "resetter_rpc_reset:\n\tresetter_plugin_reset_by_name"
     add("informer.List", _decode_bool, lambda _: list(pools))
-    add("informer.Workers", _decode_text, partial(_workers, pools))
+    add("informer.Workers", _decode_text, partial(_workers, pools, registry.turns))
     add("informer.Jobs", _decode_text, lambda plugin: None)  # pipelines of jobs: no plugin of ours has any
     add("resetter.List", _decode_bool, lambda _: list(pools))
     add("resetter.Reset", _decode_text, partial(_reset, pools), operation=operation)
@@ -84,6 +91,7 @@ def build_registry(
 
     # Methods of RoadRunner's RPC plugin itself.
     add("rpc.Version", _decode_bool, lambda _: version)
+    config = cache(config)  # to mask it takes half a millisecond
     add("rpc.Config", _decode_bool, lambda _: config())
     return registry
 
@@ -103,10 +111,11 @@ def _code(works: bool) -> dict[str, int]:
     return {"Code": 200 if works else 503}
 
 
-def _workers(pools: Pools, plugin: str) -> dict[str, Any]:
+def _workers(pools: Pools, turns: Turns, plugin: str) -> dict[str, Any]:
     """Describe the workers of a plugin; None when there is no such plugin."""
     pool = pools.get(plugin)
     states = [] if pool is None else [_describe(state) for state in pool.states()]
+    turns.left -= _WORKER * len(states)
     return {"workers": states if plugin in pools else None}
 
 

@@ -24,7 +24,6 @@ class RPCMetrics:
         bad_frames: connections closed because they sent something that is not an RPC frame.
         slow_frames: connections closed because a frame did not arrive in time.
         oversized: calls that were larger than a limit, in bytes or elements.
-        messages: published ones, and topics of those that have several. Not shown: it measures turns.
         partial_bytes: of frames that have arrived in part, of calls that are held and of large calls that are
             not answered yet, now.
         held: calls that wait for receivers of a topic, now.
@@ -38,7 +37,6 @@ class RPCMetrics:
     bad_frames: int = 0
     slow_frames: int = 0
     oversized: int = 0
-    messages: int = 0
     partial_bytes: int = 0
     held: int = 0
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from rr_py_ws import logs
 from rr_py_ws.adapters.rpc.metrics import RPCMetrics
+from rr_py_ws.adapters.rpc.registry import TooDear
+from rr_py_ws.adapters.rpc.turns import TOPIC, Turns
 from rr_py_ws.core.hold import Hold
 from rr_py_ws.core.ports import Holds, Publisher
 from rr_py_ws.errors import BrokerError, RPCError
@@ -22,8 +24,8 @@ OPERATION = "broadcast_publish:\n\tbroadcast_plugin_publish"
 _LARGE = 256 * 1024
 """Bytes of a body that is decoded in pieces however few elements it has."""
 _PIECE = 512
-"""Topics that are published to in one turn of the loop; each counts once more for each `_PIECE_BYTES` of the
-payload."""
+"""Messages and topics that are published in one turn of the loop; a topic counts once more for each
+`_PIECE_BYTES` of the payload, which is encoded for each topic."""
 _PIECE_BYTES = 1024
 
 _Run = Callable[[Awaitable[Any], Callable[[asyncio.Future[Any]], object]], None]
@@ -40,6 +42,7 @@ class Publishing:
     Args:
         publisher: takes what is published.
         run: lets something go on by itself (`Registry.run`).
+        turns: what is published is charged to.
         max_elements: elements of one call, as `count_elements` counts.
         counters: of all listeners.
         holds: tells to which topics a call has to wait; without it, none does.
@@ -49,6 +52,7 @@ class Publishing:
         self,
         publisher: Publisher,
         run: _Run,
+        turns: Turns,
         max_elements: int,
         counters: RPCMetrics,
         holds: Holds | None = None,
@@ -56,9 +60,10 @@ class Publishing:
         self._publisher = publisher
         self._holds = holds
         self._run = run
+        self._turns = turns
         self._max_elements = max_elements
         self._counters = counters
-        self._turn = asyncio.Lock()
+        self._alone = asyncio.Lock()
 
     def publish(
         self, messages: Sequence[Message], handed_over: list[Awaitable[object]] | None = None
@@ -74,15 +79,14 @@ class Publishing:
                 and an error is raised now.
 
         Raises (now, or from the awaitable):
+            TooDear: it is too much for one turn, and not `handed_over` as a piece. Nothing was published.
             BrokerError: a broker refused; what was accepted stays published, the rest is not handed over.
         """
-        publish, counters = self._publisher.publish, self._counters
+        self._charge(messages, is_piece=handed_over is not None)
+        publish = self._publisher.publish
         later: list[Awaitable[object]] = [] if handed_over is None else handed_over
-        counters.messages += len(messages)
         try:
             for broker, topics, payload in messages:
-                if len(topics) > 1:
-                    counters.messages += len(topics)
                 for topic in _without_empty(topics) if "" in topics else topics:
                     accepted = publish(broker, Publication(topic, payload))
                     # Brokers in memory answer at once; only those of a network make the call wait.
@@ -97,12 +101,14 @@ class Publishing:
             return None
         return later[0] if len(later) == 1 else _all(later)  # no task for the usual single message
 
-    def publish_async(self, messages: Sequence[Message]) -> None:
-        """Publish without waiting; a topic that a broker refuses is logged and does not stop the rest."""
-        self._counters.messages += len(messages)
+    def publish_async(self, messages: Sequence[Message], *, is_piece: bool = False) -> None:
+        """Publish without waiting; a topic that a broker refuses is logged and does not stop the rest.
+
+        Raises:
+            TooDear: it is too much for one turn, and no piece. Nothing was published.
+        """
+        self._charge(messages, is_piece=is_piece)
         for broker, topics, payload in messages:
-            if len(topics) > 1:
-                self._counters.messages += len(topics)
             for topic in _without_empty(topics) if "" in topics else topics:
                 try:
                     accepted = self._publisher.publish(broker, Publication(topic, payload))
@@ -121,49 +127,58 @@ class Publishing:
                     return hold
         return None
 
-    def publish_large(
-        self, codec: Flag, body: bytes, *, has_broker: bool, wait: bool = True
-    ) -> Awaitable[object] | None:
-        """Publish in pieces what would take too long at once; None when it would not.
+    def is_dear(self, codec: Flag, body: bytes) -> bool:
+        """Whether a call is to be carried out in pieces, found out before anything is decoded.
+
+        Raises:
+            RPCError: there is less than the body announces.
+        """
+        if len(body) >= _LARGE:
+            return True
+        if is_one_message(codec, body):
+            return False
+        return any(found >= STEP for found in count_elements(codec, body))
+
+    async def publish_in_pieces(
+        self, codec: Flag, body: bytes, may_wait: bool, *, has_broker: bool, wait: bool = True
+    ) -> Hold | None:
+        """Publish in pieces, between which others have their turns.
 
         Args:
             codec: of the body.
-            body: the encoded argument.
+            body: the encoded argument. Only one is decoded at a time.
+            may_wait: whether to do nothing when a topic is held, and return the hold.
             has_broker: which of the two services was called.
             wait: whether it is done when the brokers have accepted everything; or when they were given it.
 
-        Raises (now, or from the awaitable):
+        Raises:
             RPCError: there are too many elements, or the body cannot be decoded.
             BrokerError: as `publish`, with the names of RoadRunner's operations.
         """
-        if len(body) < _LARGE and is_one_message(codec, body):
-            return None
-        first = next(count_elements(codec, body))
-        if first > self._max_elements:
-            raise self._too_many()
-        if first < STEP and len(body) < _LARGE:
-            return None
-        return self._publish_large(codec, body, has_broker=has_broker, wait=wait)
-
-    async def _publish_large(self, codec: Flag, body: bytes, *, has_broker: bool, wait: bool) -> None:
-        async with self._turn:
+        async with self._alone:
             messages = await self._decode(codec, body, has_broker=has_broker)
             del body
-            hold = self.find_hold(messages)
-            if hold is None:
-                later, refusal = await self._hand_over(messages, wait=wait)
-        # Calls to other topics have their turns meanwhile.
-        while hold is not None:
-            await _end_of(hold)
-            hold = self.find_hold(messages)
-            if hold is None:
-                async with self._turn:
-                    later, refusal = await self._hand_over(messages, wait=wait)
+            if may_wait and (hold := self.find_hold(messages)) is not None:
+                return hold
+            later, refusal = await self._hand_over(messages, wait=wait)
         del messages  # an error keeps this frame for a while
         try:
             await _all(later, refusal)
         except BrokerError as error:
             raise BrokerError(f"{OPERATION}: {error}") from error
+        return None
+
+    def _charge(self, messages: Sequence[Message], *, is_piece: bool) -> None:
+        """Charge what is about to be published.
+
+        Raises:
+            TooDear: it is more than a piece, and not one of several.
+        """
+        # The usual call needs no look: its payload was charged with the bytes of the call.
+        cost = 1 if len(messages) == 1 and len(messages[0][1]) == 1 else _cost(messages)
+        if cost > _PIECE and not is_piece:
+            raise TooDear
+        self._turns.left -= TOPIC * cost
 
     async def _decode(self, codec: Flag, body: bytes, *, has_broker: bool) -> list[Message]:
         """Decode everything, so that nothing is published of what is not sound.
@@ -174,11 +189,12 @@ class Publishing:
         for found in count_elements(codec, body):
             if found > self._max_elements:
                 raise self._too_many()
-            await asyncio.sleep(0)
+            await self._turns.next()
         messages: list[Message] = []
         for piece in decode_pieces(codec, body, has_broker=has_broker):
             messages += [message for message in piece if message.topics]
-            await asyncio.sleep(0)
+            self._turns.left -= TOPIC * len(piece)
+            await self._turns.next()
         return messages
 
     async def _hand_over(
@@ -188,13 +204,13 @@ class Publishing:
         later: list[Awaitable[object]] = []
         for piece in _in_pieces(messages):
             if not wait:
-                self.publish_async(piece)
+                self.publish_async(piece, is_piece=True)
             else:
                 try:
                     self.publish(piece, later)
                 except BrokerError as error:
                     return later, error.with_traceback(None)
-            await asyncio.sleep(0)
+            await self._turns.next()
         return later, None
 
     def _too_many(self) -> RPCError:
@@ -203,6 +219,13 @@ class Publishing:
         return RPCError(
             f"more than {limit} messages, topics and other fields (websockets.limits.rpc_elements)"
         )
+
+
+def _cost(messages: Sequence[Message]) -> int:
+    """Return what publishing costs, in what `_PIECE` counts."""
+    return len(messages) + sum(
+        len(topics) * (1 + len(payload) // _PIECE_BYTES) for _, topics, payload in messages
+    )
 
 
 def _in_pieces(messages: Sequence[Message]) -> Iterator[list[Message]]:
@@ -215,25 +238,11 @@ def _in_pieces(messages: Sequence[Message]) -> Iterator[list[Message]]:
         for start in range(0, len(message.topics), step):
             topics = message.topics[start : start + step]
             piece.append(message._replace(topics=topics))
-            cost += len(topics) * for_each
+            cost += 1 + len(topics) * for_each
             if cost >= _PIECE:
                 yield piece
                 piece, cost = [], 0
     yield piece
-
-
-async def _end_of(hold: Hold) -> None:
-    ended = asyncio.get_running_loop().create_future()
-
-    def go_on() -> None:
-        if not ended.done():
-            ended.set_result(None)
-
-    hold.waiting[go_on] = None
-    try:
-        await ended
-    finally:
-        hold.waiting.pop(go_on, None)
 
 
 async def _all(later: Sequence[Awaitable[object]], refusal: BrokerError | None = None) -> None:

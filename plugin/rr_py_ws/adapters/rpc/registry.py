@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterator
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, Literal, NamedTuple, TypeVar, overload
 
 from rr_py_ws import logs
 from rr_py_ws.adapters.rpc.metrics import UNKNOWN, RPCMetrics
+from rr_py_ws.adapters.rpc.turns import FAILED_BYTE, Turns
 from rr_py_ws.core.hold import Hold, Topic
 from rr_py_ws.errors import BrokerError, PayloadTooBig, RPCError, WorkerError
 from rr_py_ws.metrics import Sample, gauge
@@ -18,10 +19,6 @@ from rr_py_ws.wire.values import encode_result
 Fallback = Callable[[Frame, Request], bytes | Awaitable[bytes]]
 """Answers calls of services that are not ours: gets the frame as it came, returns the whole reply frame."""
 
-HandleLarge = Callable[[Flag, bytes], Awaitable[object] | None]
-"""Decodes and carries out a large call in pieces, between which others have their turns; None: it is cheap
-enough to be carried out at once. Its errors are those for the caller."""
-
 _Encode = Callable[[Flag, Any], bytes]
 _Method = tuple[
     Callable[[Flag, bytes], Any], Callable[[Any], Any], _Encode, str, Callable[[Any], Hold | None] | None
@@ -31,8 +28,31 @@ _Argument = TypeVar("_Argument")
 _limited = logs.get_limited("rpc")
 
 
+class TooDear(Exception):
+    """Raised by a handler that has done nothing yet, because it is too much for one turn of the loop."""
+
+
+class InPieces(NamedTuple):
+    """How a method carries out a call that is too dear for one turn. Its errors are those for the caller.
+
+    Attributes:
+        is_dear: whether codec and body are those of such a call; told before anything is decoded.
+        carry_out: decodes and carries out codec and body in pieces, between which others have their turns.
+            With True it does nothing when the call has to wait for a hold, and returns the hold.
+    """
+
+    is_dear: Callable[[Flag, bytes], bool]
+    carry_out: Callable[[Flag, bytes, bool], Awaitable[Hold | None]]
+
+
 class LargeReply(asyncio.Future[bytes]):
-    """The reply to a call that is carried out in pieces; the next call of the connection begins after it."""
+    """The reply to a call that is carried out in pieces; the next call of the connection begins after it.
+
+    Attributes:
+        held: instead of a reply: the call, with which nothing was done, and the hold that it waits for.
+    """
+
+    held: tuple[Frame, Hold] | None = None
 
 
 class Registry:
@@ -45,16 +65,18 @@ class Registry:
     Attributes:
         running: everything that was begun and is not finished. A listener that stops waits for it.
         counters: of all listeners.
+        turns: what calls may do in one turn of the loop; of all listeners, too.
     """
 
     def __init__(self, fallback: Fallback | None = None, held: Collection[Topic] = ()) -> None:
         self._methods: dict[bytes, _Method] = {}
-        self._large: dict[bytes, HandleLarge] = {}
+        self._in_pieces: dict[bytes, InPieces] = {}
         self._held = held
         self._services: set[bytes] = set()
         self._fallback = fallback
         self.running: set[asyncio.Future[Any]] = set()
         self.counters = RPCMetrics()
+        self.turns = Turns()
         # Without a fallback nobody answers an unknown method with a result.
         if fallback is not None:
             self.counters.answered[UNKNOWN] = 0
@@ -67,7 +89,7 @@ class Registry:
         encode: _Encode = encode_result,
         operation: str = "",
         find_hold: Callable[[_Argument], Hold | None] | None = None,
-        handle_large: HandleLarge | None = None,
+        in_pieces: InPieces | None = None,
     ) -> None:
         """Register a method.
 
@@ -79,11 +101,11 @@ class Registry:
             encode: makes the body of the reply of codec and result; raises RPCError.
             operation: what RoadRunner puts before the text of an error of the handler.
             find_hold: returns what the call has to wait for; asked while any topic is held.
-            handle_large: asked before `decode` about a call that may be dear.
+            in_pieces: carries out what is too dear; without it, the handler must not raise `TooDear`.
         """
         full = name.encode()
-        if handle_large is not None:
-            self._large[full] = handle_large
+        if in_pieces is not None:
+            self._in_pieces[full] = in_pieces
         self._services.add(full.rpartition(b".")[0])
         self._methods[full] = (decode, handle, encode, operation and operation + ": ", find_hold)
         self.counters.answered[full] = self.counters.failed[full] = 0
@@ -99,6 +121,11 @@ class Registry:
     @overload
     def call(self, frame: Frame, *, may_wait: Literal[False]) -> bytes | asyncio.Future[bytes]: ...
 
+    @overload
+    def call(
+        self, frame: Frame, request: Request, *, may_wait: bool
+    ) -> bytes | asyncio.Future[bytes] | Hold: ...
+
     def call(
         self, frame: Frame, request: Request | None = None, *, may_wait: bool = True
     ) -> bytes | asyncio.Future[bytes] | Hold:
@@ -107,6 +134,7 @@ class Registry:
         A call that fails is answered with an error frame. The future is cancelled when its call is, and has
         no exception. The request is what the frame says, if that is known already. With `may_wait`, nothing
         is done with a call to a topic that is held, and the hold is returned: call again when it has ended.
+        What turns out to be too dear is carried out in pieces; then the future is a `LargeReply`.
 
         Raises:
             ProtocolError: the frame is not an RPC frame.
@@ -124,6 +152,8 @@ class Registry:
                     return hold
             try:
                 result = handle(argument)
+            except TooDear:
+                return self._carry_out_in_pieces(frame, request, may_wait)
             # Only what the handler raises gets the names of its operations, as in RoadRunner.
             except Exception as error:
                 return self._fail(request, error, operation)
@@ -132,28 +162,46 @@ class Registry:
                 return self._wait_for(result, request, encode, operation)
             reply = encode_reply(request, encode(request.codec, result))
         except Exception as error:
+            self.turns.left -= FAILED_BYTE * len(request.body)
             return self._fail(request, error)
         self.counters.answered[request.method] += 1
         return reply
 
-    def call_large(self, frame: Frame) -> bytes | asyncio.Future[bytes] | Hold:
-        """Do what `call` does, in pieces if the call is dear; then the reply is a `LargeReply`.
+    def call_large(self, frame: Frame, *, may_wait: bool = True) -> bytes | asyncio.Future[bytes] | Hold:
+        """Do what `call` does with a call that may be dear: find that out before it is decoded.
 
         Raises:
             ProtocolError: the frame is not an RPC frame.
         """
         request = parse_request(frame)
-        handle_large = self._large.get(request.method)
-        if handle_large is None:
-            return self.call(frame, request)
+        in_pieces = self._in_pieces.get(request.method)
         try:
-            waiting = handle_large(request.codec, request.body)
+            if in_pieces is not None and in_pieces.is_dear(request.codec, request.body):
+                return self._carry_out_in_pieces(frame, request, may_wait)
         except Exception as error:
             return self._fail(request, error)
-        if waiting is None:
-            return self.call(frame, request)
-        request = request._replace(body=b"")  # its handler has it, and lets it go
-        return self._wait_for(waiting, request, self._methods[request.method][2], large=True)
+        return self.call(frame, request, may_wait=may_wait)
+
+    def _carry_out_in_pieces(self, frame: Frame, request: Request, may_wait: bool) -> LargeReply:
+        reply = LargeReply(loop=asyncio.get_running_loop())
+        head = frame._replace(payload=b"")  # the body alone is kept, not once more with the name before it
+
+        def settle(done: asyncio.Future[Hold | None]) -> None:
+            error = None if done.cancelled() else done.exception()
+            if done.cancelled():
+                reply.cancel()
+            elif error is not None:
+                reply.set_result(self._fail(request, error))
+            elif (hold := done.result()) is not None:
+                reply.held = head._replace(payload=request.method + request.body), hold
+                reply.set_result(b"")
+            else:
+                encode = self._methods[request.method][2]
+                reply.set_result(self._succeed(request, encode, None))
+
+        carry_out = self._in_pieces[request.method].carry_out
+        self.run(carry_out(request.codec, request.body, may_wait), settle)
+        return reply
 
     def refuse(self, frame: Frame, error: PayloadTooBig) -> bytes:
         """Answer a call that is too large; the frame holds the beginning of it.
@@ -203,16 +251,13 @@ class Registry:
         request: Request,
         encode: _Encode | None = None,
         operation: str = "",
-        *,
-        large: bool = False,
     ) -> asyncio.Future[bytes]:
         """Return a future of the reply; `encode` is None when what is waited for is the reply itself.
 
         Callbacks make the reply: when the broker answers with a future, as Redis does, a call needs no task.
         """
         # Not the awaitable itself: its result is not a frame yet.
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[bytes] = LargeReply(loop=loop) if large else loop.create_future()
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
         def settle(done: asyncio.Future[Any]) -> None:
             if done.cancelled():  # by the end of the listener, which waits no longer
@@ -223,18 +268,22 @@ class Registry:
             if error is not None:
                 answer.set_result(self._fail(request, error, operation))
                 return
-            try:
-                if encode is None:
-                    reply = self._count(done.result())
-                else:
-                    reply = encode_reply(request, encode(request.codec, done.result()))
-                    self.counters.answered[request.method] += 1
-            except Exception as failure:
-                reply = self._fail(request, failure)
-            answer.set_result(reply)
+            result = done.result()
+            answer.set_result(
+                self._count(result) if encode is None else self._succeed(request, encode, result)
+            )
 
         self.run(waiting, settle)
         return answer
+
+    def _succeed(self, request: Request, encode: _Encode, result: object) -> bytes:
+        """Answer with a result that had to be waited for."""
+        try:
+            reply = encode_reply(request, encode(request.codec, result))
+        except Exception as error:
+            return self._fail(request, error)
+        self.counters.answered[request.method] += 1
+        return reply
 
     def _count(self, reply: bytes) -> bytes:
         """Count a call that the fallback has answered: byte 1 of a frame has the ERROR bit."""

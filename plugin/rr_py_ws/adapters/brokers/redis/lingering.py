@@ -41,10 +41,10 @@ class Lingering:
         self._counters.lingering -= 1
         return True
 
-    def pop_expired(self, now: float) -> list[bytes]:
-        """Take out those whose time has come, and the oldest of those that are too many."""
-        gone = []
-        while self._deadlines:
+    def pop_expired(self, now: float, most: int) -> list[bytes]:
+        """Take out those whose time has come, and the oldest of those that are too many; `most` at a time."""
+        gone: list[bytes] = []
+        while self._deadlines and len(gone) < most:
             name, deadline = next(iter(self._deadlines.items()))
             if deadline > now and self._size <= _MOST_BYTES:
                 break
