@@ -44,8 +44,9 @@ class Attacker:
     def wait_until_begun(self) -> None:
         """Wait for the first piece of harm."""
         assert self._process.stdout
-        ready, _, _ = select.select([self._process.stdout], [], [], DEADLINE)
-        said = ready and self._process.stdout.readline()
+        poll = select.poll()  # our descriptor may have a number that is too large for select(2)
+        poll.register(self._process.stdout, select.POLLIN)
+        said = poll.poll(1000 * DEADLINE) and self._process.stdout.readline()
         assert said == f"{BEGUN}\n".encode(), f"the attacker {self._kind} does not begin"
 
     def end(self) -> None:
