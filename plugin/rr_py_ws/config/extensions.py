@@ -56,7 +56,7 @@ class Limits(ExtensionSection):
         head_timeout: how long the head of a request may take to arrive, from the start of the connection;
             then the answer is 408.
         max_refusal_size: largest headers and body of a refusal, of those that PHP has answered; over it, only
-            the status is passed on.
+            the status is passed on. At most `refusal_memory`.
         refusal_memory: all refusals together whose connections are not closed yet; over it, the oldest of
             these connections are cut.
         max_message_size: largest message of a client; over it the connection is closed with 1009.
