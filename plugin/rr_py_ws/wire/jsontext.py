@@ -13,18 +13,14 @@ from collections.abc import Sequence
 
 import orjson
 
-_SIX_CHARACTERS = {ord(char): f"\\u{ord(char):04x}" for char in (*map(chr, range(0x20)), *"<>&\u2028\u2029")}
-_BY_HAND = {
-    **_SIX_CHARACTERS,
-    **str.maketrans({'"': r"\"", "\\": r"\\", "\n": r"\n", "\r": r"\r", "\t": r"\t"}),
-    **dict.fromkeys(range(0xD800, 0xE000), r"\ufffd"),
-}
-_LEFT_RAW = [(char.encode(), _SIX_CHARACTERS[ord(char)].encode()) for char in "<>&\u2028\u2029"]
+_LEFT_RAW = [(char.encode(), b"\\u%04x" % ord(char)) for char in "<>&\u2028\u2029"]
 # A backslash after an even number of others begins an escape; after an odd number it is the escaped one.
 _TWO_CHARACTERS = [
     (rb"\b", re.compile(rb"(?<!\\)((?:\\\\)*)\\b"), rb"\1\\u0008"),
     (rb"\f", re.compile(rb"(?<!\\)((?:\\\\)*)\\f"), rb"\1\\u000c"),
 ]
+_MARK = "\ufffe"
+"""Begins what stands for two characters while a `?` stands for each surrogate. It may be in a text, too."""
 
 
 def encode_string(text: str | bytes) -> bytes:
@@ -39,7 +35,7 @@ def encode_string(text: str | bytes) -> bytes:
     try:
         encoded = orjson.dumps(text)
     except orjson.JSONEncodeError:  # surrogates
-        return b'"%b"' % text.translate(_BY_HAND).encode()
+        encoded = _escape_surrogates(orjson.dumps(_hide_surrogates(text)))
     return _mend(encoded)
 
 
@@ -48,7 +44,22 @@ def encode_strings(texts: Sequence[str]) -> bytes:
     try:
         encoded = orjson.dumps(texts)
     except orjson.JSONEncodeError:  # surrogates in one of them
-        return b'["%b"]' % b'","'.join([text.translate(_BY_HAND).encode() for text in texts])
+        encoded = _escape_surrogates(orjson.dumps([_hide_surrogates(text) for text in texts]))
+    return _mend(encoded)
+
+
+def escape_not_ascii(encoded: bytes) -> bytes:
+    """Escape what is no ASCII and to be escaped, in JSON in which all else is escaped already.
+
+    Args:
+        encoded: JSON, or a part of it; it may have bytes that are no valid UTF-8.
+    """
+    if encoded.isascii():
+        return encoded
+    try:
+        encoded.decode()
+    except UnicodeDecodeError:
+        encoded = _escape_surrogates(_hide_surrogates(encoded.decode("utf-8", "surrogateescape")).encode())
     return _mend(encoded)
 
 
@@ -60,3 +71,16 @@ def _mend(encoded: bytes) -> bytes:
         if short in encoded:
             encoded = pattern.sub(escape, encoded)
     return encoded
+
+
+def _hide_surrogates(text: str) -> str:
+    """Put a `?` in place of each surrogate. Codecs do that in no time, a table of characters is slow."""
+    text = text.replace(_MARK, f"{_MARK}A").replace("?", f"{_MARK}B")
+    return text.encode("utf-8", "replace").decode()
+
+
+def _escape_surrogates(encoded: bytes) -> bytes:
+    """Write what `_hide_surrogates` has hidden as escapes of U+FFFD, and everything else as it was."""
+    mark = _MARK.encode()
+    encoded = encoded.replace(b"?", rb"\ufffd")
+    return encoded.replace(mark + b"B", b"?").replace(mark + b"A", mark)
