@@ -39,6 +39,8 @@ def test_addresses_are_read_and_written(dsn: str, address: TCPAddress | UnixAddr
         "unix://",
         "unix://a\0b",
         "tcp://a\0b:6001",
+        "tcp://[]:6001",
+        "tcp:// :6001",
         "tcp://a://b:6001",
         "udp://127.0.0.1:6001",
         "pipes",
@@ -65,7 +67,8 @@ def test_host_and_port_are_read_and_written(text: str, address: TCPAddress) -> N
 
 
 @pytest.mark.parametrize(
-    "text", ["", "80", "host", "host:", "::1:80", "host:x", "host:٣", ":65536", "a\nb:80"]
+    "text",
+    ["", "80", "host", "host:", "::1:80", "host:x", "host:٣", ":65536", "a\nb:80", "[]:80", " :80", "a b:80"],
 )
 def test_what_is_not_host_and_port_is_refused_by_name(text: str) -> None:
     with pytest.raises(ValueError, match="is not an address; write host:port") as caught:
@@ -94,3 +97,24 @@ def test_a_host_is_not_cut_at_a_nul() -> None:
 )
 def test_who_can_reach_an_address(dsn: str, local: bool) -> None:
     assert parse_dsn(dsn).is_local is local
+
+
+@pytest.mark.parametrize(
+    ("host", "every"),
+    [
+        ("", True),
+        ("0.0.0.0", True),
+        ("0", True),
+        ("0x0.0", True),
+        ("::", True),
+        ("0:0::", True),
+        ("::ffff:0.0.0.0", True),
+        ("127.0.0.1", False),
+        ("::1", False),
+        ("::ffff:127.0.0.1", False),
+        ("localhost", False),
+        ("0.example.com", False),
+    ],
+)
+def test_which_addresses_are_every_address_of_the_machine(host: str, every: bool) -> None:
+    assert TCPAddress(host, 80).is_every is every

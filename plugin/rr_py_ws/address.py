@@ -5,8 +5,9 @@ Every address of the program is read here: those of the configuration, of flags,
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 
 _MAX_PORT = 65535
 _LOOPBACK = "localhost"
@@ -44,6 +45,23 @@ class TCPAddress:
         except ValueError:
             return False
 
+    @property
+    def is_every(self) -> bool:
+        """Whether a listener there has every address of the machine."""
+        if not self.host:
+            return True
+        try:
+            found = ip_address(self.host)
+        except ValueError:
+            try:
+                # The resolver of the C library takes `0` for 0.0.0.0.
+                return not any(socket.inet_aton(self.host))
+            except OSError:
+                return False
+        if isinstance(found, IPv6Address) and found.ipv4_mapped is not None:
+            found = found.ipv4_mapped
+        return found.is_unspecified
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class UnixAddress:
@@ -77,10 +95,12 @@ def parse_host_port(text: str) -> TCPAddress:
     host, colon, port = text.rpartition(":")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
+        # Whoever writes brackets means one address, and no host would be every address.
+        colon = colon if host else ""
     elif ":" in host:
         colon = ""  # An IPv6 address without brackets: nothing tells whether its last part is a port.
     # The resolver of the C library reads a host up to its first NUL: it would find another one.
-    if not colon or not host.isprintable() or not _is_port(port):
+    if not colon or not host.isprintable() or " " in host or not _is_port(port):
         raise ValueError(f"{text!r} is not an address; write host:port, [IPv6]:port or :port")
     return TCPAddress(host, int(port))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from config.conftest import Load
@@ -38,13 +40,38 @@ BESIDE = "broadcast: {main: {driver: redis}}\nmain: {%s}\n"
         ("rpc: {listen: 'tcp://${NAME}:6001'}", "rpc.listen"),
         ("server: {relay: 'tcp://${NAME}:7000'}", "server.relay"),
         ("websockets: {metrics: {address: '${NAME}:2112'}}", "websockets.metrics.address"),
+        # However an address is written without which it is every one.
+        ("http: {address: '[${NAME}]:8080'}", "http.address"),
+        ("http: {address: ' ${NAME}:8080'}", "http.address"),
+        ("http: {address: '[${NAME} ]:8080'}", "http.address"),
+        ("http: {address: '[${NAME}::]:8080'}", "http.address"),
+        ("http: {address: '${NAME}0:8080'}", "http.address"),
+        ("http: {address: '${NAME}0.0.0.0:8080'}", "http.address"),
+        ("rpc: {listen: 'tcp://[${NAME}]:6001'}", "rpc.listen"),
+        ("server: {relay: 'tcp://[${NAME}]:7000'}", "server.relay"),
+        ("websockets: {address: '[${NAME}]:8081'}", "websockets.address"),
+        ("metrics: {address: '[${NAME}]:2112'}", "metrics.address"),
+        ("status: {address: '[::ffff:0.0.0.0${NAME}]:2114'}", "status.address"),
+        # A default that is empty protects nobody.
+        ("websockets: {allowed_origin: '${NAME:-}'}", "websockets.allowed_origin"),
+        ("server: {user: '${NAME:-}'}", "server.user"),
+        ("http: {address: '${NAME:-}:8080'}", "http.address"),
+        # Names of sections that are patterns to others.
+        (
+            "broadcast: {'my[1]': {driver: redis, config: {prefix: '${NAME}'}}}",
+            r"broadcast.my[1].config.prefix",
+        ),
+        (
+            "broadcast: {'a*?': {driver: redis, config: {tls: {ca: '${NAME}'}}}}",
+            "broadcast.a*?.config.tls.ca",
+        ),
     ],
 )
 def test_a_variable_without_a_value_is_an_error_where_nothing_would_mean_everything(
     load: Load, text: str, key: str, environ: dict[str, str]
 ) -> None:
     with pytest.raises(
-        ConfigError, match=rf"^{key}: the variable \$\{{?NAME\}}? is unset or empty"
+        ConfigError, match=rf"^{re.escape(key)}: the variable \$\{{?NAME(:-)?\}}? is unset or empty"
     ) as raised:
         load(text, environ=environ)
     assert "\n" not in str(raised.value)
@@ -57,15 +84,20 @@ def test_a_variable_without_a_value_is_an_error_where_nothing_would_mean_everyth
         "websockets: {broker: memory, allowed_origin: ''}\npubsubs: 1",
         "http: {address: ':8080'}",
         "server: {user: ''}",
-        # A default, also an empty one.
+        "http: {address: '0.0.0.0:8080'}",
+        # A default.
         "server: {user: '${NAME:-nobody}'}",
-        "server: {user: '${NAME:-}'}",
+        "http: {address: '[${NAME:-::1}]:8080'}",
+        # No rule stands here: these begin like one, or their names would match one as a pattern.
+        "broadcast: {'a*': {driver: memory, config: {prefix: '${NAME}'}}, ab: {driver: redis}}",
+        "http: {pool: {command: '${NAME}'}}",
         # Without a password it is Redis that refuses.
         REDIS % "username: '${NAME}', password: '${NAME}'",
         # Nothing protects anybody here.
         "server: {command: 'php ${NAME} worker.php', env: {TOKEN: '${NAME}'}}",
         "rpc: {listen: '${NAME}'}",
         "rpc: {listen: 'tcp://127.0.0.1:600${NAME}1'}",
+        "rpc: {listen: 'unix:///run/${NAME}rr.sock'}",
         # Not read by this program.
         "kv: {redis: {password: '${NAME}'}}",
     ],

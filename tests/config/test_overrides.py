@@ -43,6 +43,9 @@ def test_of_two_overrides_the_later_wins() -> None:
         ("", "-o: invalid flag ``"),
         ("=x", "-o: key should not be empty"),
         ("a=", "-o: value should not be empty"),
+        # What a shell makes of "a='$UNSET'".
+        ("a=''", "-o: value should not be empty, found `a=''`"),
+        ('a=""', '-o: value should not be empty, found `a=""`'),
     ],
 )
 def test_a_malformed_override_has_the_error_of_roadrunner(flag: str, problem: str) -> None:

@@ -28,6 +28,7 @@ def said(config: Config) -> list[str]:
     [
         BASE + "http: {address: ':80'}",
         BASE + "websockets.address: ':80'",
+        BASE + "websockets.address: ':80'\nwebsockets.limits: {max_refusal_size: 1, refusal_memory: 1}",
         "websockets: {authorize: none}\nhttp: {address: ':80'}",
         BASE + "http: {ssl: {cert: a.pem, key: a.pem, root_ca: a.pem}}",
         BASE + "http: {ssl: {cert: a.pem, key: a.pem, acme: {}}}",
@@ -84,6 +85,11 @@ def test_what_can_be_served(load: Load, tmp_path: Path, text: str) -> None:
             BASE + "http: {address: ':80'}\nbroadcast.b: {driver: redis, config: {addrs: [a]}}",
             "broadcast.b.config.addrs: found a list, accepted: host:port or the path of a unix socket, "
             "or a list of them",
+        ),
+        (
+            BASE + "http: {address: ':80'}\nwebsockets.limits: {max_refusal_size: 32MiB}",
+            "websockets.limits.max_refusal_size: found 33554432 bytes,"
+            " accepted: at most `refusal_memory`, 16777216",
         ),
         (
             BASE + "http: {address: ':80'}\nredis: {tls: {ca: b.pem}}\nbroadcast.b: {driver: redis}",

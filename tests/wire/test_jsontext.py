@@ -10,7 +10,7 @@ from rr_py_ws.wire.jsontext import encode_string
 from support.go_json import go_decode, go_encode
 
 TROUBLE = st.sampled_from(
-    [*'<>&"\\/bfnrtu', *map(chr, range(0x20)), "\u2028", "\u2029", "\x7f", "\ufffd", "😀"]
+    [*'<>&"\\/bfnrtu', *map(chr, range(0x20)), "\u2028", "\u2029", "\x7f", "\ufffd", "\ufffe", *"?AB", "😀"]
 )
 TEXT = st.text(st.characters(codec="utf-8") | TROUBLE)
 BYTES = st.lists(st.binary(max_size=8) | TEXT.map(str.encode), max_size=12).map(b"".join)
@@ -59,6 +59,7 @@ def test_each_row_of_the_table_is_written_as_go_writes_it(text: str, encoded: by
             b'<\xff\b\\b"\n\xe2\x80\xa8\xfe\xc3\xa9',
             b'"\\u003c\\ufffd\\u0008\\\\b\\"\\n\\u2028\\ufffd\xc3\xa9"',
         ),
+        (b"?\xff\xef\xbf\xbeA\xef\xbf\xbeB?", b'"?\\ufffd\xef\xbf\xbeA\xef\xbf\xbeB?"'),
         (b"\xe2\x82\xe2\x82\xac", b'"\\ufffd\\ufffd\xe2\x82\xac"'),
     ],
 )

@@ -2,19 +2,21 @@
 
 `allowed_origin: ["${APP_URL}"]` means one page. With an unset variable the text is empty, and an empty text
 means any page to RoadRunner; in other keys no TLS, no limit, every address, or the server's own account. What
-the file says plainly (`allowed_origin: ""`) counts; what a missing variable says is an error.
+the file says plainly (`allowed_origin: ""`) counts; what a missing variable says is an error, also when the
+variable has a default that is empty.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from fnmatch import fnmatchcase
 
+from rr_py_ws.address import TCPAddress
 from rr_py_ws.config.yaml_file import lookup
 from rr_py_ws.errors import ConfigError
 
+# Where these end with a dot, every key of the section is meant.
 _RULES = (
-    "http.ssl.*",
+    "http.ssl.",
     "http.trusted_subnets",
     "server.user",
     "server.group",
@@ -22,13 +24,13 @@ _RULES = (
     "websockets.allowed_origin",
     "websockets.authorize",
     "websockets.authorize_timeout",
-    "websockets.limits.*",
-    "websockets.ping.*",
-    "websockets.pool.supervisor.*",
+    "websockets.limits.",
+    "websockets.ping.",
+    "websockets.pool.supervisor.",
     "websockets.rpc.mode",
 )
-"""Keys that bound who may come in or what a peer may do, as patterns."""
-_REDIS_RULES = ("prefix", "tls.*")
+"""Keys that bound who may come in or what a peer may do."""
+_REDIS_RULES = ("prefix", "tls.")
 """The same, among the options of a broker. Not user and password: without them Redis decides."""
 _ADDRESSES = (
     "http.address",
@@ -50,7 +52,7 @@ def refuse_empty_variables(
     """Refuse variables without a value in keys where nothing would mean everything.
 
     Args:
-        empty: key -> a variable in its value that is unset or empty, and has no default.
+        empty: key -> a variable in its value that stands for nothing.
         tree: the configuration, after the variables.
         redis_sections: keys of the sections with options of Redis.
 
@@ -59,10 +61,16 @@ def refuse_empty_variables(
     """
     rules = [*_RULES, *(f"{section}.{option}" for section in redis_sections for option in _REDIS_RULES)]
     for key, variable in empty.items():
-        opens = key in _ADDRESSES and str(lookup(tree, key)).rpartition("://")[2].startswith(":")
-        if opens or any(fnmatchcase(key, rule) for rule in rules):
+        opens = key in _ADDRESSES and _is_every_address(str(lookup(tree, key)))
+        if opens or any(key == rule or (rule[-1] == "." and key.startswith(rule)) for rule in rules):
             raise ConfigError(
                 key,
                 f"the variable {variable} is unset or empty, which would be no rule at all here;"
-                " set it, or write the value (${NAME:-default} has a default)",
+                " set it, or write the value (${NAME:-default} has a default, which must not be empty)",
             )
+
+
+def _is_every_address(text: str) -> bool:
+    """Whether a listener would have every address; text that is no address at all is refused elsewhere."""
+    host, colon, _ = text.rpartition("://")[2].rpartition(":")
+    return bool(colon) and TCPAddress(host.strip(" []"), 0).is_every

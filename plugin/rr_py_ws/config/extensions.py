@@ -56,7 +56,7 @@ class Limits(ExtensionSection):
         head_timeout: how long the head of a request may take to arrive, from the start of the connection;
             then the answer is 408.
         max_refusal_size: largest headers and body of a refusal, of those that PHP has answered; over it, only
-            the status is passed on.
+            the status is passed on. At most `refusal_memory`.
         refusal_memory: all refusals together whose connections are not closed yet; over it, the oldest of
             these connections are cut.
         max_message_size: largest message of a client; over it the connection is closed with 1009.
@@ -84,7 +84,7 @@ class Limits(ExtensionSection):
             began first is read on. Half of it may be taken by calls that wait for receivers of a topic.
         max_rpc_calls: unfinished calls of one RPC connection; then the connection is not read (backpressure).
         max_monitoring_connections: connections of one monitoring listener (`metrics`, `status`) at a time;
-            one more is closed at once.
+            one more takes the place of the oldest that is idle for a second, or is closed at once.
         worker_answer: largest answer of a PHP worker; a worker with a larger one is replaced.
         worker_output_lines: lines of what all PHP workers print that are logged in 10 seconds, a longer one
             counts as one for each 512 bytes; more are skipped.

@@ -88,15 +88,16 @@ def expand(text: str, environ: Mapping[str, str], missing: list[str] | None = No
     Args:
         text: the text.
         environ: the variables.
-        missing: gets the variables, as they are written, that have neither a value nor a default.
+        missing: gets the variables, as they are written, that become nothing: they are unset or empty, and
+            have no default or an empty one.
     """
 
     def value(found: re.Match[str]) -> str:
-        name, separator, default = (found[1] or found[2] or found[3] or "").partition(":-")
-        known = environ.get(name)
-        if not known and not separator and missing is not None:
+        name, _, default = (found[1] or found[2] or found[3] or "").partition(":-")
+        known = environ.get(name) or default
+        if not known and missing is not None:
             missing.append(found[0])
-        return known or default
+        return known
 
     return _VARIABLE.sub(value, text)
 
@@ -123,6 +124,9 @@ def override(tree: dict[str, Any], flags: Iterable[str]) -> list[str]:
         # RoadRunner takes quotes away that the shell has left.
         if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'`":
             value = value[1:-1]
+        # As above, where RoadRunner takes it: to many keys, nothing means everything.
+        if not value:
+            raise ConfigError("-o", f"value should not be empty, found `{flag}`")
         keys.append(key.lower())
         merge(tree, keys[-1].split("."), value)
     return keys

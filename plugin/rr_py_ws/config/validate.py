@@ -43,6 +43,15 @@ def problems(config: Config) -> Iterator[ConfigError]:
             "server.command",
             "missing, accepted: the command of a PHP worker, or `authorize: none` under websockets",
         )
+    limits = websockets.limits
+    if (
+        limits.max_refusal_size > limits.refusal_memory
+    ):  # such a refusal would be cut as soon as it is written
+        yield ConfigError(
+            "websockets.limits.max_refusal_size",
+            f"found {limits.max_refusal_size} bytes,"
+            f" accepted: at most `refusal_memory`, {limits.refusal_memory}",
+        )
     if server and server.on_init and not server.on_init.command:
         yield ConfigError("server.on_init.command", "missing, accepted: a command")
 

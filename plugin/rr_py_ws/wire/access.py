@@ -14,13 +14,13 @@ import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 import orjson
 
 from rr_py_ws.errors import WorkerError
-from rr_py_ws.wire.jsontext import encode_string
+from rr_py_ws.wire.jsontext import encode_string, escape_not_ascii
 
 _ALLOWS = 200
 
@@ -66,12 +66,23 @@ ALLOWED = Verdict(200)
 FAILED = unanswered("PHP gave no answer")
 
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_COOKIE = re.compile(rb"(%s)[ \t]*(?:=(\"?)([ !#-:<-\[\]-~]*)\2)?" % _TOKEN.pattern)
-_BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_VALUE = rb"(?:[!#$&-:<-\[\]-~]|%[0-9A-Fa-f]{2})"
+_COOKIE = re.compile(
+    rb";[ \t\r\n]*+(%s+)[ \t]*+" % _TOKEN.pattern
+    + rb'(?:=("(?: |%s)*+"|%s*+(?: ++%s++)*+))?+[ \t\r\n]*+(?=;|\Z)' % (_VALUE, _VALUE, _VALUE)
+)
+"""With the `;` before it. No quantifier gives back what it has taken, so that a header takes linear time."""
+_DIGITS = b"0123456789abcdefABCDEF"
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
 _LARGE = 8 * 1024
 """Bytes; what is longer is compressed. Browsers' requests hardly are, with a large token in a cookie."""
 _PLAIN = bytes(set(range(0x20, 0x7F)) - set(b'"\\<>&'))
+_UNESCAPED = {
+    bytes(pair): encode_string(byte)[1:-1] if byte.isascii() else byte
+    for pair in product(_DIGITS, repeat=2)
+    for byte in [bytes.fromhex(bytes(pair).decode())]
+}
+"""Two digits of a URL's escape -> the byte in a JSON string; those of no ASCII make characters together."""
 
 
 def encode_request(
@@ -97,14 +108,14 @@ def encode_request(
         raw_query: what follows the `?` in `uri`, undecoded.
     """
     fields: dict[bytes, bytes] = {}
-    cookies: dict[bytes, bytes] = {}
+    cookies = b""
     for name, value in headers:
         key = _encoded_name(name)
         value = value.strip(b" \t")
         text = encode_string(value) if value.translate(None, _PLAIN) else b'"%s"' % value
         fields[key] = b"%s,%s" % (fields[key], text) if key in fields else text
         if key == b'"Cookie"':
-            _read_cookies(value, cookies)
+            cookies += b";" + value
     # Go moves it out of the headers; PHP finds the host in the URI.
     fields.pop(b'"Host"', None)
     return (
@@ -117,7 +128,7 @@ def encode_request(
             _encode_text(_one_line(uri)),
             # Go writes maps in the order of their keys.
             b",".join([b"%s:[%s]" % field for field in sorted(fields.items())]),
-            b",".join([b"%s:%s" % cookie for cookie in sorted(cookies.items())]),
+            _encode_cookies(cookies) if cookies else b"",
             _encode_text(_one_line(raw_query)),
         )
     )
@@ -156,7 +167,7 @@ def _encode(text: bytes) -> bytes:
 
 
 def _encode_text(text: str) -> bytes:
-    return _encode(text.encode("utf-8", "surrogateescape"))
+    return _encode(text.encode()) if text.isascii() else encode_string(text)
 
 
 def _one_line(text: str) -> str:
@@ -176,22 +187,29 @@ def _encoded_name(name: bytes) -> bytes:
     return encode_string(canonical_name(name))
 
 
-def _read_cookies(line: bytes, cookies: dict[bytes, bytes]) -> None:
-    """Read a `Cookie` header by the rules of Go's net/http; names and values go in as JSON strings.
+def _encode_cookies(line: bytes) -> bytes:
+    """Encode `Cookie` headers, a `;` before each, as what is between the braces of a JSON object.
 
-    A cookie with an illegal name or value, or with a value that is not URL-encoded properly, is left out. Of
-    two with one name the last wins.
+    The rules are those of Go's net/http: a cookie with an illegal name or value, or with a value that is not
+    URL-encoded properly, is left out. Of two with one name the last wins. A head may have thousands of them,
+    so all are encoded together; no name and no value has a line feed, raw or escaped.
     """
-    for part in line.split(b";"):
-        cookie = _COOKIE.fullmatch(part.strip(b" \t\r\n"))
-        if cookie is None:
-            continue
-        name, _, value = cookie.groups(b"")
-        if b"%" in value or b"+" in value:
-            if _BAD_ESCAPE.search(value):
-                continue
-            value = unquote_to_bytes(value.replace(b"+", b" "))
-        cookies[_encode(name)] = _encode(value)
+    cookies = dict(_COOKIE.findall(line))
+    names = b"\n".join(cookies).replace(b"&", rb"\u0026").split(b"\n")
+    values = _encode_values(b"\n".join(cookies.values())).split(b"\n")
+    # Without a cookie, both are lists of one empty text.
+    return b",".join(sorted(map(b'"%s":"%s"'.__mod__, zip(names, values, strict=True)))) if cookies else b""
+
+
+def _encode_values(values: bytes) -> bytes:
+    """URL-decode values of cookies, and write them as they are within the quotes of JSON strings."""
+    values = values.replace(b'"', b"").replace(b"+", b" ")
+    for raw in b"<", b">", b"&":
+        values = values.replace(raw, b"\\u%04x" % ord(raw))
+    first, *rest = values.split(b"%")
+    if rest:
+        values = first + b"".join([_UNESCAPED[part[:2]] + part[2:] for part in rest])
+    return escape_not_ascii(values)
 
 
 def decode_answer(context: bytes, body: bytes, grant: object = None) -> Verdict:

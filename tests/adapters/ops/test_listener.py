@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 
 import pytest
@@ -16,9 +17,38 @@ from rr_py_ws.errors import ConfigError
 from support.http_peer import exchange, get
 from support.loops import both_loops
 from support.ports import needs_ipv6
+from support.standstill import stand_still
 from support.waiting import eventually
 
 pytestmark = both_loops
+
+Connect = Callable[[OpsListener], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
+
+
+@pytest.fixture
+async def connect() -> AsyncIterator[Connect]:
+    """Connect, and wait until the server knows; one that is cut for it is known no more."""
+    writers: list[asyncio.StreamWriter] = []
+
+    async def connect(server: OpsListener) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        before = [*server._connections]
+        host, _, port = server.address.rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writers.append(writer)
+        await eventually(lambda: [*server._connections] != before)
+        return reader, writer
+
+    yield connect
+    for writer in writers:
+        writer.transport.abort()
+        with suppress(OSError):
+            await writer.wait_closed()
+
+
+async def is_cut(reader: asyncio.StreamReader) -> bool:
+    with suppress(ConnectionResetError):
+        return await reader.read() == b""
+    return True
 
 
 async def hello(scope: Scope, receive: Receive, send: Send) -> None:
@@ -117,11 +147,9 @@ async def test_a_peer_that_does_not_end_its_request_is_cut(serve: Serve) -> None
         assert await exchange(address, head) == b""
 
 
-async def test_connections_over_the_limit_are_closed_at_once(serve: Serve) -> None:
+async def test_connections_over_the_limit_are_closed_at_once(serve: Serve, connect: Connect) -> None:
     server = await serve(hello, max_connections=2)
-    host, _, port = server.address.rpartition(":")
-    waiting = [await asyncio.open_connection(host, int(port)) for _ in range(2)]
-    await eventually(lambda: len(server._connections) == 2)
+    waiting = [await connect(server) for _ in range(2)]
     with suppress(ConnectionResetError):
         assert await exchange(server.address, b"") == b""
     samples = {sample.name: sample.values for sample in server.metrics()}
@@ -132,6 +160,86 @@ async def test_connections_over_the_limit_are_closed_at_once(serve: Serve) -> No
         await writer.wait_closed()
     await eventually(lambda: not server._connections)
     assert (await get(server.address, "/")).text == "hello"
+
+
+async def test_connections_that_say_nothing_do_not_keep_the_probe_out(
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many as there may be, renewed before their time was over, shut out health probe and Prometheus."""
+    monkeypatch.setattr(listener, "_MIN_IDLE", 0.0)
+    server = await serve(hello, max_connections=2)
+    first, second = [(await connect(server))[0] for _ in range(2)]
+    assert (await get(server.address, "/")).text == "hello"
+    assert await is_cut(first)
+    await eventually(lambda: len(server._connections) == 1)
+    await connect(server)
+    assert (await get(server.address, "/")).text == "hello"
+    assert await is_cut(second)
+    samples = {sample.name: sample.values for sample in server.metrics()}
+    assert samples["monitoring_cut"] == {("metrics.address",): 2}
+    assert samples["monitoring_refused"] == {("metrics.address",): 0}
+
+
+async def test_one_that_does_not_take_its_answer_is_cut_after_one_that_says_nothing(
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def large(scope: Scope, receive: Receive, send: Send) -> None:
+        await PlainTextResponse("x" * 20_000_000)(scope, receive, send)
+
+    monkeypatch.setattr(listener, "_MIN_IDLE", 0.0)
+    server = await serve(large, max_connections=2)
+    _, deaf = await connect(server)
+    (answered,) = server._connections
+    deaf.write(b"GET / HTTP/1.0\r\n\r\n")
+    await eventually(answered.is_answered)
+    silent, _ = await connect(server)
+    _, asking = await connect(server)
+    assert await is_cut(silent)
+    asking.write(b"GET / HTTP/1.0\r\n\r\n")
+    await eventually(lambda: all(connection.is_answered() for connection in server._connections))
+    assert answered in server._connections
+    await connect(server)
+    assert answered not in server._connections
+
+
+async def test_one_whose_answer_is_being_made_is_not_idle(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, may_answer = asyncio.Event(), asyncio.Event()
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        asked.set()
+        await may_answer.wait()
+        await hello(scope, receive, send)
+
+    monkeypatch.setattr(listener, "_MIN_IDLE", 0.0)
+    server = await serve(slow, max_connections=1)
+    answer = asyncio.create_task(get(server.address, "/"))
+    await asked.wait()
+    with suppress(ConnectionResetError):
+        assert await exchange(server.address, b"") == b""
+    may_answer.set()
+    assert (await answer).text == "hello"
+
+
+async def test_after_a_standstill_who_has_sent_a_request_is_not_cut_for_a_new_one(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener, "_MIN_IDLE", 0.0)
+    server = await serve(hello, max_connections=1)
+    host, _, port = server.address.rpartition(":")
+
+    def meanwhile() -> None:
+        newcomer.connect((host, int(port)))
+        first.send(b"GET / HTTP/1.0\r\n\r\n")
+
+    with socket.create_connection((host, int(port))) as first, socket.socket() as newcomer:
+        await eventually(lambda: server._connections)
+        await stand_still(0.01, meanwhile)
+        reader, writer = await asyncio.open_connection(sock=first)
+        assert (await reader.read()).endswith(b"hello")
+        writer.close()
+        await writer.wait_closed()
 
 
 async def test_stop_frees_the_address(serve: Serve) -> None:
@@ -187,6 +295,6 @@ async def test_stop_closes_a_connection_that_was_accepted_in_the_same_moment(ser
     with socket.create_connection((host, int(port))) as peer:
         server._acceptors[0]._accept()
         await server.stop(20.0)
-        assert server._connections == set()
+        assert not server._connections
         with suppress(ConnectionResetError):
             assert peer.recv(1) == b""

@@ -12,6 +12,7 @@ from websockets.asyncio.client import connect
 
 from rr_py_ws.adapters.http import limiter
 from rr_py_ws.adapters.http.limiter import _network
+from rr_py_ws.adapters.net import deadline
 from rr_py_ws.wire.access import ALLOWED, Verdict
 from support.loops import both_loops
 from support.waiting import eventually
@@ -265,6 +266,24 @@ async def test_who_waits_too_long_for_its_turn_gets_503(start: Start) -> None:
     gate.waiting[0].set_result(ALLOWED)
     assert (await answer(first))[0] == 101
     assert (refused(site, "busy"), len(gate.requests)) == (3, 1)
+
+
+@both_loops
+async def test_where_nobody_may_wait_for_a_turn_the_503_comes_at_once(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after any time that is over, the sockets were looked at again, and a moment went by."""
+    monkeypatch.setattr(deadline, "MOMENT", 3600.0)
+    gate = Gate(connect=None)
+    site = await start(gate, max_handshakes=1, handshake_wait=0)
+    first = await site.connect()
+    await first.send(request())
+    await gate.asked(1)
+    for _ in range(2):
+        assert (await ask(site))[0] == 503
+    gate.waiting[0].set_result(ALLOWED)
+    assert (await answer(first))[0] == 101
+    assert (refused(site, "busy"), sample(site, "handshakes_waiting"), len(gate.requests)) == (2, 0, 1)
 
 
 @pytest.mark.parametrize("leave", ["close", "reset", "end_writing"])

@@ -211,3 +211,12 @@ def test_nothing_is_left_to_do_when_it_is_stopped(clock: Clock) -> None:
     assert clock.armed
     hall.queue.stop()
     assert not clock.armed
+
+
+def test_where_nobody_may_wait_who_has_no_turn_is_refused_at_once(clock: Clock) -> None:
+    hall = Hall(HandshakeQueue(1, 0, 0.0))
+    hall.come("a", "b", "c")
+    assert (hall.begun, hall.refused, hall.queue.waiting, clock.armed) == (["a"], ["b", "c"], 0, False)
+    hall.done("a")
+    hall.come("d")
+    assert hall.begun == ["a", "d"]

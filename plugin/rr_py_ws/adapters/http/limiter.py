@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import socket
 from collections import Counter
 from collections.abc import Iterator
 
@@ -22,6 +21,7 @@ from rr_py_ws import logs
 from rr_py_ws.adapters.http.connection import HTTPConnection, State
 from rr_py_ws.adapters.http.proxies import TrustedProxies
 from rr_py_ws.adapters.net.timeout_queue import TimeoutQueue
+from rr_py_ws.adapters.net.transports import has_unread
 from rr_py_ws.config import Limits
 from rr_py_ws.metrics import Sample, counter, gauge
 
@@ -174,16 +174,8 @@ class ConnectionLimiter:
 
 
 def _has_unread(connection: HTTPConnection) -> bool:
-    """Whether the peer has sent what is not read yet: this process may have stood still, not the peer.
-
-    Not for a TLS handshake, of which a peer can always have sent a little.
-    """
-    if connection.state is State.ACCEPTED:
-        return False
-    try:
-        return bool(connection.socket.recv(1, socket.MSG_PEEK))
-    except OSError:  # there is nothing, or the connection is gone
-        return False
+    """Whether there may be a request. Not for a TLS handshake, of which a peer can always have sent some."""
+    return connection.state is not State.ACCEPTED and has_unread(connection.socket)
 
 
 def _network(address: str) -> bytes | None:

@@ -56,6 +56,14 @@ def end_writing(transport: asyncio.Transport) -> None:
         transport.abort()
 
 
+def has_unread(connection: socket.socket) -> bool:
+    """Whether the peer has sent what is not read yet: this process may have stood still, not the peer."""
+    try:
+        return bool(connection.recv(1, socket.MSG_PEEK))
+    except OSError:  # there is nothing, or the connection is gone
+        return False
+
+
 def cancel_soon(task: asyncio.Task[None]) -> None:
     """Cancel a task that may not have begun yet.
 

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 from typing import cast
 
 import uvicorn
@@ -21,12 +22,15 @@ from rr_py_ws import logs
 from rr_py_ws.adapters.net.acceptor import Acceptor
 from rr_py_ws.adapters.net.deadline import Deadline
 from rr_py_ws.adapters.net.listen import bound_address, listen
+from rr_py_ws.adapters.net.transports import has_unread
 from rr_py_ws.address import Address, parse_host_port
 from rr_py_ws.errors import ConfigError
 from rr_py_ws.metrics import Sample, counter, gauge
 
 _LIFETIME = 10.0
 """Seconds that a peer has for its request and for taking the answer; then the connection is cut."""
+_MIN_IDLE = 1.0
+"""Seconds after which an idle connection may be cut for a new one: a few round trips on a bad line."""
 _MAX_REQUEST = 8 * 1024
 """Bytes, head and body together. Small headers are kept as twenty times their bytes."""
 
@@ -43,7 +47,9 @@ class OpsListener:
         page: the ASGI application.
         address: `host:port`; an empty host means all IPv4 addresses, port 0 any free one.
         key: the configuration key of the address, for error texts.
-        max_connections: at a time; one more is closed at once.
+        max_connections: at a time; for one more the oldest idle one is cut, so that connections which say
+            nothing cannot keep the health probe out. When none has been idle for a second, it is closed at
+            once.
 
     Attributes:
         key: the same.
@@ -56,6 +62,7 @@ class OpsListener:
         self.key = key
         self._max_connections = max_connections
         self._refused = 0
+        self._cut = 0
         try:
             self._address: Address = parse_host_port(address)
         except ValueError as error:
@@ -79,7 +86,7 @@ class OpsListener:
         self._state = ServerState()
         self._state.default_headers = self._config.encoded_headers
         self._acceptors: list[Acceptor] = []
-        self._connections: set[_Connection] = set()
+        self._connections: dict[_Connection, None] = {}
 
     @property
     def address(self) -> str:
@@ -124,32 +131,50 @@ class OpsListener:
         connections, refused = {self.key: len(self._connections)}, {self.key: self._refused}
         yield gauge("monitoring_connections", "Connections to a monitoring page.", connections, "key")
         yield counter("monitoring_refused", "Such connections over the limit.", refused, "key")
+        yield counter("monitoring_cut", "Such connections cut for new ones.", {self.key: self._cut}, "key")
 
-    def _accept(self, _socket: socket.socket, peer: str) -> asyncio.Protocol | None:
-        if len(self._connections) >= self._max_connections:
+    def _accept(self, accepted: socket.socket, peer: str) -> asyncio.Protocol | None:
+        if len(self._connections) >= self._max_connections and not self._cut_idle():
             self._refused += 1
             text = "monitoring connection refused, see websockets.limits.max_monitoring_connections"
             _limited.warning(text, key=self.key, remote=peer)
             return None
-        connection = _Connection(self._config, self._state)
-        self._connections.add(connection)
-        connection.closed.add_done_callback(lambda _: self._connections.discard(connection))
+        connection = _Connection(self._config, self._state, accepted)
+        self._connections[connection] = None
+        connection.closed.add_done_callback(lambda _: self._connections.pop(connection, None))
         return connection
+
+    def _cut_idle(self) -> bool:
+        """Free a place by cutting an idle connection; False when none has been idle for long enough."""
+        latest = asyncio.get_running_loop().time() - _MIN_IDLE
+        old = [*takewhile(lambda connection: connection.accepted_at <= latest, self._connections)]
+        # Rather one that says nothing than one that does not take its answer.
+        for is_idle in (_Connection.is_silent, _Connection.is_answered):
+            oldest = next(filter(is_idle, old), None)
+            if oldest is not None:
+                self._cut += 1
+                del self._connections[oldest]
+                oldest.abort()
+                return True
+        return False
 
 
 class _Connection(HttpToolsProtocol):
     """A connection that ends in time, whatever the peer does; uvicorn alone waits for a request without end.
 
     Attributes:
+        accepted_at: when, in the event loop's time.
         closed: done when the connection is closed.
     """
 
-    def __init__(self, config: uvicorn.Config, state: ServerState) -> None:
+    def __init__(self, config: uvicorn.Config, state: ServerState, accepted: socket.socket) -> None:
         super().__init__(config, state, app_state={})
+        self.accepted_at = self.loop.time()
         self.closed: asyncio.Future[None] = self.loop.create_future()
+        self._socket = accepted
         self._received = 0
         self._aborted = False
-        self._deadline = Deadline(self.loop.time() + _LIFETIME, lambda _: self.abort())
+        self._deadline = Deadline(self.accepted_at + _LIFETIME, lambda _: self.abort())
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to serve."""
@@ -171,6 +196,14 @@ class _Connection(HttpToolsProtocol):
         super().connection_lost(error)
         if not self.closed.done():
             self.closed.set_result(None)
+
+    def is_silent(self) -> bool:
+        """Whether the peer has not sent a whole request head, nor more of it than was read."""
+        return self.cycle is None and not has_unread(self._socket)
+
+    def is_answered(self) -> bool:
+        """Whether the answer has begun, and only the peer is waited for."""
+        return self.cycle is not None and self.cycle.response_started
 
     def finish(self) -> None:
         """Close when the running answer is written, or now when there is none."""

@@ -28,7 +28,7 @@ class HandshakeQueue:
     Args:
         at_once: how many may be decided at a time.
         per_second: how many may begin in a second; 0 for any number.
-        wait: seconds after which a handshake that waits is given up.
+        wait: seconds after which a handshake that waits is given up; 0: at once.
     """
 
     def __init__(self, at_once: int, per_second: float, wait: float) -> None:
@@ -45,7 +45,7 @@ class HandshakeQueue:
         return len(self._waiting)
 
     def enter(self, handshake: Upgrade) -> bool:
-        """Ask for a turn; True: it is now. False: `decide` or `expire` is called later.
+        """Ask for a turn; True: it is now. False: `decide` or `expire` is called later, or `expire` was.
 
         In any case but that of `expire`, `leave` has to be called in the end.
         """
@@ -53,6 +53,9 @@ class HandshakeQueue:
         if not self._waiting and self._may_begin(now):
             self._running += 1
             return True
+        if not self._waiting.seconds:  # the queue would have a second look before it gives one up
+            handshake.expire()
+            return False
         self._waiting.add(handshake, now)
         self._look_later(now)
         return False
