@@ -120,6 +120,8 @@ class WebSocketProtocol(Protocol):
     def _size_here(self, data: bytes, at: int) -> int:
         """Return how many of the bytes belong to the frame that begins, or goes on, with them."""
         here = len(data) - at
+        if self.close_rcvd is not None or self.parser_exc is not None:
+            return here  # what follows is a frame to nobody
         if not self._left:
             head = self._head + data[at : at + _LONGEST_HEAD]
             size = frame_size(head)
