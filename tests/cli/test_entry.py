@@ -14,6 +14,7 @@ import click
 import pytest
 
 from rr_py_ws import __version__, config
+from rr_py_ws.cli import main
 from rr_py_ws.cli.entry import program, run
 from rr_py_ws.cli.flags import Command, Flags
 from support.program import one_error_line
@@ -194,6 +195,19 @@ run(Flags(debug=sys.argv[1] == "True"), work())
         [sys.executable, "-c", code, str(debug)], capture_output=True, text=True, check=True
     )
     assert done.stderr.count("ZeroDivisionError") == shown and bool(done.stderr) == debug
+
+
+@pytest.mark.parametrize("handler", [None, signal.SIG_IGN, signal.SIG_DFL, print])
+def test_a_handler_of_ctrl_c_that_is_not_pythons_stays(
+    handler: object, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """None is one that Python does not know, and cannot put back: that was a traceback."""
+    monkeypatch.setattr(signal, "getsignal", lambda _: handler)
+    monkeypatch.setattr(signal, "signal", lambda *_: pytest.fail("changed"))
+    monkeypatch.setattr(sys, "argv", ["rr-py-ws", "version"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
 
 
 def test_ctrl_c_while_the_program_is_loaded_leaves_no_traceback() -> None:

@@ -6,14 +6,16 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rr_py_ws.cli.entry import run
 from rr_py_ws.cli.pid_file import PID_FILE, RunningServer, pid_file
 from rr_py_ws.errors import ConfigError
+from support.php_pool import descriptors
 from support.program import one_error_line
 
 # Tells how often it was told to end; ends at the last time.
@@ -161,11 +163,12 @@ for _ in range(300):
     assert [racer.wait() for racer in racers] == [0, 0, 0]
 
 
-def test_a_file_with_something_else_is_not_overwritten() -> None:
-    PID_FILE.write_text("precious")
+@pytest.mark.parametrize("content", ["precious", "1" * 5000])
+def test_a_file_with_something_else_is_not_overwritten(content: str) -> None:
+    PID_FILE.write_text(content)
     with pytest.raises(ConfigError, match="does not hold a process id; remove it"):
         pid_file().__enter__()
-    assert PID_FILE.read_text() == "precious"
+    assert PID_FILE.read_text() == content
 
 
 def test_the_pid_file_is_there_meanwhile_only() -> None:
@@ -193,3 +196,35 @@ def test_a_pid_file_that_cannot_be_written_is_a_config_error() -> None:
     PID_FILE.mkdir()
     with pytest.raises(ConfigError, match=r"^--pid: cannot write .*\.pid: Is a directory$"), pid_file():
         pass
+
+
+@pytest.mark.parametrize("before", [b"", b"4711", b" 4711\n", None])
+@pytest.mark.parametrize("fails", ["pwrite", "ftruncate", "half"])
+def test_when_the_file_cannot_be_written_it_is_as_it_was_and_closed(
+    before: bytes | None, fails: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk was full: the file of a crashed server was empty then, and a descriptor stayed open."""
+    if before is not None:
+        PID_FILE.write_bytes(before)
+    calls: list[str] = []
+
+    def failing_once(name: str, real: Callable[..., int | None]) -> Callable[..., int | None]:
+        def call(descriptor: int, *arguments: Any) -> int | None:
+            calls.append(name)
+            if name == fails and calls.count(name) == 1:
+                raise OSError(28, "No space left on device")
+            if fails == "half" and calls == ["pwrite"]:
+                return real(descriptor, arguments[0][:1], *arguments[1:])
+            return real(descriptor, *arguments)
+
+        return call
+
+    for name in ("pwrite", "ftruncate"):
+        monkeypatch.setattr(os, name, failing_once(name, getattr(os, name)))
+    open_files = descriptors()
+    with pytest.raises(ConfigError, match=r"^--pid: cannot write .*\.pid: No space left on device$"):
+        pid_file().__enter__()
+    assert descriptors() == open_files
+    assert (PID_FILE.read_bytes() if PID_FILE.exists() else None) == (before or None)
+    with pid_file():  # and nobody keeps it
+        assert PID_FILE.read_text() == str(os.getpid())

@@ -14,9 +14,13 @@ __all__ = ["main"]
 
 def main() -> None:
     """Run the command line of this process and exit."""
-    # Until the commands are loaded, Ctrl-C ends the process as it ends others, without a traceback.
-    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # Until the commands are loaded, Ctrl-C ends the process as it ends others, without a traceback. Where it
+    # is ignored (a job in the background), or is handled by somebody else, that stays as it is.
+    raises = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if raises:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     from rr_py_ws.cli.entry import run
 
-    signal.signal(signal.SIGINT, before)
+    if raises:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(run())

@@ -8,13 +8,14 @@ descriptor of the file that it closes, so the server must not open the file a se
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import select
 import signal
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rr_py_ws.errors import ConfigError, RRWSError
@@ -34,9 +35,12 @@ def pid_file() -> Iterator[None]:
             Then it is as it was.
     """
     try:
-        descriptor = _lock_file()
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        descriptor, before = _lock_file()
+        try:
+            _write(descriptor, str(os.getpid()).encode())
+        except BaseException:
+            _undo(descriptor, before)
+            raise
     except OSError as error:
         raise ConfigError("--pid", f"cannot write {PID_FILE.absolute()}: {error.strerror}") from error
     try:
@@ -48,17 +52,34 @@ def pid_file() -> Iterator[None]:
         os.close(descriptor)
 
 
-def _lock_file() -> int:
-    """Open and lock the file, and make it when there is none."""
+def _write(descriptor: int, content: bytes) -> None:
+    """Replace what is in the file. What is there is overwritten first: a disk that is full takes that."""
+    if os.pwrite(descriptor, content, 0) < len(content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    os.ftruncate(descriptor, len(content))
+
+
+def _undo(descriptor: int, before: bytes) -> None:
+    """Leave the file as it was, as far as the disk allows, and close it; an empty one is removed."""
+    with suppress(OSError):
+        if before:
+            _write(descriptor, before)
+        else:
+            PID_FILE.unlink()
+    os.close(descriptor)
+
+
+def _lock_file() -> tuple[int, bytes]:
+    """Open and lock the file, and make it when there is none; returns its descriptor, and what is in it."""
     while True:
         descriptor = os.open(PID_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_there(descriptor):  # otherwise its server has removed it since it was opened here
-                text = os.pread(descriptor, _MAX_SIZE, 0).strip()
-                if text and not text.isdigit():
+                content = os.pread(descriptor, _MAX_SIZE + 1, 0)
+                if content.strip() and not (content.strip().isdigit() and len(content) <= _MAX_SIZE):
                     raise ConfigError("--pid", f"{PID_FILE.absolute()} does not hold a process id; remove it")
-                return descriptor
+                return descriptor, content
         except BlockingIOError:
             problem = f"the server with the process id {_holder(descriptor)} keeps {PID_FILE.absolute()}"
             os.close(descriptor)

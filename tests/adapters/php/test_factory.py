@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from rr_py_ws.adapters.net import deadline
 from rr_py_ws.adapters.php.factory import worker_environment
 from rr_py_ws.config import Server
 from rr_py_ws.errors import WorkerStartError
 from support.php_pool import RecordedLog, Start, ask, children, make_factory, misbehaving
 from support.ports import needs_ipv6
-from support.waiting import eventually
+from support.standstill import stand_still
+from support.waiting import DEADLINE, eventually
 
 
 class TestEnvironment:
@@ -112,6 +114,18 @@ class TestHandshake:
     )
     async def test_a_wrong_answer_is_named(self, mode: str, words: str) -> None:
         assert words in await start_failure(misbehaving(mode))
+
+    async def test_a_worker_that_answered_while_the_server_stood_still_is_not_too_late(
+        self, relay_dsn: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(deadline, "MOMENT", DEADLINE)
+        factory = make_factory(relay=relay_dsn, relay_timeout=0.1)
+        await factory.open()
+        starting = asyncio.ensure_future(factory.start(0.1))
+        await asyncio.sleep(0)
+        await stand_still(0.2)
+        await (await starting).stop()
+        await factory.close()
 
     @pytest.mark.parametrize("mode", ["exits", "silent"])
     async def test_a_worker_that_does_not_connect_is_given_up(

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import pwd
 import socket
 import stat
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from rr_py_ws.adapters.php import OutputBudget, peers
 from rr_py_ws.adapters.php.peers import Peer
 from rr_py_ws.adapters.php.relay import SocketRelay
 from rr_py_ws.address import TCPAddress, UnixAddress, parse_dsn
-from rr_py_ws.errors import ConfigError, WorkerStartError
+from rr_py_ws.errors import ConfigError, WorkerDied, WorkerStartError
 from rr_py_ws.wire.goridge import encode_frame
 from rr_py_ws.wire.worker import encode_pid_reply
 from support.loops import both_loops
@@ -32,7 +34,7 @@ from support.php_pool import (
     pids,
 )
 from support.ports import free_port, needs_ipv6
-from support.waiting import eventually
+from support.waiting import DEADLINE, eventually
 
 pytestmark = both_loops
 
@@ -308,6 +310,52 @@ async def test_strangers_take_no_descriptors_without_end(
     await pool.reset()
     for _, writer in strangers:
         writer.close()
+
+
+async def test_strangers_that_are_being_looked_up_take_no_descriptors_without_end(
+    start: Start, socket_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their sockets stayed open while they waited for a thread, and they were not counted."""
+    monkeypatch.setattr("rr_py_ws.adapters.php.relay._MOST_UNKNOWN", 3)
+    looked_up = threading.Event()
+
+    def look_up(*_: object) -> int:
+        looked_up.wait(DEADLINE)
+        raise WorkerDied("not one of ours")
+
+    pool = await start(server={"relay": socket_dsn})
+    monkeypatch.setattr("rr_py_ws.adapters.php.relay.find_worker", look_up)
+    strangers = [await connect(socket_dsn) for _ in range(10)]
+    try:
+        for _, writer in strangers:
+            writer.write(encode_pid_reply(os.getpid()))
+        for answers, _ in strangers[:7]:
+            with contextlib.suppress(ConnectionResetError):
+                await answers.read()  # until the end
+        relay = pool._factory._relay
+        assert isinstance(relay, SocketRelay) and len(relay._unknown) == 3
+        await eventually(lambda: len(relay._handshakes._tasks) == 3)
+    finally:
+        looked_up.set()
+        for _, writer in strangers:
+            writer.close()
+
+
+async def test_a_stranger_that_is_dropped_before_its_transport_is_made_is_closed(
+    start: Start, server: dict[str, str], path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several are accepted in one turn of the event loop."""
+    monkeypatch.setattr("rr_py_ws.adapters.php.relay._MOST_UNKNOWN", 1)
+    await start(server=server)
+    with contextlib.ExitStack() as strangers:
+        sockets = [strangers.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(8)]
+        for stranger in sockets:
+            stranger.connect(str(path))
+        for stranger in sockets[:6]:
+            stranger.setblocking(False)
+            with contextlib.suppress(ConnectionResetError):
+                while await asyncio.get_running_loop().sock_recv(stranger, 100):
+                    pass
 
 
 @pytest.mark.parametrize(

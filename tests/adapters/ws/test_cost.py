@@ -253,6 +253,7 @@ async def test_a_client_that_is_told_to_go_is_not_read_without_end(
     await eventually(lambda: site.sample("reading_pauses", "rate") == 1)
     assert 1000 <= connection.cost - before <= 1000 + COST_PER_TURN
     flood.cancel()
+    connection.abort()  # nobody hears of the end of a client that is not read
 
 
 @one_loop

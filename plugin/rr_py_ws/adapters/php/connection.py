@@ -58,8 +58,11 @@ class WorkerConnection(asyncio.Protocol):
             self.attached.set_result(None)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Use a socket."""
+        """Use a socket; not any more when the connection was lost before its transport was made."""
         self._transport = cast(asyncio.Transport, transport)
+        if self.lost.done():
+            self._transport.abort()
+            return
         self.attach(self._transport.write, self._transport.abort)
 
     def hand_over(self, successor: WorkerConnection) -> None:

@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
+from rr_py_ws.adapters.net import deadline
 from rr_py_ws.adapters.net.tasks import TaskSet
 from rr_py_ws.adapters.php.output import OutputBudget
 from rr_py_ws.adapters.php.relay import make_relay
@@ -131,7 +132,8 @@ class WorkerFactory:
         closing = self.tasks.spawn(self._close(worker))
         self._starting.add(worker)
         try:
-            async with asyncio.timeout(timeout):
+            # Workers that start while this process is busy may have answered by then.
+            async with deadline.timeout(timeout):
                 await self._relay.handshake(connection)
             if connection.lost.done():  # in the same turn of the loop: by `close`, or by the worker itself
                 raise WorkerDied(connection.problem)

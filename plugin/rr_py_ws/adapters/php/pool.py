@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Iterator
 
+from rr_py_ws.adapters.net.deadline import Deadline, timeout
 from rr_py_ws.adapters.php.breaker import Breaker
 from rr_py_ws.adapters.php.factory import STOPPING, WorkerFactory
 from rr_py_ws.adapters.php.idle_workers import IdleWorkers
@@ -238,7 +239,7 @@ class WorkerPool:
         if self._factory.stopping:
             raise NoFreeWorkers(STOPPING)
         try:
-            async with asyncio.timeout(wait):
+            async with timeout(wait):
                 await self._debug_permits.acquire()
         except TimeoutError:
             raise NoFreeWorkers(f"no worker could be started within {wait:g} s") from None
@@ -247,7 +248,7 @@ class WorkerPool:
         """Start a worker, ask it, end it. The permit is there already."""
         late = None
         if question.ends < math.inf:  # nobody else looks at the time while the worker starts
-            late = asyncio.get_running_loop().call_at(question.ends, question.answer, TimeoutError())
+            late = Deadline(question.ends, lambda _: question.answer(TimeoutError()))
         try:
             worker = await self._start_worker()
             ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 
 from rr_py_ws.adapters.net.acceptor import Acceptor
+from rr_py_ws.adapters.net.deadline import timeout
 from rr_py_ws.adapters.net.listen import bound_address, listen, remove_socket_file
 from rr_py_ws.adapters.net.tasks import TaskSet
 from rr_py_ws.adapters.php.connection import WorkerConnection
@@ -33,6 +34,7 @@ from rr_py_ws.logs import get_limited
 log = get_limited("server")
 
 _KEY = "server.relay"
+_STRANGER = "a connection to server.relay is not one of our workers"
 _MAX_HANDSHAKE = 1024
 """Bytes that whoever connects may send before the server knows who it is."""
 _MOST_UNKNOWN = 64
@@ -119,7 +121,7 @@ class SocketRelay:
         self._acceptors: list[Acceptor] = []
         self._socket_file: os.stat_result | None = None
         self._expected: dict[int, WorkerConnection] = {}
-        self._unknown: dict[WorkerConnection, None] = {}
+        self._unknown: dict[WorkerConnection, asyncio.Task[None]] = {}
         self._handshakes = TaskSet("php")
 
     async def open(self) -> None:
@@ -166,16 +168,21 @@ class SocketRelay:
         connection = WorkerConnection(_MAX_HANDSHAKE)
         # Two for each that is expected: strangers must not take descriptors without end.
         if len(self._unknown) >= max(_MOST_UNKNOWN, 2 * len(self._expected)):
-            next(iter(self._unknown)).lose("others came, and it had not said who it is")
-        self._unknown[connection] = None
-        self._handshakes.spawn(self._identify(connection, accepted))
+            self._drop(next(iter(self._unknown)))
+        self._unknown[connection] = self._handshakes.spawn(self._identify(connection, accepted))
         return connection
+
+    def _drop(self, unknown: WorkerConnection) -> None:
+        """Close a connection now: it may be waited for a thread that looks it up, and many wait for those."""
+        log.warning(_STRANGER, reason="others came, and it had not said who it is")
+        self._unknown.pop(unknown).cancel()
+        unknown.close()
 
     async def _identify(self, unknown: WorkerConnection, accepted: socket.socket) -> None:
         """Find out who connected, and let the connection that is expected take the socket over."""
         expected: WorkerConnection | None = None
         try:
-            async with asyncio.timeout(self._timeout):
+            async with timeout(self._timeout):
                 peer = Peer.of(accepted)
                 said = await unknown.handshake()
                 # In a thread: the table of all TCP connections of a busy machine is long.
@@ -194,7 +201,7 @@ class SocketRelay:
                 self._expected[said].lose(f"cannot be told from others at server.relay: {error}")
         except (WorkerDied, OSError) as error:
             reason = unknown.problem if unknown.lost.done() else error
-            log.warning("a connection to server.relay is not one of our workers", reason=reason)
+            log.warning(_STRANGER, reason=reason)
         finally:
             self._unknown.pop(unknown, None)
             if expected is None:
