@@ -45,7 +45,7 @@ async def test_over_max_connections_the_answer_is_503(start: Start) -> None:
 
 @both_loops
 async def test_a_place_is_free_when_its_socket_is_closed_in_whatever_way(start: Start) -> None:
-    site = await start(max_connections=1, limits={"head_timeout": 0.1})
+    site = await start(max_connections=1, limits={"head_timeout": 0.3})
     held = await site.send(get("/held"))
     await eventually(lambda: len(site.held) == 1)
     held.reset()

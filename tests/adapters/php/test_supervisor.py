@@ -82,7 +82,7 @@ async def test_an_old_worker_is_replaced_again_and_again(start: Start, log: Reco
 
 
 async def test_an_old_worker_finishes_its_question(start: Start, gate: Gate) -> None:
-    pool = await start(supervisor={"watch_tick": 0.01, "ttl": 0.1})
+    pool = await start(supervisor={"watch_tick": 0.01, "ttl": 0.3})
     (old,) = pids(pool)
     asking = asyncio.ensure_future(ask(pool, gate.wait))
     await eventually(lambda: len(pids(pool)) == 2)
