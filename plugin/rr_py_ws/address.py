@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 _MAX_PORT = 65535
 _LOOPBACK = "localhost"
@@ -51,16 +51,13 @@ class TCPAddress:
         if not self.host:
             return True
         try:
-            found = ip_address(self.host)
+            return parse_ip(self.host).is_unspecified
         except ValueError:
             try:
                 # The resolver of the C library takes `0` for 0.0.0.0.
                 return not any(socket.inet_aton(self.host))
             except OSError:
                 return False
-        if isinstance(found, IPv6Address) and found.ipv4_mapped is not None:
-            found = found.ipv4_mapped
-        return found.is_unspecified
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -84,6 +81,17 @@ class UnixAddress:
 
 
 Address = TCPAddress | UnixAddress
+
+
+def parse_ip(text: str) -> IPv4Address | IPv6Address:
+    """Read an IP address; one of IPv4 that is written as IPv6 (`::ffff:192.0.2.1`) is the IPv4 address.
+
+    Raises:
+        ValueError: it is no IP address.
+    """
+    found = ip_address(text)
+    mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
+    return found if mapped is None else mapped
 
 
 def parse_host_port(text: str) -> TCPAddress:

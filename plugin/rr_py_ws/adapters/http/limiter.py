@@ -13,15 +13,16 @@ nothing cannot keep others out.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from collections import Counter
 from collections.abc import Iterator
+from ipaddress import IPv6Address
 
 from rr_py_ws import logs
 from rr_py_ws.adapters.http.connection import HTTPConnection, State
 from rr_py_ws.adapters.http.proxies import TrustedProxies
 from rr_py_ws.adapters.net.timeout_queue import TimeoutQueue
 from rr_py_ws.adapters.net.transports import has_unread
+from rr_py_ws.address import parse_ip
 from rr_py_ws.config import Limits
 from rr_py_ws.metrics import Sample, counter, gauge
 
@@ -184,10 +185,7 @@ def _network(address: str) -> bytes | None:
     None for anything else: a unix socket has no address.
     """
     try:
-        parsed = ipaddress.ip_address(address)
+        parsed = parse_ip(address)
     except ValueError:
         return None
-    if isinstance(parsed, ipaddress.IPv6Address):
-        mapped = parsed.ipv4_mapped
-        return parsed.packed[:8] if mapped is None else mapped.packed
-    return parsed.packed
+    return parsed.packed[:8] if isinstance(parsed, IPv6Address) else parsed.packed

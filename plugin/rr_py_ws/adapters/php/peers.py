@@ -11,9 +11,10 @@ import socket
 import struct
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv6Address
 from pathlib import Path
 
+from rr_py_ws.address import parse_ip
 from rr_py_ws.errors import WorkerDied
 
 _PEER_CREDENTIALS = struct.Struct("iII")
@@ -91,9 +92,7 @@ class Peer:
 
 def _hexadecimal(address: tuple[str, int], mapped: bool) -> str:
     """Write an address as /proc/net/tcp does: 32-bit words in the order of this machine."""
-    host = ip_address(address[0].partition("%")[0])
-    if isinstance(host, IPv6Address) and host.ipv4_mapped is not None:
-        host = host.ipv4_mapped
+    host = parse_ip(address[0].partition("%")[0])
     packed = host.packed
     if mapped and len(packed) == 4:
         packed = IPv6Address(f"::ffff:{host}").packed
