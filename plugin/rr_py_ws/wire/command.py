@@ -109,7 +109,7 @@ def _known_fields_slowly(message: bytes) -> dict[str, Any]:
     for name, item in fields.items():
         texts, others = _texts(item), _texts(escaped[name])
         if texts is not None and others is not None:
-            mended = _without_surrogates(texts, texts if escaped is fields else others)
+            mended = _without_surrogates(texts, others)
             fields[name] = mended[0] if isinstance(item, str) else mended
     return fields
 
@@ -139,7 +139,7 @@ def _without_surrogates(texts: list[str], escaped: list[str]) -> list[str]:
     All together, because a list may have thousands of them.
     """
     text = "".join(texts)
-    if texts is escaped:
+    if texts == escaped:  # no byte that is not UTF-8 is in them: each surrogate is an escape
         text = _SURROGATES.sub("\ufffd", text)
     else:
         places = [0, *accumulate(map(len, _SURROGATES.split("".join(escaped))))]
