@@ -8,6 +8,7 @@ from typing import Any
 from rr_py_ws.adapters.brokers.redis import RedisBroker
 from rr_py_ws.config import RedisOptions
 from support.broker_node import Node
+from support.waiting import eventually
 
 Start = Callable[..., Awaitable[Node]]
 
@@ -29,3 +30,11 @@ def make_broker(*addresses: str, **options: Any) -> RedisBroker:
 def redis_broker(node: Node) -> RedisBroker:
     assert isinstance(node.broker, RedisBroker)
     return node.broker
+
+
+async def works(node: Node) -> None:
+    """The broker becomes ready, and what it is given comes back."""
+    await eventually(lambda: node.broker.ready, "a broker that is ready")
+    await node.subscribe("a")
+    await node.publish("a", b"works")
+    await node.wait_for("a", b"works")

@@ -8,6 +8,9 @@ import struct
 from collections.abc import Awaitable
 from contextlib import suppress
 
+from rr_py_ws.adapters.rpc import Registry, build_registry
+from rr_py_ws.config import Limits
+from rr_py_ws.core.node import Node
 from rr_py_ws.core.ports import WorkerState
 from rr_py_ws.errors import BrokerError, WorkerStartError
 from rr_py_ws.wire.goridge import Flag, Frame, FrameDecoder
@@ -82,6 +85,13 @@ class Peer:
         self._writer.close()
         with suppress(ConnectionError):
             await self._writer.wait_closed()
+
+
+def node_registry(node: Node) -> Registry:
+    """The methods, for publishing to a node and to nothing else; its topics may hold calls."""
+    return build_registry(
+        publisher=node, holds=node, pools={}, probes={}, version="", config=lambda: b"", limits=Limits()
+    )
 
 
 class RecordingPublisher:

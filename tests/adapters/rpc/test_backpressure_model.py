@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from rr_py_ws.adapters.brokers.memory import MemoryBroker
-from rr_py_ws.adapters.rpc import Registry, build_registry
 from rr_py_ws.adapters.rpc.connection import RPCConnection
 from rr_py_ws.adapters.rpc.partial_frames import PartialFrames, Pause
 from rr_py_ws.config import Limits
@@ -29,6 +28,7 @@ from rr_py_ws.wire.publication import Publication, Pushes
 from rr_py_ws.wire.push import Encoding
 from rr_py_ws.wire.rpc import encode_request
 from support.clock import Clock
+from support.rpc_peer import node_registry
 
 FEW = 2
 WORK = 50_000
@@ -133,7 +133,7 @@ class BackpressureAgainstModel(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.loop.run_until_complete(self.node.start())
         self.hub_publish, broker.publish = broker.publish, self.publish
-        self.registry = self.build_registry()
+        self.registry = node_registry(self.node)
         self.receivers = [Receiver(self.backpressure, ENCODINGS[number % 2]) for number in range(RECEIVERS)]
         self.joined: dict[str, set[Receiver]] = {topic: set() for topic in TOPICS}
         self.published: list[tuple[str, str]] = []
@@ -142,17 +142,6 @@ class BackpressureAgainstModel(RuleBasedStateMachine):
         self.any_held = 0.0
         self.receivers_ever = RECEIVERS
         self.loop.run_until_complete(self.connect())
-
-    def build_registry(self) -> Registry:
-        return build_registry(
-            publisher=self.node,
-            holds=self.node,
-            pools={},
-            probes={},
-            version="",
-            config=lambda: b"",
-            limits=Limits(),
-        )
 
     async def connect(self) -> None:
         self.sockets = [Socket() for _ in range(PUBLISHERS)]

@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from rr_py_ws.adapters.rpc import RPCListener, build_registry
+from rr_py_ws.adapters.rpc import RPCListener
 from rr_py_ws.config import Limits
 from rr_py_ws.core import backpressure, hold
 from rr_py_ws.core.hold import FEW
 from rr_py_ws.wire.goridge import Flag
 from rr_py_ws.wire.publish import Message, encode_broadcast
 from support.loops import both_loops
-from support.rpc_peer import Peer
+from support.rpc_peer import Peer, node_registry
 from support.waiting import eventually
 from support.ws_peer import Client, push
 from support.ws_site import Site, Start
@@ -42,16 +42,7 @@ async def site(start: Start, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[S
 
 @pytest.fixture
 async def rpc(site: Site) -> AsyncIterator[RPCListener]:
-    registry = build_registry(
-        publisher=site.node,
-        holds=site.node,
-        pools={},
-        probes={},
-        version="",
-        config=lambda: b"",
-        limits=Limits(),
-    )
-    rpc = RPCListener(registry, "tcp://127.0.0.1:0", limits=Limits())
+    rpc = RPCListener(node_registry(site.node), "tcp://127.0.0.1:0", limits=Limits())
     await rpc.start()
     yield rpc
     await rpc.stop(5.0)

@@ -23,7 +23,7 @@ from rr_py_ws.config import RedisOptions
 from rr_py_ws.errors import BrokerError, ConfigError
 from support.broker_node import Node
 from support.loops import both_loops
-from support.redis_nodes import Start
+from support.redis_nodes import Start, works
 from support.redis_servers import ScriptedRedis, resp
 from support.waiting import eventually
 
@@ -63,13 +63,6 @@ async def failures() -> AsyncIterator[list[dict[str, Any]]]:
 async def server(failures: list[dict[str, Any]]) -> AsyncIterator[ScriptedRedis]:
     async with ScriptedRedis() as running:
         yield running
-
-
-async def works(node: Node) -> None:
-    await eventually(lambda: node.broker.ready, "a broker that is ready")
-    await node.subscribe("a")
-    await node.publish("a", b"works")
-    await node.wait_for("a", b"works")
 
 
 async def refuses(node: Node, reason: str) -> None:

@@ -13,7 +13,7 @@ from rr_py_ws.adapters.brokers.redis.replies import find_check, read_confirmatio
 from rr_py_ws.errors import BrokerError
 from support.broker_node import Node
 from support.loops import both_loops
-from support.redis_nodes import Start, redis_broker
+from support.redis_nodes import Start, redis_broker, works
 from support.redis_servers import ScriptedRedis, resp
 from support.waiting import eventually
 
@@ -36,13 +36,6 @@ NO_NUMBERS = {
 async def server() -> AsyncIterator[ScriptedRedis]:
     async with ScriptedRedis() as running:
         yield running
-
-
-async def works(node: Node) -> None:
-    await eventually(lambda: node.broker.ready, "a broker that is ready")
-    await node.subscribe("a")
-    await node.publish("a", b"works")
-    await node.wait_for("a", b"works")
 
 
 class TestPublish:
