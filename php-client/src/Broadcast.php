@@ -4,25 +4,38 @@ declare(strict_types=1);
 
 namespace RRPyWs;
 
+use Psr\Log\LoggerInterface;
 use RRPyWs\Exception\BroadcastException;
 use RRPyWs\Exception\InvalidArgumentException;
 use RRPyWs\Exception\ProtocolException;
 use RRPyWs\Goridge\Address;
 use RRPyWs\Goridge\Frame;
 use RRPyWs\Goridge\Rpc;
+use RRPyWs\Internal\OnFailure;
+use RRPyWs\Internal\Publication;
 use RRPyWs\Internal\PublishMessage;
 
 /**
  * Publishes messages to the browsers that joined a topic, over the server's RPC address.
  *
- * One connection is kept and used for all calls; a process that forks must make its own Broadcast in each child.
+ * One connection is kept and used for all calls; a process that came from a fork opens its own.
  */
 final class Broadcast implements BroadcastInterface
 {
-    private const DEFAULT_ADDRESS = 'tcp://127.0.0.1:6001';
+    private readonly OnFailure $onFailure;
 
-    public function __construct(private readonly Rpc $rpc)
-    {
+    /**
+     * @param Rpc $rpc May be shared with a Push: one connection for both.
+     * @param Failure|string $failure What publish() and publishAsync() do when they fail; also `throw`, `log` or `silent`.
+     * @param LoggerInterface|null $logger Of psr/log, for `log`; PHP's error log without one.
+     * @throws InvalidArgumentException
+     */
+    public function __construct(
+        private readonly Rpc $rpc,
+        Failure|string $failure = Failure::Throw,
+        ?LoggerInterface $logger = null,
+    ) {
+        $this->onFailure = new OnFailure($failure, $logger);
     }
 
     /**
@@ -34,13 +47,14 @@ final class Broadcast implements BroadcastInterface
      * @param float $timeout Seconds for sending a call, and again for its reply.
      * @throws InvalidArgumentException
      */
-    public static function create(?string $address = null, float $connectTimeout = 3.0, float $timeout = 10.0): self
-    {
-        $where = $address === null
-            ? Address::fromEnvironment('RR_RPC', self::DEFAULT_ADDRESS)
-            : Address::parse($address);
-
-        return new self(new Rpc($where, $connectTimeout, $timeout));
+    public static function create(
+        ?string $address = null,
+        float $connectTimeout = 3.0,
+        float $timeout = 10.0,
+        Failure|string $failure = Failure::Throw,
+        ?LoggerInterface $logger = null,
+    ): self {
+        return new self(new Rpc(Address::ofRpc($address), $connectTimeout, $timeout), $failure, $logger);
     }
 
     public function isAvailable(): bool
@@ -66,13 +80,7 @@ final class Broadcast implements BroadcastInterface
 
     public function join(string|iterable|\Stringable $topics): TopicInterface
     {
-        $names = self::topics($topics);
-
-        return match (\count($names)) {
-            0 => throw new InvalidArgumentException('Unable to join 0 topics'),
-            1 => new SingleTopic($this, $names[0]),
-            default => new Group($this, $names),
-        };
+        return Topic::of($this, $topics);
     }
 
     private function send(
@@ -80,15 +88,17 @@ final class Broadcast implements BroadcastInterface
         string|iterable|\Stringable $topics,
         string|iterable|\Stringable $messages,
     ): void {
-        $names = self::topics($topics);
-        if ($names === []) {
-            throw new InvalidArgumentException('Unable to publish message to 0 topics');
+        $publication = Publication::broadcast($topics, $messages);
+        $request = PublishMessage::request($publication->topics, $publication->messages);
+        try {
+            $this->accepted($this->rpc->call($method, $request, Frame::PROTO));
+        } catch (BroadcastException $e) {
+            $this->onFailure->handle($e, $publication->topics);
         }
-        $payloads = self::strings('message', $messages);
-        if ($payloads === []) {
-            throw new InvalidArgumentException('Unable to publish 0 messages');
-        }
-        $response = $this->rpc->call($method, PublishMessage::request($names, $payloads), Frame::PROTO);
+    }
+
+    private function accepted(string $response): void
+    {
         try {
             $ok = PublishMessage::isOk($response);
         } catch (ProtocolException $e) {
@@ -97,40 +107,5 @@ final class Broadcast implements BroadcastInterface
         if (!$ok) {
             throw new BroadcastException("An error occurred while publishing message on {$this->rpc->address->text}");
         }
-    }
-
-    /**
-     * @return list<string>
-     */
-    private static function topics(string|iterable|\Stringable $topics): array
-    {
-        $names = self::strings('topic', $topics);
-        foreach ($names as $name) {
-            // A protobuf string; the server would refuse the whole call with a text that names no topic.
-            if (\preg_match('//u', $name) !== 1) {
-                throw new InvalidArgumentException(\sprintf('A topic must be UTF-8, got bytes %s', \bin2hex($name)));
-            }
-        }
-
-        return $names;
-    }
-
-    /**
-     * @return list<string>
-     */
-    private static function strings(string $what, string|iterable|\Stringable $values): array
-    {
-        $strings = [];
-        // An object that is both Stringable and iterable counts as a list, because only that loses nothing.
-        foreach (\is_iterable($values) ? $values : [$values] as $value) {
-            if (!\is_string($value) && !$value instanceof \Stringable) {
-                throw new InvalidArgumentException(
-                    \sprintf('A %s must be a string, got %s', $what, \get_debug_type($value)),
-                );
-            }
-            $strings[] = (string) $value;
-        }
-
-        return $strings;
     }
 }

@@ -7,7 +7,8 @@ namespace RRPyWs;
 use RRPyWs\Exception\ProtocolException;
 
 /**
- * The question "may this client connect?" or "may it join these topics?", with the client's handshake request.
+ * The question "may this client connect?" or "may it join these topics?", with the client's handshake request; or a
+ * request for a page.
  */
 final class Request
 {
@@ -22,6 +23,10 @@ final class Request
      * @param array<string, string> $cookies Decoded.
      * @param string $rawQuery Without `?`, not decoded.
      * @param array<string, mixed> $attributes
+     * @param string $body Of a request for a page; when it is parsed, JSON of form().
+     * @param bool $parsed Whether the body was a form.
+     * @param array<string, mixed> $uploads Files of the form: name to an array of `name`, `mime`, `size`, `error` (0: none)
+     *     and `tmpName`, nested as the names are. They are removed after the answer.
      */
     public function __construct(
         public readonly string $remoteAddr,
@@ -32,14 +37,18 @@ final class Request
         public readonly array $cookies = [],
         public readonly string $rawQuery = '',
         public readonly array $attributes = [],
+        public readonly string $body = '',
+        public readonly bool $parsed = false,
+        public readonly array $uploads = [],
     ) {
     }
 
     /**
      * @param string $json The context part of a worker request.
+     * @param string $body Its body part.
      * @throws ProtocolException
      */
-    public static function fromContext(string $json): self
+    public static function fromContext(string $json, string $body = ''): self
     {
         $context = \json_decode($json, true);
         if (!\is_array($context)) {
@@ -50,7 +59,7 @@ final class Request
                 throw new ProtocolException("the request's $key is no string");
             }
         }
-        foreach (['headers', 'cookies', 'attributes'] as $key) {
+        foreach (['headers', 'cookies', 'attributes', 'uploads'] as $key) {
             $context[$key] ??= [];
             if (!\is_array($context[$key])) {
                 throw new ProtocolException("the request's $key are no object");
@@ -69,7 +78,30 @@ final class Request
             $context['cookies'],
             $context['rawQuery'],
             $context['attributes'],
+            $body,
+            ($context['parsed'] ?? false) === true,
+            $context['uploads'],
         );
+    }
+
+    /**
+     * Whether the client asks for a page, and neither to connect nor to join.
+     */
+    public function isPage(): bool
+    {
+        return !isset($this->attributes[self::CONNECT]) && !isset($this->attributes[self::TOPICS]);
+    }
+
+    /**
+     * The fields of the form that was sent, as PHP's `$_POST` has them; empty when none was.
+     *
+     * @return array<string, mixed>
+     */
+    public function form(): array
+    {
+        $fields = $this->parsed ? \json_decode($this->body, true) : [];
+
+        return \is_array($fields) ? $fields : [];
     }
 
     /**

@@ -4,6 +4,9 @@ declare(strict_types=1);
 
 namespace RRPyWs;
 
+use RRPyWs\Exception\InvalidArgumentException;
+use RRPyWs\Internal\Strings;
+
 /**
  * What SingleTopic and Group have in common.
  */
@@ -16,6 +19,22 @@ abstract class Topic implements TopicInterface
         private readonly BroadcastInterface $broadcast,
         protected readonly array $topics,
     ) {
+    }
+
+    /**
+     * @param string|iterable<string|\Stringable>|\Stringable $topics
+     * @return TopicInterface A SingleTopic for one, a Group for several.
+     * @throws InvalidArgumentException
+     */
+    public static function of(BroadcastInterface $broadcast, string|iterable|\Stringable $topics): TopicInterface
+    {
+        $names = Strings::ofText('topic', $topics);
+
+        return match (\count($names)) {
+            0 => throw new InvalidArgumentException('Unable to join 0 topics'),
+            1 => new SingleTopic($broadcast, $names[0]),
+            default => new Group($broadcast, $names),
+        };
     }
 
     public function publish(string|iterable|\Stringable $messages): void

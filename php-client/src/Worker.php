@@ -14,11 +14,12 @@ use RRPyWs\Goridge\Relay;
 use RRPyWs\Internal\StdoutGuard;
 
 /**
- * The loop of a process that the server starts and asks who may connect and who may join a topic.
+ * The loop of a process that the server starts and asks who may connect, who may join a topic, and for pages.
  *
  *     Worker::create()->serve(
  *         connect: fn (Request $request) => isset($request->cookies['session']),
  *         join: fn (Request $request, array $topics) => !in_array('admin', $topics, true),
+ *         page: fn (Request $request) => new Response(200, ['Content-Type' => 'text/plain'], 'hello'),
  *     );
  */
 final class Worker
@@ -26,6 +27,8 @@ final class Worker
     private const CONNECT_TIMEOUT = 10.0;
 
     private bool $owesAnswer = false;
+    /** @var list<Frame> Control frames that came while an answer was sent in parts. */
+    private array $postponed = [];
 
     private function __construct(private readonly Relay $relay, private readonly StdoutGuard $stdout)
     {
@@ -59,22 +62,26 @@ final class Worker
      *
      * @param callable(Request): (bool|Response) $connect May this client connect?
      * @param callable(Request, list<string>): (bool|Response) $join May it join these topics, all of them?
+     * @param (callable(Request): Response)|null $page Makes a page; without it there are none.
      * @throws TransportException
      */
-    public function serve(callable $connect, callable $join): void
+    public function serve(callable $connect, callable $join, ?callable $page = null): void
     {
         while (($request = $this->waitRequest()) !== null) {
             try {
-                $answer = self::frame(self::response(match (true) {
+                // Kept by nobody: a page in parts ends with its generator.
+                $this->respondWith(self::response(match (true) {
                     $request->isConnect() => $connect($request),
                     $request->topics() !== [] => $join($request, $request->topics()),
+                    $request->isPage() => $page === null ? new Response(404) : $page($request),
                     default => false,
                 }));
+            } catch (TransportException $e) {
+                throw $e;
             } catch (\Throwable $e) {
                 StdoutGuard::log("$e\n");
-                $answer = self::failure(\get_debug_type($e) . ': ' . $e->getMessage());
+                $this->send(self::failure(\get_debug_type($e) . ': ' . $e->getMessage()));
             }
-            $this->send($answer);
         }
     }
 
@@ -91,7 +98,7 @@ final class Worker
             throw new WorkerException('The last request must be answered before waiting for the next one');
         }
         $this->stdout->restore();
-        while (($frame = $this->relay->receive()) !== null) {
+        while (($frame = \array_shift($this->postponed) ?? $this->relay->receive()) !== null) {
             if ($frame->has(Frame::CONTROL)) {
                 if (!$this->obey($frame)) {
                     return null;
@@ -99,7 +106,7 @@ final class Worker
             } elseif (($frame->streamBits & (Frame::STREAM_STOP | Frame::STREAM_PONG)) === 0) {
                 $this->owesAnswer = true;
                 try {
-                    return Request::fromContext(self::context($frame));
+                    return Request::fromContext(...self::parts($frame));
                 } catch (ProtocolException $e) {
                     StdoutGuard::log("{$e->getMessage()}\n");
                     $this->error($e->getMessage());
@@ -113,14 +120,17 @@ final class Worker
     /**
      * Answer the request that waitRequest() returned. Status 200 allows, any other refuses.
      *
+     * A page that comes in parts is sent part by part; it ends early when the client has gone.
+     *
      * @param array<string, string|list<string>> $headers
+     * @param string|iterable<string> $body
      * @throws InvalidArgumentException
      * @throws TransportException
      * @throws WorkerException
      */
-    public function respond(int $status, array $headers = [], string $body = ''): void
+    public function respond(int $status, array $headers = [], string|iterable $body = ''): void
     {
-        $this->send(self::frame(new Response($status, $headers, $body)));
+        $this->respondWith(new Response($status, $headers, $body));
     }
 
     /**
@@ -135,13 +145,49 @@ final class Worker
         $this->send(self::failure($message));
     }
 
-    private function send(Frame $answer): void
+    private function respondWith(Response $response): void
+    {
+        $context = $response->context();
+        if (\is_string($response->body)) {
+            $this->send(self::frame($context, $response->body));
+
+            return;
+        }
+        foreach ($response->body as $part) {
+            if ($this->isUnwanted()) {
+                break;
+            }
+            $this->send(self::frame($context, $part, Frame::STREAM), isLast: false);
+            $context = '';
+        }
+        $this->send(self::frame($context, ''));
+    }
+
+    /**
+     * Whether the server wants no more of the answer that is sent in parts.
+     */
+    private function isUnwanted(): bool
+    {
+        while ($this->relay->isReadable()) {
+            $frame = $this->relay->receive();
+            if ($frame === null || ($frame->streamBits & Frame::STREAM_STOP) !== 0) {
+                return true;
+            }
+            if ($frame->has(Frame::CONTROL)) {
+                $this->postponed[] = $frame;
+            }
+        }
+
+        return false;
+    }
+
+    private function send(Frame $answer, bool $isLast = true): void
     {
         if (!$this->owesAnswer) {
             throw new WorkerException('There is no request to answer; each has exactly one answer');
         }
         $this->relay->send($answer);
-        $this->owesAnswer = false;
+        $this->owesAnswer = !$isLast;
     }
 
     /**
@@ -162,13 +208,18 @@ final class Worker
         return true;
     }
 
-    private static function context(Frame $request): string
+    /**
+     * @return array{string, string} Context and body.
+     */
+    private static function parts(Frame $request): array
     {
         if (\count($request->options) !== 1 || $request->options[0] > \strlen($request->payload)) {
             throw new ProtocolException('the request does not say where its context ends');
         }
 
-        return \substr($request->payload, 0, $request->options[0]);
+        $length = $request->options[0];
+
+        return [\substr($request->payload, 0, $length), \substr($request->payload, $length)];
     }
 
     private static function response(mixed $answer): Response
@@ -183,11 +234,9 @@ final class Worker
         };
     }
 
-    private static function frame(Response $response): Frame
+    private static function frame(string $context, string $body, int $streamBits = 0): Frame
     {
-        $context = $response->context();
-
-        return new Frame($context . $response->body, 0, [\strlen($context)]);
+        return new Frame($context . $body, 0, [\strlen($context)], $streamBits);
     }
 
     private static function failure(string $message): Frame

@@ -234,6 +234,27 @@ final class BroadcastTest extends TestCase
         Broadcast::create($address, timeout: 0.2)->publish('a', \str_repeat('x', 32 << 20));
     }
 
+    public function testAServerThatDoesNotAcceptEndsWithATimeout(): void
+    {
+        $listener = \stream_socket_server(
+            'tcp://127.0.0.1:0',
+            flags: \STREAM_SERVER_BIND | \STREAM_SERVER_LISTEN,
+            context: \stream_context_create(['socket' => ['backlog' => 0]]),
+        );
+        $address = 'tcp://' . \stream_socket_get_name($listener, false);
+        $waiting = \stream_socket_client($address);
+
+        try {
+            Broadcast::create($address, connectTimeout: 0.2)->publish('a', 'hi');
+            self::fail('published');
+        } catch (TransportException $e) {
+            self::assertSame("Unable to connect to $address: Connection timed out", $e->getMessage());
+            self::assertFalse($e->mayHaveArrived);
+        } finally {
+            \fclose($waiting);
+        }
+    }
+
     /**
      * @testWith ["unix:///nowhere/rr.sock", "No such file or directory"]
      *           ["tcp://127.0.0.1:1", "Connection refused"]

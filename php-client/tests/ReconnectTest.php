@@ -6,8 +6,12 @@ namespace RRPyWs\Tests;
 
 use PHPUnit\Framework\TestCase;
 use RRPyWs\Broadcast;
+use RRPyWs\Exception\BroadcastException;
 use RRPyWs\Exception\TransportException;
+use RRPyWs\Goridge\Address;
 use RRPyWs\Goridge\Frame;
+use RRPyWs\Goridge\Rpc;
+use RRPyWs\Push;
 use RRPyWs\Tests\Support\ScriptedServer;
 
 /**
@@ -160,6 +164,85 @@ final class ReconnectTest extends TestCase
         self::assertTrue($broadcast->isAvailable());
         self::assertFalse($broadcast->isAvailable());
         self::assertTrue($broadcast->isAvailable());
+    }
+
+    public function testAProcessThatCameFromAForkOpensAConnectionOfItsOwn(): void
+    {
+        // One connection after the other: the child is served when the parent's has had its two calls.
+        $server = new ScriptedServer([[ScriptedServer::OK, ScriptedServer::OK], [ScriptedServer::OK]]);
+
+        $process = \proc_open([\PHP_BINARY, __DIR__ . '/Support/fork.php', $server->address], [], $pipes);
+
+        self::assertStringEndsWith('first', $server->payload());
+        self::assertStringEndsWith('of the parent', $server->payload());
+        self::assertSame('closed', $server->says());
+        self::assertStringEndsWith('of the child', $server->payload());
+        self::assertSame(0, \proc_close($process));
+    }
+
+    public function testAReplyThatNobodyWaitedForIsNotTakenForTheNext(): void
+    {
+        $server = new ScriptedServer([['silence'], [ScriptedServer::OK]]);
+        $broadcast = Broadcast::create($server->address);
+        \pcntl_async_signals(true);
+        \pcntl_signal(\SIGALRM, static fn () => throw new \DomainException('the job takes too long'));
+        \pcntl_alarm(1);
+        try {
+            $broadcast->publish('a', 'first');
+            self::fail('published');
+        } catch (\DomainException) {
+        } finally {
+            \pcntl_signal(\SIGALRM, \SIG_DFL);
+        }
+
+        $broadcast->publish('a', 'second');
+
+        self::assertStringEndsWith('first', $server->payload());
+        self::assertSame('closed', $server->says());
+        self::assertStringEndsWith('second', $server->payload());
+    }
+
+    public function test10000CallsUseOneConnectionAndLeaveNoHandle(): void
+    {
+        $server = new ScriptedServer([['always 0801']]);
+        $rpc = new Rpc(Address::parse($server->address));
+        $publishers = [new Broadcast($rpc), new Push($rpc)];
+        $publishers[0]->publish('a', 'hi');
+        $before = [\scandir('/proc/self/fd'), \memory_get_usage()];
+
+        for ($call = 0; $call < 10_000; $call++) {
+            $publishers[$call % 2]->publish('a', 'hi');
+        }
+
+        self::assertSame($before[0], \scandir('/proc/self/fd'));
+        self::assertLessThan($before[1] + 100_000, \memory_get_usage());
+        unset($rpc, $publishers);
+        self::assertSame('closed', $server->says());
+    }
+
+    public function testFailedCallsLeaveNoHandle(): void
+    {
+        $reply = static fn (int $options): string => 'raw ' . \bin2hex((new Frame('x', 0, \array_fill(0, $options, 1)))->encode());
+        $server = new ScriptedServer([['close'], ['raw 1580'], [$reply(1)], ['body'], [ScriptedServer::OK]]);
+        $silent = new ScriptedServer(\array_fill(0, 4, ['silence']));
+        $broadcast = Broadcast::create($server->address);
+        $impatient = Broadcast::create($silent->address, timeout: 0.1);
+        $nobody = Broadcast::create('unix:///nowhere');
+        $before = \scandir('/proc/self/fd');
+
+        for ($call = 0; $call < 4; $call++) {
+            foreach ([$broadcast, $impatient, $nobody] as $one) {
+                try {
+                    $one->publish('a', 'hi');
+                    self::fail('published');
+                } catch (BroadcastException) {
+                }
+            }
+        }
+        $broadcast->publish('a', 'hi');
+        unset($broadcast);
+
+        self::assertSame($before, \scandir('/proc/self/fd'));
     }
 
     /**

@@ -60,6 +60,60 @@ final class WorkerTest extends TestCase
         self::assertEquals(self::answer($context, "see \x00\xFF other"), $this->started()->ask('do=redirect'));
     }
 
+    public function testWhatIsSaidBesideYes(): void
+    {
+        $worker = $this->started();
+        $context = '{"status":200,"headers":{"Content-Type":["application/vnd.rr-ws+json"]}}';
+        $details = '{"user":"42","info":{"name":"Ann"},"expire":3600,"join":["user.42"],"allow":["news.*"]}';
+
+        self::assertEquals(self::answer($context, $details), $worker->ask('do=accept'));
+        self::assertEquals(self::answer($context, '{"history":false}'), $worker->ask('', ['hidden']));
+        self::assertEquals(
+            new Frame('RRPyWs\Exception\InvalidArgumentException: A user must have at most 128 bytes, got 129', Frame::ERROR),
+            $worker->ask('do=accept+too+long'),
+        );
+    }
+
+    public function testAPage(): void
+    {
+        $answer = $this->started()->exchange(self::page('', '{"a":"1"}', parsed: true));
+
+        self::assertEquals(self::answer('{"status":201,"headers":{"X-Form":["{\"a\":\"1\"}"]}}', '{"a":"1"}'), $answer);
+    }
+
+    public function testAPageInParts(): void
+    {
+        $worker = $this->started();
+
+        self::assertEquals(self::part(self::ALLOWED, 'one'), $worker->exchange(self::page('do=parts')));
+        self::assertEquals(self::part('', 'two'), $worker->exchange());
+        self::assertEquals(self::answer(''), $worker->exchange());
+        self::assertEquals(self::answer(self::ALLOWED), $worker->ask());
+    }
+
+    public function testAPageInPartsEndsWhenNobodyWantsIt(): void
+    {
+        $worker = $this->started();
+        $stop = new Frame('', 0, [], Frame::STREAM_STOP);
+        $hello = new Frame('{"pid":1}', Frame::CONTROL | Frame::JSON);
+
+        $frame = $worker->exchange(self::page('do=endless'), $hello, $stop);
+        while (($frame->streamBits & Frame::STREAM) !== 0) {
+            $frame = $worker->exchange();
+        }
+        // What else the server asked is answered behind the page.
+        self::assertEquals(new Frame("{\"pid\":$worker->pid}", Frame::CONTROL), $worker->exchange());
+    }
+
+    public function testAPageThatBreaksOff(): void
+    {
+        $worker = $this->started();
+
+        self::assertEquals(self::part(self::ALLOWED, 'one'), $worker->exchange(self::page('do=breaks')));
+        self::assertTrue($worker->exchange()->has(Frame::ERROR));
+        self::assertEquals(self::answer(self::ALLOWED), $worker->ask());
+    }
+
     public function testALongBodyPassesThePipe(): void
     {
         $expected = self::answer(self::REFUSED, \str_repeat('x', 300_000));
@@ -136,7 +190,7 @@ final class WorkerTest extends TestCase
 
     public function testARequestThatAsksNeitherIsRefused(): void
     {
-        $context = '{"remoteAddr":"","protocol":"","method":"","uri":"","rawQuery":"","attributes":{}}';
+        $context = '{"remoteAddr":"","protocol":"","method":"","uri":"","rawQuery":"","attributes":{"ws:joinServer":0}}';
 
         self::assertEquals(self::answer(self::REFUSED), $this->started()->exchange(WorkerProcess::exec($context)));
     }
@@ -235,5 +289,28 @@ final class WorkerTest extends TestCase
     private static function answer(string $context, string $body = ''): Frame
     {
         return new Frame($context . $body, 0, [\strlen($context)]);
+    }
+
+    private static function page(string $query, string $body = '', bool $parsed = false): Frame
+    {
+        $context = \json_encode([
+            'remoteAddr' => '127.0.0.1',
+            'protocol' => 'HTTP/1.1',
+            'method' => 'POST',
+            'uri' => "http://localhost:8080/page?$query",
+            'headers' => new \stdClass(),
+            'cookies' => new \stdClass(),
+            'rawQuery' => $query,
+            'parsed' => $parsed,
+            'uploads' => null,
+            'attributes' => new \stdClass(),
+        ]);
+
+        return new Frame($context . $body, Frame::JSON, [\strlen($context)]);
+    }
+
+    private static function part(string $context, string $body): Frame
+    {
+        return new Frame($context . $body, 0, [\strlen($context)], Frame::STREAM);
     }
 }

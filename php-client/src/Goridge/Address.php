@@ -12,6 +12,7 @@ use RRPyWs\Exception\InvalidArgumentException;
 final class Address
 {
     private const PIPES = 'pipes';
+    private const RPC = 'tcp://127.0.0.1:6001';
 
     private function __construct(
         public readonly string $text,
@@ -39,6 +40,18 @@ final class Address
             return new self($text, \sprintf('tcp://%s:%d', $match[1] === '' ? '127.0.0.1' : $match[1], $match[2]));
         }
         throw new InvalidArgumentException("Wrong address '$text': expected tcp://host:port or unix://path");
+    }
+
+    /**
+     * Where a publisher finds the server.
+     *
+     * @param string|null $text By default the environment's RR_RPC (the server sets it for its workers), else
+     *     tcp://127.0.0.1:6001.
+     * @throws InvalidArgumentException
+     */
+    public static function ofRpc(?string $text): self
+    {
+        return $text === null ? self::fromEnvironment('RR_RPC', self::RPC) : self::parse($text);
     }
 
     /**

@@ -31,6 +31,7 @@ final class Frame
     public const PROTO = 0x80;
 
     // Stream bits, byte 10.
+    public const STREAM = 0x01;
     public const STREAM_STOP = 0x02;
     public const STREAM_PONG = 0x08;
 

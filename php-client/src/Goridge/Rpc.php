@@ -11,30 +11,26 @@ use RRPyWs\Exception\TimeoutException;
 use RRPyWs\Exception\TransportException;
 
 /**
- * Calls of the server's methods, one at a time, over a connection that is opened when first needed and kept.
+ * Calls of the server's methods, one at a time, over one connection.
  *
- * The server may close that connection while nobody calls, for instance when it restarts. Before a call a kept
- * connection is therefore looked at, and replaced when it is closed. When a kept connection breaks within a call, the
- * call is made once more on a new one, but only if that can not run it twice: the server cannot have got all of it, or
- * the method changes nothing.
+ * When a kept connection breaks within a call, the call is made once more on a new one, but only if that can not run it
+ * twice: the server cannot have got all of it, or the method changes nothing when it runs again.
  */
 final class Rpc
 {
     private const MAX_SEQUENCE = 0xFFFFFFFF;
 
-    private ?Relay $relay = null;
+    private readonly Connection $connection;
     private int $sequence = 0;
 
     /**
      * @param float $connectTimeout Seconds.
      * @param float $timeout Seconds for sending a call, and again for its reply.
+     * @throws InvalidArgumentException Nobody listens at such an address.
      */
-    public function __construct(
-        public readonly Address $address,
-        private readonly float $connectTimeout = 3.0,
-        private readonly float $timeout = 10.0,
-    ) {
-        $address->target();
+    public function __construct(public readonly Address $address, float $connectTimeout = 3.0, float $timeout = 10.0)
+    {
+        $this->connection = new Connection($address, $connectTimeout, $timeout);
     }
 
     /**
@@ -48,22 +44,18 @@ final class Rpc
     public function call(string $method, string $body, int $codec, bool $harmless = false): string
     {
         $this->sequence = $this->sequence % self::MAX_SEQUENCE + 1;
-        $request = new Frame($method . $body, $codec, [$this->sequence, \strlen($method)]);
-        if ($this->relay?->isReadable()) {
-            // A server never speaks first: what can be read is the end of the connection, or rubbish.
-            $this->disconnect();
-        }
-        $kept = $this->relay !== null;
+        $call = new Frame($method . $body, $codec, [$this->sequence, \strlen($method)]);
+        $kept = $this->connection->send($call);
         try {
-            $reply = $this->exchange($request);
-        } catch (TimeoutException | ProtocolException $e) {
-            throw $e;
+            $reply = $this->connection->receive();
         } catch (TransportException $e) {
-            if (!$kept || ($e->mayHaveArrived && !$harmless)) {
+            if (!$kept || !$harmless || $e instanceof TimeoutException || $e instanceof ProtocolException) {
                 throw $e;
             }
-            $reply = $this->exchange($request);
+            $this->connection->send($call);
+            $reply = $this->connection->receive();
         }
+        $this->check($reply);
         $result = \substr($reply->payload, $reply->options[1]);
         if ($reply->has(Frame::ERROR)) {
             throw new ServiceException("$method failed on {$this->address->text}: $result");
@@ -72,41 +64,22 @@ final class Rpc
         return $result;
     }
 
-    private function exchange(Frame $request): Frame
+    private function check(Frame $reply): void
     {
         try {
-            $this->relay ??= Relay::connect($this->address, $this->connectTimeout, $this->timeout);
-            $this->relay->send($request);
-
-            return $this->checked($this->relay->receive());
-        } catch (TransportException $e) {
-            // A reply that comes later must not become the reply to the next call.
-            $this->disconnect();
+            $server = $this->address->text;
+            if (\count($reply->options) !== 2 || $reply->options[1] > \strlen($reply->payload)) {
+                throw new ProtocolException("$server sent a frame that is no reply");
+            }
+            if ($reply->options[0] !== $this->sequence) {
+                throw new ProtocolException(
+                    \sprintf('%s answered call %d instead of %d', $server, $reply->options[0], $this->sequence),
+                );
+            }
+        } catch (ProtocolException $e) {
+            // Nobody knows what comes next.
+            $this->connection->close();
             throw $e;
         }
-    }
-
-    private function checked(?Frame $reply): Frame
-    {
-        $server = $this->address->text;
-        if ($reply === null) {
-            throw new TransportException("$server closed the connection instead of answering", mayHaveArrived: true);
-        }
-        if (\count($reply->options) !== 2 || $reply->options[1] > \strlen($reply->payload)) {
-            throw new ProtocolException("$server sent a frame that is no reply");
-        }
-        if ($reply->options[0] !== $this->sequence) {
-            throw new ProtocolException(
-                \sprintf('%s answered call %d instead of %d', $server, $reply->options[0], $this->sequence),
-            );
-        }
-
-        return $reply;
-    }
-
-    private function disconnect(): void
-    {
-        $this->relay?->close();
-        $this->relay = null;
     }
 }

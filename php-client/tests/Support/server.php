@@ -8,7 +8,7 @@
  *     body HEX     answers with this body           silence     waits until the client hangs up
  *     error TEXT   answers with an error            close       hangs up without an answer
  *     raw HEX      answers with these bytes         slam        hangs up after the first bytes of a request
- *     drip HEX     the same, byte by byte
+ *     drip HEX     the same, byte by byte           always HEX  answers so until the client hangs up, and prints nothing
  *
  * It prints its address, `got HEX` for each request (`big SHA256` of the payload if that is long), and `closed` after
  * each connection. It knows nothing of the package under test, so a mistake there can not hide here.
@@ -30,6 +30,15 @@ foreach (json_decode($argv[2], true, flags: JSON_THROW_ON_ERROR) as $steps) {
     foreach ($steps as $step) {
         [$verb, $rest] = explode(' ', $step . ' ', 2);
         $rest = trim($rest);
+        if ($verb === 'always') {
+            while (($header = stream_get_contents($client, 12)) !== '') {
+                $field = unpack('Cwords/Cflags/Vlength', $header);
+                $options = stream_get_contents($client, 4 * (($field['words'] & 15) - 3));
+                $method = substr(stream_get_contents($client, $field['length']), 0, unpack('V', $options, 4)[1]);
+                fwrite($client, $frame($field['flags'], $options, $method . hex2bin($rest)));
+            }
+            break;
+        }
         $header = stream_get_contents($client, 12);
         if ($verb === 'slam') {
             break;
