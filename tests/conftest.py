@@ -1,19 +1,55 @@
-"""For all tests: how Hypothesis works, and where their files are.
+"""For all tests: how Hypothesis works, where their files are, and in which order they run.
 
 The machines that run them are shared, so that how long an example takes says nothing. And a run of the suite
-is the same each time: what chance may find is looked for with `--hypothesis-profile=random`, and `make fuzz`.
+is the same each time, and short: what chance may find is looked for with `--hypothesis-profile=random`, and
+`make fuzz`.
 """
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 import tempfile
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import HealthCheck, settings
 
+from rr_py_ws import native
+
 settings.register_profile("random", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("same", settings.get_profile("random"), derandomize=True)
+settings.register_profile("same", settings.get_profile("random"), derandomize=True, max_examples=50)
 settings.load_profile("same")
 
 if len(tempfile.gettempdir()) > 30:  # the path of a socket has at most 107 bytes, with the name of its test
     os.environ["PYTEST_DEBUG_TEMPROOT"] = "/tmp"
+
+_LAST = ("tests/wire/", "tests/core/", "tests/config/", "tests/conformance/", "tests/logs/")
+
+
+@pytest.fixture(scope="module", params=["native", "pure"])
+def variant(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Run the tests of a module with the functions in C, and once more with their twins in Python."""
+    if request.param == "native" and native.MISSING:
+        pytest.skip(f"no native part: {native.MISSING}")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, (python, compiled) in native.TWINS.items():
+            for module in list(sys.modules.values()):
+                if any(vars(module).get(name) is function for function in (python, compiled) if function):
+                    patch.setattr(module, name, compiled if request.param == "native" else python)
+        yield
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests that start no process behind the others.
+
+    Each process of the run takes a file after the other: the last ones should be short.
+    """
+    items.sort(key=lambda item: (item.nodeid.startswith(_LAST), not item.nodeid.startswith("tests/e2e/")))
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector the thousands of tests: many of these look at what is left, and collect."""
+    gc.collect()
+    gc.freeze()

@@ -2,7 +2,15 @@ from __future__ import annotations
 
 import pytest
 
-from rr_py_ws.address import TCPAddress, UnixAddress, parse_dsn, parse_host_port
+from rr_py_ws.address import (
+    TCPAddress,
+    UnixAddress,
+    format_peer,
+    network_of,
+    parse_dsn,
+    parse_host_port,
+    parse_http_target,
+)
 
 
 @pytest.mark.parametrize(
@@ -118,3 +126,69 @@ def test_who_can_reach_an_address(dsn: str, local: bool) -> None:
 )
 def test_which_addresses_are_every_address_of_the_machine(host: str, every: bool) -> None:
     assert TCPAddress(host, 80).is_every is every
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("10.0.0.1", "10.0.0.1", True),
+        ("10.0.0.1", "10.0.0.2", False),
+        ("2001:db8::1", "2001:db8::2", True),
+        ("2001:db8::1", "2001:db8:0:0:ffff::1", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("::ffff:10.0.0.1", "10.0.0.1", True),
+        ("::ffff:10.0.0.1", "::ffff:10.0.0.2", False),
+        ("fe80::1%eth0", "fe80::2%eth1", True),
+    ],
+)
+def test_what_counts_as_one_address(one: str, other: str, same: bool) -> None:
+    assert (network_of(one) == network_of(other)) is same
+
+
+@pytest.mark.parametrize("address", ["", "unix", "10.0.0.256"])
+def test_what_is_no_ip_address_counts_as_nothing(address: str) -> None:
+    assert network_of(address) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        (("192.0.2.7", 41234), "192.0.2.7:41234"),
+        (("::ffff:192.0.2.7", 41234, 0, 0), "192.0.2.7:41234"),
+        (("2001:db8::7", 41234, 0, 0), "[2001:db8::7]:41234"),
+        (("fe80::7%eth0", 41234, 0, 2), "[fe80::7%eth0]:41234"),
+        ("", "unknown"),
+        (b"", "unknown"),
+        (None, "unknown"),
+    ],
+)
+def test_a_peer_is_written_as_host_and_port(name: object, text: str) -> None:
+    """Point 16: the log had `('192.0.2.7', 41234)`, and in other lines no port."""
+    assert format_peer(name) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("http://127.0.0.1:8080", TCPAddress("127.0.0.1", 8080)),
+        ("http://app", TCPAddress("app", 80)),
+        ("http://app/", TCPAddress("app", 80)),
+        ("http://[::1]", TCPAddress("::1", 80)),
+        ("http://[::1]:81/", TCPAddress("::1", 81)),
+        ("unix:///run/app.sock", UnixAddress("/run/app.sock")),
+    ],
+)
+def test_a_server_of_http(text: str, address: TCPAddress | UnixAddress) -> None:
+    assert parse_http_target(text) == address
+
+
+NO_SERVERS = (
+    "https://app app:80 http:// http://:80 http://app:0 http://u@app:80 http://u:p@app http://app/x"
+    " http://app:80/x http://app?x tcp://app:80 unix:// http://app:80#x"
+)
+
+
+@pytest.mark.parametrize("text", NO_SERVERS.split())
+def test_what_is_no_server_of_http(text: str) -> None:
+    with pytest.raises(ValueError, match="write http://host:port or unix://path"):
+        parse_http_target(text)

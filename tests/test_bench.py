@@ -12,8 +12,11 @@ from pathlib import Path
 import pytest
 from bench import report
 from bench.compression import SCENARIOS as COMPRESSION
+from bench.forward import SCENARIOS as FORWARD
+from bench.forwarding import SCENARIOS as FORWARDING
 from bench.isolation import SCENARIOS as ISOLATION
 from bench.load import Fleet, LoadError, document
+from bench.pages import SCENARIOS as PAGES
 from bench.publisher import Publisher
 from bench.scenarios import SCENARIOS, Effort, Line
 from bench.servers import start_ours
@@ -21,7 +24,7 @@ from bench.servers import start_ours
 from rr_py_ws.wire.publication import Publication
 from rr_py_ws.wire.push import STRING
 
-_ALL = SCENARIOS | COMPRESSION | ISOLATION
+_ALL = SCENARIOS | COMPRESSION | ISOLATION | FORWARD | FORWARDING | PAGES
 TINY = Effort(rounds=1, seconds=0.1, connections=10, idle_connections=10, idle_seconds=0.1)
 
 

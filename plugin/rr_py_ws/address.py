@@ -6,7 +6,9 @@ Every address of the program is read here: those of the configuration, of flags,
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 _MAX_PORT = 65535
@@ -94,6 +96,37 @@ def parse_ip(text: str) -> IPv4Address | IPv6Address:
     return found if mapped is None else mapped
 
 
+@lru_cache(maxsize=1024)
+def network_of(address: str) -> bytes | None:
+    """Return what counts as one address: an IPv4 address, a /64 network of IPv6 (what one customer gets).
+
+    None for anything else: a unix socket has no address.
+    """
+    try:
+        parsed = parse_ip(address)
+    except ValueError:
+        return None
+    return parsed.packed[:8] if isinstance(parsed, IPv6Address) else parsed.packed
+
+
+def format_peer(name: object) -> str:
+    """Write the name of the other end of a socket as `host:port`, for the log.
+
+    Args:
+        name: what `getpeername` said, or None; a client of IPv4 on a socket for both families is written as
+            one of IPv4.
+
+    Returns:
+        `unknown` for an end that is gone, or has no address (unix socket).
+    """
+    match name:
+        case (str(host), int(port), *_):
+            with suppress(ValueError):
+                host = str(parse_ip(host))
+            return str(TCPAddress(host, port))
+    return "unknown"
+
+
 def parse_host_port(text: str) -> TCPAddress:
     """Read `host:port`, `[IPv6]:port` or `:port`.
 
@@ -133,3 +166,20 @@ def parse_dsn(text: str) -> Address:
         except ValueError:
             pass  # The message below names the whole text, scheme and all.
     raise ValueError(f"{text!r} is not an address; write tcp://host:port, tcp://[IPv6]:port or unix://path")
+
+
+def parse_http_target(text: str) -> Address:
+    """Read `http://host:port`, without a port 80, with nothing behind it but a slash; or `unix://path`.
+
+    Raises:
+        ValueError: the text is not such an address; the message has the text and the accepted forms.
+    """
+    scheme, _, rest = text.partition("://")
+    with suppress(ValueError):
+        if scheme == "unix":
+            return parse_dsn(text)
+        host = rest.removesuffix("/")
+        found = parse_host_port(host if ":" in host.rpartition("]")[2] else f"{host}:80")
+        if scheme == "http" and found.host and found.port and not set(found.host) & set("/?#@"):
+            return found
+    raise ValueError(f"{text!r} is not an address; write http://host:port or unix://path")

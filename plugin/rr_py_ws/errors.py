@@ -4,6 +4,7 @@
 
     RRWSError
     ├── ConfigError            a key, a file or a flag is wrong; the text names it
+    │   └── ConfigErrors       several of them
     ├── ProtocolError          a peer sent bytes that break its protocol (goridge, HTTP, WebSocket)
     │   ├── PayloadTooBig      goridge: the announced payload is over the limit
     │   └── CommandError       a client's JSON command cannot be decoded
@@ -22,6 +23,30 @@ The kinds of `WorkerError` are those of RoadRunner's pool, and the labels of a m
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a value of the configuration was written.
+
+    Attributes:
+        source: the file, the flag `-o`, or the name of an environment variable.
+        line: of the file, from 1; None where there are no lines.
+    """
+
+    source: str
+    line: int | None = None
+
+    @property
+    def order(self) -> tuple[str, int]:
+        """By file and line."""
+        return self.source, self.line or 0
+
+    def __str__(self) -> str:
+        return f"{self.source}:{self.line}" if self.line else self.source
+
 
 class RRWSError(Exception):
     """Root of the tree. Its text is one line for a person."""
@@ -32,15 +57,58 @@ class ConfigError(RRWSError):
 
     Attributes:
         key: the dotted path of the key (or the file, or the flag) that is wrong.
+        place: where it was written; None: nowhere, or nobody knows.
     """
 
-    def __init__(self, key: str, problem: str) -> None:
+    def __init__(self, key: str, problem: str, place: Place | None = None) -> None:
         super().__init__(f"{key}: {problem}" if key else problem)
         self.key = key
+        self.place = place
+
+    @property
+    def errors(self) -> tuple[ConfigError, ...]:
+        """All that is wrong, each by itself."""
+        return (self,)
+
+    @property
+    def located(self) -> str:
+        """The text, after the place."""
+        text = str(self)
+        # The key of a wrong file is its name.
+        return text if self.place is None or text.startswith(str(self.place)) else f"{self.place}: {text}"
+
+
+class ConfigErrors(ConfigError):
+    """Several things are wrong; text, key and place are those of the first."""
+
+    def __init__(self, errors: Iterable[ConfigError]) -> None:
+        self._errors = tuple(errors)
+        first = self._errors[0]
+        super().__init__("", f"{first} (and {len(self._errors) - 1} more)", first.place)
+        self.key = first.key
+
+    @property
+    def errors(self) -> tuple[ConfigError, ...]:
+        """All that is wrong, each by itself."""
+        return self._errors
+
+
+def all_of(errors: Iterable[ConfigError]) -> ConfigError:
+    """Make one exception of one error or more."""
+    found = tuple(errors)
+    return found[0] if len(found) == 1 else ConfigErrors(found)
 
 
 class ProtocolError(RRWSError):
-    """A peer sent bytes that break its protocol."""
+    """A peer sent bytes that break its protocol.
+
+    Attributes:
+        status: of the answer, when the protocol is HTTP.
+    """
+
+    def __init__(self, problem: str, status: int = 400) -> None:
+        super().__init__(problem)
+        self.status = status
 
 
 class PayloadTooBig(ProtocolError):
@@ -64,7 +132,25 @@ class RPCError(RRWSError):
 
 
 class BrokerError(RRWSError):
-    """A broker did not accept a publication or a subscription."""
+    """A broker did not accept a publication or a subscription.
+
+    Args:
+        text: what happened, in words of this program.
+        detail: why, which may be words of Redis or of the system: for the log.
+
+    Attributes:
+        public: the text alone, which is all that a peer is told.
+    """
+
+    def __init__(self, text: str, detail: str = "") -> None:
+        super().__init__(f"{text}: {detail}" if detail else text)
+        self.public = text
+
+    def within(self, what: str) -> BrokerError:
+        """Return the same error of a larger undertaking, which is named before it."""
+        error = BrokerError(f"{what}: {self}")
+        error.public = f"{what}: {self.public}"
+        return error
 
 
 class WorkerError(RRWSError):

@@ -6,9 +6,13 @@ costs an addition, and serving metrics costs nothing between two scrapes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Protocol
+
+PREFIX = "rr_ws_"
+"""Of all names but those that RoadRunner has too."""
 
 Values = float | Mapping[str, float] | Mapping[tuple[str, ...], float]
 
@@ -23,6 +27,7 @@ class Sample:
         text: what the number means, one line.
         labels: names of the labels.
         values: label values, as many as there are labels -> number.
+        prefix: what the served name begins with.
     """
 
     name: str
@@ -30,13 +35,75 @@ class Sample:
     text: str
     labels: tuple[str, ...]
     values: Mapping[tuple[str, ...], float]
+    prefix: str = PREFIX
+
+
+@dataclass(slots=True)
+class Distribution:
+    """How often numbers of which size were seen.
+
+    Attributes:
+        bounds: the upper ends of the buckets, each included, in order; what is larger has one more bucket.
+        buckets: how many numbers are in each.
+        total: the sum of all numbers.
+    """
+
+    bounds: Sequence[float]
+    buckets: list[int] = field(init=False)
+    total: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.buckets = [0] * (len(self.bounds) + 1)
+
+    @property
+    def count(self) -> int:
+        """How many numbers there were."""
+        return sum(self.buckets)
+
+    def add(self, number: float) -> None:
+        """Count a number."""
+        self.buckets[bisect_left(self.bounds, number)] += 1
+        self.total += number
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """A distribution for each combination of label values; the attributes are those of `Sample`."""
+
+    name: str
+    text: str
+    labels: tuple[str, ...]
+    values: Mapping[tuple[str, ...], Distribution]
+    prefix: str = PREFIX
+
+
+Metric = Sample | Histogram
 
 
 class MetricSource(Protocol):
     """A part of the program that has metrics."""
 
-    def metrics(self) -> Iterable[Sample]:
+    def metrics(self) -> Iterable[Metric]:
         """Read all metrics as they are now. Takes microseconds and does not wait."""
+
+
+class Labelled:
+    """A part that there is more than once: one more label tells its samples from those of the others.
+
+    Args:
+        source: the part.
+        label: name of the label.
+        value: its value.
+    """
+
+    def __init__(self, source: MetricSource, label: str, value: str) -> None:
+        self._source, self._label, self._value = source, label, value
+
+    def metrics(self) -> Iterator[Metric]:
+        """Read the metrics of the part."""
+        for metric in self._source.metrics():
+            values: Any = {(self._value, *found): value for found, value in metric.values.items()}
+            yield replace(metric, labels=(self._label, *metric.labels), values=values)
 
 
 def counter(name: str, text: str, values: Values, *labels: str) -> Sample:

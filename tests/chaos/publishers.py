@@ -12,7 +12,8 @@ from chaos.ledger import Ledger, topic_of
 from rr_py_ws.adapters.rpc.client import RPCClient
 from rr_py_ws.errors import RPCError
 from rr_py_ws.wire.goridge import Flag
-from rr_py_ws.wire.publish import Message, encode_broadcast
+from rr_py_ws.wire.publish import Message
+from rr_py_ws.wire.publish_protobuf import encode_broadcast
 from rr_py_ws.wire.rpc import encode_request
 from support.php import PHP
 from support.waiting import DEADLINE

@@ -241,7 +241,7 @@ class Storm:
             and sample(self._server, "rr_ws_handshakes") == 0
             and sample(self._server, "rr_ws_rpc_connections") == 0
             and sample(self._server, "rr_ws_subscriptions") == _HEALTHY * len(TOPICS)
-            and sample(self._server, "rr_ws_workers") == 2
+            and sample(self._server, "rr_ws_workers") == 3  # and the one for pages
         )
 
     async def _wait_until(self, what: str, check: Callable[[], Any]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from chaos.attackers.kinds import ANYWHERE, KINDS
+from chaos.attackers.kinds import HERE, KINDS
 from chaos.attackers.process import attacking
 from chaos.attackers.site import StuckPipe, start_server
 from chaos.browser import join
@@ -34,7 +34,7 @@ def standing_for(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandingF
 
         @cache
         def standing(workers: bool) -> Server:
-            kinds = [kind for kind in ANYWHERE if KINDS[kind].workers == workers]
+            kinds = [kind for kind in HERE if KINDS[kind].workers == workers]
             server = start_server(tmp_path_factory.mktemp("server"), *kinds)
             stack.callback(server.end)
             server.wait_until_ready()
@@ -63,12 +63,12 @@ async def exchange(server: Server, kind: str) -> None:
     assert server.errors() == errors  # here, so that we know of whom they are
 
 
-@pytest.mark.parametrize("kind", ANYWHERE)
+@pytest.mark.parametrize("kind", HERE)
 async def test_beside_an_attacker_messages_arrive(kind: str, standing_for: StandingFor) -> None:
     await exchange(standing_for(kind), kind)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ANYWHERE])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in HERE])
 async def test_a_log_that_nobody_reads_keeps_no_message_and_no_stop(kind: str, tmp_path: Path) -> None:
     with StuckPipe() as pipe:
         server = start_server(tmp_path, kind, log=pipe.file)

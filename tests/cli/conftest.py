@@ -39,6 +39,7 @@ async def running(tmp_path: Path) -> AsyncIterator[Running]:
     )
     server = RPCListener(registry, "tcp://127.0.0.1:0", limits=Limits())
     await server.start()
-    (tmp_path / ".rr.yaml").write_text(f"rpc: {{listen: '{server.address}'}}\n")
+    brokers = "broadcast: {default: {driver: memory}, replica: {driver: memory}}"
+    (tmp_path / ".rr.yaml").write_text(f"rpc: {{listen: '{server.address}'}}\n{brokers}\n")
     yield state
     await server.stop(1.0)

@@ -31,7 +31,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[Flags]:
         seen.append(flags)
         raise click.exceptions.Exit(0)
 
-    monkeypatch.setattr(Flags, "load_config", stop)
+    monkeypatch.setattr(Flags, "read_config", stop)
     return seen
 
 

@@ -70,6 +70,20 @@ async def test_raw_prints_the_messages_as_they_are(cli: Cli) -> None:
     ]
 
 
+async def test_the_reason_of_a_refused_join_is_told(cli: Cli) -> None:
+    """Point 12: the command did not ask for it, so the server did not tell."""
+
+    async def behave(connection: ServerConnection, topics: list[str]) -> None:
+        answer = {"topic": "#join", "payload": topics, "id": "listen", "reason": "refused with status 403"}
+        await connection.send(json.dumps(answer))
+        await connection.wait_closed()
+
+    async with server(behave) as url:
+        code, _, err = await cli("listen", "a", "--url", url)
+    assert code == 1
+    assert one_error_line(err) == "the server refuses to join a: refused with status 403"
+
+
 async def test_a_refused_join_is_an_error(cli: Cli) -> None:
     async def refuse(connection: ServerConnection, topics: list[str]) -> None:
         await send(connection, "#join", topics)
@@ -170,3 +184,52 @@ def test_url_of_a_configuration(http: HTTP | None, websockets: WebSockets, url: 
 def test_a_configuration_without_an_address_is_an_error(sections: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="name the server with --url"):
         listen_url(Config(path=Path(), directory=Path(), tree={}, **sections))
+
+
+def test_where_the_plain_port_only_sends_on_the_url_is_that_with_tls() -> None:
+    """Point 2: `http.ssl.redirect` answers 308, which is no server to listen to."""
+    ssl = SSL(address="127.0.0.1:443", cert="a", key="a", redirect=True)
+    http = HTTP(address="127.0.0.1:80", ssl=ssl)
+    config = Config(path=Path(), http=http, websockets=WebSockets())
+    assert listen_url(config) == "wss://127.0.0.1:443/ws"
+    own = config.model_copy(update={"websockets": WebSockets(address="127.0.0.1:81")})
+    assert listen_url(own) == "ws://127.0.0.1:81/ws"
+
+
+async def test_recover_connects_again_and_names_the_last_position(tmp_path: Path) -> None:
+    """What cannot be recovered is told; the answer's position counts until the first push."""
+    joins: list[Any] = []
+    answers = [
+        {"recovered": True, "count": 0, "pos": "e.1"},
+        {"recovered": True, "count": 1, "pos": "e.2"},
+        {"recovered": False, "count": 0, "pos": "f.9", "reason": "epoch"},
+        {"recovered": True, "count": 0, "pos": "f.9"},
+    ]
+
+    async def handle(connection: ServerConnection) -> None:
+        join = json.loads(await connection.recv())
+        joins.append(join["history"])
+        number = len(joins)
+        answer = {"topic": "@join", "payload": ["a"], "history": {"a": answers[number - 1]}}
+        await connection.send(json.dumps(answer))
+        if number == 1:
+            await connection.send(json.dumps({"topic": "a", "payload": "1", "pos": "e.2"}))
+        await connection.close(4500 if number == 4 else 1001)
+
+    async with serve(handle, "127.0.0.1", 0) as running:
+        url = f"ws://127.0.0.1:{running.sockets[0].getsockname()[1]}/ws"
+        process = await start("listen", "a", "--recover", "--url", url, cwd=tmp_path)
+        out, err = await process.communicate()
+    assert joins == [{"a": True}, {"a": "e.2"}, {"a": "e.2"}, {"a": "f.9"}]
+    assert out == b"a\t1\n"
+    lines = err.decode().splitlines()
+    lost = f"the connection to {url} is lost (close code 1001)"
+    joined = "joined a, Ctrl-C ends"
+    missing = "messages of a are missing: epoch"
+    assert lines == [
+        *(joined, lost),
+        *(joined, lost),
+        *(joined, missing, lost),
+        *(joined, f"error: the connection to {url} is lost (close code 4500)"),
+    ]
+    assert process.returncode == 1

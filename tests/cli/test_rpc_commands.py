@@ -54,6 +54,20 @@ async def test_publish_names_a_broker_by_the_schema_that_has_one(running: Runnin
     assert running.published.messages == [("replica", ["news"], b"hello")]
 
 
+async def test_publish_refuses_a_broker_that_is_none(running: Running, cli: Cli) -> None:
+    """Point 22: the server takes any other name for the default broker's, so a typing error went unseen."""
+    code, out, err = await cli("publish", "news", "hello", "--broker", "replcia")
+    assert (code, out, running.published.messages) == (1, "", [])
+    assert one_error_line(err).endswith("'--broker': found 'replcia', accepted: default, replica")
+
+
+async def test_a_message_to_no_topic_is_not_said_to_be_published(cli: Cli) -> None:
+    """Point 22: the server skips an empty topic."""
+    code, out, err = await cli("publish", "", "hello")
+    assert (code, out) == (1, "")
+    assert one_error_line(err).endswith("'TOPIC': found '', accepted: the name of a topic")
+
+
 @pytest.mark.parametrize("broker", [[], ["--broker", "replica"]])
 async def test_publish_async_succeeds_even_when_the_broker_refuses(
     broker: list[str], running: Running, cli: Cli
@@ -139,8 +153,15 @@ Workers of [websockets]:
 async def test_workers_of_named_plugins_only(running: Running, cli: Cli) -> None:
     running.websockets.described = [worker(101)]
     running.http.described = [worker(201)]
-    code, out, _ = await cli("workers", "http", "unknown")
+    code, out, _ = await cli("workers", "http")
     assert code == 0 and "Workers of [http]:" in out and "201" in out and "101" not in out
+
+
+async def test_workers_of_a_plugin_that_is_none_are_an_error(running: Running, cli: Cli) -> None:
+    """Point 22: nothing and exit code 0 looked as if it had no workers."""
+    code, out, err = await cli("workers", "http", "nope")
+    assert (code, out) == (1, "")
+    assert one_error_line(err) == "no plugin 'nope' has workers, accepted: http, websockets"
 
 
 async def test_workers_interactive_repeats_until_a_signal(running: Running, tmp_path: Path) -> None:
@@ -174,7 +195,7 @@ async def test_an_answer_that_is_no_list_of_workers_is_an_error(cli: Cli, tmp_pa
     from rr_py_ws.config import Limits
     from rr_py_ws.wire.goridge import Flag
 
-    answers = [b'["websockets"]', b'{"workers": [{"pid": "\\u001b[2J"}]}', b'{"x": 1}', b"7"]
+    answers = [b'["websockets"]', b'{"workers": [{"pid": "\\u001b[2J"}]}', b'["a"]', b'{"x": 1}', b"7"]
 
     def decode(_codec: Flag, body: bytes) -> bytes:
         return body

@@ -13,6 +13,7 @@ import rr_py_ws.server
 from rr_py_ws import logs
 from rr_py_ws.cli.entry import run
 from rr_py_ws.config import Config
+from rr_py_ws.server.preparation import Preparation
 from support.program import one_error_line
 
 FILE = """
@@ -30,9 +31,19 @@ class Serving:
     work: Callable[[], object] = lambda: None
     code: int = 0
     calls: list[tuple[Config, bool, bool]] = field(default_factory=list)
+    read_again: Callable[[], Config] | None = None
 
-    def run(self, config: Config, *, silent: bool, debug: bool) -> int:
+    def run(
+        self,
+        config: Config,
+        prepared: Preparation,
+        read_again: Callable[[], Config],
+        *,
+        silent: bool,
+        debug: bool,
+    ) -> int:
         self.calls.append((config, silent, debug))
+        self.read_again = read_again
         self.work()
         return self.code
 
@@ -110,3 +121,18 @@ def test_a_configuration_that_cannot_be_served_ends_it_before_anything_starts(
     assert run(["serve", "-p", "-o", override]) == 1
     assert text in one_error_line(capfd.readouterr().err)
     assert serving.calls == [] and not Path(".pid").exists()
+
+
+def test_the_file_is_read_again_with_the_flags_of_the_start(serving: Serving, tmp_path: Path) -> None:
+    """For SIGHUP: the working directory was changed already, and -d and -o still count."""
+    directory = tmp_path / "app"
+    directory.mkdir()
+    Path(".rr.yaml").rename(directory / "other.yaml")
+    flags = ["-w", "app", "-c", "other.yaml", "-d", "-o", "websockets.path=/live"]
+    assert run(["serve", *flags]) == 0
+    assert serving.read_again is not None
+    (config, _, _), again = serving.calls[0], serving.read_again()
+    assert again == config
+    assert (again.settings.path, again.logs.level, again.directory) == ("/live", "debug", directory)
+    (directory / "other.yaml").write_text(FILE.replace("level: error", "level: info"))
+    assert serving.read_again().logs == config.logs  # -d says debug, whatever the file has

@@ -147,6 +147,16 @@ def test_a_second_server_in_the_directory_says_who_keeps_the_file(server: subpro
     assert run(["stop", "-s"]) == 0
 
 
+def test_a_pid_file_that_is_a_link_stays_a_link(tmp_path: Path) -> None:
+    """Point 4: the link was removed in the end, and the number stayed where it led to."""
+    target = tmp_path / "run.pid"
+    PID_FILE.symlink_to(target)
+    for _ in range(2):
+        with pid_file():
+            assert target.read_text() == str(os.getpid())
+        assert PID_FILE.is_symlink() and not target.exists()
+
+
 def test_of_servers_that_start_at_once_one_gets_the_file() -> None:
     """Also while the one before removes its own."""
     racing = """

@@ -86,7 +86,8 @@ def test_pubsubs_beside_broadcast_adds_the_broker_in_memory(load: Load) -> None:
         ("broadcast: [a]", "broadcast: found a list, accepted: a map of brokers"),
         (
             "broadcast: {default: null, driver: redis}",
-            "broadcast.default: found null, accepted: a map with the key driver; check the indentation",
+            "broadcast.default: found null, accepted: a map with the key driver; check the indentation"
+            " (and 1 more)",
         ),
         ("broadcast: {default: {config: {}}}", "broadcast.default.driver: missing, accepted: memory, redis"),
         (
@@ -106,7 +107,7 @@ def test_pubsubs_beside_broadcast_adds_the_broker_in_memory(load: Load) -> None:
             'websockets.broker: found "c", accepted: a',
         ),
         (
-            "websockets: {broker: c}",
+            "websockets: {broker: c}\nbroadcast: {}",
             'websockets.broker: found "c", accepted: a section of broadcast, which has none',
         ),
     ],
@@ -115,3 +116,22 @@ def test_what_is_wrong_with_a_broker_is_said(load: Load, text: str, problem: str
     with pytest.raises(ConfigError) as caught:
         load(text)
     assert str(caught.value) == problem
+
+
+@pytest.mark.parametrize(
+    ("text", "selects"),
+    [
+        ("websockets: {broker: a}\nbroadcast: {a: {driver: memory}, memory: {driver: memory}}", False),
+        ("websockets: {broker: a, pubsubs: [memory]}\nbroadcast: {a: {driver: memory}}", False),
+        ("websockets: {broker: a, select_broker: true}\nbroadcast: {a: {driver: memory}}", True),
+        ("websockets: {pubsubs: [memory]}\nbroadcast: {a: {driver: memory}}", True),
+        ("websockets: {path: /ws}", True),
+        ("websockets: {path: /ws, select_broker: false}", False),
+    ],
+)
+def test_a_clients_broker_counts_in_files_of_2_3_0_and_where_the_key_says_so(
+    load: Load, text: str, selects: bool
+) -> None:
+    """Point 9.5: with sections `default` and `memory`, the documented sample joined what nobody uses."""
+    websockets = load(text).websockets
+    assert websockets and websockets.select_broker is selects

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from rr_py_ws.config import Config, Finding, Kind, check, has_errors, report_text
+from rr_py_ws.errors import ConfigError, Place
 
 Load = Callable[..., Config]
 
@@ -12,7 +13,7 @@ GOOD = """\
 version: "2.7"
 rpc: {listen: "tcp://127.0.0.1:6001"}
 server: {command: php worker.php}
-http: {address: ":80", middleware: [websockets]}
+http: {address: ":80", middleware: [websockets], pool: {num_workers: 2}}
 websockets: {broker: main}
 broadcast: {main: {driver: memory, config: {}}}
 """
@@ -32,7 +33,7 @@ def test_a_good_file_is_explained_section_by_section(load: Load) -> None:
         "  used     workers run `php worker.php`, relay pipes\n"
         "\nhttp\n"
         "  used     listens on :80\n"
-        "  differs  only /ws is served, other requests do not reach PHP\n"
+        "  used     PHP workers answer all requests outside /ws: 2\n"
         "\nwebsockets\n"
         "  used     path /ws, broker main\n"
         "  used     allowed origins: *\n"
@@ -44,7 +45,7 @@ def test_a_good_file_is_explained_section_by_section(load: Load) -> None:
         "\nendure\n"
         "  used     a stop may take 30 s\n"
         "\ncan be served\n"
-        "errors: 0, warnings: 0, differences from RoadRunner: 1"
+        "errors: 0, warnings: 0, differences from RoadRunner: 0"
     )
     assert not has_errors(check(config))
 
@@ -58,12 +59,15 @@ def test_what_cannot_be_served_is_an_error_in_its_section(load: Load) -> None:
 
 
 def test_the_default_broker_needs_a_driver_that_is_there(load: Load) -> None:
-    findings = check(load(GOOD.replace("driver: memory", "driver: nats")))
+    config = load(GOOD.replace("driver: memory", "driver: nats"))
+    findings = check(config)
     assert [one for one in findings if one.kind == "error"] == [
         Finding(
             "broadcast",
             "error",
             'broadcast.main.driver: found "nats", accepted by this version: memory, redis',
+            "broadcast.main.driver",
+            Place(str(config.path), 6),
         )
     ]
 
@@ -82,17 +86,35 @@ def test_a_section_that_is_not_in_the_file_can_have_an_error(load: Load) -> None
     ]
 
 
+def test_what_is_passed_on_is_said(load: Load) -> None:
+    config = load(GOOD + "websockets.http.forward: 'http://127.0.0.1:8081'\n")
+    assert "websockets: every other path is passed on to http://127.0.0.1:8081" in found(config, "used")
+    assert "http: only /ws is served, other requests do not reach PHP" not in found(config, "differs")
+    assert not has_errors(check(config))
+
+
 @pytest.mark.parametrize(
     ("more", "warning"),
     [
         ("websockets.colour: red", "websockets: websockets.colour: unknown key, ignored"),
-        ("websockets.pool.workers: 1", "websockets: websockets.pool.workers: unknown key, ignored"),
+        (
+            "websockets.pool.workers: 1",
+            "websockets: websockets.pool.workers: unknown key, ignored, did you mean num_workers?",
+        ),
         ("logs.channels.rpc.colour: 1", "logs: logs.channels.rpc.colour: unknown key, ignored"),
-        ("http.adress: ':1'", "http: http.adress: unknown key, ignored"),
+        ("http.adress: ':1'", "http: http.adress: unknown key, ignored, did you mean address?"),
         ("colour: red", "colour: unknown section, ignored"),
         (
             "http.trusted_subnets: 10.0.0.0/8",
             "http: http.trusted_subnets: ignored, http.middleware does not list proxy_ip_parser",
+        ),
+        (
+            "http.middleware: proxy_ip_parser",
+            "http: proxy_ip_parser: trusts no proxy, http.trusted_subnets is empty",
+        ),
+        (
+            "websockets.client_address_header: forwarded",
+            "websockets: client_address_header: no header is read, no proxy is trusted",
         ),
         (
             "server.relay_timeout: 60",
@@ -100,12 +122,12 @@ def test_a_section_that_is_not_in_the_file_can_have_an_error(load: Load) -> None
         ),
         (
             "logs.level: loud",
-            "logs: logs.level: loud is unknown and ignored; "
+            'logs: logs.level: "loud" is unknown and ignored; '
             "known: debug, info, warn, error, dpanic, panic, fatal",
         ),
         (
             "logs.channels.rpc.mode: loud",
-            "logs: logs.channels.rpc.mode: loud is unknown and ignored; "
+            'logs: logs.channels.rpc.mode: "loud" is unknown and ignored; '
             "known: development, production, raw, none, off",
         ),
         (
@@ -150,6 +172,27 @@ def test_rpc_on_this_machine_only_is_not(load: Load, listen: str) -> None:
     assert found(config, "warning") == []
 
 
+def test_without_websockets_the_brokers_are_told(load: Load) -> None:
+    """Point 23: RoadRunner starts, too."""
+    config = load(GOOD.replace("websockets:", "other:"))
+    assert not has_errors(check(config))
+    assert found(config, "warning") == [
+        "websockets: missing: nobody can listen, messages only go to other nodes",
+        "other: unknown section, ignored",
+    ]
+    assert "broadcast: broker main: memory" in found(config, "used")
+
+
+def test_without_broadcast_the_broker_is_in_memory(load: Load) -> None:
+    """Point 23: RoadRunner starts, without its websockets plugin."""
+    config = load(GOOD.replace("broadcast:", "other:"))
+    assert not has_errors(check(config))
+    assert found(config, "warning") == [
+        "broadcast: missing: main is in memory; RoadRunner starts without websockets",
+        "other: unknown section, ignored",
+    ]
+
+
 def test_without_an_rpc_section_nobody_can_publish(load: Load) -> None:
     assert found(load(GOOD.replace("rpc:", "old:")), "warning") == [
         "rpc: missing: nobody can publish",
@@ -161,12 +204,8 @@ def test_without_an_rpc_section_nobody_can_publish(load: Load) -> None:
     ("more", "ignored"),
     [
         (
-            "http.pool: {num_workers: 2}",
-            "http: http.pool: for HTTP requests to PHP, which this program does not serve",
-        ),
-        (
             "http.middleware: [websockets, gzip, cache]",
-            "http: http.middleware: gzip, cache: for requests to PHP",
+            "http: http.middleware: cache does nothing here: RoadRunner's HTTP cache (Souin)",
         ),
         (
             "websockets.pool.command: x",
@@ -177,7 +216,6 @@ def test_without_an_rpc_section_nobody_can_publish(load: Load) -> None:
             "logs.err_output: x",
             "logs: logs.err_output: RoadRunner 2.x does not read it either; errorOutput is the key",
         ),
-        ("server.group: x", "server: group: RoadRunner 2.x ignores it too; the user's group is used"),
         ("endure.log_level: error", "endure: endure.log_level: for RoadRunner's plugin container"),
         ("jobs: {consume: []}", "jobs: a section of another RoadRunner plugin"),
         ("redis: {db: 1}", "redis: no broker uses it"),
@@ -196,7 +234,6 @@ def test_without_an_rpc_section_nobody_can_publish(load: Load) -> None:
         ),
         ("websockets.address: ':81'", "http: http.address and http.ssl: websockets.address is used instead"),
         ("websockets.rpc.listen: 'tcp://:1'", "rpc: rpc.listen: websockets.rpc.listen is used instead"),
-        ("websockets.authorize: none", "server: authorize is none, so no workers are started"),
     ],
 )
 def test_what_is_ignored_has_a_reason(load: Load, more: str, ignored: str) -> None:
@@ -231,7 +268,7 @@ def test_what_differs_from_roadrunner_is_said(load: Load, more: str, difference:
 
 def test_a_version_that_is_a_number_differs(load: Load) -> None:
     text = GOOD.replace('"2.7"', "2.7")
-    assert "version: RoadRunner 2.7 and later want it in quotes" in found(load(text), "differs")
+    assert "version: version: RoadRunner 2.7 and later want it in quotes" in found(load(text), "differs")
 
 
 def test_a_broker_without_config_differs(load: Load) -> None:
@@ -249,6 +286,21 @@ def test_a_file_of_roadrunner_2_3_0_differs(load: Load) -> None:
     )
     assert "websockets: websockets.pubsubs: RoadRunner 2.x reads it and never uses it" in found(
         config, "ignored"
+    )
+
+
+def test_what_becomes_of_the_broker_that_clients_name_is_said_where_it_can_matter(load: Load) -> None:
+    """Point 9.5: only with several brokers."""
+    assert not any(
+        "broker of a join" in line for kind in ("ignored", "differs") for line in found(load(GOOD), kind)
+    )
+    two = GOOD.replace("config: {}}", "config: {}}, memory: {driver: memory}")
+    assert (
+        "broadcast: the broker of a join or leave: all topics are those of main, as in RoadRunner 2.3.1 and"
+        " later; see websockets.select_broker" in found(load(two), "ignored")
+    )
+    assert "broadcast: the broker of a join or leave counts, RoadRunner 2.3.1 and later ignore it" in found(
+        load(two.replace("broker: main", "broker: main, select_broker: true")), "differs"
     )
 
 
@@ -274,6 +326,10 @@ def test_a_global_section_that_a_broker_uses_is_used(load: Load) -> None:
         ("logs.file_logger_options.log_output: b.log", "logs: development, level debug, to b.log"),
         ("metrics: {}", "metrics: metrics for Prometheus on 127.0.0.1:2112"),
         ("websockets.metrics.address: ':2113'", "metrics: metrics for Prometheus on :2113"),
+        (
+            "websockets.rpc: {listen: 'tcp://:6002', forward: 'tcp://:6001'}",
+            "rpc: calls of other services go to RoadRunner at tcp://:6001",
+        ),
         ("status.address: ':2114'", "status: health and readiness on :2114"),
         ("endure.grace_period: 1m30s", "endure: a stop may take 90 s"),
     ],
@@ -306,7 +362,7 @@ def test_options_of_redis_that_make_no_sense_here_are_named(load: Load) -> None:
     )
     config = load(GOOD.replace("driver: memory, config: {}", f"driver: redis, config: {options}"))
     pool = "there is no pool: one connection publishes, one is subscribed"
-    routes = "no keys are read, so there is nothing to route"
+    routes = "there is nothing to route: histories are read where they are written"
     assert found(config, "ignored") == [
         f"broadcast: broadcast.main.config.{text}"
         for text in (
@@ -326,9 +382,23 @@ def test_options_of_redis_that_make_no_sense_here_are_named(load: Load) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "warning"),
+    [
+        (  # as in a sample of RoadRunner itself: each request would end its worker
+            "http.pool.supervisor.exec_ttl: 10",
+            "http: http.pool.supervisor.exec_ttl: a bare number is nanoseconds; did you mean 10s?",
+        ),
+    ],
+)
+def test_seconds_without_their_unit_are_a_likely_mistake(load: Load, text: str, warning: str) -> None:
+    """Point 22."""
+    assert warning in found(load(f"{GOOD}{text}\n"), "warning")
+
+
+@pytest.mark.parametrize(
     ("options", "warning"),
     [
-        ("{adrs: a}", "broadcast: broadcast.main.config.adrs: unknown key, ignored"),
+        ("{adrs: a}", "broadcast: broadcast.main.config.adrs: unknown key, ignored, did you mean addrs?"),
         (
             "{dial_timeout: 5}",
             "broadcast: broadcast.main.config.dial_timeout: a bare number is nanoseconds; did you mean 5s?",
@@ -344,7 +414,7 @@ def test_a_likely_mistake_in_the_options_of_redis_is_a_warning(
 
 def test_options_of_redis_in_a_global_section_are_judged_there(load: Load) -> None:
     config = load(GOOD.replace(", config: {}", "").replace("memory", "redis") + "redis: {adrs: a, db: x}\n")
-    assert found(config, "warning") == ["redis: redis.adrs: unknown key, ignored"]
+    assert found(config, "warning") == ["redis: redis.adrs: unknown key, ignored, did you mean addrs?"]
     assert found(config, "error") == ['redis: redis.db: found "x", accepted: a whole number, 0 or more']
 
 
@@ -366,4 +436,40 @@ def test_no_value_splits_a_line_of_the_report_or_controls_the_terminal(load: Loa
     report = report_text(config.path, check(config))
     assert all(line.isprintable() for line in report.split("\n"))
     assert r"`php\x1b[2J`" in report
-    assert r"logs.mode: produc\ntion is unknown" in report
+    assert r'logs.mode: "produc\ntion" is unknown' in report
+
+
+@pytest.mark.parametrize(
+    ("services", "kind", "text"),
+    [
+        (
+            "{websockets: {dirs: [/usr, /bin]}}",
+            "used",
+            "reload: workers of websockets are replaced when files change in /usr, /bin",
+        ),
+        ("{}", "warning", "reload: reload.services: missing, so nothing is watched"),
+        ("{http: {recursive: yes}}", "warning", "reload: reload.services.http.dirs: missing, so nothing"),
+        (
+            "{http: {dirs: [gone]}}",
+            "warning",
+            'reload: reload.services.http.dirs: found "gone", which is not',
+        ),
+        ("{jobs: {dirs: [.]}}", "ignored", "reload: reload.services.jobs: a plugin of RoadRunner that is"),
+        ("{websocket: {dirs: [.]}}", "warning", "no such plugin, did you mean websockets?"),
+    ],
+)
+def test_it_is_said_whose_workers_are_replaced_when_files_change(
+    load: Load, services: str, kind: Kind, text: str
+) -> None:
+    assert any(text in line for line in found(load(GOOD + f"reload: {{services: {services}}}\n"), kind))
+
+
+def test_workers_that_this_file_does_not_have_cannot_be_replaced(load: Load) -> None:
+    own = GOOD + "websockets.address: ':81'\nreload: {services: {http: {dirs: [.]}}}\n"
+    assert "reload: reload.services.http: this file has no workers for http" in found(load(own), "ignored")
+
+
+def test_files_cannot_be_looked_at_more_often_than_in_roadrunner(load: Load) -> None:
+    told = r"reload\.interval: found \"500ms\", accepted: a duration of at least 1s"
+    with pytest.raises(ConfigError, match=told):
+        load(GOOD + "reload: {interval: 500ms}\n")

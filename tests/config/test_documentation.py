@@ -11,6 +11,8 @@ import pytest
 from pydantic import BaseModel
 
 from rr_py_ws.config import BrokerSection, Config, RedisOptions, check, has_errors, redis_options
+from rr_py_ws.config.check import _SECTIONS
+from rr_py_ws.server.changes import EFFECTS, effect_of
 
 Load = Callable[..., Config]
 
@@ -40,12 +42,22 @@ def keys(path: str, annotation: Any) -> Iterator[str]:
 
 
 REDIS = "broadcast.<name>.config."
-SECTIONS = ("rpc", "server", "http", "websockets", "broadcast", "logs", "metrics", "status", "endure")
+SECTIONS = [name for name in _SECTIONS if name != "version"]  # which has no keys
 KEYS = [key for name in SECTIONS for key in keys(name, Config.model_fields[name].annotation)]
 
 
 def test_every_key_is_documented_and_every_documented_key_exists() -> None:
     assert sorted(ROWS) == sorted(KEYS)
+
+
+def test_it_is_documented_what_becomes_of_each_key_when_it_changes() -> None:
+    changes = dict(re.findall(r"^\| `([a-z_]+\.[a-z_.<>]+)` \| .* \| (\w+) \|$", TEXT, re.MULTILINE))
+    assert changes == {key: effect_of(key) for key in KEYS}
+
+
+def test_what_may_change_is_a_key() -> None:
+    known = [key for key in EFFECTS if any(one == key or one.startswith(f"{key}.") for one in KEYS)]
+    assert list(EFFECTS) == known
 
 
 # Those in code type; other defaults are words, or the name of another key.

@@ -128,7 +128,7 @@ def test_compression_is_a_word_or_a_section_that_is_on(
         ("compression: [1]", "compression: found a list, accepted: on, off, or a map of keys"),
         (
             "compression: {levle: 1}",
-            "compression.levle: unknown key, accepted: enabled, level, min_size",
+            "compression.levle: unknown key, did you mean level?",
         ),
         (
             "compression: {level: 0}",
@@ -146,3 +146,12 @@ def test_mistakes_in_compression_are_named(load: Load, text: str, problem: str) 
     with pytest.raises(ConfigError) as caught:
         load(f"websockets: {{broker: main, {text}}}\nbroadcast.main.driver: memory")
     assert str(caught.value).startswith(f"websockets.{problem}")
+
+
+def test_the_header_of_proxies_is_one_of_those_that_are_known() -> None:
+    """Point 3."""
+    for written in ("X-Forwarded-For", "forwarded", "X-Real-IP", "True-Client-IP", "CF-Connecting-IP"):
+        section = WebSockets.model_validate({"client_address_header": written}, context=FROM_FILE)
+        assert section.client_address_header == written.lower()
+    with pytest.raises(ConfigError, match="accepted: x-forwarded-for, forwarded, x-real-ip, "):
+        WebSockets.from_file("websockets", {"client_address_header": "X-Forwarded-Fro"})

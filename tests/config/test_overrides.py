@@ -41,8 +41,8 @@ def test_of_two_overrides_the_later_wins() -> None:
     [
         ("http.address", "-o: invalid flag `http.address`"),
         ("", "-o: invalid flag ``"),
-        ("=x", "-o: key should not be empty"),
-        ("a=", "-o: value should not be empty"),
+        ("=x", "-o: key should not be empty, found `=x`"),
+        ("a=", "-o: value should not be empty, found `a=`"),
         # What a shell makes of "a='$UNSET'".
         ("a=''", "-o: value should not be empty, found `a=''`"),
         ('a=""', '-o: value should not be empty, found `a=""`'),

@@ -89,7 +89,7 @@ def test_several_addresses_without_a_master_are_a_cluster(options: dict[str, Any
     [
         (
             {"addrs": ["redis"]},
-            "addrs: found a list, accepted: host:port or the path of a unix socket, or a list of them",
+            'addrs[0]: found "redis", accepted: host:port or the path of a unix socket, or a list of them',
         ),
         (
             {"addrs": ["/a", "/b"]},
@@ -103,8 +103,12 @@ def test_several_addresses_without_a_master_are_a_cluster(options: dict[str, Any
             {"sharded": True, "master_name": "m"},
             "sharded: found true, but master_name means Sentinel, which has no shards",
         ),
-        ({"tls": {"certs": "a"}}, "tls.certs: unknown key, accepted: ca, cert, key, server_name"),
+        (
+            {"tls": {"certs": "a"}},
+            "tls.certs: unknown key, did you mean cert?",
+        ),
         ({"tls": {"cert": "a"}}, "tls.key: missing, TLS takes both cert and key, or neither"),
+        ({"tls": {"ca": "a", "root_ca": "b"}}, "tls.root_ca: found beside ca, of which it is another name"),
         ({"tls": {"key": "a"}}, "tls.cert: missing, TLS takes both cert and key, or neither"),
         ({"tls": "yes"}, 'tls: found "yes", accepted: a map of keys; check the indentation'),
         ({"on_start": "panic"}, 'on_start: found "panic", accepted: wait, fail'),
@@ -115,6 +119,12 @@ def test_what_is_wrong_with_an_option_is_said(options: dict[str, Any], problem: 
     with pytest.raises(ConfigError) as caught:
         decode(options)
     assert str(caught.value) == f"broadcast.main.config.{problem}"
+
+
+def test_the_authorities_may_have_the_name_that_newer_roadrunners_have() -> None:
+    """Point 21: a file that is shared with RoadRunner 2023.3 or later."""
+    tls = decode({"tls": {"root_ca": "ca.pem", "ca": None}}).tls
+    assert tls and tls.ca == "ca.pem"
 
 
 def test_passwords_are_not_in_what_is_said_about_the_server() -> None:

@@ -30,12 +30,18 @@ def test_a_dot_in_a_key_inside_a_list_stays(tmp_path: Path) -> None:
 
 
 def test_keys_that_are_no_text_become_text(tmp_path: Path) -> None:
-    assert read(tmp_path, "8: a\ntrue: b\n1.5: c\n~: d\n") == {
+    """At the top as they are written; below, their values are written anew, as Go does."""
+    assert read(tmp_path, "8: a\ntrue: b\n1.5: c\n0x1f: d\n") == {
         "8": "a",
         "true": "b",
         "1": {"5": "c"},
-        "": "d",
+        "0x1f": "d",
     }
+    assert read(tmp_path, "a: {0x1f: b, TRUE: c, ~: d}\n") == {"a": {"31": "b", "true": "c", "": "d"}}
+
+
+def test_a_key_that_cannot_be_printed_is_no_reason_to_refuse_the_sections_of_others(tmp_path: Path) -> None:
+    assert read(tmp_path, 'kv: {"a\\nb": 1}\n') == {"kv": {"a\\nb": 1}}
 
 
 def test_null_stays_null_and_an_empty_map_stays_a_map(tmp_path: Path) -> None:
@@ -67,26 +73,20 @@ def test_json_is_read_by_its_extension(tmp_path: Path) -> None:
         ("rr.yaml", "a: 1\nb: c: d\n", "rr.yaml:2: mapping values are not allowed here"),
         ("rr.yaml", "a: 1\n\tb: 2\n", "rr.yaml:2: "),
         ("rr.yaml", "p: hidden\np: secret\n", 'rr.yaml:2: found duplicate key "p"'),
-        ("rr.yaml", "a: !unknown 1\n", "rr.yaml:1: could not determine a constructor"),
         ("rr.yaml", "a: *nothing\n", "rr.yaml:1: found undefined alias 'nothing'"),
         ("rr.yaml", "a: \x07\n", "rr.yaml: a character that YAML does not allow"),
-        ("rr.yaml", "a: 2024-99-99\n", "rr.yaml: a value cannot be read: "),
-        ("rr.yaml", "a: " + "9" * 5000, "rr.yaml: a value cannot be read: "),
         ("rr.yaml", "[" * 1000, "rr.yaml: nested too deeply"),
         (
             "rr.yaml",
             "a: " + "{b: " * 70 + "1" + "}" * 70,
             "rr.yaml: has too many values, or nests them too deeply",
         ),
-        ("rr.yaml", "a: &a [*a]\n", "rr.yaml: has too many values, or nests them too deeply"),
+        ("rr.yaml", "a: &a [*a]\n", "rr.yaml:1: found undefined alias 'a'"),
         ("rr.yaml", "- a\n- b\n", "rr.yaml: holds a list, accepted: a map of sections"),
         ("rr.yaml", "text", 'rr.yaml: holds "text", accepted: a map of sections'),
-        ("rr.yaml", "a: !!binary aGk=\n", "rr.yaml: has a value of a type that is not supported: bytes"),
-        ("rr.yaml", "a: 99999999999999999999\n", "rr.yaml: has a number of more than 64 bits"),
-        ("rr.yaml", '"a\\nb": 1\n', 'rr.yaml: has a key that cannot be printed: "a\\nb"'),
-        ("rr.yaml", "? [a, b]\n: 1\n", "rr.yaml: has a key that is not text"),
+        ("rr.yaml", "? [a, b]\n: 1\n", "rr.yaml:1: found a key that is not text"),
         ("rr.yaml", 'a: "\\ud800"\n', "rr.yaml: has an escape that is not a Unicode character"),
-        ("rr.yaml", b"a: \xff\n", "rr.yaml: is not UTF-8 text"),
+        ("rr.yaml", b"a: \xff\n", "rr.yaml: is neither UTF-8 nor UTF-16 text"),
         ("rr.json", '{"a":\n}', "rr.json:2: Expecting value"),
         ("rr.json", "[" * 100_000, "rr.json: nested too deeply"),
         ("rr.json", '{"a": ' + "9" * 5000 + "}", "rr.json: a value cannot be read: "),

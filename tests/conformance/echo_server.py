@@ -20,7 +20,7 @@ from websockets.frames import Frame, Opcode
 
 from rr_py_ws.adapters.auth.allow_all import AllowAll
 from rr_py_ws.adapters.brokers.memory import MemoryBroker
-from rr_py_ws.adapters.ws import connection, handler
+from rr_py_ws.adapters.ws import connection, ending, handler
 from rr_py_ws.adapters.ws.protocol.core import WebSocketProtocol
 from rr_py_ws.core.node import Node
 from rr_py_ws.core.session import Session
@@ -96,7 +96,8 @@ def main() -> None:
     parser.add_argument("--compression", action="store_true", help="accept permessage-deflate")
     options = parser.parse_args()
     with (
-        patch.multiple(connection, Session=EchoSession, WebSocketProtocol=EchoProtocol),
+        patch.object(connection, "Session", EchoSession),
+        patch.object(ending, "WebSocketProtocol", EchoProtocol),
         patch.object(handler, "STRING", Encoding("", _push_echo)),
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from random import Random
+
 import pytest
 
 from conformance.exchange import (
@@ -12,6 +15,7 @@ from conformance.exchange import (
     answered,
     each_way,
     failed,
+    fragments,
     join,
     odd_frame,
 )
@@ -121,3 +125,31 @@ async def test_what_precedes_a_too_long_ping_is_done(client: Client) -> None:
     await client.send(frame(TEXT, JOIN) + odd_frame(0x80 | PING, b"x" * 126, form=2))
     await answered(client)
     await failed(client, 1002)
+
+
+@pytest.mark.parametrize("seed", range(40))
+async def test_answers_leave_in_the_order_of_what_they_answer(client: Client, seed: int) -> None:
+    """Point 9.14: a pong came after the reply to a later fragment.
+
+    Commands whole and in fragments, with pings between these, in packets of any size.
+    """
+    chance = Random(seed)
+    sent, expected = bytearray(), []
+    for number in range(chance.randrange(5, 60)):
+        command = join(f"{number}")
+        cuts = sorted(chance.randrange(len(command)) for _ in range(chance.randrange(3)))
+        pieces = [command[a:b] for a, b in zip([0, *cuts], [*cuts, len(command)], strict=True)]
+        for at, part in enumerate(fragments(TEXT, *pieces)):
+            if at or chance.random() < 0.3:
+                ping = f"{number} {at}".encode()
+                sent += frame(PING, ping)
+                expected.append((PONG, ping))
+            sent += part
+        expected.append((TEXT, f'{{"topic":"@join","payload":["{number}"]}}'.encode()))
+    while sent:
+        size = chance.choice([1, 2, 5, 40, 1000, len(sent)])
+        await client.send(bytes(sent[:size]))
+        del sent[:size]
+        if chance.random() < 0.5:
+            await asyncio.sleep(0)
+    assert [await client.frame() for _ in expected] == expected

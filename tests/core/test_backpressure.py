@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from rr_py_ws.core.backpressure import Backpressure
-from rr_py_ws.core.hold import FEW, LONGEST, REST, WORK, Topic
+from rr_py_ws.core.hold import FEW, LONGEST, REST, WORK, Gate, Topic
 from rr_py_ws.core.hub import Hub
 from rr_py_ws.wire.publication import Publication, Pushes
 from rr_py_ws.wire.push import Encoding
@@ -91,12 +91,28 @@ def test_who_waits_is_called_in_the_order_of_arrival_when_the_hold_ends(road: Ro
     called: list[str] = []
     road.fall_behind(range(16))
     road.write(range(16))
-    waiting = road.backpressure.held[A].waiting
+    hold = road.backpressure.held[A]
     first, second, third = (lambda name=name: called.append(name) for name in ("first", "second", "third"))
-    waiting.update(dict.fromkeys((first, second, third)))
-    del waiting[second]
+    for go_on in (first, second, third):
+        hold.wait(go_on)
+    hold.discard(second)
     road.catch_up(range(16))
     assert called == ["first", "third"]
+
+
+def test_who_could_not_pass_comes_before_those_who_did() -> None:
+    """One that brings a large call each time would otherwise be the first for ever."""
+    called: list[str] = []
+    gate = Gate()
+    first, second, third = (lambda name=name: called.append(name) for name in ("first", "second", "third"))
+    for go_on in (first, second, third):
+        gate.wait(go_on)
+    gate.release()
+    gate.wait(first)  # it has passed, and waits for the next one
+    gate.wait(second, again=True)
+    gate.wait(third, again=True)
+    gate.release()
+    assert called == ["first", "second", "third", "second", "third", "first"]
 
 
 @pytest.mark.parametrize(("behind", "receivers"), [(1, 1), (FEW - 1, FEW), (12, 20), (200, 800), (16, 64)])
@@ -315,6 +331,7 @@ class Receiver:
 
     def __init__(self) -> None:
         self.id = "a connection"
+        self.me = ""
         self.encoding = Encoding("", lambda publication: publication.payload)
         self.taken: list[bytes] = []
         self.send = self._send

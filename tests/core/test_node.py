@@ -16,6 +16,7 @@ from rr_py_ws.wire.push import STRING
 
 class Recorder:
     id = "a connection"
+    me = ""
     encoding = STRING
 
     def __init__(self) -> None:

@@ -40,9 +40,17 @@ class World:
     """
 
     id = "the connection"
+    me = ""
     encoding = STRING
 
-    def __init__(self, counters: CommandMetrics | None = None, **limits: int) -> None:
+    def __init__(
+        self,
+        counters: CommandMetrics | None = None,
+        *,
+        select_broker: bool = False,
+        tell_of_gaps: bool = False,
+        **limits: int,
+    ) -> None:
         self.events: list[object] = []
         self.joined: set[str] = set()
         self.verdicts: deque[Verdict | Later] = deque()
@@ -50,8 +58,16 @@ class World:
         self.leave_error: BrokerError | None = None
         self.waiting: deque[Coroutine[Any, Any, None]] = deque()
         self.cost = 0
+        self.refused: list[tuple[str, ...]] = []
         self.counters = counters or CommandMetrics()
-        context = SessionContext(self, Memberships(self), Limits(**limits), self.counters)
+        context = SessionContext(
+            self,
+            Memberships(self),
+            Limits(**limits),
+            self.counters,
+            select_broker=select_broker,
+            tell_of_gaps=tell_of_gaps,
+        )
         self.session = Session(self, GRANT, context)
         self.on_write: Callable[[bytes], None] = self.sent
 
@@ -74,7 +90,7 @@ class World:
         raise AssertionError("everything is taken")
 
     def missed(self, topics: Sequence[str]) -> None:
-        self.session.missed(topics)
+        assert self.session.missed(topics)
 
     def write_failed(self, error: Exception) -> None:
         raise AssertionError("only the hub calls this")
@@ -91,6 +107,9 @@ class World:
 
     def command_refused(self, reason: str) -> None:
         self.events.append(("over limit", reason))
+
+    def join_refused(self, topics: Sequence[str], reason: str, verdict: Verdict | None) -> None:
+        self.refused.append((*topics, reason))
 
     # Authorizer
 
@@ -268,10 +287,15 @@ class TestJoin:
         assert world.events[:3] == world.events[3:]
         assert world.replies == [{"topic": "@join", "payload": topics}] * 2
 
-    def test_the_broker_is_the_one_that_the_client_names(self, world: World) -> None:
+    @pytest.mark.parametrize(("selects", "names"), [(True, ["other", "memory"]), (False, ["", ""])])
+    def test_the_broker_that_a_client_names_counts_only_where_it_selects(
+        self, selects: bool, names: list[str]
+    ) -> None:
+        """Point 9.5: RoadRunner 2.3.1 to 2.11 ignore it."""
+        world = World(select_broker=selects)
         world.receive(JOIN | {"broker": "other"}, LEAVE | {"broker": "memory"})
-        assert ("joined", "other", "foo", "foo2") in world.events
-        assert ("left", "memory", "foo") in world.events
+        assert ("joined", names[0], "foo", "foo2") in world.events
+        assert ("left", names[1], "foo") in world.events
 
 
 class TestLeave:
@@ -357,10 +381,16 @@ class TestIds:
         assert [(reply["topic"], reply["id"]) for reply in world.replies] == [("#error", "")] * 2
 
     def test_a_gap_is_told_to_clients_that_ever_sent_an_id(self, world: World) -> None:
-        world.session.missed(["a"])
+        """Point 9.7: the others are closed, by the transport."""
+        assert not world.session.missed(["a"])
         world.receive({"command": "headers", "id": 1})
-        world.session.missed(["a", "é"])
+        assert world.session.missed(["a", "é"])
         assert world.events == ['{"topic":"#gap","payload":["a","é"],"id":""}']
+
+    def test_a_gap_is_told_to_all_where_all_are_told(self) -> None:
+        world = World(tell_of_gaps=True)
+        assert world.session.missed(["a"])
+        assert world.events == ['{"topic":"#gap","payload":["a"],"id":""}']
 
     def test_clients_that_never_sent_an_id_see_roadrunners_replies_only(self, world: World) -> None:
         world.verdicts.append(NO)
@@ -576,6 +606,28 @@ class TestLimits:
 
 
 class TestStats:
+    def test_words_of_others_are_for_the_log_only(self) -> None:
+        """Point 11: Redis' own text, with the name of its user, reached the browser."""
+        world = World()
+        world.outcomes += [BrokerError("redis refuses the subscription", "NOPERM user app")]
+        world.receive({"command": "join", "topics": ["a"], "id": 1})
+        world.outcomes.append(Later())
+        world.receive({"command": "join", "topics": ["b"], "id": 2})
+        world.answer(error=OSError("/var/run/redis.sock is gone"))
+        reasons = [reply["reason"] for reply in world.replies]
+        assert reasons == ["redis refuses the subscription", "the broker failed"]
+        assert world.refused == [
+            ("a", "redis refuses the subscription: NOPERM user app"),
+            ("b", "/var/run/redis.sock is gone"),
+        ]
+
+    def test_a_join_that_php_refused_leaves_a_trace(self) -> None:
+        """Point 12: nobody could tell from the log who was turned away."""
+        world = World()
+        world.verdicts += [Verdict(403, body=b"no"), FAILED]
+        world.receive({"command": "join", "topics": ["a", "b"]}, {"command": "join", "topics": ["c"]})
+        assert world.refused == [("a", "b", "refused with status 403"), ("c", "PHP gave no answer")]
+
     def test_refusals_are_counted_by_their_reason(self) -> None:
         world = World(max_topics=2, max_topics_per_command=3, max_topic_length=4)
         world.verdicts.extend([ALLOWED, NO, FAILED])

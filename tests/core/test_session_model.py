@@ -109,6 +109,7 @@ class Peer:
     """The transport of a session, and what its client has received."""
 
     id = "a connection"
+    me = ""
     encoding = STRING
 
     def __init__(self, context: SessionContext) -> None:
@@ -165,6 +166,9 @@ class Peer:
     def command_refused(self, reason: str) -> None:
         assert reason
 
+    def join_refused(self, topics: Sequence[str], reason: str, verdict: Verdict | None) -> None:
+        assert reason
+
 
 class Model:
     """What one client must have received, and what it is in."""
@@ -216,7 +220,7 @@ class Sessions(RuleBasedStateMachine):
         self.node = Node(brokers, "main", self.scheduled.append)
         _run(self.node.start())
         self.counters = CommandMetrics()
-        self.context = SessionContext(self.world, self.node, LIMITS, self.counters)
+        self.context = SessionContext(self.world, self.node, LIMITS, self.counters, select_broker=True)
         self.peers = [Peer(self.context), Peer(self.context)]
         self.models = [Model(), Model()]
         self.published = 0

@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from rr_py_ws.adapters.auth import PHPAuthorizer
+from rr_py_ws.devtools.pages import Pages
 from rr_py_ws.devtools.worker import decide, main, serve
 from rr_py_ws.errors import WorkerError
 from rr_py_ws.wire.goridge import Flag, FrameDecoder
@@ -19,13 +20,17 @@ from support.ports import free_port
 
 COMMAND = f"{sys.executable} -m rr_py_ws.devtools.worker"
 ROOT = Path(__file__).parents[2]
+NO_PAGES = Pages(lambda topic: False)
 
 
 def status(*denied: str, **attributes: object) -> int:
     """What the worker decides about a request with these attributes."""
-    answer = decide(
-        json.dumps({"attributes": {f"ws:{name}": v for name, v in attributes.items()}}).encode(), denied
-    )
+    question = {
+        "attributes": {f"ws:{name}": v for name, v in attributes.items()},
+        "method": "GET",
+        "uri": "/",
+    }
+    answer = decide(Message(json.dumps(question).encode()), denied, NO_PAGES)
     return int(json.loads(answer.context)["status"])
 
 
@@ -49,7 +54,7 @@ def conversation(*frames: bytes) -> list[bytes]:
     """Let the worker answer these frames."""
     incoming = iter([*frames, b""])
     written: list[bytes] = []
-    serve(lambda: next(incoming), written.append, ["private-*"])
+    serve(lambda: next(incoming), written.append, ["private-*"], NO_PAGES)
     return written
 
 
@@ -107,14 +112,15 @@ def test_a_relay_that_is_not_there_is_named(
 async def test_the_example_worker_runs_with_and_without_php(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`examples/worker` is PHP where there is PHP, and the bundled worker where there is none."""
+    """`examples/chat/worker` is PHP where there is PHP, and the bundled worker where there is none."""
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{path}")
-    pool = make_pool("examples/worker")
+    pool = make_pool("examples/chat/worker")
     await pool.start()
     command = " ".join(psutil.Process(pool.states()[0].pid).cmdline())
     assert ("php" if path == "/usr/bin:/bin" else "rr_py_ws.devtools.worker") in command
     authorizer = PHPAuthorizer(pool, 8.0)
     assert (await authorizer.connect(request())).allowed
-    assert not (await authorizer.join(grant(), ["private-1"])).allowed
+    assert (await authorizer.join(grant(), ["chat.lobby", "news"])).allowed
+    assert not (await authorizer.join(grant(), ["chat.staff"])).allowed
     await asyncio.wait_for(pool.stop(), 20)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,6 +33,16 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     with ExitStack() as stack:
         yield Servers(stack, tmp_path_factory.mktemp)
+
+
+@pytest.fixture
+def path_without_php(tmp_path: Path) -> str:
+    """A PATH with a `python3`, the one that runs the tests, and without `php`."""
+    python = tmp_path / "python3"
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    folders = [folder for folder in os.environ["PATH"].split(":") if not (Path(folder) / "php").exists()]
+    return ":".join([str(tmp_path), *folders])
 
 
 @pytest.fixture

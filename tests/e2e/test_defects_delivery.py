@@ -5,6 +5,7 @@ The ids are those of websockets-plugin.md section 12; tests/README.md has the ta
 
 from __future__ import annotations
 
+import re
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -178,7 +179,8 @@ def test_d19_ten_stuck_clients_hold_up_neither_publishers_nor_others(
     )
     for number in range(messages):
         assert healthy.receive() == push("flood", chr(97 + number % 26) * 50_000)
-    server.log.wait_for("slow client closed", count=10, since=since)
+    line = server.log.wait_for("slow client closed", count=10, since=since)
+    assert re.search(r'"remote":"127\.0\.0\.1:\d+"', line), "point 16"
     for browser in stuck:
         *pushes, close = read_to_close(browser)
         assert close.close_code == 1013
@@ -193,6 +195,20 @@ def test_d19_who_reads_again_in_time_misses_nothing(server: Server, raw: OpenRaw
     server.php("for ($i = 0; $i < 90; $i++) { $broadcast->publish('flood', str_repeat('x', 10000)); }")
     for _ in range(90):
         slow.expect(push("flood", "x" * 10_000))
+
+
+def test_who_reads_again_in_time_misses_nothing_though_more_than_a_send_queue_arrived(
+    server: Server, raw: OpenRaw
+) -> None:
+    """Point 9.6: a pause while 3 MB arrive, as messages of 700 kB and as small ones, was 1013."""
+    slow = stuck_browser(server, raw, "flood")
+    payloads = ["x" * 700_000] * 3 + ["y" * 10_000] * 90
+    server.php(
+        """for ($i = 0; $i < 3; $i++) { $broadcast->publish('flood', str_repeat('x', 700000)); }
+        for ($i = 0; $i < 90; $i++) { $broadcast->publish('flood', str_repeat('y', 10000)); }"""
+    )
+    for payload in payloads:
+        slow.expect(push("flood", payload))
 
 
 def test_d29_memory_does_not_grow_with_what_is_published(server: Server, raw: OpenRaw) -> None:

@@ -15,7 +15,7 @@ from chaos.browser import Browser, join
 from chaos.drain import stop_with_clients
 from chaos.ledger import TOPICS, Ledger, Receipts, topic_of
 from e2e.client import OpenRaw
-from rr_py_ws.adapters.rpc import RPCClient
+from rr_py_ws.adapters.rpc.client import RPCClient
 from rr_py_ws.errors import RPCError
 from rr_py_ws.wire.publish import Message
 from support.process import Server, Servers
@@ -90,7 +90,7 @@ async def end_under_load(server: Server, *commands: str) -> None:
         assert browser.code == 1001
         assert (receipts.wrong, receipts.missing()) == ([], {})
     assert await asyncio.to_thread(server.wait) == 0
-    assert server.log.having("stopped in time")
+    server.log.wait_for("stopped in time")
 
 
 async def test_nothing_accepted_is_lost_by_a_reset_of_the_workers_or_a_stop(servers: Servers) -> None:
@@ -132,8 +132,8 @@ async def test_a_thousand_clients_get_everything_and_are_told_to_go(servers: Ser
     server = servers.start(None, websockets={"drain": {"time": "1s"}})
     farewell = await stop_with_clients(server, 1000)
     assert (farewell.exit_code, farewell.codes, farewell.complete) == (0, {1001: 1000}, 1000)
-    assert server.log.having('"msg":"stopping","connections":1000')
-    assert server.log.having("stopped in time")
+    server.log.wait_for('"msg":"stopping","connections":1000')
+    server.log.wait_for("stopped in time")
 
 
 def test_workers_that_hang_in_joins_hold_up_neither_clients_nor_the_stop(
@@ -155,7 +155,7 @@ def test_workers_that_hang_in_joins_hold_up_neither_clients_nor_the_stop(
         assert browser.rest() == b""
         browser.close()
     assert server.wait() == 0
-    [line] = server.log.having("what did not end in time was cut")
+    line = server.log.wait_for("what did not end in time was cut")
     assert '"workers":2' in line and '"clients":0' in line
 
 
@@ -175,7 +175,7 @@ async def test_a_redis_that_answers_nothing_does_not_hold_up_the_stop(
     await browser.closed
     assert browser.code == 1001
     assert await asyncio.to_thread(server.wait) == 0
-    [line] = server.log.having("what did not end in time was cut")
+    line = server.log.wait_for("what did not end in time was cut")
     assert '"rpc_calls":1' in line
 
 

@@ -2,58 +2,38 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from e2e.client import Connect
 from support.php import REPOSITORY
-from support.process import PROGRAM, Lines, Server, Servers, configuration
+from support.process import PROGRAM, Lines, Server, Servers
 from support.program import environment
 from support.waiting import DEADLINE
 from support.ws_peer import push
 
 
-def serve_the_repository(servers: Servers, directory: Path, **env: str) -> Server:
-    """The repository's `.rr.yaml`, on other ports."""
-    config = configuration()
-    rpc, http = config["rpc"]["listen"], config["http"]["address"]
-    flags = ["-o", f"rpc.listen={rpc}", "-o", f"http.address={http}"]
-    return servers.add(Server(directory, config, *flags, env=env, file=REPOSITORY / ".rr.yaml"))
-
-
 @pytest.fixture(scope="module")
 def server(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Server:
-    return serve_the_repository(servers, tmp_path_factory.mktemp("server"))
-
-
-@pytest.fixture
-def path_without_php(tmp_path: Path) -> str:
-    """A PATH with a `python3`, the one that runs the tests, and without `php`."""
-    python = tmp_path / "python3"
-    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
-    python.chmod(0o755)
-    folders = [folder for folder in os.environ["PATH"].split(":") if not (Path(folder) / "php").exists()]
-    return ":".join([str(tmp_path), *folders])
+    return servers.start_the_repository(tmp_path_factory.mktemp("server"))
 
 
 def test_the_repository_is_served_with_a_php_worker(server: Server, connect: Connect) -> None:
     assert {process.name() for process in server.family()} == {"php"}
     browser = connect(server)
-    browser.join("news", "user.5")
-    browser.is_refused("news", "private-orders")
-    connect(server, "/ws?token=secret").join("private-orders")
+    browser.join("news", "chat.lobby")
+    browser.is_refused("news", "chat.staff")
+    browser.is_refused("news", "anything-else")
 
 
 def test_without_php_the_repository_is_served_with_the_python_worker(
     servers: Servers, tmp_path: Path, path_without_php: str, connect: Connect
 ) -> None:
-    server = serve_the_repository(servers, tmp_path, PATH=path_without_php)
+    server = servers.start_the_repository(tmp_path, PATH=path_without_php)
     workers = server.family()
-    assert len(workers) == 2
+    assert len(workers) == 4  # two of them for pages
     assert all("rr_py_ws.devtools.worker" in worker.cmdline() for worker in workers)
     browser = connect(server)
     browser.join("news", "user.5")

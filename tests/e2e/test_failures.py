@@ -39,7 +39,7 @@ def test_a_worker_killed_during_a_join_refuses_that_join_only(servers: Servers, 
     server.php("$broadcast->publish('news', 'hello');")
     for client in (browser, other):
         client.expect(push("news", "hello"))
-    eventually_sync(lambda: len(server.family()) == 2, "the worker is replaced")
+    eventually_sync(lambda: len(server.family()) == 3, "the worker is replaced")
 
 
 def test_all_workers_killed_while_they_are_idle_are_replaced(server: Server, connect: Connect) -> None:
@@ -128,7 +128,7 @@ def test_a_deployment_that_breaks_php_and_repairs_it_takes_the_server_with_it_at
     server.php("$broadcast->publish('news', 'business as usual');")
     browser.expect(push("news", "business as usual"))
     broken.rename(script)
-    eventually_sync(lambda: server.cli("workers").stdout.count("ready") == 2, "the workers are back")
+    eventually_sync(lambda: server.cli("workers").stdout.count("ready") == 3, "the workers are back")
     connect(server).join("news")
 
 
@@ -137,7 +137,7 @@ def test_a_killed_server_leaves_no_worker(servers: Servers, connect: Connect) ->
     server = servers.start("obedient.php")
     connect(server).command("join", ["do.sleep"])
     pid_of_sleeper(server, 0)
-    assert len(server.family()) == 2
+    assert len(server.family()) == 3
     server.signal(signal.SIGKILL)
     assert server.wait() == -signal.SIGKILL
     eventually_sync(lambda: server.family() == [], "the workers die with their server")

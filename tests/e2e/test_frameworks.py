@@ -41,8 +41,10 @@ def test_spiral_server_callback_decides_about_connections(spiral: Server, connec
     assert refused.value.response.headers["X-Powered-By"] == "Spiral"
 
 
-def test_spiral_is_not_asked_about_other_paths(spiral: Server, raw: OpenRaw) -> None:
-    assert raw(spiral).refused("/broadcast/").status == 404
+def test_spiral_is_not_asked_about_other_paths_as_about_a_handshake(spiral: Server, raw: OpenRaw) -> None:
+    browser = raw(spiral)
+    browser.send(b"GET /broadcast/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    assert browser.response().status == 404
 
 
 def test_laravel_body_headers_and_cookies_of_an_allowed_answer_are_dropped(

@@ -77,6 +77,7 @@ async def test_who_behaves_gets_every_message_in_order_whatever_a_hundred_others
     server = servers.start(
         websockets={
             "limits": {"send_queue": SEND_QUEUE, "send_queue_policy": policy},
+            "on_gap": "tell",
             "ping": {"interval": "1s", "timeout": "4s"},
         },
         metrics={"address": f"127.0.0.1:{free_port()}"},

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from e2e.client import Connect
 from rr_py_ws.wire.goridge import Flag
-from rr_py_ws.wire.publish import Message, encode_broadcast
+from rr_py_ws.wire.publish import Message
+from rr_py_ws.wire.publish_protobuf import encode_broadcast
 from support.process import Server, Servers
 from support.rpc_peer import Peer
 from support.ws_peer import TEXT, Client, push

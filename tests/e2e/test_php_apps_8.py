@@ -35,7 +35,7 @@ def mirror(servers: Servers) -> Server:
 
 
 def test_php8_1_informer_list_contains_websockets(server: Server) -> None:
-    assert server.call("informer.List", "true") == '["websockets"]'
+    assert "websockets" in json.loads(server.call("informer.List", "true"))
     assert server.php("var_export($broadcast->isAvailable());") == "true"
 
 

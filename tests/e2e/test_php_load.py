@@ -44,15 +44,15 @@ def reset(server: Server) -> None:
 def test_resets_with_240_joins_in_flight_lose_and_refuse_none(servers: Servers, raw: OpenRaw) -> None:
     server = start(servers)
     clients = crowd(server, raw)
-    workers = {process.pid for process in server.family()}
+    workers = server.workers()
     for client in clients:
         client.send(JOINS)
     reset(server)
     assert server.cli("reset").returncode == 0
     reset(server)
     expect_what_php_decided(clients)
-    eventually_sync(lambda: len(server.family()) == 2, "the old workers are gone")
-    assert workers.isdisjoint(process.pid for process in server.family())
+    eventually_sync(lambda: len(server.family()) == 3, "the old workers are gone")
+    assert workers.isdisjoint(server.workers())
     server.php("$broadcast->publish(['odd 1', 'even 2'], 'hello');")
     for client in clients:
         client.expect(push("even 2", "hello"))
@@ -71,14 +71,12 @@ def test_workers_that_are_replaced_under_load_refuse_nobody(
     pool: dict[str, Any], servers: Servers, raw: OpenRaw
 ) -> None:
     server = start(servers, **pool)
-    workers = {process.pid for process in server.family()}
+    workers = server.workers()
     clients = crowd(server, raw)
     for client in clients:
         client.send(JOINS)
     expect_what_php_decided(clients)
-    eventually_sync(
-        lambda: workers.isdisjoint(process.pid for process in server.family()), "all have been replaced"
-    )
+    eventually_sync(lambda: workers.isdisjoint(server.workers()), "all have been replaced")
 
 
 def test_a_worker_killed_in_the_middle_of_joins_costs_the_one_that_it_was_asked(
@@ -89,8 +87,8 @@ def test_a_worker_killed_in_the_middle_of_joins_costs_the_one_that_it_was_asked(
     for client in clients:
         client.send(JOINS)
     killed = 0
-    for worker in server.family():
-        os.kill(worker.pid, signal.SIGKILL)
+    for worker in server.workers():
+        os.kill(worker, signal.SIGKILL)
         killed += 1
     wrong = 0
     for client in clients:
@@ -100,7 +98,7 @@ def test_a_worker_killed_in_the_middle_of_joins_costs_the_one_that_it_was_asked(
             assert answer in (decided, reply("#join", [topic])), "in order, and never allowed by a failure"
             wrong += answer != decided
     assert wrong <= killed == 2
-    eventually_sync(lambda: len(server.family()) == 2, "they are replaced")
+    eventually_sync(lambda: len(server.family()) == 3, "they are replaced")
 
 
 def test_joins_of_clients_that_are_gone_are_not_put_to_php(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import signal
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from e2e.client import Connect
 from support.process import Servers
 from support.redis_servers import RedisServer
 
-IN_THE_FILE = ("PASSWORD-of-redis", "SECRET-of-php")
+IN_THE_FILE = ("PASSWORD-of-redis", "SECRET-of-php", "ARGUMENT-of-php")
 IN_REQUESTS = ("TOKEN-in-the-query", "COOKIE-of-a-user", "BEARER-of-a-user")
 
 
@@ -22,11 +23,15 @@ def test_secrets_are_neither_logged_nor_told(servers: Servers, connect: Connect,
     redis = RedisServer(tmp_path, "--requirepass", "another one")
     redis.start()
     try:
-        password, secret = IN_THE_FILE
+        password, secret, argument = IN_THE_FILE
         server = servers.start(
             "session.php",
             "-d",
-            server={"env": [{"APP_KEY": secret}]},
+            server={
+                "env": [{"APP_KEY": secret}],
+                "command": ["php", "workers/session.php", "--password", argument, f"--dsn=x:{argument}@h"],
+                "on_init": {"command": f"false -p {argument}"},
+            },
             broadcast={
                 "default": {"driver": "redis", "config": {"addrs": [redis.address], "password": password}}
             },
@@ -41,7 +46,13 @@ def test_secrets_are_neither_logged_nor_told(servers: Servers, connect: Connect,
         assert json.loads(told)["broadcast"]["default"]["config"]["password"] == "***"
         explained = server.cli("check", "-c", ".rr.yaml").stdout
         assert "broker default: redis" in explained
-        server.tolerated.append("redis")
+        told += server.call("informer.Workers", '"websockets"')
+        explained += server.cli("check", "-c", ".rr.yaml", "--json").stdout
+        file = server.directory / ".rr.yaml"
+        file.write_text(file.read_text().replace(password, f"{password}-2").replace(secret, f"{secret}-2"))
+        server.signal(signal.SIGHUP)
+        server.log.wait_for("broadcast.default.options.password")
+        server.tolerated += ["redis", "on_init failed"]
     finally:
         redis.kill()
     everything = told + explained + str(server.log) + str(server.out)

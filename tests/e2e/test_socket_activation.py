@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from e2e.client import Connect
-from rr_py_ws.adapters.rpc import RPCClient
+from rr_py_ws.adapters.rpc.client import RPCClient
 from rr_py_ws.errors import RPCError
 from rr_py_ws.wire.publish import Message
 from support.process import Server, Servers, configuration
@@ -89,7 +89,7 @@ def test_a_socket_by_which_others_may_publish_is_warned_of(servers: Servers, tmp
     with socket.create_server(("0.0.0.0", 0)) as public:
         server = servers.add(Server(tmp_path, configuration(), sockets={"rpc": public}))
         server.config = {**server.config, "rpc": {"listen": f"tcp://127.0.0.1:{public.getsockname()[1]}"}}
-        [warning] = server.log.having("has no password")
+        warning = server.log.wait_for("has no password")
         assert f"tcp://0.0.0.0:{public.getsockname()[1]}" in warning
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import http.client
 import json
 import os
 import signal
@@ -10,12 +11,15 @@ import socket
 import subprocess
 from pathlib import Path
 
+import psutil
 import pytest
+from websockets.sync.client import connect as ws_connect
 
 from e2e.client import Connect, OpenRaw
 from support.ports import free_port
 from support.process import PROGRAM, Server, Servers, configuration, start_failure
 from support.program import environment
+from support.tls import client_context, make_certificate
 from support.waiting import DEADLINE, eventually_sync
 from support.ws_peer import CLOSE, frame, push
 
@@ -23,7 +27,7 @@ from support.ws_peer import CLOSE, frame, push
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("websockets: {broker: [}", ".rr.yaml"),
+        ("websockets: {broker: [}", "expected the node content"),
         ("", "websockets: missing"),
         ("http: {address: nonsense}", 'http.address: found "nonsense"'),
         (
@@ -41,7 +45,7 @@ def test_a_configuration_that_cannot_be_used_is_one_line(text: str, told: str, t
     ("server", "told"),
     [
         ({"command": "no-such-program worker.php"}, "'no-such-program' is not a program"),
-        ({"command": "php workers/missing.php"}, "Could not open input file: workers/missing.php"),
+        ({"command": "php workers/missing.php"}, "'workers/missing.php' is not a file in "),
         ({"command": "php -r exit(7);"}, "exit code 7"),
         ({"command": "echo hello"}, "hello"),
         ({"command": "php workers/ok.php", "user": "no-such-user"}, "there is no account 'no-such-user'"),
@@ -211,7 +215,8 @@ def test_a_second_start_by_mistake_leaves_the_first_as_it_was(tmp_path: Path) ->
         pid = (tmp_path / ".pid").read_text()
         for flags, told in (
             (["-p"], f"--pid: the server with the process id {pid} keeps "),
-            ([], "rpc.listen: cannot listen on rpc.sock: it is in use"),
+            ([], "http.address: cannot listen on "),
+            (["-o", "http.address=127.0.0.1:0"], "rpc.listen: cannot listen on rpc.sock: it is in use"),
             (["-o", "rpc.listen=unix://other.sock"], "http.address: cannot listen on "),
         ):
             second = server.cli("serve", *flags)
@@ -224,3 +229,83 @@ def test_a_second_start_by_mistake_leaves_the_first_as_it_was(tmp_path: Path) ->
         assert not (tmp_path / ".pid").exists() and not (tmp_path / "rpc.sock").exists()
     finally:
         server.end()
+
+
+@pytest.mark.parametrize(
+    ("step", "told"),
+    [
+        ("http.address", "http.address: cannot listen on "),
+        ("http.ssl.address", "http.ssl.address: cannot listen on "),
+        ("metrics.address", "metrics.address: cannot listen on "),
+        ("status.address", "status.address: cannot listen on "),
+        ("rpc.listen", "rpc.listen: cannot listen on "),
+        ("server.relay", "server.relay: cannot listen on "),
+        ("server.command", "server.command: cannot start "),
+    ],
+)
+def test_a_start_that_fails_at_any_step_leaves_the_world_as_it_was(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, step: str, told: str
+) -> None:
+    """Point 4: no socket file, `.pid`, port or process is left; `on_init` has run for a worker alone."""
+    relay = {"relay": "unix://relay.sock", "relay_timeout": "30s", "on_init": {"command": "touch ran"}}
+    certificate = str(make_certificate(tmp_path_factory.mktemp("tls")))
+    tls = {"address": f"127.0.0.1:{free_port()}", "cert": certificate, "key": certificate}
+    config = configuration(
+        "ok.php",
+        server=relay,
+        rpc={"listen": "unix://rpc.sock"},
+        http={"ssl": tls},
+        metrics={"address": f"127.0.0.1:{free_port()}"},
+        status={"address": f"127.0.0.1:{free_port()}"},
+    )
+    with socket.create_server(("127.0.0.1", 0)) as taken, socket.socket(socket.AF_UNIX) as unix:
+        unix.bind(str(tmp_path / "taken.sock"))
+        unix.listen()
+        value = "false" if step.endswith("command") else f"127.0.0.1:{taken.getsockname()[1]}"
+        if step in ("rpc.listen", "server.relay"):
+            value = "unix://taken.sock"
+        assert told in start_failure(tmp_path, config, "-p", "-o", f"{step}={value}")
+        left = {path.name for path in tmp_path.iterdir()}
+        assert left - {".rr.yaml", "workers", "examples", "ran"} == {"taken.sock"}
+        assert (tmp_path / "ran").exists() == (step == "server.command")
+        # Whoever listened before still does.
+        for listening in (taken, unix):
+            with socket.socket(listening.family) as client:
+                client.connect(listening.getsockname())
+    assert [process for process in psutil.process_iter(["cwd"]) if process.info["cwd"] == str(tmp_path)] == []
+    for section, key in (("metrics", "address"), ("status", "address"), ("http", "address")):
+        host, _, port = config[section][key].partition(":")
+        socket.create_server((host, int(port))).close()
+
+
+def test_what_is_forced_onto_tls_is_not_served_in_the_clear(servers: Servers, tmp_path: Path) -> None:
+    """Point 2: after a migration, `http.ssl.redirect: true` was served without TLS, and nobody was told."""
+    pem = str(make_certificate(tmp_path))
+    port = free_port()
+    tls = {"address": f"127.0.0.1:{port}", "cert": pem, "key": pem, "redirect": True}
+    server = servers.start(None, http={"ssl": tls}, websockets={"health_path": "/up"})
+    connection = http.client.HTTPConnection(*server.address, timeout=DEADLINE)
+    connection.request("GET", "/up")
+    assert connection.getresponse().status == 200, "what asks there follows no redirect"
+    connection.close()
+    for method in ("GET", "POST"):
+        connection = http.client.HTTPConnection(*server.address, timeout=DEADLINE)
+        connection.request(method, "/ws?a=1", headers={"Upgrade": "websocket", "Connection": "Upgrade"})
+        answer = connection.getresponse()
+        assert answer.status == 308
+        assert answer.headers["Location"] == f"https://127.0.0.1:{port}/ws?a=1"
+        assert answer.headers["Strict-Transport-Security"].startswith("max-age=31536000;")
+        answer.read()
+        connection.close()
+    options = {"ssl": client_context(Path(pem)), "server_hostname": "localhost"}
+    with ws_connect(f"wss://127.0.0.1:{port}/ws", **options) as websocket:
+        websocket.send('{"command":"join","topics":["a"]}')
+        assert websocket.recv(timeout=DEADLINE) == '{"topic":"@join","payload":["a"]}'
+
+
+def test_a_rule_that_matches_nobody_is_told_at_the_start(servers: Servers) -> None:
+    """Point 12: `allowed_origin: example.com` refused every browser, and nothing said why."""
+    server = servers.start(None, websockets={"allowed_origin": "example.com"})
+    line = json.loads(server.log.wait_for("matches nobody"))
+    assert line["level"] == "warn"
+    assert line["rule"].endswith("did you mean https://example.com?")

@@ -47,6 +47,23 @@ def test_wsp13_3_a_publish_arrives_once_for_each_topic(server: Server, connect: 
     browser.expect('{"topic":"foo","payload":"hello, PHP"}', '{"topic":"foo2","payload":"hello, PHP"}')
 
 
+def test_wsp13_3_the_documented_sample_gets_pushes_where_a_section_is_called_memory(
+    servers: Servers, connect: Connect
+) -> None:
+    """Point 9.5: it sends `"broker":"memory"`, which selected the section that nobody publishes to."""
+    sections = {name: {"driver": "memory", "config": {}} for name in ("default", "memory")}
+    server = servers.start("ok.php", broadcast=sections)
+    browser = connect(server)
+    browser.send('{"command":"join","broker":"memory","topics":["foo","foo2"],"payload":""}')
+    browser.expect('{"topic":"@join","payload":["foo","foo2"]}')
+    server.php("$broadcast->publish('foo', 'hello, PHP');")
+    browser.expect('{"topic":"foo","payload":"hello, PHP"}')
+    browser.send('{"command":"leave","broker":"memory","topics":["foo"],"payload":""}')
+    browser.expect('{"topic":"@leave","payload":["foo"]}')
+    server.php("$broadcast->publish(['foo', 'foo2'], 'hello, PHP');")
+    browser.expect('{"topic":"foo2","payload":"hello, PHP"}')
+
+
 def test_wsp13_4_after_leave_only_the_other_topic_arrives(server: Server, connect: Connect) -> None:
     browser = connect(server)
     browser.join("foo", "foo2")

@@ -17,8 +17,9 @@ from zlib import crc32
 import httptools
 
 from fuzz import listener
+from rr_py_ws import native
 from rr_py_ws.adapters.http.proxies import TrustedProxies
-from rr_py_ws.config import check, load_config, masked_json, report_text, validate_for_serve
+from rr_py_ws.config import check, load_config, masked_json, problems, report_text
 from rr_py_ws.core.origin import OriginRule
 from rr_py_ws.errors import (
     CommandError,
@@ -30,12 +31,27 @@ from rr_py_ws.errors import (
     WorkerDied,
     WorkerError,
 )
-from rr_py_ws.wire import command, http, publish, push, rpc, upgrade, values, worker
+from rr_py_ws.wire import (
+    command,
+    forms,
+    http,
+    publish,
+    publish_protobuf,
+    push,
+    rpc,
+    upgrade,
+    upstream,
+    values,
+    worker,
+)
 from rr_py_ws.wire.access import Verdict, decode_answer, encode_request, join_question
+from rr_py_ws.wire.body import CHUNKED, BodyDecoder
 from rr_py_ws.wire.goridge import Flag, Frame, FrameDecoder, encode_frame
 from rr_py_ws.wire.jsontext import encode_string
+from rr_py_ws.wire.multipart import MultipartDecoder, PartBegin, PartEnd
 from rr_py_ws.wire.publication import Publication
 from support.go_json import go_encode
+from support.publish_calls import METHODS, read_stream
 
 Target = Callable[[bytes], None]
 
@@ -47,6 +63,7 @@ _SMALL, _KEEP = 100, 16
 _CODECS = (Flag.PROTO, Flag.JSON, Flag.MSGPACK, Flag.RAW, Flag.GOB, rpc.NO_CODEC)
 _ORIGINS = OriginRule(("https://*.example.com", "http://localhost"))
 _PROXIES = TrustedProxies(("127.0.0.0/8",))
+_STRANGER = upstream.Sender(("203.0.113.9",), "http")
 _FIELD = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+: [^\x00-\x08\x0a-\x1f\x7f]*")
 
 
@@ -54,6 +71,55 @@ def target(function: Target) -> Target:
     """Enter a target into the list."""
     TARGETS[function.__name__] = function
     return function
+
+
+@target
+def page_body(data: bytes) -> None:
+    """A body in chunks, in one piece and byte by byte: the same content, and the same end."""
+
+    def read(pieces: list[bytes]) -> tuple[bytes, bytes] | None:
+        decoder = BodyDecoder(CHUNKED)
+        content = rest = b""
+        try:
+            for piece in pieces:
+                some, rest = decoder.feed(rest + piece)
+                content += some
+        except ProtocolError:
+            return None
+        assert decoder.complete or not rest
+        return content, rest
+
+    assert read([data]) == read([data[at : at + 1] for at in range(len(data))])
+
+
+@target
+def page_form(data: bytes) -> None:
+    """An urlencoded form, from its bytes to the JSON that PHP gets."""
+    with suppress(ProtocolError):
+        fields = _done(forms.parse_urlencoded(data, forms.FieldLimit(100, lambda _: None)))
+        tree = _done(forms.make_tree(fields))
+        assert json.loads(forms.encode_tree(tree)) == tree
+
+
+def _done(work: forms.Work[forms.T]) -> forms.T:
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            result: forms.T = end.value
+            return result
+
+
+@target
+def page_multipart(data: bytes) -> None:
+    """A form with files; a part begins, has content, and ends."""
+    decoder, inside = MultipartDecoder("multipart/form-data; boundary=x"), False
+    with suppress(ProtocolError):
+        for event in (event for at in range(0, len(data), 7) for event in decoder.feed(data[at : at + 7])):
+            if isinstance(event, PartBegin):
+                assert event.name and (event.file is None or "/" not in event.file)
+            assert inside is not isinstance(event, PartBegin)
+            inside = not isinstance(event, PartEnd)
 
 
 @target
@@ -156,6 +222,18 @@ def rpc_request(data: bytes) -> None:
 
 
 @target
+def twins(data: bytes) -> None:
+    """Functions in C and in Python say the same of everything."""
+    for name, arguments in (
+        ("read_calls", (data[1:], data[0] if data else 0, METHODS, 9, 999, 7, _MAX_PAYLOAD)),
+        ("read_small_frame", (data,)),
+        ("encode_push", (data[:9].decode("utf-8", "surrogateescape"), data[9:])),
+    ):
+        python, compiled = native.TWINS[name]
+        assert compiled is None or compiled(*arguments) == python(*arguments)
+
+
+@target
 def rpc_publish(data: bytes) -> None:
     """The argument of both `Publish` methods; the first byte chooses codec and schema."""
     choice, body = (data[:1] or b"\0")[0], data[1:]
@@ -175,7 +253,19 @@ def rpc_publish(data: bytes) -> None:
             for encoding in (push.STRING, push.JSON, push.BINARY):
                 assert encoding.push(Publication(topic, payload))
     if codec is Flag.PROTO and not has_broker:
-        assert publish.decode_broadcast(codec, publish.encode_broadcast(messages)) == messages
+        assert publish.decode_broadcast(codec, publish_protobuf.encode_broadcast(messages)) == messages
+
+
+@target
+def rpc_calls(data: bytes) -> None:
+    """A stream of calls, cut as the first byte says: the same by the fast way and the general one."""
+    how, stream = (data[:1] or b"\0")[0], data[1:]
+    if how & 1:
+        stream = _with_checksums(stream)
+    calls, _, sound = read_stream([stream], fast=False)
+    for chunks in ([stream], _cut(stream, (how >> 1) + 1)):
+        fast_calls, _, fast_sound = read_stream(chunks, fast=True)
+        assert (fast_calls, fast_sound) == (calls, sound)
 
 
 @target
@@ -186,7 +276,7 @@ def rpc_argument(data: bytes) -> None:
         with suppress(RPCError):
             assert type(values.decode_argument(codec, body, kind)) is kind
     with suppress(RPCError):
-        publish.decode_ok(body)
+        publish_protobuf.decode_ok(body)
 
 
 @target
@@ -278,6 +368,10 @@ def _made_slow(data: bytes) -> bytes | None:
 def request_head(data: bytes) -> None:
     """A client's handshake, through every step that reads it."""
     head, _, _ = data.partition(b"\r\n\r\n")
+    with suppress(ProtocolError):
+        page = http.parse_request_head(head + b"\r\n\r\n", bodies=True)
+        assert page.body >= CHUNKED
+        http.check_page_request(page)
     try:
         request = http.parse_request_head(head + b"\r\n\r\n")
     except ProtocolError as error:
@@ -305,6 +399,74 @@ def request_head(data: bytes) -> None:
     chosen = next((offer for offer in offers if offer in push.BY_SUBPROTOCOL), "")
     response = upgrade.accept_response(request, chosen)
     assert response.count(b"\r\n") == (6 if chosen else 5)
+
+
+@target
+def forwarded_head(data: bytes) -> None:
+    """A request as it is passed on: one request, the same one; who sent it is not for the client to say."""
+    head, _, _ = data.partition(b"\r\n\r\n")
+    try:
+        request = http.parse_request_head(head + b"\r\n\r\n", bodies=True)
+    except ProtocolError:
+        return
+    headers = [(name.lower(), value) for name, value in request.headers]
+    protocols = upgrade.requested_protocols(request)
+    target = request.target.encode("utf-8", "surrogateescape")
+    sent = upstream.request_head(
+        request.method, target, headers, _STRANGER, b"behind.test", b"mark", b", ".join(protocols)
+    )
+    again = http.parse_request_head(sent, bodies=True)
+    assert (again.method, again.target, again.body) == (request.method, request.target, request.body)
+    assert again.lines(b"x-forwarded-for") == ["203.0.113.9"]
+    assert again.lines(b"x-forwarded-proto") == ["http"]
+    assert again.lines(b"x-forwarded-host") == again.lines(b"host")
+    names = {name.replace(b"_", b"-") for name, _ in again.headers}
+    assert not names & {b"forwarded", b"x-real-ip", b"x-forwarded-port", b"proxy", b"te", b"keep-alive"}
+    assert upgrade.requested_protocols(again) == protocols
+
+
+@target
+def upstream_answer(data: bytes) -> None:
+    """What the server behind sends, cut as the first byte says: as in one piece, and sound to pass on."""
+    how, stream = (data[:1] or b"\0")[0], data[1:]
+    to_head, switches = bool(how & 1), bool(how & 2)
+    whole = _read_answer([stream], to_head, switches)
+    assert _read_answer(_cut(stream, (how >> 2) + 1), to_head, switches) == whole
+    if whole is None:
+        return
+    status, headers, body, _, _ = whole
+    assert 200 <= status <= 599 or (status == 101 and switches)
+    passed_on = upstream.answer_headers(headers, status)
+    for name, value in passed_on:
+        assert re.fullmatch(rb"[!#$%&'*+\-.^_`|~0-9a-z]+", name), name
+        assert not re.search(rb"[\x00-\x08\x0a-\x1f\x7f]", value), value
+    lengths = [int(value) for name, value in passed_on if name == b"content-length"]
+    assert len(lengths) <= 1 and not {b"connection", b"transfer-encoding"} & {name for name, _ in passed_on}
+    if to_head or status in (101, 204, 304):
+        assert not body
+    elif lengths:
+        assert lengths == [len(body)]
+
+
+def _read_answer(
+    chunks: list[bytes], to_head: bool, switches: bool
+) -> tuple[int, list[tuple[bytes, bytes]], bytes, bool, bytes] | None:
+    """Read a whole answer and the end of the connection; None when it cannot be passed on."""
+    reader = upstream.AnswerReader(to_head=to_head, upgrade=switches)
+    rest, reusable = b"", False
+    try:
+        for chunk in chunks:
+            if reader.status == 101:
+                rest += chunk
+            else:
+                reader.feed(chunk)
+        reusable = reader.reusable
+        reader.end()
+    except ProtocolError as error:
+        _one_line(str(error))
+        assert error.status == 502
+        return None
+    return reader.status, reader.headers, b"".join(reader.body), reusable, reader.rest + rest
 
 
 @target
@@ -340,8 +502,8 @@ def config_file(data: bytes) -> None:
             continue
         assert all(line.isprintable() for line in report_text(path, check(config)).split("\n"))
         json.loads(masked_json(config))
-        with suppress(ConfigError):
-            validate_for_serve(config)
+        for problem in problems(config):
+            assert str(problem).isprintable(), str(problem)
 
 
 def _one_line(text: str) -> None:

@@ -74,7 +74,7 @@ def test_lines_that_do_not_fit_are_dropped_counted_and_told_of(
     gate.opened.set()
     eventually_sync(lambda: gate.written[10:] == ["5 lost\n"])
     queue.write([line(15)])
-    queue.close()
+    queue.close(DEADLINE)
     assert gate.written == [*map(line, range(10)), "5 lost\n", line(15)]
     assert gate.closed.is_set()
 
@@ -91,7 +91,7 @@ def test_after_a_loss_a_line_waits_for_more_room_than_its_own(
     queue.write([line(12)])
     assert queue.dropped == 2
     gate.opened.set()
-    queue.close()
+    queue.close(DEADLINE)
     assert gate.written == [*map(line, range(10)), "2 lost\n", line(12)]
 
 
@@ -99,7 +99,7 @@ def test_a_line_larger_than_the_queue_is_taken_when_nothing_waits(gate: Gate) ->
     gate.opened.set()
     queue = OutputQueue(gate, 10, lambda lost: f"{lost} lost\n")
     queue.write(["x" * 1000])
-    queue.close()
+    queue.close(DEADLINE)
     assert gate.written == ["x" * 1000] and queue.dropped == 0
 
 
@@ -134,7 +134,7 @@ def test_a_destructor_that_logs_while_a_line_is_queued_stops_nothing(gate: Gate)
     queue = OutputQueue(gate, 10_000, lambda lost: f"{lost} lost\n")
     Lost()
     queue.write([Collecting("line\n")])
-    queue.close()
+    queue.close(DEADLINE)
     assert sorted(gate.written) == ["from a destructor\n", "line\n"]
 
 
@@ -156,6 +156,8 @@ def test_a_stderr_that_nobody_reads_holds_up_nobody(monkeypatch: pytest.MonkeyPa
     assert 200 < sample.values[()] < 600
     logs.shutdown(0.01)
     os.close(reading)  # ends the write that stands still
+    # Its thread has more to write, and would write that to the stderr of the test that follows.
+    eventually_sync(lambda: all(thread.name != "log output" for thread in threading.enumerate()))
     sys.stderr.close()
 
 

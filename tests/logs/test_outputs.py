@@ -209,7 +209,8 @@ def test_max_size_of_the_configuration_file_is_in_mebibytes(
           file_logger_options: {log_output: logs/app.log, max_size: 1, compress: true}
         """
     )
-    setup(load_config(".rr.yaml", environ={}).logs)
+    # A queue for all of the lines: none is dropped when the thread that writes them has to wait for a core.
+    setup(load_config(".rr.yaml", environ={}).logs, max_queue=2 << 20)
     log = logs.get_logger("app")
     for number in range(70):
         log.info("x" * FULL[0], number=number)

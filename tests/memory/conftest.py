@@ -27,6 +27,9 @@ from support.ws_peer import Client, command, request
 REFUSALS = 2 * MIB
 """`refusal_memory`, less than by default so that fewer clients reach it."""
 
+PAGES = 8 * MIB
+"""`page_memory`, less than by default for the same reason."""
+
 
 class Site:
     """A running server, and what clients need to reach it.
@@ -47,8 +50,11 @@ class Site:
         """Let the server do everything once."""
         for tls in (False, True):
             await self.join("warm", 5, tls=tls)
-            for target in ("/nowhere", "/ws?do=bytes-60000"):
+            for target in ("/ws?do=bytes-100", "/ws?do=bytes-60000"):
                 await (await self.connect(tls=tls)).refused(target)
+            page = await self.connect(tls=tls)
+            await page.send(b"GET /page?do=bytes-100000 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            await page.response()
         await self.publish("warm", 100_000)
         await self.metric("rr_ws_connections")
         await self.leave()
@@ -150,7 +156,10 @@ def server(loop: str, tmp_path_factory: pytest.TempPathFactory, certificate: Pat
             }
         },
         metrics={"address": f"127.0.0.1:{free_port()}"},
-        websockets={"authorize_timeout": "600s", "limits": {"refusal_memory": REFUSALS}},
+        websockets={
+            "authorize_timeout": "600s",
+            "limits": {"refusal_memory": REFUSALS, "page_memory": PAGES},
+        },
         logs={"level": "error"},
     )
     with ExitStack() as stack:

@@ -112,8 +112,21 @@ async def test_connections_that_are_closed_in_the_middle_of_a_large_message(site
 async def test_what_waits_in_send_queues_is_shared(site: Site, tls: bool) -> None:
     await site.join("slow", SLOW, tls=tls, receive_buffer=4096)
     memory = site.measure()
-    await site.publish("slow", 15_000, LIMITS.send_queue // 15_000)
-    assert memory.peak() < LIMITS.send_queue + SLOW * WINDOW[tls] + SLACK
+    ceiling = LIMITS.send_queue * LIMITS.send_queue_burst
+    await site.publish("slow", 15_000, ceiling // 15_000)
+    assert memory.peak() < ceiling + SLOW * WINDOW[tls] + SLACK
+
+
+@one_port
+async def test_what_waits_for_one_client_alone_ends_at_the_ceiling(site: Site) -> None:
+    """Point 9.6: nothing is shared by clients in topics of their own."""
+    ceiling, count, message = LIMITS.send_queue * LIMITS.send_queue_burst, 3, 100_000
+    for number in range(count):
+        await site.join(f"own {number}", 1, receive_buffer=4096)
+    memory = site.measure()
+    for number in range(count):
+        await site.publish(f"own {number}", message, 2 * ceiling // message)
+    assert memory.peak() < count * (ceiling + message + WINDOW[False]) + SLACK + 6 * message
 
 
 @ports

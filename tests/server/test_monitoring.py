@@ -14,10 +14,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from websockets.asyncio.client import connect
 
-from rr_py_ws.adapters.rpc import RPCClient
+from rr_py_ws.adapters.rpc.client import RPCClient
 from rr_py_ws.config import load_config
 from rr_py_ws.errors import ConfigError, RPCError
 from rr_py_ws.server.app import App
+from rr_py_ws.server.preparation import prepare
 from support.http_peer import Answer, exchange, get
 from support.ports import free_port
 from support.waiting import eventually
@@ -27,7 +28,11 @@ PAGE = (Path(__file__).parents[2] / "docs" / "operations.md").read_text("utf-8")
 FILE = """
 rpc: {{listen: "tcp://127.0.0.1:{rpc}"}}
 http: {{address: "127.0.0.1:{http}", middleware: [websockets]}}
-websockets: {{broker: main, allowed_origin: "http://ours", authorize: none}}
+websockets:
+  broker: main
+  allowed_origin: "http://ours"
+  authorize: none
+  history: [{{topics: "kept.*", size: 9, ttl: 1m}}]
 broadcast: {{main: {{driver: memory}}, other: {{driver: memory}}}}
 metrics: {{address: "127.0.0.1:{metrics}"}}
 status: {{address: "127.0.0.1:{status}"}}
@@ -84,7 +89,8 @@ async def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     def make(*overrides: str, **ports: int) -> Node:
         ports = {name: free_port() for name in ("rpc", "http", "metrics", "status")} | ports
         (tmp_path / ".rr.yaml").write_text(FILE.format(**ports))
-        apps.append(App(load_config(".rr.yaml", overrides=overrides, environ={})))
+        loaded = load_config(".rr.yaml", overrides=overrides, environ={})
+        apps.append(App(loaded, prepare(loaded)))
         return Node(apps[-1], ports)
 
     yield make
@@ -98,16 +104,21 @@ async def node(make: Make) -> Node:
     return node
 
 
+WITH_WORKER = (
+    "websockets.authorize=php",
+    "websockets.pool.num_workers=1",
+    "http.pool.num_workers=1",
+    f"server.command={PYTHON_WORKER}",
+    "broadcast.linked.driver=redis",
+    "broadcast.linked.addrs=127.0.0.1:1",
+    "websockets.rpc.forward=tcp://127.0.0.1:1",
+)
+
+
 @pytest.fixture
 async def with_worker(make: Make) -> Node:
-    """A server with a worker, and with a second broker, whose Redis is not there."""
-    node = make(
-        "websockets.authorize=php",
-        "websockets.pool.num_workers=1",
-        f"server.command={PYTHON_WORKER}",
-        "broadcast.linked.driver=redis",
-        "broadcast.linked.addrs=127.0.0.1:1",
-    )
+    """A server with a worker, and with a second broker and a RoadRunner that are not there."""
+    node = make(*WITH_WORKER)
     await node.app.start()
     return node
 
@@ -183,8 +194,7 @@ async def test_publications_and_rpc_calls_are_counted(node: Node) -> None:
     assert (samples["rpc_connections"], samples["rpc_calls_running"]) == (1, 0)
 
 
-async def test_refused_handshakes_are_counted_by_their_reason(with_worker: Node) -> None:
-    node = with_worker
+async def test_refused_handshakes_are_counted_by_their_reason(node: Node) -> None:
     heads = {
         "path": "GET /other HTTP/1.1\r\nHost: a\r\n\r\n",
         "origin": "GET /ws HTTP/1.1\r\nHost: a\r\nOrigin: http://theirs\r\n\r\n",
@@ -206,31 +216,40 @@ async def test_the_work_of_workers_is_counted(with_worker: Node) -> None:
         for topic in ("a", "private"):
             await websocket.send(f'{{"command":"join","topics":["{topic}"]}}')
             await websocket.recv()
-    samples = await sampled(node, "workers{state=ready}", 1)  # it has answered, and then reads again
+    samples = await sampled(
+        node, "workers{pool=websockets}{state=ready}", 1
+    )  # it has answered, and then reads again
     assert samples["joins_refused_total{reason=authorization}"] == 1
     assert samples["joins_waiting"] == samples["joins_refused_total{reason=unanswered}"] == 0
-    assert samples["worker_execs_total"] == 3
-    assert 0 < samples["worker_exec_seconds_total"] < 60
-    assert samples["workers_memory_bytes"] > 1_000_000
-    assert samples["workers_waiting"] == samples["workers{state=working}"] == 0
-    assert samples["worker_restarts_total"] == 0
+    assert samples["worker_execs_total{pool=websockets}"] == 3
+    assert 0 < samples["worker_exec_seconds_total{pool=websockets}"] < 60
+    assert samples["workers_memory_bytes{pool=websockets}"] > 1_000_000
+    assert (
+        samples["workers_waiting{pool=websockets}"] == samples["workers{pool=websockets}{state=working}"] == 0
+    )
+    assert samples["worker_restarts_total{pool=websockets}"] == 0
     await node.kill_worker()
-    await sampled(node, "worker_restarts_total", 1)
+    await sampled(node, "worker_restarts_total{pool=websockets}", 1)
 
 
-async def test_the_documented_metrics_are_those_that_are_served(with_worker: Node) -> None:
+async def test_the_documented_metrics_are_those_that_are_served(make: Make) -> None:
     """Name, type and labels of each; a closed connection, because a close code is a label only then."""
-    async with client(with_worker):
-        pass
-    await sampled(with_worker, "connections", 0)
-    text = (await with_worker.get("metrics", "/metrics")).text
-    types = re.findall(r"^# TYPE (rr_ws_\w+) (\w+)$", text, re.MULTILINE)
-    labels = {
-        sample.name: ", ".join(f"`{label}`" for label in sample.labels)
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
-    served = [(name, kind, labels[name]) for name, kind in types]
+    served = set()
+    # Pages are made by PHP here, or passed on.
+    for options in (WITH_WORKER, (*WITH_WORKER, "websockets.http.forward=http://127.0.0.1:1")):
+        node = make(*options)
+        await node.app.start()
+        async with client(node):
+            pass
+        await sampled(node, "connections", 0)
+        text = (await node.get("metrics", "/metrics")).text
+        types = re.findall(r"^# TYPE (rr_ws_\w+) (\w+)$", text, re.MULTILINE)
+        labels = {
+            sample.name: ", ".join(f"`{label}`" for label in sample.labels)
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+        }
+        served |= {(name, kind, labels[name]) for name, kind in types}
     rows = re.findall(r"^\| `(rr_ws_\w+)` \| (\w+) \| ([^|]*)\|", PAGE, re.MULTILINE)
     assert sorted(served) == sorted((name, kind, labels.strip()) for name, kind, labels in rows)
 
@@ -258,6 +277,46 @@ async def test_a_server_is_ready_from_the_end_of_its_start_to_the_beginning_of_i
         await node.is_ready()
 
 
+async def test_a_load_balancer_may_ask_for_readiness_where_it_sends_clients(
+    make: Make, tmp_path: Path
+) -> None:
+    """Point 19: HAProxy, ALB and GCP ask a path of the port that they send clients to."""
+    script = tmp_path / "worker"
+    script.write_text(f"#!/bin/sh\nexec {PYTHON_WORKER}\n")
+    script.chmod(0o755)
+    node = make(
+        "websockets.authorize=php",
+        "websockets.pool.num_workers=1",
+        "http.pool.num_workers=1",
+        f"server.command={script}",
+        "websockets.health_path=/alive",
+    )
+    await node.app.start()
+    address = ("127.0.0.1", node.ports["http"])
+
+    async def ask(request: str) -> bytes:
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(request.encode())
+        answer = await reader.read()
+        writer.close()
+        return answer
+
+    for request in ("GET /alive HTTP/1.1\r\nHost: a\r\n\r\n", "OPTIONS /alive?a HTTP/1.0\r\n\r\n"):
+        answer = await ask(request)
+        assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert answer.endswith(b"\r\n\r\nready\n")
+    assert (await ask("HEAD /alive HTTP/1.1\r\nHost: a\r\n\r\n")).endswith(b"\r\n\r\n")
+    samples = await node.scrape()
+    assert sum(value for name, value in samples.items() if name.startswith("handshakes_refused")) == 0
+    script.unlink()
+    await node.kill_worker()
+
+    async def is_unready() -> bool:
+        return (await ask("GET /alive HTTP/1.1\r\nHost: a\r\n\r\n")).startswith(b"HTTP/1.1 503 ")
+
+    await eventually(is_unready)
+
+
 async def test_a_server_is_not_ready_during_its_start(make: Make) -> None:
     """The workers are not there yet; nothing else listens before them."""
     node = make("websockets.authorize=php", "server.command=sleep 1000")
@@ -268,7 +327,7 @@ async def test_a_server_is_not_ready_during_its_start(make: Make) -> None:
 
     await eventually(answers)
     assert not await node.is_healthy()
-    assert (await node.scrape())["workers{state=ready}"] == 0
+    assert (await node.scrape())["workers{pool=websockets}{state=ready}"] == 0
     start.cancel()
     await asyncio.wait([start])
 
@@ -289,9 +348,9 @@ async def test_a_server_without_workers_is_neither_ready_nor_healthy(make: Make,
     await eventually(is_ill)
     assert not await node.is_ready()
     assert await node.is_ready("broadcast")
-    await sampled(node, "worker_restarts_total", 1)
+    await sampled(node, "worker_restarts_total{pool=websockets}", 1)
     samples = await node.scrape()
-    assert samples["workers{state=ready}"] == 0
+    assert samples["workers{pool=websockets}{state=ready}"] == 0
     async with await RPCClient.connect(node.rpc) as rpc:
         assert await rpc.call_json("status.Status", "websockets") == {"Code": 503}
         assert await rpc.call_json("status.Ready", "broadcast") == {"Code": 200}

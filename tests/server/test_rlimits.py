@@ -44,6 +44,17 @@ def test_too_few_for_the_configuration_are_told_with_both_numbers(monkeypatch: p
     assert shares.clients < 4096
 
 
+@pytest.mark.parametrize("limit", [256, 1024, 10_000])
+def test_what_is_passed_on_takes_two(monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
+    alone = share(monkeypatch, limit)
+    section = WebSockets.model_validate(
+        {"authorize": "php", "pool": {"num_workers": 4}, "http": {"forward": "http://a", "max_tunnels": 500}}
+    )
+    shares = rlimits.share(section)
+    assert shares.wanted == alone.wanted + 256 + 500
+    assert shares.clients == alone.clients - min(256 + 500, alone.clients // 2)
+
+
 def test_a_limit_that_is_none_is_a_large_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert share(monkeypatch, resource.RLIM_INFINITY).clients > 1_000_000
 

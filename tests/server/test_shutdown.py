@@ -24,6 +24,7 @@ class Parts:
         slow: whether steps do that.
         stuck: a step that does not even end when its time is over.
         cut: step -> how many did not end in time.
+        pages: what answers requests for pages.
     """
 
     def __init__(self) -> None:
@@ -33,6 +34,7 @@ class Parts:
         self.stuck = ""
         self.cut: dict[str, int] = {}
         self.connections = 7
+        self.pages: object = None
         self.settles_by_itself = True
 
     @property
@@ -87,11 +89,12 @@ class Parts:
     async def close(self) -> None:
         self.steps.append(("close", 0.0))
 
-    async def shut_down(self, drain: float = 3600.0, grace: float = GRACE) -> bool:
-        core: Any = SimpleNamespace(rpc=self.part("rpc"), node=self, pool=self.part("workers"))
-        http = SimpleNamespace(refuse=self.refuse, stop=self.stop_http)
-        listener: Any = SimpleNamespace(http=http, websockets=self)
-        return await shut_down(core, listener, [self.part("ops")], grace=grace, drain=drain)
+    async def shut_down(self, drain: float = 3600.0, grace: float = GRACE, delay: float = 0.0) -> bool:
+        pools = {"pool": self.part("workers"), "pages": self.part("page workers") if self.pages else None}
+        core: Any = SimpleNamespace(rpc=self.part("rpc"), forward=None, node=self, **pools)
+        http = SimpleNamespace(refuse=self.refuse, stop=self.stop_http, pages=self.pages)
+        listener: Any = SimpleNamespace(http=http, websockets=self, gateway=None)
+        return await shut_down(core, listener, [self.part("ops")], grace=grace, delay=delay, drain=drain)
 
 
 @pytest.fixture
@@ -108,6 +111,26 @@ async def test_publishers_come_first_then_clients_then_workers_and_readiness_las
     assert parts.order == ["refuse", "rpc", "settle", "flush", *clients, "workers", "close", "ops"]
 
 
+async def test_nothing_is_stopped_until_the_delay_is_over() -> None:
+    """Point 9: the port closed at once, and load balancers sent clients there for seconds."""
+    parts = Parts()
+    stopping = asyncio.ensure_future(parts.shut_down(delay=3600.0))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert parts.order == []
+    stopping.cancel()
+    await asyncio.wait([stopping])
+
+
+async def test_the_delay_is_a_part_of_the_grace_period(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Point 9: who waits for the end needs to know one time only."""
+    parts = Parts()
+    assert await parts.shut_down(delay=0.01, grace=GRACE)
+    given, undelayed = dict(parts.steps), Parts()
+    assert await undelayed.shut_down(grace=GRACE)
+    assert 0 < given["rpc"] < dict(undelayed.steps)["rpc"]
+
+
 async def test_peers_that_do_not_take_their_refusal_get_what_clients_get_after_the_drain() -> None:
     """Not the time of a drain that may be over at once: theirs was counted from its beginning."""
     parts = Parts()
@@ -115,6 +138,16 @@ async def test_peers_that_do_not_take_their_refusal_get_what_clients_get_after_t
     given = dict(parts.steps)
     assert given["peers"] == given["clients"]
     assert parts.order.index("peers") > parts.order.index("drain")
+
+
+async def test_requests_for_pages_get_more_time_than_clients_and_both_pools_end_together() -> None:
+    parts = Parts()
+    parts.pages = object()
+    assert await parts.shut_down(drain=0.0)
+    given = dict(parts.steps)
+    assert given["peers"] == pytest.approx((GRACE - 1) / 2, abs=0.5) and given["peers"] > given["clients"]
+    assert given["workers"] == given["page workers"]
+    assert parts.order[-4:] == ["workers", "page workers", "close", "ops"]
 
 
 async def test_the_parts_of_the_time_are_never_more_than_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:

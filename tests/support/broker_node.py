@@ -87,9 +87,9 @@ async def done(answer: Awaitable[Position | None] | Position | None) -> None:
 
 
 @asynccontextmanager
-async def started(broker: Broker) -> AsyncIterator[Node]:
+async def started(broker: Broker, node: Node | None = None) -> AsyncIterator[Node]:
     """A node that runs."""
-    node = Node(broker)
+    node = node or Node(broker)
     await broker.start(node.on_publication, node.on_gap)
     try:
         yield node

@@ -11,7 +11,10 @@ from email.message import Message
 from pathlib import Path
 from typing import Any, Protocol
 
+from starlette.types import ASGIApp
+
 from rr_py_ws.adapters.http import HTTPConnection, HTTPListener, TrustedProxies
+from rr_py_ws.adapters.http.pages import Exchanges
 from rr_py_ws.config import Limits
 from support.ws_peer import Client
 
@@ -76,7 +79,12 @@ class Site:
         self.listener = HTTPListener(chosen, TrustedProxies(subnets), not_found="nothing here", **options)
         self.listener.handlers["/echo"] = lambda connection: Echo(self.listener, connection) and None
         self.listener.handlers["/held"] = self._hold
+        self._page_timeout = chosen.page_timeout
         self._others = open_sockets()
+
+    def serve(self, app: ASGIApp) -> None:
+        """Have an application answer all paths without a handler."""
+        self.listener.pages = Exchanges(app, self._page_timeout)
 
     def _hold(self, connection: HTTPConnection) -> None:
         self.held.append(connection)

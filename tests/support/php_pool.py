@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import sys
@@ -12,8 +13,11 @@ from typing import Any
 
 import psutil
 
-from rr_py_ws.adapters.php import OutputBudget, WorkerFactory, WorkerPool
+from rr_py_ws.adapters.php.factory import WorkerFactory
+from rr_py_ws.adapters.php.output import OutputBudget
+from rr_py_ws.adapters.php.pool import WorkerPool
 from rr_py_ws.config import Pool, Server
+from rr_py_ws.core.ports import Answer
 from rr_py_ws.errors import WorkerError
 from rr_py_ws.wire.access import Verdict, connect_question, decode_answer, encode_request
 from rr_py_ws.wire.http import Request, parse_request_head
@@ -67,9 +71,28 @@ def grant(query: str = "") -> bytes:
     )
 
 
+async def ask_message(pool: WorkerPool, question: Message, limit: float = 0.0, **options: Any) -> Message:
+    """Ask as `WorkerPool.ask`, and wait for the answer; a failure is raised. To cancel this withdraws it."""
+    answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+
+    def on_answer(answer: Answer) -> None:
+        if not answered.done():  # cancelled a moment ago; what withdraws has not run yet
+            answered.set_result(answer)
+
+    withdraw = pool.ask(question, on_answer, limit, **options)
+    try:
+        answer = await answered
+    except asyncio.CancelledError:
+        withdraw()
+        raise
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
 async def ask(pool: WorkerPool, query: str = "", limit: float = 0.0) -> Verdict:
     """Ask a PHP worker to do something."""
-    answer = await pool.exec(Message(connect_question(grant(query))), limit)
+    answer = await ask_message(pool, Message(connect_question(grant(query))), limit)
     return decode_answer(answer.context, answer.body)
 
 

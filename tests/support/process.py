@@ -7,6 +7,7 @@ code 0, no process left, no error in its log. A failed test shows the logs of `S
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -45,6 +46,13 @@ own = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": str(len(copies)), "LISTEN_F
 os.execve(command[0], command, os.environ | own)
 """
 """Starts a program as systemd does: with sockets from descriptor 3 on (sd_listen_fds(3))."""
+_INIT = """
+import ctypes, os, sys
+PR_SET_CHILD_SUBREAPER = 36
+ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+"""Starts a program that gets the orphans among its descendants, as process 1 of a container does."""
 
 
 def _with_sockets(sockets: Mapping[str, socket.socket]) -> list[str]:
@@ -64,7 +72,11 @@ def configuration(worker: str | None = None, **sections: Any) -> dict[str, Any]:
     own: dict[str, Any] = {
         "version": "2.7",
         "rpc": {"listen": f"tcp://127.0.0.1:{free_port()}"},
-        "http": {"address": f"127.0.0.1:{free_port()}", "middleware": ["websockets"]},
+        "http": {
+            "address": f"127.0.0.1:{free_port()}",
+            "middleware": ["websockets"],
+            "pool": {"num_workers": 1},
+        },
         "websockets": {"broker": "default", "path": "/ws", "pool": {"num_workers": 2}},
         "broadcast": {"default": {"driver": "memory", "config": {}}},
         "logs": {"mode": "production", "level": "debug"},
@@ -147,6 +159,7 @@ class Server:
         sockets: Mapping[str, socket.socket] | None = None,
         files: str | None = None,
         log: IO[bytes] | None = None,
+        init: bool = False,
     ) -> None:
         """Start it, and return at once.
 
@@ -159,6 +172,7 @@ class Server:
             sockets: name -> listening socket, which it inherits as from systemd, and which stays ours.
             files: how many it may have open; with a colon, the soft and the hard limit.
             log: what it gets as stderr, instead of a pipe that we read at once; nothing is in `log` then.
+            init: whether it gets orphans, as process 1 of a container does.
         """
         self.directory = directory
         self.config: Mapping[str, Any] = {} if isinstance(config, str) else config
@@ -171,8 +185,9 @@ class Server:
                     (directory / name).symlink_to(target)
         self._mark = uuid.uuid4().hex
         limit = [] if files is None else ["prlimit", f"--nofile={files}"]
+        as_init = [sys.executable, "-I", "-S", "-c", _INIT] if init else []
         self.process = subprocess.Popen(
-            [*limit, *_with_sockets(sockets or {}), PROGRAM, "serve", "-c", str(file), *args],
+            [*limit, *as_init, *_with_sockets(sockets or {}), PROGRAM, "serve", "-c", str(file), *args],
             cwd=directory,
             env=environment(**{_MARK: self._mark}, **(env or {})),
             pass_fds=[sock.fileno() for sock in (sockets or {}).values()],
@@ -258,6 +273,12 @@ class Server:
         """Every process that it has started, directly or not, and that runs now."""
         return [process for process in psutil.process_iter() if self._is_ours(process)]
 
+    def workers(self, plugin: str = "websockets") -> set[int]:
+        """The processes of one pool."""
+        return {
+            worker["pid"] for worker in json.loads(self.call("informer.Workers", f'"{plugin}"'))["workers"]
+        }
+
     def _is_ours(self, process: psutil.Process) -> bool:
         try:
             return process.pid != self.process.pid and process.environ().get(_MARK) == self._mark
@@ -281,7 +302,7 @@ class Server:
                 self.signal(signal.SIGTERM)
                 assert self.wait() == 0, self.log
             assert self.family() == []
-            assert self.errors() == []
+            assert self.errors() == [], self.errors()
             for output in (self.out, self.log):
                 assert output.having("Traceback") == []
         finally:
@@ -297,15 +318,20 @@ class Server:
 
 
 def start_failure(directory: Path, config: Mapping[str, Any] | str, *args: str) -> str:
-    """Start a server that cannot start; it must say so in one line, which is returned, and leave nothing."""
+    """Start a server that cannot start; it must say so, and leave nothing.
+
+    Returns:
+        What is wrong, a line for each thing, without the places in the file.
+    """
     server = Server(directory, config, *args)
     try:
         assert server.wait() == 1
         assert len(server.out) == 0
-        *logged, error = str(server.log).splitlines()
-        assert error.startswith("error: ")
-        assert all(json.loads(line)["level"] != "error" for line in logged)
-        return error.removeprefix("error: ")
+        lines = str(server.log).splitlines()
+        errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+        logged = lines[: len(lines) - len(errors)]
+        assert errors and all(json.loads(line)["level"] != "error" for line in logged)
+        return "\n".join(re.sub(r"^/\S+\.rr\.yaml:[0-9]+: ", "", error) for error in errors)
     finally:
         server.end()
 
@@ -330,6 +356,22 @@ class Servers:
         """
         directory = self._make_directory("server")
         return self.add(Server(directory, configuration(worker, **sections), *args), wait=wait)
+
+    def start_the_repository(
+        self, directory: Path, config: dict[str, Any] | None = None, **env: str
+    ) -> Server:
+        """Start a server with the `.rr.yaml` of the repository.
+
+        Args:
+            directory: its working directory.
+            config: says other addresses.
+            env: more environment.
+        """
+        config = config or configuration()
+        rpc, http = config["rpc"]["listen"], config["http"]["address"]
+        flags = ["-o", f"rpc.listen={rpc}", "-o", f"http.address={http}"]
+        env = {"CHAT_FILES": str(directory / "files"), **env}
+        return self.add(Server(directory, config, *flags, env=env, file=REPOSITORY / ".rr.yaml"))
 
     def add(self, server: Server, *, wait: bool = True) -> Server:
         """Look after a server that was started in another way."""

@@ -15,7 +15,7 @@ from typing import Any
 
 import hiredis
 
-from rr_py_ws.adapters.brokers.redis.cluster import slot_of
+from rr_py_ws.adapters.brokers.redis.names import slot_of
 from support.ports import free_port
 from support.waiting import DEADLINE, eventually_sync
 
@@ -295,6 +295,7 @@ class Proxy:
         self._open = asyncio.Event()
         self._open.set()
         self.connections = 0
+        self._swallowed = b""
 
     async def __aenter__(self) -> Proxy:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -310,6 +311,15 @@ class Proxy:
     def divide(self) -> None:
         """Pass nothing on, as a network does in which a cable is pulled; nobody gets a reset."""
         self._open.clear()
+
+    def lead_to(self, port: int) -> None:
+        """Lead to another server from now on, as a name does that is given to it."""
+        self._port = port
+        self.cut()
+
+    def swallow(self, sign: bytes) -> None:
+        """Drop what servers send in one piece that holds this; nothing when it is empty."""
+        self._swallowed = sign
 
     def heal(self) -> None:
         """Go on; what was sent meanwhile is passed on."""
@@ -336,6 +346,8 @@ class Proxy:
         try:
             while data := await reader.read(65536):
                 await self._open.wait()
+                if self._swallowed and self._swallowed in data:
+                    continue
                 writer.write(data)
                 await writer.drain()
         finally:

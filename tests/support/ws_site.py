@@ -9,7 +9,7 @@ import os
 import socket
 import ssl
 from collections import Counter
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any, Protocol
@@ -25,7 +25,7 @@ from rr_py_ws.config import Compression, Limits, Ping, WebSockets
 from rr_py_ws.core.backpressure import Backpressure
 from rr_py_ws.core.hub import Hub
 from rr_py_ws.core.node import Node
-from rr_py_ws.core.ports import Authorizer
+from rr_py_ws.core.ports import Answer, Authorizer
 from rr_py_ws.core.session import Session
 from rr_py_ws.metrics import Sample
 from rr_py_ws.wire.http import Request
@@ -229,9 +229,12 @@ class _Asked:
 
     allocate_timeout = 1.0
 
-    async def exec(self, question: Message, *_: object, **__: object) -> Message:
+    def ask(
+        self, question: Message, on_answer: Callable[[Answer], object], *_: object, **__: object
+    ) -> Callable[[], None]:
         self.context = question.context
-        return Message(b'{"status":200}')
+        on_answer(Message(b'{"status":200}'))
+        return lambda: None
 
 
 async def asked_of_php(request: Request) -> Any:

@@ -278,7 +278,7 @@ class TestTheAnswer:
         assert decode_answer(b'{"status":200}', b"", b"the request").grant == b"the request"
         assert decode_answer(b'{"status":403}', b"", b"the request").grant is None
 
-    @pytest.mark.parametrize("status", [100, 101, 201, 204, 302, 401, 403, 500, 599])
+    @pytest.mark.parametrize("status", [100, 101, 201, 204, 302, 401, 403, 500, 599, 600, 999])
     def test_any_other_status_refuses(self, status: int) -> None:
         verdict = decode_answer(answer(status=status), b"no")
         assert verdict == Verdict(status, (), b"no")
@@ -313,7 +313,7 @@ class TestTheAnswer:
         with pytest.raises(WorkerError):
             decode_answer(b'{"status":%s,"headers":{}}' % status, b"")
 
-    @pytest.mark.parametrize("status", [None, 0, 99, 600, -200])
+    @pytest.mark.parametrize("status", [None, 0, 99, 1000, -200])
     def test_d11_an_answer_without_a_legal_status_is_an_error_and_no_crash(self, status: int | None) -> None:
         with pytest.raises(WorkerError, match="status"):
             decode_answer(answer(status=status), b"")
@@ -338,6 +338,26 @@ class TestTheAnswer:
     def test_what_is_no_json_object_is_an_error(self, context: bytes) -> None:
         with pytest.raises(WorkerError):
             decode_answer(context, b"")
+
+    @pytest.mark.parametrize(
+        "more",
+        [
+            b'"x":[%b{}]' % (b"{}," * 20_000),
+            b'"x":%b0%b' % (b'[{"a":[' * 40, b"]}]" * 40) + b',"y":[%b0]' % (b"0," * 17_000),
+            b'"headers":{%b"z":[]}' % b"".join(b'"X-%d":[""],' % number for number in range(1025)),
+            b'"headers":{"a":[%b""]}' % (b'"",' * 1024),
+            b'"headers":{"a":["%b"]}' % (b"x" * 1_050_000),
+        ],
+        ids=["maps", "numbers", "headers", "values", "a long value"],
+    )
+    def test_what_would_take_long_to_decode_is_an_error(self, more: bytes) -> None:
+        """A worker that was taken over had everybody wait for two seconds with each answer."""
+        with pytest.raises(WorkerError, match="the answer has more than"):
+            decode_answer(b'{"status":200,%b}' % more, b"")
+
+    def test_as_many_headers_as_are_allowed(self) -> None:
+        verdict = decode_answer(answer(status=403, headers={f"X-{n}": ["a,b,[c"] for n in range(1024)}), b"")
+        assert len(verdict.headers) == 1024
 
     @given(st.fixed_dictionaries({"status": st.just(403)}, optional={"headers": ANY_JSON, "body": ANY_JSON}))
     def test_any_other_json_is_an_answer_or_an_error(self, fields: dict[str, Any]) -> None:

@@ -68,6 +68,21 @@ def test_a_command_is_decoded_by_roadrunners_rules(message: bytes, command: Comm
     assert decode_command(message) == command
 
 
+@pytest.mark.parametrize("end", [b"\0", b" \n\0", b"\0\0", b"\0 more", b'\0{"command":"leave"}', b"\0\xff"])
+@pytest.mark.parametrize(
+    "text", [b'{"command":"join","topics":["a"]}', b'{"x":"\\ud83d","command":"join","topics":["a"]}']
+)
+def test_a_nul_ends_a_command(text: bytes, end: bytes) -> None:
+    """Point 13: clients written in C send the NUL at the end of their text, and Go's parser ends there."""
+    assert decode_command(text + end) == Command("join", ["a"])
+
+
+@pytest.mark.parametrize("message", [b"\0", b'\0{"command":"join"}', b'{"command":\0"join"}', b'{"a":"\0"}'])
+def test_a_nul_before_the_end_of_a_command_is_an_error(message: bytes) -> None:
+    """Point 13."""
+    assert refuse(message)
+
+
 @pytest.mark.parametrize(
     ("message", "topics"),
     [
@@ -127,6 +142,23 @@ def test_of_a_repeated_key_the_last_wins(message: bytes, topics: list[str] | Non
 )
 def test_what_is_no_json_object_is_refused(message: bytes) -> None:
     assert refuse(message).id is None
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b'{"topic":"join","payload":["news"]}',
+        b'{"topic":"leave","payload":["news","user.5"]}',
+        b'{ "payload" : [], "topic" : "join" }',
+    ],
+)
+def test_the_client_of_roadrunner_1_is_recognised(message: bytes) -> None:
+    """Point 25: @spiralscout/websockets 0.0.5 joined nothing, and the log spoke of a wrong payload."""
+    assert str(refuse(message)) == (
+        "a command of RoadRunner 1, as @spiralscout/websockets sends it;"
+        ' this server reads {"command":"join","topics":["news"]}'
+    )
+    assert decode_command(b'{"command":"join","topic":"join","topics":["a"]}').topics == ["a"]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ from rr_py_ws.errors import RPCError
 from rr_py_ws.wire.elements import STEP, count_elements, is_one_message
 from rr_py_ws.wire.goridge import Flag
 from rr_py_ws.wire.pb import broadcast_pb2, websockets_pb2
-from rr_py_ws.wire.publish import Message, encode_broadcast
+from rr_py_ws.wire.publish import Message
+from rr_py_ws.wire.publish_protobuf import encode_broadcast
 from rr_py_ws.wire.rpc import NO_CODEC
 
 OPTIONS = {"strict_map_key": False, "unicode_errors": "surrogateescape"}

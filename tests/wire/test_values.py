@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rr_py_ws.errors import RPCError
 from rr_py_ws.wire.goridge import Flag
 from rr_py_ws.wire.rpc import NO_CODEC
-from rr_py_ws.wire.values import decode_argument, decode_value, encode_result
+from rr_py_ws.wire.values import UndecodedError, decode_argument, decode_value, encode_result
 
 VALUE_CODECS = [Flag.JSON, Flag.MSGPACK]
 
@@ -42,16 +42,18 @@ def test_a_raw_body_is_ignored() -> None:
 
 @pytest.mark.parametrize("body", [b"{}", b"[]", b'"a"', b"1"])
 def test_an_argument_of_another_type_is_an_error(body: bytes) -> None:
-    with pytest.raises(RPCError, match="must be a bool"):
+    with pytest.raises(RPCError, match=r"^json: bool unexpected end of JSON input$"):
         decode_argument(Flag.JSON, body, bool)
-    with pytest.raises(RPCError, match="must be a bool"):
+    with pytest.raises(RPCError, match=r"^msgpack: invalid code=[0-9a-f]+ decoding bool$"):
         decode_argument(Flag.MSGPACK, msgpack.packb(orjson.loads(body)), bool)
 
 
-@pytest.mark.parametrize("body", [b"z", b'"a', b'"a" y', b"\xff", b"NaN", b"[" * 100_000, b'"\\ud800"'])
-def test_what_is_no_json_is_an_error_that_says_so(body: bytes) -> None:
-    with pytest.raises(RPCError, match=r"^json: "):
+@pytest.mark.parametrize("body", [b"z", b'"a', b'"a" y', b"\xff", b"NaN", b"[" * 100_000])
+def test_what_is_no_json_is_an_error(body: bytes) -> None:
+    with pytest.raises(UndecodedError):
         decode_value(Flag.JSON, body)
+    with pytest.raises(RPCError, match=r"^json: |^invalid character|bytes, 16384 are allowed$"):
+        decode_argument(Flag.JSON, body, str)
 
 
 @pytest.mark.parametrize(
@@ -66,8 +68,8 @@ def test_what_is_no_json_is_an_error_that_says_so(body: bytes) -> None:
         b"\xd7\xff\xff\xff\xff\xff\xff\xff\xff\xff",  # a time stamp out of range
     ],
 )
-def test_what_is_no_msgpack_is_an_error_that_says_so(body: bytes) -> None:
-    with pytest.raises(RPCError, match=r"^msgpack: ."):
+def test_what_is_no_msgpack_is_an_error(body: bytes) -> None:
+    with pytest.raises(UndecodedError):
         decode_value(Flag.MSGPACK, body)
 
 
@@ -125,5 +127,5 @@ def test_a_raw_result_must_be_bytes() -> None:
 def test_a_result_without_a_form_is_an_error_reply_not_silence(codec: Flag) -> None:
     """In RoadRunner a client would wait for ever for the answer to such a msgpack call."""
     for result in (2**70, "\ud800", object()):
-        with pytest.raises(RPCError, match="cannot be encoded"):
+        with pytest.raises(RPCError, match="the result has no form in this codec"):
             encode_result(codec, result)

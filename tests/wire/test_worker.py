@@ -105,6 +105,12 @@ def test_what_is_no_answer_ends_the_worker(frame: Frame) -> None:
         decode_message(frame)
 
 
+def test_a_control_frame_that_is_large_is_not_decoded() -> None:
+    frame = Frame(Flag.CONTROL, (), b'{"pid":1,"x":[%b0]}' % (b"0," * 4000))
+    with pytest.raises(WorkerDied, match="a control frame has 8017 bytes"):
+        decode_control(frame)
+
+
 @pytest.mark.parametrize(
     "frame",
     [

@@ -26,17 +26,18 @@ def escape(text: str) -> str:
     return visible(text)
 
 
-def fail(text: str) -> int:
-    """Write the error line and return the exit code."""
+def fail(*texts: str) -> int:
+    """Write a line for each error and return the exit code."""
     from rr_py_ws.logs.outputs import StreamOutput
 
     stderr = StreamOutput("stderr")
     # RoadRunner's RPC errors are chains over several lines.
-    line = f"error: {escape(' '.join(text.split()))}"
+    lines = [f"error: {escape(' '.join(text.split()))}" for text in texts]
     if stderr.terminal:
-        line = click.style(line, fg="red", bold=True)
+        lines = [click.style(line, fg="red", bold=True) for line in lines]
     # In a thread: a server must also end when nobody reads its stderr.
-    writing = threading.Thread(target=stderr.write, args=((f"{line}\n",),), daemon=True)
+    written = tuple(f"{line}\n" for line in lines)
+    writing = threading.Thread(target=stderr.write, args=(written,), daemon=True)
     writing.start()
     writing.join(_WRITE_TIMEOUT)
     return 1

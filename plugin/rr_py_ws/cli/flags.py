@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rr_py_ws import __version__
+from rr_py_ws.errors import ConfigError, all_of
 
 if TYPE_CHECKING:
     from rr_py_ws.config import Config
@@ -34,11 +35,37 @@ class Flags:
         Raises:
             ConfigError: the file cannot be used, or the directory does not exist.
         """
+        config, errors = self.read_config()
+        if errors:
+            raise all_of(errors)
+        return config
+
+    def read_config(self) -> tuple[Config, list[ConfigError]]:
+        """Change to the working directory and read the file, as far as it can be used.
+
+        Returns:
+            The configuration, and what is wrong in the file.
+
+        Raises:
+            ConfigError: the file cannot be read at all, or the directory does not exist.
+        """
         # Loaded late: pydantic and YAML take longer than all the rest of a short command.
-        from rr_py_ws.config import load_config
+        from rr_py_ws.config import read_config
 
         path, directory = self.enter_workdir()
-        return load_config(path, workdir=directory, overrides=self.overrides, dotenv=self.dotenv or None)
+        return read_config(path, workdir=directory, overrides=self.overrides, dotenv=self.dotenv or None)
+
+    def load_again(self, loaded: Config) -> Config:
+        """Read the file of a configuration once more; the working directory is that of the first time.
+
+        Raises:
+            ConfigError: the file cannot be used.
+        """
+        from rr_py_ws.config import load_config
+
+        return load_config(
+            loaded.path, workdir=loaded.directory, overrides=self.overrides, dotenv=self.dotenv or None
+        )
 
     def enter_workdir(self) -> tuple[Path, Path]:
         """Change to the working directory; returns the file's path, and the directory.

@@ -46,9 +46,9 @@ def pid_file() -> Iterator[None]:
     try:
         yield
     finally:
-        # Before the lock is given back. Somebody may have put another file there by hand.
+        # Before the lock is given back. Somebody may have put another file there by hand; a link stays.
         if _is_there(descriptor):
-            PID_FILE.unlink(missing_ok=True)
+            PID_FILE.resolve().unlink(missing_ok=True)
         os.close(descriptor)
 
 
@@ -65,7 +65,7 @@ def _undo(descriptor: int, before: bytes) -> None:
         if before:
             _write(descriptor, before)
         else:
-            PID_FILE.unlink()
+            PID_FILE.resolve().unlink()
     os.close(descriptor)
 
 

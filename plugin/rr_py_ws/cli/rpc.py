@@ -1,10 +1,8 @@
-"""Commands that call a running server by RPC: `rr-py-ws publish`, `workers` and `reset`."""
+"""Commands that ask a running server about its workers: `rr-py-ws workers` and `reset`."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import os
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -17,9 +15,9 @@ from rr_py_ws.errors import RPCError, RRWSError
 
 if TYPE_CHECKING:
     from rr_py_ws.adapters.rpc.client import RPCClient
+    from rr_py_ws.config import Config
 
-_TIMEOUT = 10.0
-_PUBLISH_TIMEOUT = 30.0
+TIMEOUT = 10.0
 _REFRESH_INTERVAL = 1.0
 _COLUMNS = ("PID", "Status", "Execs", "Memory", "CPU%", "Created")
 _UNITS = (
@@ -32,59 +30,15 @@ _UNITS = (
 )
 
 
-@click.command(
-    cls=Command,
-    examples=[
-        "rr-py-ws publish news 'hello world'",
-        """rr-py-ws publish user.42 '{"event":"paid"}' '{"event":"shipped"}'""",
-        "rr-py-ws publish news hello --broker replica --async",
-    ],
-)
-@click.argument("topic")
-@click.argument("payloads", metavar="PAYLOAD...", nargs=-1, required=True)
-@click.option("--async", "unconfirmed", is_flag=True, help="Do not wait for the broker to accept.")
-@click.option(
-    "--broker", metavar="NAME", default="", help="A section under broadcast. [default: websockets.broker]"
-)
-@click.pass_obj
-def publish(flags: Flags, topic: str, payloads: tuple[str, ...], unconfirmed: bool, broker: str) -> None:
-    """Publish messages to a topic, as PHP does.
-
-    Each PAYLOAD is one message; they are delivered in this order. Returns when the broker has accepted them;
-    it is not known who received them.
-    """
-    for name, text in (("TOPIC", topic), ("--broker", broker)):
-        # Bytes of argv that are not UTF-8 arrive as surrogates, which protobuf and JSON cannot carry.
-        if not text.isascii() and "\ufffd" in os.fsencode(text).decode("utf-8", "replace"):
-            raise click.BadParameter("not UTF-8", param_hint=f"'{name}'")
-    messages: list[dict[str, object]] = [
-        {"broker": broker, "topics": [topic], "payload": base64.b64encode(os.fsencode(payload)).decode()}
-        for payload in payloads
-    ]
-    # Only the older of the two message schemas, that of the service `websockets`, has a broker.
-    method = f"{'websockets' if broker else 'broadcast'}.Publish{'Async' if unconfirmed else ''}"
-    run(flags, _publish(flags, method, messages))
-    if not flags.silent:
-        click.echo(f"published {len(messages)} message{'s'[: len(messages) != 1]} to {topic}")
-
-
-async def _publish(flags: Flags, method: str, messages: list[dict[str, object]]) -> None:
-    async with await _connect(flags) as rpc:
-        answer = await rpc.call_json(method, {"messages": messages}, timeout=_PUBLISH_TIMEOUT)
-    if not isinstance(answer, dict) or answer.get("ok") is not True:
-        raise RRWSError(f"{method}: the server did not accept the messages")
-
-
-async def _connect(flags: Flags) -> RPCClient:
+async def connect(config: Config) -> RPCClient:
     """Connect to the server of this configuration.
 
     Raises:
-        ConfigError: the configuration cannot be used.
         RRWSError: the configuration has no RPC address, or no server answers there.
     """
     from rr_py_ws.adapters.rpc.client import RPCClient
 
-    dsn = flags.load_config().rpc_listen
+    dsn = config.rpc_listen
     if dsn is None:
         raise RRWSError(
             "rpc service not specified in the configuration. Tip: add rpc: {listen: tcp://127.0.0.1:6001}"
@@ -128,7 +82,7 @@ def reset(flags: Flags, plugins: tuple[str, ...]) -> int:
 
 
 async def _show(flags: Flags, plugins: tuple[str, ...], *, repeat: bool) -> None:
-    async with await _connect(flags) as rpc:
+    async with await connect(flags.load_config()) as rpc:
         while True:
             text = await _tables(rpc, plugins)
             if repeat:
@@ -140,10 +94,13 @@ async def _show(flags: Flags, plugins: tuple[str, ...], *, repeat: bool) -> None
 
 
 async def _tables(rpc: RPCClient, plugins: tuple[str, ...]) -> str:
-    names = plugins or await _names(rpc, "informer.List")
+    known = await _names(rpc, "informer.List")
+    for name in plugins:
+        if name not in known:
+            raise RRWSError(f"no plugin {name!r} has workers, accepted: {', '.join(known) or 'none'}")
     parts = []
-    for name in names:
-        answer = await rpc.call_json("informer.Workers", name, timeout=_TIMEOUT)
+    for name in plugins or known:
+        answer = await rpc.call_json("informer.Workers", name, timeout=TIMEOUT)
         try:
             # The server may be RoadRunner itself, of any version, so nothing is taken for granted.
             rows = [_row(state, time.time()) for state in answer["workers"] or ()]
@@ -155,7 +112,7 @@ async def _tables(rpc: RPCClient, plugins: tuple[str, ...]) -> str:
 
 
 async def _names(rpc: RPCClient, method: str) -> list[str]:
-    answer = await rpc.call_json(method, True, timeout=_TIMEOUT)
+    answer = await rpc.call_json(method, True, timeout=TIMEOUT)
     if not isinstance(answer, list) or not all(isinstance(name, str) for name in answer):
         raise RRWSError(f"{method}: the answer is not understood")
     return sorted(answer)
@@ -166,7 +123,7 @@ async def _reset(flags: Flags, plugins: tuple[str, ...]) -> int:
         if not flags.silent:
             click.echo(escape(text), err=True)
 
-    async with await _connect(flags) as rpc:
+    async with await connect(flags.load_config()) as rpc:
         names = plugins or await _names(rpc, "resetter.List")
         # All at the same time: a plugin that takes long does not delay the others.
         return max(await asyncio.gather(*(_reset_one(rpc, name, tell) for name in names)), default=0)

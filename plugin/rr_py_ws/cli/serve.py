@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from rr_py_ws.cli.flags import Command, Flags
 from rr_py_ws.cli.pid_file import RunningServer, pid_file
 
 if TYPE_CHECKING:
-    from rr_py_ws.config import Logs
+    from rr_py_ws.config import Config
 
 _FORCE_AFTER = 1.0
 """Seconds between the two signals of `stop --force`."""
@@ -34,23 +35,24 @@ def serve(flags: Flags) -> int:
     """Run the server until SIGINT or SIGTERM.
 
     Clients are told to go (close code 1001), workers are stopped, and the exit code is 0 when that took no
-    longer than `endure.grace_period`. A second signal exits at once, with 1.
+    longer than `endure.grace_period`. A second signal exits at once, with 1. SIGHUP has the file read again.
     """
     with _exit_on_signals():  # from here on: the imports alone take a noticeable time
-        from rr_py_ws import config, logs
+        from rr_py_ws import logs
         from rr_py_ws.server import run
+        from rr_py_ws.server.preparation import prepare
 
-        loaded = flags.load_config()
-        config.validate_for_serve(loaded)
+        loaded, errors = flags.read_config()
+        prepared = prepare(loaded, errors)
+        prepared.expect_no_problem()
+        read_again = partial(_read_again, flags, loaded)
         if flags.debug:
-            # Not -o logs.level=debug: that would not reach the channels, which inherit nothing.
-            loaded = loaded.model_copy(update={"logs": _at_debug(loaded.logs)})
-        assert loaded.websockets is not None  # validate_for_serve
-        logs.setup(loaded.logs, loaded.websockets.limits.log_queue)
+            loaded = _at_debug(loaded)
+        logs.setup(loaded.logs, loaded.settings.limits.log_queue)
         try:
             # After the checks: a server that cannot start must not take the file from one that runs.
             with pid_file() if flags.pid else nullcontext():
-                return run.run(loaded, silent=flags.silent, debug=flags.debug)
+                return run.run(loaded, prepared, read_again, silent=flags.silent, debug=flags.debug)
         finally:
             logs.shutdown()
 
@@ -72,11 +74,18 @@ def _exit_on_signals() -> Iterator[None]:
             signal.signal(number, handler or signal.SIG_DFL)
 
 
-def _at_debug(logs: Logs) -> Logs:
+def _read_again(flags: Flags, loaded: Config) -> Config:
+    found = flags.load_again(loaded)
+    return _at_debug(found) if flags.debug else found
+
+
+def _at_debug(loaded: Config) -> Config:
+    # Not -o logs.level=debug: that would not reach the channels, which inherit nothing.
     channels = {
-        name: channel.model_copy(update={"level": "debug"}) for name, channel in logs.channels.items()
+        name: channel.model_copy(update={"level": "debug"}) for name, channel in loaded.logs.channels.items()
     }
-    return logs.model_copy(update={"level": "debug", "channels": channels})
+    logs = loaded.logs.model_copy(update={"level": "debug", "channels": channels})
+    return loaded.model_copy(update={"logs": logs})
 
 
 @click.command(

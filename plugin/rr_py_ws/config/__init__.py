@@ -9,19 +9,29 @@ from rr_py_ws.config.brokers import (
     RedisTLS,
     redis_options,
 )
-from rr_py_ws.config.check import check
-from rr_py_ws.config.extensions import AddressExtension, Compression, Drain, Limits, Ping, RPCExtension
-from rr_py_ws.config.loader import load_config, resolve_workdir
+from rr_py_ws.config.check import check, finding_of
+from rr_py_ws.config.empty_variables import with_cause
+from rr_py_ws.config.extensions import (
+    AddressExtension,
+    Compression,
+    Drain,
+    HistoryRule,
+    HTTPExtension,
+    Limits,
+    Ping,
+    RPCExtension,
+)
+from rr_py_ws.config.http import Uploads
+from rr_py_ws.config.loader import load_config, read_config, resolve_workdir
+from rr_py_ws.config.logs import Channel, FileLoggerOptions, Logs
 from rr_py_ws.config.masking import masked_json
+from rr_py_ws.config.middleware import CORS, Headers, Static, header_fields
 from rr_py_ws.config.models import (
     HTTP,
     RPC,
     SSL,
-    Channel,
     Config,
     Endure,
-    FileLoggerOptions,
-    Logs,
     Metrics,
     OnInit,
     Pool,
@@ -30,10 +40,14 @@ from rr_py_ws.config.models import (
     Supervisor,
     WebSockets,
 )
-from rr_py_ws.config.report import Finding, Kind, has_errors, report_text
-from rr_py_ws.config.validate import validate_for_serve
+from rr_py_ws.config.report import Finding, Kind, has_errors, report_json, report_text
+from rr_py_ws.config.unmatched import unmatched_rules
+from rr_py_ws.config.validate import follows_from, problems
+from rr_py_ws.config.watching import Reload, ReloadService, missing_directories
+from rr_py_ws.config.yaml_file import place_of
 
 __all__ = [
+    "CORS",
     "HTTP",
     "IMPLEMENTED_DRIVERS",
     "RPC",
@@ -47,6 +61,9 @@ __all__ = [
     "Endure",
     "FileLoggerOptions",
     "Finding",
+    "HTTPExtension",
+    "Headers",
+    "HistoryRule",
     "Kind",
     "Limits",
     "Logs",
@@ -57,16 +74,29 @@ __all__ = [
     "RPCExtension",
     "RedisOptions",
     "RedisTLS",
+    "Reload",
+    "ReloadService",
     "Server",
+    "Static",
     "Status",
     "Supervisor",
+    "Uploads",
     "WebSockets",
     "check",
+    "finding_of",
+    "follows_from",
     "has_errors",
+    "header_fields",
     "load_config",
     "masked_json",
+    "missing_directories",
+    "place_of",
+    "problems",
+    "read_config",
     "redis_options",
+    "report_json",
     "report_text",
     "resolve_workdir",
-    "validate_for_serve",
+    "unmatched_rules",
+    "with_cause",
 ]

@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 
 from rr_py_ws.config import quantities, values
 from rr_py_ws.config.section import Count, Duration, ExtensionSection, Flag, RRSection, Size, Text, decoded
+from rr_py_ws.config.suggestion import did_you_mean
 from rr_py_ws.config.values import shown
 from rr_py_ws.errors import ConfigError
 
@@ -44,7 +45,8 @@ class RedisTLS(ExtensionSection):
     """`tls`: the section, even an empty one, turns TLS on.
 
     Attributes:
-        ca: file of the authorities that are trusted, PEM; empty: the system's.
+        ca: file of the authorities that are trusted, PEM; empty: the system's. `root_ca`, the name that newer
+            RoadRunner versions have for it, is taken, too.
         cert: file of the client certificate, PEM, for servers that ask for one.
         key: file of the private key of `cert`, PEM.
         server_name: name that the server's certificate must have; empty: the host of the server's address.
@@ -54,6 +56,15 @@ class RedisTLS(ExtensionSection):
     cert: Text = ""
     key: Text = ""
     server_name: Text = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_other_name(cls, found: Any) -> Any:
+        if not isinstance(found, dict) or "root_ca" not in found:
+            return found
+        if found.get("ca") is not None:
+            raise _conflict("root_ca", "found beside ca, of which it is another name")
+        return {"ca" if key == "root_ca" else key: value for key, value in found.items() if key != "ca"}
 
     @model_validator(mode="after")
     def _check_pair(self) -> Self:
@@ -83,6 +94,8 @@ class RedisOptions(RRSection):
         sharded: publish to the shards of a cluster (Redis 7), instead of to all of its nodes.
         publish_queue: bytes of messages that Redis has not answered, with what waits for each answer; over it
             publishes are refused.
+        exclusive: all subscribers are nodes with the same rules for histories, so that messages of topics
+            with one need not be published as they are, too.
     """
 
     addrs: Annotated[tuple[str, ...], decoded(values.redis_addresses)] = ("127.0.0.1:6379",)
@@ -102,6 +115,7 @@ class RedisOptions(RRSection):
     on_start: Annotated[Literal["wait", "fail"], decoded(values.one_of("wait", "fail"))] = "wait"
     sharded: Flag = False
     publish_queue: Size = 64 * 1024 * 1024
+    exclusive: Flag = False
 
     @model_validator(mode="after")
     def _check_addresses(self) -> Self:
@@ -140,21 +154,36 @@ def redis_options(name: str, section: BrokerSection) -> RedisOptions:
     Raises:
         ConfigError: an option is wrong.
     """
-    return RedisOptions.from_file(section.key or f"broadcast.{name}.config", section.options)
+    return RedisOptions.from_file(redis_key(name, section), section.options)
 
 
-def resolve_brokers(tree: Mapping[str, Any]) -> dict[str, BrokerSection]:
+def redis_key(name: str, section: BrokerSection) -> str:
+    """Where the options of a broker are in the file, or would be."""
+    return section.key or f"broadcast.{name}.config"
+
+
+def resolve_brokers(tree: dict[str, Any], errors: list[ConfigError]) -> dict[str, BrokerSection]:
     """Read every section of `broadcast`.
 
-    Raises:
-        ConfigError: a section is not a map, or has no driver.
+    Args:
+        tree: the whole file; a `broadcast` that is no map is removed.
+        errors: gets an error for each section that is not a map or has no driver; it counts as in memory.
     """
     sections = tree.get("broadcast")
     if sections is None:
         return {}
     if not isinstance(sections, dict):
-        raise ConfigError("broadcast", f"found {shown(sections)}, accepted: a map of brokers")
-    return {name: _broker(name, section, tree) for name, section in sections.items()}
+        errors.append(ConfigError("broadcast", f"found {shown(sections)}, accepted: a map of brokers"))
+        del tree["broadcast"]
+        return {}
+    brokers = {}
+    for name, section in sections.items():
+        try:
+            brokers[name] = _broker(name, section, tree)
+        except ConfigError as error:
+            errors.append(error)
+            brokers[name] = BrokerSection(driver="memory")
+    return brokers
 
 
 def _broker(name: str, section: object, tree: Mapping[str, Any]) -> BrokerSection:
@@ -172,9 +201,14 @@ def _broker(name: str, section: object, tree: Mapping[str, Any]) -> BrokerSectio
     options = section.get("config")
     if options is not None and not isinstance(options, dict):
         raise ConfigError(f"{key}.config", f"found {shown(options)}, accepted: a map of the driver's options")
+    beside = {option: value for option, value in section.items() if option not in ("driver", "config")}
     if options is not None:  # An empty `config` counts too: RoadRunner looks no further.
+        if (
+            beside.get("tls") is not None
+        ):  # it would not be obeyed, and what is published would go in the clear
+            raise ConfigError(f"{key}.tls", f"belongs below {key}.config, where the other options are")
         return BrokerSection(driver=driver, options=options, key=f"{key}.config")
-    if beside := {option: value for option, value in section.items() if option not in ("driver", "config")}:
+    if beside:
         return BrokerSection(driver=driver, options=beside, key=key)
     for place in (name, driver):
         if isinstance(options := tree.get(place), dict):
@@ -182,13 +216,18 @@ def _broker(name: str, section: object, tree: Mapping[str, Any]) -> BrokerSectio
     return BrokerSection(driver=driver)
 
 
+def is_of_2_3_0(tree: Mapping[str, Any]) -> bool:
+    """Whether a file is one of RoadRunner 2.3.0: it names no broker, and has `pubsubs` or no `broadcast`."""
+    websockets = tree["websockets"]
+    return not websockets.get("broker") and ("pubsubs" in websockets or tree.get("broadcast") is None)
+
+
 def choose_default(
     named: str, brokers: Mapping[str, BrokerSection], tree: Mapping[str, Any]
 ) -> tuple[str, dict[str, BrokerSection]]:
     """Find the default broker.
 
-    A file of RoadRunner 2.3.0 names no broker (it has `pubsubs`, or no `broadcast` at all): its broker is
-    `memory`, in memory.
+    The broker of a file of RoadRunner 2.3.0 is `memory`, in memory.
 
     Args:
         named: `websockets.broker`; empty when the file has none.
@@ -203,10 +242,11 @@ def choose_default(
     """
     name = named.lower()
     # Such a file has no section for it, so that one is made.
-    if not name and ("pubsubs" in tree["websockets"] or tree.get("broadcast") is None):
-        return "memory", {"memory": BrokerSection(driver="memory"), **brokers}
+    if is_of_2_3_0(tree) or tree.get("broadcast") is None:
+        name = name or "memory"
+        return name, {name: BrokerSection(driver="memory"), **brokers}
     if name in brokers:
         return name, dict(brokers)
-    found = f"found {shown(named)}" if name else "missing"
+    found = f"found {shown(named)}{did_you_mean(name, brokers)}" if name else "missing"
     accepted = ", ".join(brokers) if brokers else "a section of broadcast, which has none"
     raise ConfigError("websockets.broker", f"{found}, accepted: {accepted}")

@@ -9,12 +9,17 @@ from pydantic import BaseModel
 
 from rr_py_ws.config.brokers import BrokerSection, RedisOptions, redis_options
 from rr_py_ws.config.extensions import AddressExtension
-from rr_py_ws.config.models import Config, LogLevel, LogMode, WebSockets
-from rr_py_ws.config.report import Finding
+from rr_py_ws.config.logs import LogLevel, LogMode
+from rr_py_ws.config.middleware import extension_findings, middleware_findings
+from rr_py_ws.config.models import Config, WebSockets
+from rr_py_ws.config.report import Finding, about
+from rr_py_ws.config.suggestion import did_you_mean
+from rr_py_ws.config.unmatched import unmatched_rules
+from rr_py_ws.config.values import shown
+from rr_py_ws.config.watching import reload_findings
 from rr_py_ws.config.yaml_file import lookup
 from rr_py_ws.errors import ConfigError
 
-_MIDDLEWARE = ("websockets", "proxy_ip_parser")
 _CLIENT_TIMEOUT = 10.0  # seconds after which Spiral's JavaScript client gives a handshake up for good
 _DURATION_KEYS = ("timeout", "ttl", "watch_tick", "grace_period", "interval", "backoff")
 
@@ -23,23 +28,28 @@ def differences(config: Config) -> Iterator[Finding]:
     """Differences, likely mistakes and ignored keys, none of which keeps the server from starting."""
     # Without quotes YAML makes it a number, which RoadRunner does not take for a version.
     if isinstance(config.tree.get("version"), int | float):
-        yield _differs("version", "RoadRunner 2.7 and later want it in quotes")
+        yield about("version", "differs", "RoadRunner 2.7 and later want it in quotes")
     if config.rpc_listen is None:
         yield _warning("rpc", "missing: nobody can publish")
     elif config.rpc_is_open:
         yield _warning(
             "rpc", f"RPC has no password: whoever reaches {config.rpc_listen} can publish to every topic"
         )
+    yield from (about(key, "warning", text) for key, text in unmatched_rules(config))
     yield from _nanoseconds(config.tree)
     yield from _log_words("logs", config.tree.get("logs"))
     if config.status and not config.status_address:
-        yield _warning("status", "status.address: missing, so health and readiness are told by RPC only")
+        yield about("status.address", "warning", "missing, so health and readiness are told by RPC only")
     if config.server and config.server.group:
-        yield Finding("server", "ignored", "group: RoadRunner 2.x ignores it too; the user's group is used")
+        yield about("server.group", "warning", "as in RoadRunner 2.x, workers have the group of server.user")
     if config.websockets:
         yield from _reach(config, config.websockets)
         yield from _extensions(config, config.websockets)
         yield from _brokers(config, config.websockets)
+    elif config.broadcast:
+        yield _warning("websockets", "missing: nobody can listen, messages only go to other nodes")
+    if config.reload:
+        yield from reload_findings(config.reload, config.pools, config.directory)
     for name, section in config.broadcast.items():
         if section.driver == "redis":
             yield from _redis(name, section)
@@ -56,16 +66,42 @@ def _warning(section: str, text: str) -> Finding:
 def _reach(config: Config, websockets: WebSockets) -> Iterator[Finding]:
     if config.http and websockets.address:
         yield Finding("http", "ignored", "http.address and http.ssl: websockets.address is used instead")
-    elif config.http:
+        ssl = lookup(config.tree, "http.ssl")
+        if isinstance(ssl, Mapping) and (ssl.get("redirect") or ssl.get("root_ca")):
+            yield _warning("http", "http.ssl: websockets.address is served without TLS all the same")
+    elif config.http and not (config.serves_pages or websockets.http.forward):
         yield _differs("http", f"only {websockets.path} is served, other requests do not reach PHP")
     middleware = config.http.middleware if config.http else ()
     # In RoadRunner the plugin is a middleware of http, which has to be listed.
     if "websockets" not in middleware:
         yield _differs("http", "http.middleware does not list websockets: RoadRunner would not serve it")
-    if config.http and config.http.trusted_subnets and "proxy_ip_parser" not in middleware:
-        yield _warning("http", "http.trusted_subnets: ignored, http.middleware does not list proxy_ip_parser")
-    if others := [name for name in middleware if name not in _MIDDLEWARE]:
-        yield Finding("http", "ignored", f"http.middleware: {', '.join(others)}: for requests to PHP")
+    yield from _proxies(config, "proxy_ip_parser" in middleware)
+    if config.http and not websockets.address:
+        http = config.http
+        yield from middleware_findings(
+            middleware,
+            http.static,
+            http.headers,
+            config.directory,
+            serves_pages=config.serves_pages or http.serves_files,
+        )
+        if config.serves_pages:
+            yield from extension_findings("http.uploads", http.uploads.forbid, http.uploads.allow)
+
+
+def _proxies(config: Config, listed: bool) -> Iterator[Finding]:
+    subnets = config.http.trusted_subnets if config.http else ()
+    header = lookup(config.tree, "websockets.client_address_header")
+    if listed and not subnets:
+        yield _warning("http", "proxy_ip_parser: trusts no proxy, http.trusted_subnets is empty")
+    elif listed and not header:
+        yield _differs(
+            "http",
+            "proxy_ip_parser: only X-Forwarded-For is read, and from its end;"
+            " websockets.client_address_header names another header",
+        )
+    if header and not (listed and subnets):
+        yield _warning("websockets", "client_address_header: no header is read, no proxy is trusted")
 
 
 def _extensions(config: Config, websockets: WebSockets) -> Iterator[Finding]:
@@ -73,7 +109,7 @@ def _extensions(config: Config, websockets: WebSockets) -> Iterator[Finding]:
     if keys := _set_extensions(WebSockets, "address", config.tree["websockets"]):
         yield _differs("websockets", f"RoadRunner ignores these keys: {keys}")
     if websockets.rpc and websockets.rpc.listen and config.rpc:
-        yield Finding("rpc", "ignored", "rpc.listen: websockets.rpc.listen is used instead")
+        yield about("rpc.listen", "ignored", "websockets.rpc.listen is used instead")
     if websockets.metrics and config.metrics:
         yield _instead("metrics", websockets.metrics)
     if websockets.status and config.status:
@@ -82,7 +118,7 @@ def _extensions(config: Config, websockets: WebSockets) -> Iterator[Finding]:
         yield _differs("websockets", "allowed_origin has several values: RoadRunner takes one")
     if websockets.authorize == "none":
         yield _warning("websockets", "authorize is none: everybody may connect and join every topic")
-        if config.server:
+        if config.server and not config.serves_pages:
             yield Finding("server", "ignored", "authorize is none, so no workers are started")
     elif websockets.authorize_timeout >= _CLIENT_TIMEOUT:
         yield _warning("websockets", "authorize_timeout: clients may give up after 10 s without an answer")
@@ -94,7 +130,7 @@ def _extensions(config: Config, websockets: WebSockets) -> Iterator[Finding]:
 def _instead(section: str, extension: AddressExtension) -> Finding:
     key = f"websockets.{section}.address"
     instead = f"{key} is used instead" if extension.address else f"{key} is empty, so nothing is served"
-    return Finding(section, "ignored", f"{section}.address: {instead}")
+    return about(f"{section}.address", "ignored", instead)
 
 
 def _set_extensions(model: type[BaseModel], first: str, found: Mapping[str, Any]) -> str:
@@ -105,6 +141,9 @@ def _set_extensions(model: type[BaseModel], first: str, found: Mapping[str, Any]
 
 def _brokers(config: Config, websockets: WebSockets) -> Iterator[Finding]:
     named = lookup(config.tree, "websockets.broker")
+    if named and config.tree.get("broadcast") is None:
+        text = f"missing: {websockets.broker} is in memory; RoadRunner starts without websockets"
+        yield _warning("broadcast", text)
     if not named:
         yield _differs(
             "websockets", "no broker, as in RoadRunner 2.3.0: memory is used; later versions refuse"
@@ -117,14 +156,26 @@ def _brokers(config: Config, websockets: WebSockets) -> Iterator[Finding]:
             yield _differs("broadcast", f"{name} has no config: RoadRunner 2.5 and later refuse that")
     for name, broker in config.broadcast.items():
         if name not in config.served_brokers and name != websockets.broker:
-            yield _warning(
-                "broadcast",
-                f"broadcast.{name}.driver: {broker.driver} is not served by this version; "
+            yield about(
+                f"broadcast.{name}.driver",
+                "warning",
+                f"{broker.driver} is not served by this version; "
                 f"what is meant for {name} goes to {websockets.broker}",
             )
     others = [name for name in config.served_brokers if name != websockets.broker]
     if others:
         yield _differs("broadcast", f"also started, RoadRunner would not: {', '.join(others)}")
+        if websockets.select_broker:
+            yield _differs(
+                "broadcast", "the broker of a join or leave counts, RoadRunner 2.3.1 and later ignore it"
+            )
+        else:
+            yield Finding(
+                "broadcast",
+                "ignored",
+                f"the broker of a join or leave: all topics are those of {websockets.broker},"
+                " as in RoadRunner 2.3.1 and later; see websockets.select_broker",
+            )
 
 
 def _redis(name: str, section: BrokerSection) -> Iterator[Finding]:
@@ -139,7 +190,7 @@ def _redis(name: str, section: BrokerSection) -> Iterator[Finding]:
     if options.sharded:
         yield _differs("broadcast", f"{name}: what is published to shards does not reach RoadRunner nodes")
     if options.db and options.cluster:
-        yield Finding("broadcast", "ignored", f"{section.key}.db: a cluster has one database")
+        yield about(f"{section.key}.db", "ignored", "a cluster has one database")
 
 
 def _nanoseconds(found: Any, key: str = "") -> Iterator[Finding]:
@@ -148,10 +199,10 @@ def _nanoseconds(found: Any, key: str = "") -> Iterator[Finding]:
         for name, entry in found.items():
             path = f"{key}.{name}" if key else name
             # Sections of other plugins may count in other units.
-            if key or name in ("server", "websockets", "broadcast", "endure", "redis"):
+            if key or name in ("server", "http", "websockets", "broadcast", "endure", "redis"):
                 yield from _nanoseconds(entry, path)
     elif key.endswith(_DURATION_KEYS) and isinstance(found, int | float) and 0 < found < 1e6:
-        yield _warning(key.split(".")[0], f"{key}: a bare number is nanoseconds; did you mean {found:g}s?")
+        yield about(key, "warning", f"a bare number is nanoseconds; did you mean {found:g}s?")
 
 
 def _log_words(key: str, found: Any) -> Iterator[Finding]:
@@ -161,7 +212,9 @@ def _log_words(key: str, found: Any) -> Iterator[Finding]:
     for name, known in (("mode", get_args(LogMode)), ("level", get_args(LogLevel))):
         word = found.get(name)
         if word is not None and str(word).lower() not in known:
-            yield _warning("logs", f"{key}.{name}: {word} is unknown and ignored; known: {', '.join(known)}")
+            meant = did_you_mean(str(word).lower(), known)
+            text = f"{shown(word)} is unknown and ignored{meant}; known: {', '.join(known)}"
+            yield about(f"{key}.{name}", "warning", text)
     channels = found.get("channels")
     for channel, entry in channels.items() if isinstance(channels, Mapping) else ():
         yield from _log_words(f"{key}.channels.{channel}", entry)

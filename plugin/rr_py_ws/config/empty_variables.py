@@ -8,10 +8,10 @@ variable has a default that is empty.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from rr_py_ws.address import TCPAddress
-from rr_py_ws.config.yaml_file import lookup
+from rr_py_ws.config.yaml_file import lookup, without_item
 from rr_py_ws.errors import ConfigError
 
 # Where these end with a dot, every key of the section is meant.
@@ -24,6 +24,7 @@ _RULES = (
     "websockets.allowed_origin",
     "websockets.authorize",
     "websockets.authorize_timeout",
+    "websockets.client_address_header",
     "websockets.limits.",
     "websockets.ping.",
     "websockets.pool.supervisor.",
@@ -46,31 +47,40 @@ _ADDRESSES = (
 """Keys where an empty host is every address of the machine; all of it empty is the default or an error."""
 
 
-def refuse_empty_variables(
+def empty_rules(
     empty: Mapping[str, str], tree: Mapping[str, object], redis_sections: Iterable[str]
-) -> None:
-    """Refuse variables without a value in keys where nothing would mean everything.
+) -> Iterator[ConfigError]:
+    """Find variables without a value in keys where nothing would mean everything.
 
     Args:
-        empty: key -> a variable in its value that stands for nothing.
+        empty: key -> what to say of a variable in its value that stands for nothing.
         tree: the configuration, after the variables.
         redis_sections: keys of the sections with options of Redis.
 
-    Raises:
-        ConfigError: the first of them.
+    Returns:
+        An error for each of them.
     """
     rules = [*_RULES, *(f"{section}.{option}" for section in redis_sections for option in _REDIS_RULES)]
-    for key, variable in empty.items():
+    for key, said in empty.items():
         opens = key in _ADDRESSES and _is_every_address(str(lookup(tree, key)))
         if opens or any(key == rule or (rule[-1] == "." and key.startswith(rule)) for rule in rules):
-            raise ConfigError(
+            yield ConfigError(
                 key,
-                f"the variable {variable} is unset or empty, which would be no rule at all here;"
+                f"{said}, which would be no rule at all here;"
                 " set it, or write the value (${NAME:-default} has a default, which must not be empty)",
             )
 
 
+def with_cause(error: ConfigError, empty: Mapping[str, str]) -> ConfigError:
+    """Add to an error what is not set, when that is what the value of its key was made of."""
+    key = without_item(error.key)
+    # The rules above say it themselves.
+    if key not in empty or empty[key] in str(error):
+        return error
+    return ConfigError(error.key, f"{str(error).removeprefix(f'{error.key}: ')}; {empty[key]}")
+
+
 def _is_every_address(text: str) -> bool:
     """Whether a listener would have every address; text that is no address at all is refused elsewhere."""
-    host, colon, _ = text.rpartition("://")[2].rpartition(":")
-    return bool(colon) and TCPAddress(host.strip(" []"), 0).is_every
+    host, colon, port = text.rpartition("://")[2].rpartition(":")
+    return bool(colon and port) and TCPAddress(host.strip(" []"), 0).is_every

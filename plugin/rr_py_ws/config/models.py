@@ -1,21 +1,33 @@
 """The configuration as values: what the rest of the program is given.
 
-Every default, accepted type and unit is declared here, in `extensions` and in `brokers`, and nowhere else.
+Every default, accepted type and unit is declared here, in `extensions`, `logs` and `brokers`, nowhere else.
 """
 
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from rr_py_ws import masking
 from rr_py_ws.address import parse_dsn
 from rr_py_ws.config import quantities, values
 from rr_py_ws.config.brokers import IMPLEMENTED_DRIVERS, BrokerSection
-from rr_py_ws.config.extensions import AddressExtension, Compression, Drain, Limits, Ping, RPCExtension
+from rr_py_ws.config.extensions import (
+    AddressExtension,
+    Compression,
+    Drain,
+    HistoryRule,
+    HTTPExtension,
+    Limits,
+    Ping,
+    RPCExtension,
+)
+from rr_py_ws.config.http import Uploads, http_status
+from rr_py_ws.config.logs import Logs
+from rr_py_ws.config.middleware import Headers, Static
 from rr_py_ws.config.section import (
     DSN,
     Address,
@@ -30,10 +42,14 @@ from rr_py_ws.config.section import (
     TextList,
     decoded,
 )
+from rr_py_ws.config.watching import Reload
+from rr_py_ws.errors import Place
 
-LogMode = Literal["development", "production", "raw", "none", "off"]
-LogLevel = Literal["debug", "info", "warn", "error", "dpanic", "panic", "fatal"]
-LogEncoding = Literal["console", "json"]
+Command = Annotated[tuple[str, ...], BeforeValidator(values.command)]
+"""Program and arguments; built by hand it may be one text, as in a file."""
+ClientAddressHeader = Literal[
+    "x-forwarded-for", "forwarded", "x-real-ip", "true-client-ip", "cf-connecting-ip"
+]
 ClientAuth = Literal[
     "no_client_cert",
     "request_client_cert",
@@ -61,24 +77,34 @@ class RPC(RRSection):
 
 
 class OnInit(RRSection):
-    """`server.on_init`: one command that runs before the workers."""
+    """`server.on_init`: one command that runs before the workers.
 
-    command: Text = ""
+    Attributes:
+        exit_on_error: whether its failure ends the start; RoadRunner has it from 2023.3 on.
+    """
+
+    command: Command = ()
     exec_timeout: Duration = 60.0
     env: Environment = Field(default_factory=dict)
     user: Text = ""
+    exit_on_error: Flag = False
 
 
 class Server(RRSection):
     """`server`: how a PHP worker is started."""
 
-    command: Text = ""
+    command: Command = ()
     user: Text = ""
     group: Text = ""
     env: Environment = Field(default_factory=dict)
     relay: Annotated[str, decoded(values.relay)] = "pipes"
     relay_timeout: Duration = 60.0
     on_init: OnInit | None = None
+
+    @property
+    def command_line(self) -> str:
+        """The command as one text, for people, without its secrets."""
+        return masking.command_line(self.command)
 
 
 class SSL(RRSection):
@@ -88,20 +114,22 @@ class SSL(RRSection):
     cert: Text = ""
     key: Text = ""
     root_ca: Text = ""
+    redirect: Flag = False
     client_auth_type: Annotated[ClientAuth, decoded(_client_auth)] = "no_client_cert"
 
+    @property
+    def asks_for_certificates(self) -> bool:
+        """Whether clients are asked for a certificate. As in RoadRunner, not without an authority."""
+        return bool(self.root_ca) and self.client_auth_type != "no_client_cert"
 
-class HTTP(RRSection):
-    """`http`: the listener that browsers reach."""
-
-    address: Address = ""
-    middleware: TextList = ()
-    ssl: SSL | None = None
-    trusted_subnets: Networks = ()
+    @property
+    def requires_certificates(self) -> bool:
+        """Whether the file wants nobody without a certificate to come in."""
+        return self.client_auth_type.startswith("require_")
 
 
 class Supervisor(RRSection):
-    """`websockets.pool.supervisor`: limits of a worker's life; 0 is no limit.
+    """`supervisor` of a pool: limits of a worker's life; 0 is no limit.
 
     Attributes:
         watch_tick: seconds between two looks at the workers.
@@ -119,7 +147,7 @@ class Supervisor(RRSection):
 
 
 class Pool(RRSection):
-    """`websockets.pool`: the workers that decide who may connect and join.
+    """`websockets.pool`: the workers that decide who may connect and join; `http.pool` has the same keys.
 
     Attributes:
         max_jobs: answers of a worker before it is replaced; 0 is no limit.
@@ -136,6 +164,46 @@ class Pool(RRSection):
     supervisor: Supervisor | None = None
 
 
+class HTTPPool(Pool):
+    """`http.pool`: the workers that answer requests for pages.
+
+    Attributes:
+        command: instead of `server.command`.
+    """
+
+    command: Command = ()
+
+
+class HTTP(RRSection):
+    """`http`: the listener that browsers reach, and the pages behind it.
+
+    Attributes:
+        pool: the workers that answer requests for pages.
+        max_request_size: bytes of a body; the file has MiB. Over it the answer is 413.
+        internal_error_code: status of the answer when a worker fails.
+        access_logs: whether the log line of a request is at level info and tells more.
+        raw_body: whether PHP gets urlencoded forms as they are.
+    """
+
+    address: Address = ""
+    middleware: TextList = ()
+    ssl: SSL | None = None
+    trusted_subnets: Networks = ()
+    pool: HTTPPool = HTTPPool()
+    max_request_size: Annotated[int, decoded(quantities.mebibytes)] = 1000 * 1024 * 1024
+    internal_error_code: Annotated[int, decoded(http_status)] = 500
+    access_logs: Flag = False
+    raw_body: Flag = False
+    uploads: Uploads = Uploads()
+    static: Static | None = None
+    headers: Headers | None = None
+
+    @property
+    def serves_files(self) -> bool:
+        """Whether files of a directory are served, also without PHP."""
+        return self.static is not None and "static" in self.middleware
+
+
 class WebSockets(RRSection):
     """`websockets`: RoadRunner's keys; from `address` on, extensions.
 
@@ -145,10 +213,17 @@ class WebSockets(RRSection):
         allowed_origin: pages that may connect: exact, or with one `*` for any text.
         pool: the workers; a file without the section has two.
         address: `host:port` to listen on instead of `http.address`; None: `http` counts.
+        client_address_header: where proxies in `http.trusted_subnets` write the client's address.
+        health_path: path where load balancers ask whether the server is ready; empty: nowhere.
         authorize: `php`: workers decide about connections and joins; `none`: every one is allowed.
         authorize_timeout: seconds for the decision about a handshake, with the wait for a worker, or about a
             join.
         allow_commas: ask PHP about topics with a comma too; without it such a join is refused.
+        select_broker: whether a client's `broker` selects a section of `broadcast`; on in a file of
+            RoadRunner 2.3.0, where it did.
+        on_gap: what becomes of a client that may have missed messages and has never used an `id`: it is
+            closed, or told like the others.
+        history: which topics have a history, and how much is kept of each; the first rule that fits counts.
     """
 
     broker: Text = ""
@@ -156,9 +231,17 @@ class WebSockets(RRSection):
     allowed_origin: Annotated[tuple[str, ...], decoded(values.origins)] = ("*",)
     pool: Pool = Pool(num_workers=2)
     address: Address | None = None
+    client_address_header: Annotated[
+        ClientAddressHeader, decoded(values.one_of(*get_args(ClientAddressHeader)))
+    ] = "x-forwarded-for"
+    health_path: Annotated[str, decoded(values.url_path)] = ""
     authorize: Annotated[Literal["php", "none"], decoded(values.one_of("php", "none"))] = "php"
     authorize_timeout: Duration = 8.0
     allow_commas: Flag = False
+    select_broker: Flag = False
+    on_gap: Annotated[Literal["close", "tell"], decoded(values.one_of("close", "tell"))] = "close"
+    history: Annotated[tuple[HistoryRule, ...], decoded(values.maps)] = ()
+    http: HTTPExtension = HTTPExtension()
     rpc: RPCExtension | None = None
     metrics: AddressExtension | None = None
     status: AddressExtension | None = None
@@ -166,63 +249,6 @@ class WebSockets(RRSection):
     ping: Ping = Ping()
     drain: Drain = Drain()
     compression: Annotated[Compression, decoded(values.switch)] = Compression(enabled=False)
-
-
-class FileLoggerOptions(RRSection):
-    """`logs.file_logger_options`: a rotated file instead of `output`.
-
-    Attributes:
-        max_size: bytes; the file has MiB.
-        max_age: days.
-    """
-
-    log_output: Text = Field(default_factory=tempfile.gettempdir)
-    max_size: Annotated[int, decoded(quantities.mebibytes)] = 100 * 1024 * 1024
-    max_age: Count = 24
-    max_backups: Count = 10
-    compress: Flag = False
-
-
-class Channel(RRSection):
-    """`logs.channels.<name>`: the keys of `logs` for one channel; nothing is inherited from `logs`."""
-
-    mode: LogMode = "development"
-    level: LogLevel = "debug"
-    encoding: Annotated[LogEncoding, decoded(values.one_of("console", "json"))] = "console"
-    output: TextList = ("stderr",)
-    error_output: TextList = Field(default=("stderr",), alias="erroroutput")
-    line_ending: Text = "\n"
-    file_logger_options: FileLoggerOptions | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _resolve(cls, found: Any) -> Any:
-        """Ignore unknown modes and levels; without them, level and encoding follow the mode."""
-        if not isinstance(found, dict):
-            return found
-        mode, level = (str(found.get(key) or "").lower() for key in ("mode", "level"))
-        # RoadRunner ignores a mode or level that it does not know; the report warns of it.
-        mode = mode if mode in get_args(LogMode) else "development"
-        if level not in get_args(LogLevel):
-            level = cls._default_level(mode)
-        # zap's production configuration writes JSON; the other modes write text.
-        encoding = found.get("encoding") or ("json" if mode == "production" else "console")
-        return found | {"mode": mode, "level": level, "encoding": encoding}
-
-    @classmethod
-    def _default_level(cls, mode: str) -> str:
-        # The levels that RoadRunner's logger begins with in these modes.
-        return "info" if mode in ("production", "raw") else "debug"
-
-
-class Logs(Channel):
-    """`logs`: how and where this program writes its log."""
-
-    channels: Annotated[dict[str, Channel], decoded(values.sections)] = Field(default_factory=dict)
-
-    @classmethod
-    def _default_level(cls, mode: str) -> str:
-        return "debug"
 
 
 class Metrics(RRSection):
@@ -251,6 +277,8 @@ class Config(BaseModel):
         path: the file.
         directory: what relative paths in the file are relative to.
         tree: everything the file says, keys in lower case, after environment, expansion and overrides.
+        unset: key -> what to say of a variable in its value that stands for nothing.
+        places: dotted key in lower case -> where it was written.
         broadcast: the brokers by name, in lower case; `websockets.broker` is one of the names.
     """
 
@@ -259,6 +287,8 @@ class Config(BaseModel):
     path: Path
     directory: Path = Path()
     tree: dict[str, Any] = {}
+    unset: dict[str, str] = {}
+    places: dict[str, Place] = Field(default={}, exclude=True, repr=False)
     rpc: RPC | None = None
     server: Server | None = None
     http: HTTP | None = None
@@ -268,6 +298,7 @@ class Config(BaseModel):
     metrics: Metrics | None = None
     status: Status | None = None
     endure: Endure = Endure()
+    reload: Reload | None = None
 
     @property
     def served_brokers(self) -> dict[str, BrokerSection]:
@@ -277,12 +308,60 @@ class Config(BaseModel):
         }
 
     @property
+    def settings(self) -> WebSockets:
+        """`websockets`, or what counts in its place when the file has no such section."""
+        if self.websockets is not None:
+            return self.websockets
+        name = "default" if "default" in self.broadcast else next(iter(self.broadcast), "")
+        return WebSockets(broker=name, authorize="none")
+
+    @property
+    def asks_php(self) -> bool:
+        """Whether workers decide who may connect and join."""
+        return self.settings.authorize == "php"
+
+    @property
+    def starts_workers(self) -> bool:
+        """Whether there is anything for PHP workers to do."""
+        return self.asks_php or self.serves_pages
+
+    @property
+    def serves_pages(self) -> bool:
+        """Whether requests outside `websockets.path` go to PHP: as in RoadRunner, with a `server` section.
+
+        With an address of its own this program is beside a RoadRunner, which serves them; with
+        `websockets.http.forward` another server does.
+        """
+        own = self.websockets
+        if own is None or own.address or own.http.forward:
+            return False
+        return bool(self.http and self.server and self.server.command)
+
+    @property
+    def pools(self) -> tuple[str, ...]:
+        """The plugins that have PHP workers."""
+        asks = self.websockets is not None and self.asks_php
+        return (*(["websockets"] if asks else []), *(["http"] if self.serves_pages else []))
+
+    @property
+    def tls(self) -> SSL | None:
+        """`http.ssl` when browsers are served there."""
+        if self.websockets is None or self.websockets.address or self.http is None:
+            return None
+        return self.http.ssl if self.http.ssl and self.http.ssl.cert else None
+
+    @property
     def rpc_listen(self) -> str | None:
         """The DSN of this program's RPC listener: `websockets.rpc.listen`, else `rpc.listen`, else none."""
         extension = self.websockets.rpc if self.websockets else None
         if extension is not None and extension.listen is not None:
             return extension.listen
         return self.rpc.listen if self.rpc else None
+
+    @property
+    def rpc_forward(self) -> str | None:
+        """The DSN of the RPC server that gets the calls of other services: `websockets.rpc.forward`."""
+        return self.websockets.rpc.forward if self.websockets and self.websockets.rpc else None
 
     @property
     def rpc_is_open(self) -> bool:

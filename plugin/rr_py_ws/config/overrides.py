@@ -1,45 +1,17 @@
-"""What replaces values of the file: dotenv files and `RR_*` variables, `$NAME` in values, `-o` flags."""
+"""What replaces values of the file: `RR_*` variables, `$NAME` in values, `-o` flags."""
 
 from __future__ import annotations
 
-import io
 import re
-from collections.abc import Iterable, Mapping, MutableMapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from dotenv import dotenv_values
-from dotenv.parser import parse_stream
-
 from rr_py_ws.config.yaml_file import merge
-from rr_py_ws.errors import ConfigError
+from rr_py_ws.errors import ConfigError, Place, all_of
+from rr_py_ws.masking import mask_text
 
 # Go's os.Expand: `${...}`, an unclosed `${`, one special character, or a name.
 _VARIABLE = re.compile(r"\$(?:\{([^}]*)\}|\{|([*#$@!?0-9-])|([A-Za-z0-9_]+))")
-
-
-def load_dotenv(path: Path, environ: MutableMapping[str, str]) -> None:
-    """Add a dotenv file's variables to the environment; variables that exist stay as they are.
-
-    Raises:
-        ConfigError: the file, or a line of it, cannot be read.
-    """
-    try:
-        content = path.read_text("utf-8")
-    except OSError as error:
-        raise ConfigError(str(path), f"the dotenv file cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ConfigError(str(path), "the dotenv file is not UTF-8 text") from None
-    # dotenv_values() only warns of a line that cannot be read.
-    for binding in parse_stream(io.StringIO(content)):
-        name, value = binding.key, binding.value
-        if binding.error or (name and (value is None or "=" in name or "\0" in name + value)):
-            statement = binding.original.string  # It begins with the blank lines before it.
-            blank_lines = statement[: -len(statement.lstrip())].count("\n")
-            raise ConfigError(f"{path}:{binding.original.line + blank_lines}", "accepted: NAME=value")
-    for name, value in dotenv_values(stream=io.StringIO(content)).items():
-        # As godotenv.Load: what the process was started with wins.
-        environ.setdefault(name, value or "")
 
 
 def with_environment(
@@ -47,6 +19,7 @@ def with_environment(
     environ: Mapping[str, str],
     empty: dict[str, str] | None = None,
     path: tuple[str, ...] = (),
+    places: dict[str, Place] | None = None,
 ) -> dict[str, Any]:
     """Return the tree with the values of `RR_<KEY>` variables, and with variables in texts expanded.
 
@@ -56,17 +29,22 @@ def with_environment(
     Args:
         tree: the file, or a section of it.
         environ: the variables.
-        empty: gets the dotted key of each value that has a variable without a value, and the variable.
+        empty: gets the dotted key of each value that has a variable without a value, and what to say of it.
         path: the keys that lead to the tree.
+        places: gets the variable as the place of each value that it replaces.
     """
     replaced: dict[str, Any] = {}
     for key, value in tree.items():
         here = (*path, key)
         if isinstance(value, dict):
-            replaced[key] = with_environment(value, environ, empty, here)
+            replaced[key] = with_environment(value, environ, empty, here, places)
             continue
         # viper takes an empty variable for one that is not set (AllowEmptyEnv is off).
-        value = environ.get("_".join(("RR", *here)).upper()) or value
+        variable = "_".join(("RR", *here)).upper()
+        if environ.get(variable):
+            value = environ[variable]
+            if places is not None:
+                places[".".join(here)] = Place(variable)
         missing: list[str] = []
         if isinstance(value, list):
             replaced[key] = [
@@ -88,15 +66,15 @@ def expand(text: str, environ: Mapping[str, str], missing: list[str] | None = No
     Args:
         text: the text.
         environ: the variables.
-        missing: gets the variables, as they are written, that become nothing: they are unset or empty, and
-            have no default or an empty one.
+        missing: gets what to say of the variables that become nothing, such as `${NAME} is not set`: they
+            are unset or empty, and have no default or an empty one.
     """
 
     def value(found: re.Match[str]) -> str:
         name, _, default = (found[1] or found[2] or found[3] or "").partition(":-")
         known = environ.get(name) or default
         if not known and missing is not None:
-            missing.append(found[0])
+            missing.append(f"{found[0]} is {'empty' if name in environ else 'not set'}")
         return known
 
     return _VARIABLE.sub(value, text)
@@ -111,22 +89,27 @@ def override(tree: dict[str, Any], flags: Iterable[str]) -> list[str]:
     Raises:
         ConfigError: a flag is malformed; the texts are RoadRunner's.
     """
-    keys = []
+    keys, errors = [], []
     for flag in flags:
         key, separator, value = flag.partition("=")
         key, value = key.strip(), value.strip()
-        if not separator:
-            raise ConfigError("-o", f"invalid flag `{flag}`")
-        if not key:
-            raise ConfigError("-o", "key should not be empty")
-        if not value:
-            raise ConfigError("-o", "value should not be empty")
         # RoadRunner takes quotes away that the shell has left.
         if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'`":
             value = value[1:-1]
-        # As above, where RoadRunner takes it: to many keys, nothing means everything.
-        if not value:
-            raise ConfigError("-o", f"value should not be empty, found `{flag}`")
+        if problem := _flag_problem(key, separator, value):
+            errors.append(ConfigError("-o", f"{problem} `{mask_text(flag)}`"))
+            continue
         keys.append(key.lower())
         merge(tree, keys[-1].split("."), value)
+    if errors:
+        raise all_of(errors)
     return keys
+
+
+def _flag_problem(key: str, separator: str, value: str) -> str:
+    if not separator:
+        return "invalid flag"
+    if not key:
+        return "key should not be empty, found"
+    # Also between quotes, where RoadRunner takes it: to many keys, nothing means everything.
+    return "" if value else "value should not be empty, found"

@@ -7,7 +7,7 @@ and sizes are bytes, unless a field says otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -19,12 +19,15 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from rr_py_ws.config import quantities, values
-from rr_py_ws.errors import ConfigError
+from rr_py_ws.config.suggestion import did_you_mean
+from rr_py_ws.config.yaml_file import remove, without_item
+from rr_py_ws.errors import ConfigError, all_of
 
 FROM_FILE = "from file"
+_MANY = 100
 
 
 def decoded(decode: Callable[[object], object]) -> BeforeValidator:
@@ -71,25 +74,76 @@ class Section(BaseModel):
         """Decode what a file has at a key.
 
         Raises:
-            ConfigError: the first problem.
+            ConfigError: something is wrong. What else is wrong may show only when that is gone: rules about a
+                whole section are applied to one that has no wrong values.
         """
         try:
             return cls.model_validate(found, context=FROM_FILE)
         except ValidationError as error:
-            # One problem at a time: the first in the order of the model.
-            problem = error.errors()[0]
-        context = problem.get("ctx", {})
-        path = ".".join([key, *map(str, problem["loc"])])
-        match problem["type"]:
-            case "unknown_key" | "conflict":  # About a key, whatever its value; `context` names the key.
-                raise ConfigError(f"{path}.{context['key']}", problem["msg"])
-            case "missing":
-                raise ConfigError(path, "missing, but required here")
-            case "value_error":  # The decoder's own text, without pydantic's "Value error, ".
-                accepted = str(context["error"])
-            case _:
-                accepted = problem["msg"]
-        raise ConfigError(path, f"found {values.shown(problem['input'])}, {accepted}")
+            problems = error.errors()
+        raise all_of(error for problem in problems for error in _described(key, problem))
+
+    @classmethod
+    def from_file_in_part(cls, key: str, found: Any, errors: list[ConfigError]) -> Self | None:
+        """Decode what can be decoded of what a file has at a key.
+
+        Args:
+            key: dotted path of the section.
+            found: what is there; what is wrong in it is removed.
+            errors: gets everything that is wrong.
+
+        Returns:
+            The section without what is wrong; None when nothing is left.
+        """
+        while True:  # rules about the whole section apply when the values are right
+            try:
+                return cls.from_file(key, found)
+            except ConfigError as error:
+                errors += error.errors
+                if not _remove_all(found, (one.key.removeprefix(f"{key}.") for one in error.errors)):
+                    return None
+
+
+def _remove_all(found: object, keys: Iterable[str]) -> bool:
+    """Remove what is wrong in a section; of something that is missing, what it is missing in.
+
+    Returns:
+        Whether a section is left.
+    """
+    removed: set[str] = set()
+    for key in map(without_item, keys):
+        while key and key not in removed and not remove(found, key):
+            key = key.rpartition(".")[0]
+        if not key:
+            return False
+        removed.add(key)
+    return True
+
+
+def _described(key: str, problem: ErrorDetails) -> Iterator[ConfigError]:
+    """Make errors for people of one of pydantic's, about the section at a key."""
+    context = problem.get("ctx", {})
+    path = key + "".join([f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem["loc"]])
+    match problem["type"]:
+        # About keys, whatever their values; `context` names them.
+        case "unknown_keys":
+            yield from (ConfigError(f"{path}.{name}", text) for name, text in context["texts"].items())
+            return
+        case "conflict":
+            yield ConfigError(f"{path}.{context['key']}", problem["msg"])
+            return
+        case "missing":
+            yield ConfigError(path, "missing, but required here")
+            return
+        case "value_error":  # The decoder's own text, without pydantic's "Value error, ".
+            wrong = context["error"]
+            if isinstance(wrong, values.PartError):
+                yield from (ConfigError(f"{path}{part}", text) for part, text in wrong.problems.items())
+                return
+            accepted = str(wrong)
+        case _:
+            accepted = problem["msg"]
+    yield ConfigError(path, f"found {values.shown(problem['input'])}, {accepted}")
 
 
 class RRSection(Section):
@@ -110,11 +164,13 @@ class ExtensionSection(Section):
     @classmethod
     def _refuse_unknown_keys(cls, found: Any) -> Any:
         # What is not a map is refused by `_drop_nulls`, with a text that helps.
-        for key in found if isinstance(found, dict) else ():
-            if key not in cls.model_fields:
-                raise PydanticCustomError(
-                    "unknown_key",
-                    "unknown key, accepted: {accepted}",
-                    {"key": key, "accepted": ", ".join(cls.model_fields)},
-                )
-        return found
+        unknown = [key for key in found if key not in cls.model_fields] if isinstance(found, dict) else []
+        if not unknown:
+            return found
+        accepted = ", ".join(cls.model_fields)
+        # Nobody has mistyped all of so many, and each costs a search.
+        known = cls.model_fields if len(unknown) < _MANY else ()
+        texts = {
+            key: f"unknown key{did_you_mean(key, known) or f', accepted: {accepted}'}" for key in unknown
+        }
+        raise PydanticCustomError("unknown_keys", "unknown keys", {"texts": texts})

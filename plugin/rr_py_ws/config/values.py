@@ -9,15 +9,53 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from ipaddress import ip_network
+from typing import TypeVar
 
-from rr_py_ws.address import parse_dsn, parse_host_port
+from rr_py_ws.address import parse_dsn, parse_host_port, parse_http_target
+from rr_py_ws.config.suggestion import did_you_mean
+from rr_py_ws.masking import mask_text
 
+T = TypeVar("T")
 _TRUE = frozenset({"1", "t", "true", "yes", "on"})
 _FALSE = frozenset({"0", "f", "false", "no", "off", ""})
+
+
+class PartError(ValueError):
+    """Parts of a value are wrong.
+
+    Attributes:
+        problems: what is wrong by where in the value: `[0]` of a list, `.name` of a map.
+    """
+
+    def __init__(self, accepted: str, problems: Mapping[str, str]) -> None:
+        super().__init__(accepted)
+        self.problems = problems
+
+
+def items(value: object, decode: Callable[[str], T], accepted: str) -> tuple[T, ...]:
+    """Decode each item of a list, or of a text with commas.
+
+    Raises:
+        PartError: items of a list cannot be decoded, with `ValueError`.
+        ValueError: the value is no list, or a part of a text cannot be decoded.
+    """
+    if not isinstance(value, list | tuple):
+        try:
+            return tuple(decode(item) for item in text_list(value))
+        except ValueError:
+            raise ValueError(accepted) from None
+    found, problems = [], {}
+    for index, item in enumerate(value):
+        try:
+            found.append(decode(text(item)))
+        except ValueError:
+            problems[f"[{index}]"] = f"found {shown(item)}, {accepted}"
+    if problems:
+        raise PartError(accepted, problems)
+    return tuple(found)
 
 
 def shown(value: object) -> str:
@@ -26,6 +64,8 @@ def shown(value: object) -> str:
         return "a map"
     if isinstance(value, list | tuple):
         return "a list"
+    if isinstance(value, str):
+        value = mask_text(value)
     quoted = json.dumps(value, ensure_ascii=False, default=str)
     if not quoted.isprintable():  # A control character or a line separator would change the line.
         quoted = json.dumps(value, default=str)
@@ -69,7 +109,7 @@ def switch(value: object) -> object:
 
 
 def file_mode(value: object) -> int:
-    """Permissions as octal text. A bare 0660 is refused: YAML 1.1 reads it as octal, YAML 1.2 as decimal."""
+    """Permissions as octal text. A bare 0660 is refused: YAML 1.1 reads it as octal, and JSON has none."""
     if isinstance(value, str) and re.fullmatch("0?[0-7]{3}", value):
         return int(value, 8)
     raise ValueError('accepted: permissions in octal and in quotes, such as "0660"')
@@ -82,26 +122,88 @@ def text_list(value: object) -> tuple[str, ...]:
         return tuple(value.split(",")) if value else ()
     if isinstance(value, int | float):
         return (text(value),)
+    accepted = "accepted: a list of texts, or one text with commas"
     if isinstance(value, list | tuple):
-        with suppress(ValueError):
-            return tuple(text(item) for item in value)
-    raise ValueError("accepted: a list of texts, or one text with commas")
+        return items(value, str, accepted)
+    raise ValueError(accepted)
+
+
+def patterns(value: object) -> tuple[str, ...]:
+    """Patterns of topics: one text, or a list of texts. A comma is a character like any other."""
+    accepted = "accepted: a pattern such as news.*, or a list of them"
+    if isinstance(value, str) and value:
+        return (value,)
+    if isinstance(value, list | tuple) and value:
+        return items(value, str, accepted)
+    raise ValueError(accepted)
+
+
+def maps(value: object) -> tuple[object, ...]:
+    """A list of sections, which are decoded later."""
+    if isinstance(value, list | tuple):
+        return tuple(value)
+    raise ValueError("accepted: a list of maps of keys; check the indentation")
+
+
+def command(value: object) -> tuple[str, ...]:
+    """A program and its arguments: a text is split at each space, a list is taken as it is.
+
+    Lists came with RoadRunner 2023.3. As in RoadRunner there are no quotes; a list of one text is that text.
+    """
+    accepted = "accepted: a program and its arguments, as one text or as a list of texts"
+    if isinstance(value, list | tuple):
+        parts = items(value, str, accepted)
+    else:
+        try:
+            parts = (text(value),)
+        except ValueError:
+            raise ValueError(accepted) from None
+    if len(parts) > 1 and not parts[0]:
+        raise ValueError(accepted)
+    return parts if len(parts) > 1 else tuple(parts[0].split(" ") if parts and parts[0] else ())
 
 
 def environment(value: object) -> dict[str, str]:
     """A map of variables, or a list of maps, which are merged; names come out in upper case."""
-    accepted = "accepted: a map of variables, or a list of such maps"
-    merged: dict[object, object] = {}
-    for item in value if isinstance(value, list) else [value]:
+    # viper has lost the case of the names, so RoadRunner makes all of them upper case.
+    entries = map_of_texts(value, "accepted: a map of variables, or a list of such maps")
+    return {name.upper(): entry for name, entry in entries.items()}
+
+
+def map_of_texts(
+    value: object, accepted: str, problem_of: Callable[[str, str], str] = lambda name, entry: ""
+) -> dict[str, str]:
+    """A map of texts, or a list of such maps, which mapstructure merges: a later one wins.
+
+    Args:
+        value: what is decoded.
+        accepted: what to say of something else.
+        problem_of: says what is wrong with a name or its text; nothing: they are right.
+
+    Raises:
+        PartError: items of the list, or entries, cannot be decoded, with `ValueError`.
+        ValueError: the value is no map.
+    """
+    if not isinstance(value, dict | list):
+        raise ValueError(accepted)
+    found: dict[str, str] = {}
+    problems: dict[str, str] = {}
+    for index, item in enumerate(value if isinstance(value, list) else [value]):
+        at = f"[{index}]" if isinstance(value, list) else ""
         if not isinstance(item, dict):
-            raise ValueError(accepted)
-        # mapstructure merges the maps of a list; a later one wins.
-        merged |= item
-    try:
-        # viper has lost the case of the names, so RoadRunner makes all of them upper case.
-        return {str(name).upper(): "" if entry is None else text(entry) for name, entry in merged.items()}
-    except ValueError:
-        raise ValueError(accepted) from None
+            problems[at] = f"found {shown(item)}, {accepted}"
+            continue
+        for name, entry in item.items():
+            try:
+                found[str(name)] = "" if entry is None else text(entry)
+            except ValueError:
+                problems[f"{at}.{name}"] = f"found {shown(entry)}, accepted: one text"
+            else:
+                if problem := problem_of(str(name), found[str(name)]):
+                    problems[f"{at}.{name}"] = problem
+    if problems:
+        raise PartError(accepted, problems)
+    return found
 
 
 def sections(value: object) -> dict[str, object]:
@@ -115,9 +217,11 @@ def one_of(*words: str) -> Callable[[object], str]:
     """A decoder that accepts these words in any case, and nothing else."""
 
     def decode(value: object) -> str:
-        if isinstance(value, str) and value.lower() in words:
-            return value.lower()
-        raise ValueError(f"accepted: {', '.join(words)}")
+        word = value.lower() if isinstance(value, str) else ""
+        if word in words:
+            return word
+        meant = did_you_mean(word, words).removeprefix(", ")
+        raise ValueError(f"{meant}{', ' if meant else ''}accepted: {', '.join(words)}")
 
     return decode
 
@@ -131,17 +235,24 @@ def address(value: object) -> str:
 def redis_addresses(value: object) -> tuple[str, ...]:
     """Addresses of Redis servers, `host:port` or the path of a socket; an empty one is go-redis' default."""
     accepted = "accepted: host:port or the path of a unix socket, or a list of them"
-    found = tuple(item.strip() or "localhost:6379" for item in text_list(value))
-    for item in found:
+
+    def one(item: str) -> str:
+        found = item.strip() or "localhost:6379"
         # A path is not parsed, but a NUL would end it for the kernel.
-        if not item.startswith("/") or "\0" in item:
-            _checked(item, parse_host_port, accepted)
-    return found
+        return found if found.startswith("/") and "\0" not in found else _checked(found, parse_host_port, "")
+
+    return items(value, one, accepted)
 
 
 def listen_dsn(value: object) -> str:
     """`tcp://host:port` or `unix://path`."""
     return _checked(value, parse_dsn, "accepted: tcp://host:port or unix://path")
+
+
+def forward_target(value: object) -> str:
+    """`http://host:port` or `unix://path`; empty text is nobody."""
+    accepted = "accepted: http://host:port or unix://path, of a server that is asked without TLS"
+    return "" if value == "" else _checked(value, parse_http_target, accepted)
 
 
 def dsn(value: object) -> str:
@@ -179,15 +290,19 @@ def origins(value: object) -> tuple[str, ...]:
     """Origins. As in RoadRunner, an empty text means any origin; nothing in or as a list is a mistake."""
     if value == "":
         return ("*",)
-    found = tuple(origin.strip() for origin in text_list(value))
-    if not all(found) or not found:
-        raise ValueError('accepted: an origin or a list of origins, "*" for any')
+    accepted = 'accepted: an origin or a list of origins, "*" for any'
+
+    def one(item: str) -> str:
+        if not item.strip():
+            raise ValueError
+        return item.strip()
+
+    if not (found := items(value, one, accepted)):
+        raise ValueError(accepted)
     return found
 
 
 def networks(value: object) -> tuple[str, ...]:
     """IP networks in CIDR notation; an address is a network of one address."""
-    try:
-        return tuple(str(ip_network(item.strip(), strict=False)) for item in text_list(value))
-    except ValueError:
-        raise ValueError("accepted: a list of networks such as 10.0.0.0/8") from None
+    accepted = "accepted: a list of networks such as 10.0.0.0/8"
+    return items(value, lambda item: str(ip_network(item.strip(), strict=False)), accepted)

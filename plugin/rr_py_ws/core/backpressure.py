@@ -193,9 +193,7 @@ class Backpressure:
         hold.end(self._now())
         del self.held[hold.topic]
         self._set_timer(hold, REST, self._drop)
-        waiting, hold.waiting = hold.waiting, {}
-        for go_on in waiting:
-            go_on()
+        hold.release()
 
     def _drop(self, hold: Hold) -> None:
         """Its budget is full again: it is as if it had never been."""

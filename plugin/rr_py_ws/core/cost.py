@@ -6,6 +6,10 @@ of a client. A client is read the less the more it asks for (`commands_per_secon
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from rr_py_ws.wire.publication import Publication
+
 QUESTION = 5
 """A question to PHP, here and in a worker."""
 
@@ -16,6 +20,14 @@ _ESCAPES_AND_BYTES = 4
 three times, see `wire.command`."""
 _TOPICS = 32
 """Topics that cost as much to join or leave, and to name in the reply."""
+_WISHES = 2
+"""Histories that cost as much to look into, and to tell of in the reply."""
+_REPLAYED = 8
+"""Messages of a replay that cost as much to encode as a small command,"""
+_REPLAYED_BYTES = 8192
+"""or bytes of them."""
+_DEFLATED = 4
+"""How much dearer a byte is that has to be compressed: nobody else gets the same frame."""
 _WRITES = 32
 """Connections that are written to before the end of a turn. A quarter of what the writes take: they are only
 made earlier."""
@@ -39,3 +51,16 @@ def topics_cost(count: int) -> int:
 def flush_cost(receivers: int) -> int:
     """Return what it costs to end a turn early that writes to so many connections."""
     return min(_DEAREST_FLUSH, receivers // _WRITES)
+
+
+def wishes_cost(count: int) -> int:
+    """Return what it costs to find what so many topics have kept, beside what it costs to join them."""
+    return count // _WISHES
+
+
+def replay_cost(publications: Sequence[Publication], *, deflated: bool) -> int:
+    """Return what it costs to send these to one client again."""
+    size = sum([len(publication.payload) for publication in publications])
+    if deflated:
+        size *= _DEFLATED
+    return len(publications) // _REPLAYED + size // _REPLAYED_BYTES

@@ -41,7 +41,46 @@ class Timer(Protocol):
         """Do not make it."""
 
 
-class Hold:
+class Gate:
+    """Whether publishers have to wait before they may go on, and who waits.
+
+    Nobody waits for ever while others pass: who has to wait again without having passed comes before those
+    that have passed meanwhile.
+
+    Attributes:
+        active: whether they have to wait.
+    """
+
+    __slots__ = ("_again", "_waiting", "active")
+
+    def __init__(self) -> None:
+        self.active = False
+        self._waiting: dict[Callable[[], None], None] = {}
+        self._again: dict[Callable[[], None], None] = {}
+
+    @property
+    def waiting(self) -> tuple[Callable[[], None], ...]:
+        """What is called when publishers may go on, in this order."""
+        return (*self._again, *self._waiting)
+
+    def wait(self, go_on: Callable[[], None], *, again: bool = False) -> None:
+        """Call a function, once, when publishers may go on; `again`: it was called and could not pass."""
+        (self._again if again else self._waiting)[go_on] = None
+
+    def discard(self, go_on: Callable[[], None]) -> None:
+        """Do not call it any more."""
+        self._waiting.pop(go_on, None)
+        self._again.pop(go_on, None)
+
+    def release(self) -> None:
+        """Let publishers go on, in the order in which they came."""
+        self.active = False
+        woken, self._again, self._waiting = self.waiting, {}, {}
+        for go_on in woken:
+            go_on()
+
+
+class Hold(Gate):
     """Whether the publishers of a topic are held, who is waited for, and how much time is left for it.
 
     Times are seconds of a clock that does not go back.
@@ -54,8 +93,6 @@ class Hold:
         topic: as given.
         active: whether they are held.
         awaited: receivers that are waited for, and the price when that began.
-        waiting: what is called when publishers may go on, in this order; who waits puts it in, and takes it
-            out again when it need not be called any more.
         timer: the end of an active hold; after it, the moment at which the budget is full again.
     """
 
@@ -67,18 +104,15 @@ class Hold:
         "_priced",
         "_sent",
         "_worth",
-        "active",
         "awaited",
         "timer",
         "topic",
-        "waiting",
     )
 
     def __init__(self, topic: Topic, now: float) -> None:
+        super().__init__()
         self.topic = topic
-        self.active = False
         self.awaited: dict[object, float] = {}
-        self.waiting: dict[Callable[[], None], None] = {}
         self.timer: Timer | None = None
         self._budget = LONGEST  # seconds that were left when the last hold ended
         self._began = now  # when this hold began, or the last one ended

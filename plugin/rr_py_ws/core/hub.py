@@ -10,21 +10,17 @@ skipped; nobody else notices.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from sys import intern
 
 from rr_py_ws.core.backpressure import Backpressure
 from rr_py_ws.core.cost import flush_cost
+from rr_py_ws.core.exclusion import Exclusions, Group, Turn
 from rr_py_ws.core.hold import FEW
 from rr_py_ws.core.ports import Subscriber
 from rr_py_ws.metrics import Sample, counter, gauge
 from rr_py_ws.wire.publication import Publication, Pushes
 from rr_py_ws.wire.push import Encoding
-
-# A dict is an ordered set that can be walked while its order stays.
-_Group = dict[Subscriber, None]
-"""The subscribers of one topic that share an encoding."""
-_Turn = list[tuple[_Group, str, bytes]]
-"""What is to be written to the subscribers of one encoding: receivers, topic and frame of each message."""
 
 
 class Hub:
@@ -60,14 +56,15 @@ class Hub:
         self._schedule = schedule
         self._backpressure = backpressure
         self._broker = broker
-        self._topics: dict[str, dict[Encoding, _Group]] = {}
+        self._topics: dict[str, dict[Encoding, Group]] = {}
         self._joined: dict[Subscriber, set[str]] = {}
         # A list for each encoding: a connection has one encoding, so the order between two lists does not
         # matter, and messages of one topic stay neighbours, whatever encodings its subscribers have.
-        self._turns: dict[Encoding, _Turn] = {}
+        self._turns: dict[Encoding, Turn] = {}
+        self._exclusions: Exclusions | None = None
         self._queued = 0
         # What `_find_queued` has found, and how much of each turn it has looked at.
-        self._queued_topics: dict[str, _Group] = {}
+        self._queued_topics: dict[str, Group] = {}
         self._seen: dict[Encoding, int] = {}
 
     def __contains__(self, topic: str) -> bool:
@@ -111,16 +108,20 @@ class Hub:
         self._write_queued(subscriber, topics)
         encoding = subscriber.encoding
         joined = self._joined.setdefault(subscriber, set())
-        added = []
-        for topic in topics:
-            if topic not in joined:
-                joined.add(topic)
-                added.append(topic)
-                groups = self._topics.get(topic)
-                if groups is None:
-                    groups = self._topics[topic] = {}
-                    self.topic_bytes += _name_size(topic)
-                groups.setdefault(encoding, {})[subscriber] = None
+        # Interned, so that all who are in a topic share its name: half of the memory of a subscription.
+        different = topics if len(topics) == 1 else dict.fromkeys(topics)
+        added = [intern(topic) for topic in different if topic not in joined]
+        joined.update(added)
+        for topic in added:
+            groups = self._topics.get(topic)
+            if groups is None:
+                groups = self._topics[topic] = {}
+                self.topic_bytes += _name_size(topic)
+            group = groups.get(encoding)
+            if group is None:
+                groups[encoding] = {subscriber: None}
+            else:
+                group[subscriber] = None
         if not joined:
             del self._joined[subscriber]
         self.subscriptions += len(added)
@@ -145,6 +146,17 @@ class Hub:
         """Remove a subscriber from everything and return the topics that nobody is in any more."""
         return self._remove(subscriber, self._joined.pop(subscriber, ()))
 
+    def regroup(self, subscriber: Subscriber, encoding: Encoding) -> None:
+        """Count a subscriber to those of another encoding, which is about to become its own."""
+        self._write_queued(subscriber, ())
+        for topic in self._joined.get(subscriber, ()):
+            groups = self._topics[topic]
+            group = groups[subscriber.encoding]
+            del group[subscriber]
+            if not group:
+                del groups[subscriber.encoding]
+            groups.setdefault(encoding, {})[subscriber] = None
+
     def _write_queued(self, subscriber: Subscriber, topics: Collection[str]) -> None:
         """Write what is queued for topics that a subscriber is in, or is about to join or leave.
 
@@ -161,7 +173,7 @@ class Hub:
             subscriber.charge(flush_cost(sum(map(len, queued.values()))))
             self.flush()
 
-    def _find_queued(self) -> dict[str, _Group]:
+    def _find_queued(self) -> dict[str, Group]:
         """Return the topics that something is queued for; looks only at what has come since the last time."""
         for encoding, turn in self._turns.items():
             seen = self._seen.get(encoding, 0)
@@ -196,13 +208,14 @@ class Hub:
         if not turns:
             self._schedule(self.flush)
         for encoding, group in groups.items():
-            if publication.exclude:
-                # A group of its own, so that this message is in no run with others to the same topic.
-                group = {member: None for member in group if member.id != publication.exclude}
             frame = encoding.push(publication)
             turn = turns.get(encoding)
             if turn is None:
                 turn = turns[encoding] = []
+            if publication.exclude:
+                if self._exclusions is None:
+                    self._exclusions = Exclusions()
+                self._exclusions.add(encoding, turn, group, publication.exclude)
             turn.append((group, topic, frame))
             self._queued += len(frame)
         if self._backpressure is not None and self._queued > self._backpressure.turn:
@@ -230,14 +243,16 @@ class Hub:
             self._seen, self._queued_topics = {}, {}
         self._queued = 0
         self.flushes += 1
-        for turn in turns.values():
-            self._write(turn)
+        exclusions, self._exclusions = self._exclusions, None
+        for encoding, turn in turns.items():
+            for part in [turn] if exclusions is None else exclusions.split(encoding, turn):
+                self._write(part)
         if self._backpressure is not None:
             if self._backpressure.watching:
                 self._tell_written(self._backpressure, list(turns.values()))
             self._backpressure.on_flushed()
 
-    def _tell_written(self, backpressure: Backpressure, turns: Collection[_Turn]) -> None:
+    def _tell_written(self, backpressure: Backpressure, turns: Collection[Turn]) -> None:
         """Tell how much was written for each topic that can be held; nearly always nobody wants to know.
 
         Whoever is behind makes every flush come here, so most topics must cost next to nothing: one with
@@ -254,12 +269,12 @@ class Hub:
                 groups = [group.keys() for group in self._topics[topic].values()]
                 backpressure.on_written((self._broker, topic), groups, size)
 
-    def _write(self, turn: _Turn) -> None:
+    def _write(self, turn: Turn) -> None:
         """Write the messages of one encoding.
 
         Consecutive messages to the same group are a run: they are joined and counted once for all.
         """
-        runs: list[tuple[_Group, Pushes]] = []
+        runs: list[tuple[Group, Pushes]] = []
         at, end = 0, len(turn)
         while at < end:
             group, topic, frame = turn[at]
@@ -271,11 +286,14 @@ class Hub:
             frames = frame if count == 1 else b"".join([frame for _, _, frame in turn[first:at]])
             self.delivered += len(group) * count
             self.delivered_bytes += len(group) * len(frames)
-            runs.append((group, Pushes(frames, ((topic, count),))))
+            runs.append((group, _new(Pushes, (frames, ((topic, count),)))))
         if len(runs) == 1:
             _send(*runs[0])
         else:
             _send_interleaved(runs)
+
+
+_new = tuple.__new__  # makes a NamedTuple in half the time of a call of its class
 
 
 def _name_size(topic: str) -> int:
@@ -283,30 +301,48 @@ def _name_size(topic: str) -> int:
     return len(topic) if topic.isascii() else 4 * len(topic)
 
 
-def _send_interleaved(runs: Iterable[tuple[_Group, Pushes]]) -> None:
+def _send_interleaved(runs: Sequence[tuple[Group, Pushes]]) -> None:
     """Send runs whose groups may overlap: each subscriber gets what is meant for it, in order, in one write.
 
-    Subscribers of the same groups share what is joined for them: it may have to wait for all of them.
+    Each group is walked through once, however many runs it has. Subscribers of the same groups share what is
+    joined for them: it may have to wait for all of them.
     """
-    pending: dict[Subscriber, list[Pushes]] = {}
-    for group, pushes in runs:
+    numbers_of: dict[int, list[int]] = {}
+    groups: list[Group] = []
+    for number, (group, _) in enumerate(runs):
+        numbers = numbers_of.get(id(group))
+        if numbers is None:
+            numbers_of[id(group)] = [number]
+            groups.append(group)
+        else:
+            numbers.append(number)
+    if len(set().union(*groups)) == sum(map(len, groups)):  # nobody is in two of them
+        for group, numbers in zip(groups, numbers_of.values(), strict=True):
+            _send(group, _join(runs, numbers))
+        return
+    member_of: dict[Subscriber, list[list[int]]] = {}
+    for group, numbers in zip(groups, numbers_of.values(), strict=True):
         for subscriber in group:
-            waiting = pending.get(subscriber)
-            if waiting is None:
-                pending[subscriber] = [pushes]
+            lists = member_of.get(subscriber)
+            if lists is None:
+                member_of[subscriber] = [numbers]
             else:
-                waiting.append(pushes)
-    joined: dict[tuple[int, ...], Pushes] = {}
-    for subscriber, parts in pending.items():
-        if len(parts) == 1:
-            _send((subscriber,), parts[0])
-            continue
-        # By identity: comparing or hashing the bytes of frames would cost as much as joining them.
-        key = tuple(map(id, parts))
-        if key not in joined:
-            topics = [run for pushes in parts for run in pushes.topics]
-            joined[key] = Pushes(b"".join([pushes.frames for pushes in parts]), topics)
-        _send((subscriber,), joined[key])
+                lists.append(numbers)
+    alike: dict[tuple[int, ...], list[Subscriber]] = {}
+    for subscriber, lists in member_of.items():
+        alike.setdefault(tuple([numbers[0] for numbers in lists]), []).append(subscriber)
+    for subscribers in alike.values():
+        lists = member_of[subscribers[0]]
+        _send(subscribers, _join(runs, sorted([number for numbers in lists for number in numbers])))
+
+
+def _join(runs: Sequence[tuple[Group, Pushes]], numbers: Sequence[int]) -> Pushes:
+    """Make one of the runs with these numbers."""
+    if len(numbers) == 1:
+        return runs[numbers[0]][1]
+    parts = [runs[number][1] for number in numbers]
+    topics = [run for pushes in parts for run in pushes.topics]
+    return Pushes(b"".join([pushes.frames for pushes in parts]), topics)
 
 
 def _send(subscribers: Iterable[Subscriber], pushes: Pushes) -> None:

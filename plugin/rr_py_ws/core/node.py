@@ -2,20 +2,25 @@
 
 A publication goes to the broker; what the broker hands back goes to the hub of the same section and so to
 this node's subscribers. Memory and Redis take the same road. The name of a section selects it; any other name
-(old clients send `memory`) means the default.
+means the default.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from rr_py_ws.core.backpressure import Backpressure
+from rr_py_ws.core.history import History, Receipt, Recoveries, Synchronize
 from rr_py_ws.core.hold import Hold, Topic
 from rr_py_ws.core.hub import Hub
 from rr_py_ws.core.ports import Broker, Subscriber
+from rr_py_ws.core.ring import ReplayLimit
 from rr_py_ws.errors import BrokerError
 from rr_py_ws.metrics import Sample, gauge
+from rr_py_ws.wire.command import Wish
 from rr_py_ws.wire.publication import Position, Publication
+from rr_py_ws.wire.recovery import OFF
 
 
 class Node:
@@ -43,6 +48,9 @@ class Node:
         self._hubs = {name: Hub(schedule, backpressure, name) for name in brokers}
         self._backpressure = backpressure
         self._default = default
+        # Who is about to enter topics, and how many are about to enter each.
+        self._entering: dict[Subscriber, tuple[str, Sequence[str]]] = {}
+        self._entered: dict[str, Counter[str]] = {name: Counter() for name in brokers}
 
     async def start(self) -> None:
         """Start every broker.
@@ -55,7 +63,7 @@ class Node:
             try:
                 await broker.start(hub.publish, hub.tell_missed)
             except BrokerError as error:
-                raise BrokerError(f"broadcast.{name}: {error}") from error
+                raise error.within(f"broadcast.{name}") from error
 
     async def close(self) -> None:
         """Write what is queued and close every broker."""
@@ -91,6 +99,17 @@ class Node:
         chosen = self._by_name.get(broker) or self.brokers[self._section(broker)]
         return chosen.publish(publication)
 
+    def publish_once(
+        self, broker: str, publication: Publication, key: str = "", *, skip_history: bool = False
+    ) -> Receipt | Awaitable[Receipt]:
+        """See `Publisher.publish_once`."""
+        chosen = self.brokers[self._section(broker)]
+        return chosen.publish_once(publication, key, skip_history=skip_history)
+
+    def history(self, broker: str) -> History | None:
+        """See `Publisher.history`."""
+        return self.brokers[self._section(broker)].history
+
     @property
     def held(self) -> Collection[Topic]:
         """See `Holds.held`."""
@@ -123,15 +142,36 @@ class Node:
             raise
         return None if waiting is None else self._confirm(waiting, subscriber, name, added)
 
+    def join_with_history(
+        self,
+        subscriber: Subscriber,
+        broker: str,
+        topics: Sequence[str],
+        wishes: Mapping[str, Wish],
+        limit: ReplayLimit,
+    ) -> Recoveries | Awaitable[Recoveries]:
+        """See `Subscriptions.join_with_history`.
+
+        The subscriber is in the hub only when its answer can be written: what comes before is in the history.
+        """
+        name = self._section(broker)
+        waiting = self.brokers[name].subscribe(topics)
+        finding = self._find(name, wishes, limit) if waiting is None else None
+        if finding is not None and not isinstance(finding, Awaitable):
+            return self._enter(subscriber, name, topics, finding)
+        self._entering[subscriber] = name, topics
+        self._entered[name].update(topics)
+        return self._enter_later(subscriber, name, topics, wishes, limit, waiting, finding)
+
     def leave(self, subscriber: Subscriber, broker: str, topics: Sequence[str]) -> None:
         """See `Subscriptions.leave`."""
         self._leave(subscriber, self._section(broker), topics)
 
     def leave_all(self, subscriber: Subscriber) -> None:
         """See `Subscriptions.leave_all`."""
+        self._enter_no_longer(subscriber)
         for name, hub in self._hubs.items():
-            if emptied := hub.unsubscribe_all(subscriber):
-                self.brokers[name].unsubscribe(emptied)
+            self._unsubscribe(name, hub.unsubscribe_all(subscriber))
 
     def _section(self, broker: str) -> str:
         if broker in self.brokers:
@@ -150,5 +190,65 @@ class Node:
             raise
 
     def _leave(self, subscriber: Subscriber, name: str, topics: Sequence[str]) -> None:
-        if emptied := self._hubs[name].unsubscribe(subscriber, topics):
-            self.brokers[name].unsubscribe(emptied)
+        self._unsubscribe(name, self._hubs[name].unsubscribe(subscriber, topics))
+
+    def _unsubscribe(self, name: str, emptied: Iterable[str]) -> None:
+        """Give up topics that nobody is in, unless somebody is about to enter them."""
+        entered = self._entered[name]
+        if left := [topic for topic in emptied if topic not in entered]:
+            self.brokers[name].unsubscribe(left)
+
+    # Joins with history
+
+    def _find(
+        self, name: str, wishes: Mapping[str, Wish], limit: ReplayLimit
+    ) -> Synchronize | Awaitable[Synchronize]:
+        history = self.brokers[name].history
+        if history is not None:
+            return history.recover(wishes, limit)
+        return lambda: dict.fromkeys(wishes, OFF)
+
+    async def _enter_later(
+        self,
+        subscriber: Subscriber,
+        name: str,
+        topics: Sequence[str],
+        wishes: Mapping[str, Wish],
+        limit: ReplayLimit,
+        waiting: Awaitable[None] | None,
+        finding: Synchronize | Awaitable[Synchronize] | None,
+    ) -> Recoveries:
+        try:
+            if waiting is not None:
+                await waiting
+            if finding is None:
+                finding = self._find(name, wishes, limit)
+            if isinstance(finding, Awaitable):
+                finding = await finding
+            return self._enter(subscriber, name, topics, finding)
+        finally:
+            self._enter_no_longer(subscriber)
+
+    def _enter(
+        self, subscriber: Subscriber, name: str, topics: Sequence[str], synchronize: Synchronize
+    ) -> Recoveries:
+        encoding = subscriber.encoding.positioned
+        if encoding is not None:
+            for hub in self._hubs.values():
+                hub.regroup(subscriber, encoding)
+            subscriber.encoding = encoding
+        self._hubs[name].subscribe(subscriber, topics)
+        return synchronize()
+
+    def _enter_no_longer(self, subscriber: Subscriber) -> None:
+        """The subscriber is in the topics, or will not be."""
+        name, topics = self._entering.pop(subscriber, ("", ()))
+        if topics:
+            entered = self._entered[name]
+            entered.subtract(topics)
+            for topic in topics:
+                if entered[topic] <= 0:
+                    del entered[topic]
+            self._unsubscribe(
+                name, [topic for topic in dict.fromkeys(topics) if topic not in self._hubs[name]]
+            )

@@ -9,18 +9,22 @@ is something to wait for.
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from rr_py_ws.core.history import History, Receipt, Recoveries
 from rr_py_ws.core.hold import Hold, Topic
+from rr_py_ws.core.ring import ReplayLimit
+from rr_py_ws.errors import WorkerError
 from rr_py_ws.metrics import Sample
 from rr_py_ws.wire.access import Verdict
+from rr_py_ws.wire.command import Wish
 from rr_py_ws.wire.http import Request
 from rr_py_ws.wire.publication import Position, Publication, Pushes
 from rr_py_ws.wire.push import Encoding
-from rr_py_ws.wire.worker import Message
+from rr_py_ws.wire.worker import Message, Question
 
 
 class Subscriber(Protocol):
@@ -28,12 +32,14 @@ class Subscriber(Protocol):
 
     Attributes:
         id: of the connection, unguessable.
-        encoding: the form in which it gets pushes and replies; fixed while it is subscribed.
+        me: the client's own name for itself; empty when it has not said.
+        encoding: the form in which it gets pushes and replies; `Subscriptions` changes it, nobody else.
         send: the fast way for pushes: like `socket.send` it returns how many bytes it took, and when it
             raises it took none. May be replaced between calls.
     """
 
     id: str
+    me: str
     encoding: Encoding
     send: Callable[[bytes], int]
 
@@ -52,6 +58,10 @@ class Subscriber(Protocol):
 
 class Broker(Protocol):
     """Carries publications between publishers and nodes; knows topics, never connections."""
+
+    @property
+    def history(self) -> History | None:
+        """What it keeps of topics; None when it keeps nothing of any."""
 
     @property
     def ready(self) -> bool:
@@ -76,6 +86,21 @@ class Broker(Protocol):
 
         Returns (now, or from the awaitable):
             The position that it got; None from a broker without a history of the topic.
+
+        Raises (now, or from the awaitable):
+            BrokerError: the publication was not accepted.
+        """
+
+    def publish_once(
+        self, publication: Publication, key: str = "", *, skip_history: bool = False
+    ) -> Receipt | Awaitable[Receipt]:
+        """Do what `publish` does, with what only some publishers ask for.
+
+        Args:
+            publication: what is published.
+            key: when something was published to the topic under this key in the last `KEY_LIFE` seconds, its
+                position is returned and nothing is published; empty for none.
+            skip_history: deliver it, and keep it in no history.
 
         Raises (now, or from the awaitable):
             BrokerError: the publication was not accepted.
@@ -139,6 +164,24 @@ class Subscriptions(Protocol):
             BrokerError: the subscriber is in none of the topics that it was not in before.
         """
 
+    def join_with_history(
+        self,
+        subscriber: Subscriber,
+        broker: str,
+        topics: Sequence[str],
+        wishes: Mapping[str, Wish],
+        limit: ReplayLimit,
+    ) -> Recoveries | Awaitable[Recoveries]:
+        """Subscribe, and find what is kept; from then on the subscriber gets pushes with positions.
+
+        Raises (now, or from the awaitable):
+            BrokerError: the subscriber is in none of the topics that it was not in before.
+
+        Returns (now, or from the awaitable):
+            What is kept of each topic that is wished for, up to this moment: what is published later reaches
+            the subscriber. So whoever gets this must send it before anything else can happen.
+        """
+
     def leave(self, subscriber: Subscriber, broker: str, topics: Sequence[str]) -> None:
         """Unsubscribe; topics that the subscriber is not in are left alone.
 
@@ -163,6 +206,14 @@ class Publisher(Protocol):
         Raises (now, or from the awaitable):
             BrokerError: the broker refused.
         """
+
+    def publish_once(
+        self, broker: str, publication: Publication, key: str = "", *, skip_history: bool = False
+    ) -> Receipt | Awaitable[Receipt]:
+        """Publish; see `Broker.publish_once`."""
+
+    def history(self, broker: str) -> History | None:
+        """Return what the broker keeps of topics; see `Broker.history`."""
 
 
 class Holds(Protocol):
@@ -220,6 +271,10 @@ class WorkerState:
     command: str
 
 
+Answer = Message | WorkerError | TimeoutError
+"""What a question to PHP comes to."""
+
+
 class Lane(Enum):
     """Where a question waits for a free worker. Workers are given to the lanes in turn: none starves another.
 
@@ -230,6 +285,20 @@ class Lane(Enum):
     JOINS = 1
 
 
+class AnswerParts(Protocol):
+    """What follows the first part of an answer that a worker streams."""
+
+    async def next_part(self) -> Message | None:
+        """Wait for the next part; None when there is no other. The worker waits for slow callers.
+
+        Raises:
+            WorkerError: the worker failed.
+        """
+
+    def stop(self) -> None:
+        """Nobody wants the rest; nothing when it has come. Its worker is told so."""
+
+
 class WorkerPool(Protocol):
     """Workers that answer questions, and what informer and resetter need of them."""
 
@@ -237,27 +306,44 @@ class WorkerPool(Protocol):
     def allocate_timeout(self) -> float:
         """Seconds, at most, that a question waits for a free worker by default."""
 
-    async def exec(
+    def ask(
         self,
         question: Message,
+        on_answer: Callable[[Answer], object],
         limit: float = 0.0,
         *,
         lane: Lane = Lane.JOINS,
         wait: float | None = None,
         within: float = math.inf,
-    ) -> Message:
-        """Ask one worker. Cancelling this does not disturb the worker.
+    ) -> Callable[[], None]:
+        """Ask one worker.
 
         Args:
             question: context and body.
+            on_answer: called once, perhaps during this call, with the answer; or with the reason why there is
+                none: TimeoutError when `within` is over, NoFreeWorkers when no worker became free in time,
+                WorkersDown when the question was refused, WorkerError when the worker failed.
             limit: seconds for the answer of a worker, not counting the wait for it; then it is killed. 0 is
                 no limit but `exec_ttl`.
             lane: where to wait for a worker.
             wait: seconds to wait for one; None is `allocate_timeout`.
             within: seconds for everything; then the caller has no answer, and the worker goes on.
 
+        Returns:
+            What withdraws the question: `on_answer` is not called any more. It does not disturb the worker.
+        """
+
+    async def exec_streamed(
+        self, question: Question, limit: float = 0.0
+    ) -> tuple[Message, AnswerParts | None]:
+        """Ask one worker, which may answer in several parts, and wait for the answer; otherwise as `ask`.
+
+        To cancel this withdraws the question.
+
+        Returns:
+            The answer, or its first part and the others. Whoever takes those calls `stop` in the end.
+
         Raises:
-            TimeoutError: `within` is over.
             NoFreeWorkers: none became free in time.
             WorkersDown: refused at once, or while it waited.
             WorkerError: the worker failed.

@@ -4,19 +4,9 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Collection, Iterator
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-
-class Identity(NamedTuple):
-    """What an authorizer has said of the client behind a connection; never what the client said itself.
-
-    Attributes:
-        user: the application's own name of the user.
-        info: JSON that other clients may see.
-    """
-
-    user: str
-    info: bytes = b""
+from rr_py_ws.wire.details import Identity
 
 
 class Client(Protocol):

@@ -16,17 +16,41 @@ from typing import Any, Protocol
 
 from rr_py_ws.config import Limits
 from rr_py_ws.core.command_metrics import CommandMetrics
-from rr_py_ws.core.cost import QUESTION, message_cost, topics_cost
+from rr_py_ws.core.cost import QUESTION, message_cost, replay_cost, topics_cost, wishes_cost
 from rr_py_ws.core.fail_closed import fail_closed
+from rr_py_ws.core.history import Recoveries
 from rr_py_ws.core.ports import Authorizer, Subscriber, Subscriptions
+from rr_py_ws.core.replay import Replay, settle_recoveries
+from rr_py_ws.core.ring import ReplayLimit
 from rr_py_ws.errors import BrokerError, CommandError
 from rr_py_ws.wire.access import Verdict
 from rr_py_ws.wire.command import Command, decode_command
+from rr_py_ws.wire.recovery import Recovered
 
 _LONGEST_REFUSED = 1024
 """Topics over the limit of a command that are sent back with the refusal."""
+_BROKER_FAILED = "the broker failed"
+_LONGEST_CHARACTER = 4
+"""Bytes of a character in UTF-8, at most."""
 _LONGEST_NAME = 64
 """Characters of a command that nobody knows, in the log and in the reply."""
+
+
+def _size(topic: str) -> int:
+    """Return how many bytes of the client a topic was; those that are not UTF-8 are surrogates here."""
+    return len(topic) if topic.isascii() else len(topic.encode("utf-8", "surrogateescape"))
+
+
+def breach_of_join(topics: Sequence[str], limits: Limits) -> tuple[str, str] | None:
+    """Return which limit of a command these topics would break, as one of `JOIN_REFUSALS` and in words."""
+    if len(topics) > limits.max_topics_per_command:
+        return "topics_per_command", f"more than {limits.max_topics_per_command} topics in a command"
+    longest = max(map(len, topics), default=0)
+    if longest > limits.max_topic_length // _LONGEST_CHARACTER and any(
+        _size(topic) > limits.max_topic_length for topic in topics
+    ):
+        return "topic_length", f"a topic of more than {limits.max_topic_length} bytes"
+    return None
 
 
 class SessionTransport(Subscriber, Protocol):
@@ -35,14 +59,26 @@ class SessionTransport(Subscriber, Protocol):
     def write(self, data: bytes) -> None:
         """Send a reply, behind everything that was sent before."""
 
+    def replay(self, replay: Replay) -> None:
+        """Send this behind everything that was sent before, and before everything that is sent later."""
+
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine as a task, which is cancelled when the connection ends."""
+
+    def put_failed(self, topics: Sequence[str], reason: str) -> None:
+        """The client is not in topics that the authorizer has put it into; it should go away soon."""
 
     def command_ignored(self, reason: str) -> None:
         """A command was dropped, as RoadRunner drops it; worth a log line."""
 
     def command_refused(self, reason: str) -> None:
         """A command was refused, because it would break a limit; worth a log line."""
+
+    def join_refused(self, topics: Sequence[str], reason: str, verdict: Verdict | None) -> None:
+        """A join was refused by the authorizer, with this verdict, or by the broker; worth a log line.
+
+        The reason may have words of others, which the client is not told.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +90,17 @@ class SessionContext:
         subscriptions: where topics are joined and left.
         limits: what is refused without asking anybody; see `websockets.limits` in docs/configuration.md.
         counters: what is asked for is counted there.
+        select_broker: whether the `broker` of a command counts; see `websockets.select_broker`.
+        tell_of_gaps: whether also clients are told of gaps that have never used an id; see
+            `websockets.on_gap`.
     """
 
     authorizer: Authorizer
     subscriptions: Subscriptions
     limits: Limits
     counters: CommandMetrics
+    select_broker: bool = False
+    tell_of_gaps: bool = False
 
 
 class Session:
@@ -102,6 +143,11 @@ class Session:
         """How many commands wait behind the one that is being handled."""
         return len(self._waiting) if self._waiting is not None else 0
 
+    @property
+    def pending(self) -> bool:
+        """Whether a command that has arrived is not answered yet."""
+        return not self._closed and (self._busy or self.commands_waiting > 0)
+
     def receive_message(self, message: bytes) -> None:
         """Handle one message of the client, or queue it behind the one that is being handled."""
         if not self._busy and not self._waiting:
@@ -127,10 +173,35 @@ class Session:
         self._handle(message)
         return True
 
-    def missed(self, topics: Sequence[str]) -> None:
-        """Messages of these topics may have been lost; told to a client that has ever used an id."""
-        if self.opted_in:
+    def put_into(self, topics: Sequence[str]) -> None:
+        """Join topics because the authorizer says so; nothing is sent for it. Commands wait for it."""
+        try:
+            subscribing = self._context.subscriptions.join(self._transport, "", topics)
+        except BrokerError as error:
+            self._transport.put_failed(topics, str(error))
+            return
+        if subscribing is not None:
+            self._busy = True
+            self._transport.spawn(self._finish_put(topics, subscribing))
+
+    async def _finish_put(self, topics: Sequence[str], subscribing: Awaitable[None]) -> None:
+        try:
+            await subscribing
+        except Exception as error:
+            if not self._closed:
+                self._transport.put_failed(topics, str(error))
+        self._busy = False
+
+    @property
+    def told_of_gaps(self) -> bool:
+        """Whether the client is sent `#gap`: it has used an id, or all clients are told."""
+        return self.opted_in or self._context.tell_of_gaps
+
+    def missed(self, topics: Sequence[str]) -> bool:
+        """Tell of topics of which messages may have been lost; False when the client is not told of gaps."""
+        if self.told_of_gaps:
             self._transport.write(self._transport.encoding.reply("#gap", topics, id=""))
+        return self.told_of_gaps
 
     def close(self) -> None:
         """The connection is gone: leave everything, drop what waits."""
@@ -153,6 +224,8 @@ class Session:
             command, problem = Command(id=error.id), str(error)
         if command.id is not None:
             self.opted_in = True
+        if command.me:
+            self._transport.me = command.me
         if problem:
             self._ignore(command, problem)
         elif command.name == "join":
@@ -199,39 +272,80 @@ class Session:
     def _breach(self, command: Command, topics: Sequence[str]) -> tuple[str, str] | None:
         """Return which limit a join would break, as one of `JOIN_REFUSALS` and in words."""
         limits = self._context.limits
-        if len(topics) > limits.max_topics_per_command:
-            return "topics_per_command", f"more than {limits.max_topics_per_command} topics in a command"
-        for topic in topics:
-            # Bytes that the client has sent; those that are not UTF-8 are surrogates here.
-            size = len(topic) if topic.isascii() else len(topic.encode("utf-8", "surrogateescape"))
-            if size > limits.max_topic_length:
-                return "topic_length", f"a topic of more than {limits.max_topic_length} bytes"
-        subscriptions = self._context.subscriptions
-        if subscriptions.count_with(self._transport, command.broker, topics) > limits.max_topics:
+        if breach := breach_of_join(topics, limits):
+            return breach
+        count_with, broker = self._context.subscriptions.count_with, self._broker(command)
+        # Which of them it is in already, is looked at only when it matters.
+        if (
+            count_with(self._transport, broker, ()) + len(topics) > limits.max_topics
+            and count_with(self._transport, broker, topics) > limits.max_topics
+        ):
             return "topics", f"more than {limits.max_topics} topics"
         if self._context.counters.joins_waiting >= limits.max_joins_waiting:
             return "joins_waiting", "too many joins wait for an answer, try again later"
         return None
 
-    def _subscribe(self, command: Command, verdict: Verdict) -> Awaitable[None] | None:
+    def _subscribe(self, command: Command, verdict: Verdict) -> Awaitable[Recoveries | None] | None:
         """Subscribe as the verdict says, and reply; an awaitable when the broker has to be waited for."""
         if not verdict.allowed:
             kind = "authorization" if verdict.answered else "unanswered"
-            self._refuse_join(command, kind, verdict.reason or f"refused with status {verdict.status}")
+            reason = verdict.reason or f"refused with status {verdict.status}"
+            self._transport.join_refused(command.topics or (), reason, verdict)
+            self._refuse_join(command, kind, reason)
             return None
         try:
-            subscribing = self._context.subscriptions.join(
-                self._transport, command.broker, command.topics or ()
-            )
+            joining = self._begin_join(command, verdict)
         except BrokerError as error:
-            self._refuse_join(command, "broker", str(error))
+            self._refuse_by_broker(command, error)
             return None
-        if subscribing is None:
-            self._reply("@join", command)
-        return subscribing
+        if joining is None or isinstance(joining, dict):
+            self._answer_join(command, joining)
+            return None
+        return joining
+
+    def _begin_join(
+        self, command: Command, verdict: Verdict
+    ) -> Recoveries | Awaitable[Recoveries | None] | None:
+        """Subscribe; what is wished for and withheld is not looked for.
+
+        Raises (now, or from the awaitable):
+            BrokerError: the broker has refused.
+        """
+        subscriptions, broker = self._context.subscriptions, self._broker(command)
+        topics = command.topics or ()
+        if command.history is None:
+            return subscriptions.join(self._transport, broker, topics)
+        limits = self._context.limits
+        self._charge(wishes_cost(len(command.history)))
+        self.opted_in = True
+        return subscriptions.join_with_history(
+            self._transport,
+            broker,
+            topics,
+            {topic: wish for topic, wish in command.history.items() if verdict.shows_history(topic)},
+            ReplayLimit(limits.recovery_messages, limits.recovery_topic_size),
+        )
+
+    def _answer_join(self, command: Command, recoveries: Recoveries | None) -> None:
+        """Tell the client that it is in, and send what it has missed."""
+        if recoveries is None or command.history is None:
+            self._reply("@join", command, client=self._transport.id if command.me else "")
+            return
+        told, sent = settle_recoveries(
+            self._transport, command.history, recoveries, self._context.limits.recovery_size
+        )
+        self._context.counters.count_recoveries(told)
+        self._reply("@join", command, client=self._transport.id, history=told)
+        if sent:
+            encoding = self._transport.encoding
+            self._charge(replay_cost(sent, deflated=encoding.deflated))
+            self._transport.replay(Replay(encoding, sent))
 
     async def _finish_join(
-        self, command: Command, deciding: Awaitable[Verdict] | None, subscribing: Awaitable[None] | None
+        self,
+        command: Command,
+        deciding: Awaitable[Verdict] | None,
+        subscribing: Awaitable[Recoveries | None] | None,
     ) -> None:
         """Do the part of a join that has to be waited for; what came meanwhile is handled by the transport.
 
@@ -249,17 +363,20 @@ class Session:
                 return
             subscribing = self._subscribe(command, verdict)
         if subscribing is not None:
-            problem = ""
+            problem: Exception | None = None
+            recoveries: Recoveries | None = None
             try:
-                await subscribing
+                recoveries = await subscribing
             except Exception as error:  # whatever it is, the commands behind this one must not wait for ever
-                problem = str(error)
+                problem = error
             if self._closed:
+                if recoveries is not None:
+                    self._context.subscriptions.leave_all(self._transport)
                 return
-            if problem:
-                self._refuse_join(command, "broker", problem)
+            if problem is not None:
+                self._refuse_by_broker(command, problem)
             else:
-                self._reply("@join", command)
+                self._answer_join(command, recoveries)
         self._busy = False
 
     def _leave(self, command: Command) -> None:
@@ -271,28 +388,49 @@ class Session:
         else:
             self._charge(topics_cost(len(topics)))
             try:
-                self._context.subscriptions.leave(self._transport, command.broker, topics)
+                self._context.subscriptions.leave(self._transport, self._broker(command), topics)
                 self._reply("@leave", command)
                 return
             except BrokerError as error:
-                kind, reason = "broker", str(error)
+                kind, reason = "broker", error.public
         self._context.counters.leaves_refused[kind] += 1
         self._reply("#leave", command, reason)
+
+    def _broker(self, command: Command) -> str:
+        """Return the broker that a command is for, as its name; empty for the default one."""
+        return command.broker if self._context.select_broker else ""
 
     def _refuse_join(self, command: Command, kind: str, reason: str) -> None:
         """Answer a join with `#join`; `kind` is one of `JOIN_REFUSALS`."""
         self._context.counters.joins_refused[kind] += 1
         self._reply("#join", command, reason)
 
+    def _refuse_by_broker(self, command: Command, error: Exception) -> None:
+        """Answer a join with `#join`: the broker has failed, in words that are for the log only."""
+        self._transport.join_refused(command.topics or (), str(error), None)
+        public = error.public if isinstance(error, BrokerError) else _BROKER_FAILED
+        self._refuse_join(command, "broker", public)
+
     def _charge(self, cost: int) -> None:
         if cost:  # nearly never: a small command is all in its frame
             self._transport.charge(cost)
 
-    def _reply(self, kind: str, command: Command, reason: str = "", id: str | int | None = None) -> None:
+    def _reply(
+        self,
+        kind: str,
+        command: Command,
+        reason: str = "",
+        id: str | int | None = None,
+        client: str = "",
+        history: Sequence[Recovered] = (),
+    ) -> None:
         """Answer a command with its topics; a refused list that is very long only costs, and is left out."""
         topics: Sequence[str] | None = command.topics
         longest = max(_LONGEST_REFUSED, self._context.limits.max_topics_per_command)
         if topics is not None and len(topics) > longest:
             topics = ()
         id = command.id if id is None else id
-        self._transport.write(self._transport.encoding.reply(kind, topics, id=id, reason=reason))
+        encoding = self._transport.encoding
+        self._transport.write(
+            encoding.reply(kind, topics, id=id, reason=reason, client=client, history=history)
+        )

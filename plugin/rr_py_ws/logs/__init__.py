@@ -23,8 +23,10 @@ from rr_py_ws.logs.loggers import (
     get_logger,
     metrics,
     print_line,
+    set_levels,
     setup,
     shutdown,
+    try_outputs,
 )
 from rr_py_ws.logs.render import escape
 
@@ -36,6 +38,8 @@ __all__ = [
     "get_logger",
     "metrics",
     "print_line",
+    "set_levels",
     "setup",
     "shutdown",
+    "try_outputs",
 ]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rr_py_ws.errors import ConfigError
 from rr_py_ws.logs.limiter import Limiter
 from rr_py_ws.logs.output_queue import CLOSE_TIMEOUT, OutputQueue
-from rr_py_ws.logs.outputs import FileOutput, Output, StreamOutput
+from rr_py_ws.logs.outputs import FileOutput, Output, StreamOutput, try_file
 from rr_py_ws.logs.render import BRIEF, FULL, Limits, Renderer
 from rr_py_ws.metrics import Sample, counter
 
@@ -47,7 +47,12 @@ class Logger:
         limits: how much of each value is written.
         limiter: how often the same event is written; None for always. The first line after a pause has the
             number of suppressed ones as the field `suppressed`.
+
+    Attributes:
+        debugs: whether `debug` writes, for callers whose fields take time.
     """
+
+    debugs: bool
 
     def __init__(self, channel: str, limits: Limits, limiter: Limiter | None, route: _Route) -> None:
         self.channel = channel
@@ -58,6 +63,7 @@ class Logger:
     def connect(self, route: _Route) -> None:
         """Write by a route from now on."""
         lowest, self._render, self._outputs = route
+        self.debugs = lowest <= logging.DEBUG
         for name, level in _METHODS.items():
             # Attributes of the object hide the methods, so that a call below the level is an empty call.
             if level < lowest:
@@ -174,6 +180,35 @@ def setup(section: Logs, max_queue: int) -> None:
     logging.getLogger().addHandler(_LIBRARIES)
 
 
+def set_levels(section: Logs) -> None:
+    """Take the levels of a section after `setup`; outputs, and what is off, stay as they are."""
+    global _main, _routes
+    _main = _at_level(_main, section)
+    _routes = {name: _at_level(route, section.channels.get(name, section)) for name, route in _routes.items()}
+    for logger in _loggers.values():
+        logger.connect(_routes.get(logger.channel, _main))
+
+
+def _at_level(route: _Route, section: Channel) -> _Route:
+    _, renderer, outputs = route
+    return (_LEVELS[section.level], renderer, outputs) if outputs else route
+
+
+def try_outputs(section: Logs) -> None:
+    """See whether `setup` could open the log files, without making them.
+
+    Raises:
+        ConfigError: one of them cannot be opened.
+    """
+    for channel in (section, *section.channels.values()):
+        if channel.mode in ("none", "off"):
+            continue
+        options = channel.file_logger_options
+        for name in (channel.error_output[0], *_outputs(channel)):
+            if not _is_stream(name, options):
+                try_file(Path(name), made=options is not None)
+
+
 def shutdown(timeout: float = CLOSE_TIMEOUT) -> None:
     """Write what waits, close log files and go back to the state before `setup`.
 
@@ -216,6 +251,16 @@ def _close(queues: dict[str, OutputQueue], timeout: float = CLOSE_TIMEOUT) -> No
         queue.close(max(_LEAST_TIMEOUT, ends - time.monotonic()))
 
 
+def _outputs(section: Channel) -> tuple[str, ...]:
+    """Return the streams and files of a section; the rotated file replaces all others, as in RoadRunner."""
+    options = section.file_logger_options
+    return section.output if options is None else (options.log_output,)
+
+
+def _is_stream(name: str, options: FileLoggerOptions | None) -> bool:
+    return options is None and name in ("stdout", "stderr")
+
+
 class _Outputs:
     """Opens the outputs that sections name, each once.
 
@@ -242,17 +287,16 @@ class _Outputs:
         """
         if section.mode in ("none", "off"):
             return _NOTHING, _renderer(section, colour=False), ()
-        options = section.file_logger_options
-        names = section.output if options is None else (options.log_output,)
         error_output = self._open(section.error_output[0])
-        outputs = [self._open(name, error_output, options) for name in names]
+        options = section.file_logger_options
+        outputs = [self._open(name, error_output, options) for name in _outputs(section)]
         colour = all(output.terminal for output in outputs)
         return _LEVELS[section.level], _renderer(section, colour), outputs
 
     def _open(
         self, name: str, error_output: Output | None = None, options: FileLoggerOptions | None = None
     ) -> OutputQueue:
-        stream = options is None and name in ("stdout", "stderr")
+        stream = _is_stream(name, options)
         # A path, so that a file with the name of a stream is another key.
         key = name if stream else str(Path(name).absolute())
         if key not in self.queues:

@@ -208,6 +208,32 @@ class FileOutput:
         return sorted(found, reverse=True)
 
 
+def try_file(path: Path, *, made: bool) -> None:
+    """See whether a file can be opened as `FileOutput` opens it, without making it.
+
+    Args:
+        path: the file.
+        made: whether its directory is made when it is missing.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    path = path / _DEFAULT_NAME if path.is_dir() else path
+    problem = ""
+    if path.exists():
+        problem = "" if os.access(path, os.W_OK) else "Permission denied"
+    else:
+        directory = path.parent
+        while made and not directory.exists():
+            directory = directory.parent
+        if not directory.is_dir():
+            problem = "Not a directory" if directory.exists() else "No such file or directory"
+        elif not os.access(directory, os.W_OK | os.X_OK):
+            problem = "Permission denied"
+    if problem:
+        raise ConfigError("logs", f"cannot open the log file {str(path)!r}: {problem}")
+
+
 def _compress(file: Path) -> None:
     """Replace a file by its gzip form; an interruption leaves the original."""
     unfinished = Path(f"{file}.gz.part")

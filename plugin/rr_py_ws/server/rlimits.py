@@ -54,16 +54,20 @@ def raise_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def share(section: WebSockets) -> FileLimits:
+def share(section: WebSockets, page_workers: int = 0) -> FileLimits:
     """Divide the limit of open files between clients and RPC.
 
     RPC gets at most a quarter, so that a low limit shuts out neither publishers nor browsers. Clients get
     what is left, at most `max_connections`.
+
+    Args:
+        section: the section.
+        page_workers: workers of `http.pool`.
     """
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     limit = _UNLIMITED if soft == resource.RLIM_INFINITY else soft
     # Without PHP no worker is started, whatever the section says.
-    workers = section.pool.num_workers if section.authorize == "php" else 0
+    workers = page_workers + (section.pool.num_workers if section.authorize == "php" else 0)
     # A refusal with an answer tells a browser more than a connection that is not accepted.
     refusals = min(_MAX_REFUSALS, limit // 16)
     fixed = _FOR_PROCESS + _FOR_WORKER * workers + refusals
@@ -71,9 +75,12 @@ def share(section: WebSockets) -> FileLimits:
     rpc = min(limits.max_rpc_connections, limit // 4)
     # With a limit that is far too low, one client: the warning says what is wrong.
     left = max(1, limit - fixed - rpc)
+    # A client whose request is passed on takes two.
+    passed_on = section.http.max_connections + section.http.max_tunnels if section.http.forward else 0
+    left -= min(passed_on, left // 2)
     return FileLimits(
         limit=limit,
-        wanted=fixed + limits.max_rpc_connections + max(1, limits.max_connections),
+        wanted=fixed + passed_on + limits.max_rpc_connections + max(1, limits.max_connections),
         clients=min(limits.max_connections or left, left),
         refusals=refusals,
         rpc=rpc,

@@ -8,27 +8,37 @@ one process, as `server.app` does, or in several that are linked.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+import ssl
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import TYPE_CHECKING
 
-from rr_py_ws import __version__, config, logs
+from rr_py_ws import config, logs
 from rr_py_ws.adapters.auth.allow_all import AllowAll
-from rr_py_ws.adapters.auth.php import PHPAuthorizer
-from rr_py_ws.adapters.brokers.memory import MemoryBroker
-from rr_py_ws.adapters.brokers.redis import RedisBroker
+from rr_py_ws.adapters.http import server_context
+from rr_py_ws.adapters.http.health import health_handler
 from rr_py_ws.adapters.http.listener import HTTPListener
 from rr_py_ws.adapters.http.proxies import TrustedProxies
-from rr_py_ws.adapters.http.tls import server_context
-from rr_py_ws.adapters.php import OutputBudget, WorkerFactory, WorkerPool, run_on_init
-from rr_py_ws.adapters.rpc import RPCListener, build_registry
+from rr_py_ws.adapters.net.listen import expect_free
+from rr_py_ws.adapters.php import RR_VERSION
+from rr_py_ws.adapters.rpc import CallTurns, RPCListener, build_registry
 from rr_py_ws.adapters.ws import WebSocketHandler
-from rr_py_ws.address import parse_dsn
+from rr_py_ws.address import parse_dsn, parse_host_port
 from rr_py_ws.core.backpressure import Backpressure
 from rr_py_ws.core.hold import Topic
 from rr_py_ws.core.node import Node
 from rr_py_ws.core.ports import Authorizer, Broker, Probe, Subscriptions
 from rr_py_ws.metrics import MetricSource
+from rr_py_ws.server.certificates import TLSFiles
 from rr_py_ws.server.rlimits import FileLimits
 from rr_py_ws.server.systemd import InheritedSockets
+
+if TYPE_CHECKING:
+    from rr_py_ws.adapters.http.gateway import Gateway
+    from rr_py_ws.adapters.php.pool import WorkerPool
+    from rr_py_ws.adapters.rpc.forward import Forward
+    from rr_py_ws.server.pages import Pages
+    from rr_py_ws.server.workers import Workers
 
 _TURNS_PER_QUEUE = 4
 """Turns of the loop, each as full as may be, that fit into a send queue."""
@@ -41,45 +51,56 @@ class CoreRole:
     """Brokers and hubs, PHP workers, and the RPC listener that PHP publishes to.
 
     Args:
-        loaded: a configuration that `config.validate_for_serve` accepts.
+        loaded: the configuration.
+        brokers: one for each section of `broadcast` that is served.
         max_rpc_connections: connections that the descriptors are enough for.
 
     Attributes:
         backpressure: told of receivers that are behind; holds and pauses publishers.
         node: where messages are published and topics joined.
-        pool: PHP workers; None when nobody asks PHP.
+        pool: PHP workers that decide who may connect and join; None when nobody asks PHP.
+        pages: PHP workers that answer all other requests; None when nobody asks them. They are others: a slow
+            page never delays a handshake.
         authorizer: decides who may connect and join.
         rpc: None when the file has no `rpc` section.
+        forward: RoadRunner's RPC behind ours; None without `websockets.rpc.forward`.
         probes: plugin name -> how the plugin is: `websockets`, `broadcast`, and `broadcast.<name>` of
             brokers.
         serving: whether everything is started and no stop has begun; the probes look at it.
 
     Raises:
-        ConfigError: an address, or a file for TLS, cannot be used.
+        ConfigError: an address cannot be used.
     """
 
-    def __init__(self, loaded: config.Config, max_rpc_connections: int) -> None:
-        assert loaded.websockets is not None
+    def __init__(
+        self, loaded: config.Config, brokers: Mapping[str, Broker], max_rpc_connections: int
+    ) -> None:
         self._config = loaded
-        self._section = section = loaded.websockets
+        self._section = section = loaded.settings
         loop = asyncio.get_running_loop()
         self.serving = False
         self.backpressure = Backpressure(
             loop.call_later, loop.time, section.limits.send_queue // _TURNS_PER_QUEUE, _report_hold
         )
-        brokers = {name: _broker(name, broker) for name, broker in loaded.served_brokers.items()}
         self.node = Node(brokers, section.broker, loop.call_soon, self.backpressure)
-        self._output_budget = OutputBudget(section.limits.worker_output_lines)
-        self.pool, self.authorizer = self._build_authorizer()
+        self._workers = self._build_workers()
+        self.pool = self._workers.deciding if self._workers else None
+        self.pages = self._workers.pages if self._workers else None
+        self.authorizer: Authorizer = (self._workers and self._workers.authorizer) or AllowAll()
         self.probes = self._build_probes()
+        turns = CallTurns()
+        target = loaded.rpc_forward
+        self.forward = _build_forward(target, section.limits, turns) if target is not None else None
         self._registry = build_registry(
             publisher=self.node,
             holds=self.node,
-            pools={"websockets": self.pool},
+            pools={"websockets": self.pool, **({"http": self.pages} if self.pages else {})},
             probes=self.probes,
-            version=__version__,
+            version=RR_VERSION,  # who asks compares it with releases of RoadRunner
             config=lambda: config.masked_json(loaded),
             limits=section.limits,
+            neighbour=self.forward,
+            turns=turns,
         )
         self.rpc: RPCListener | None = None
         if loaded.rpc_listen is not None:
@@ -99,8 +120,32 @@ class CoreRole:
         yield self._registry
         if self.rpc is not None:
             yield self.rpc
-        if self.pool is not None:
-            yield self.pool
+        if self.forward is not None:
+            yield self.forward
+        if self._workers is not None:
+            yield from self._workers.metric_sources()
+
+    def reload(self, section: config.WebSockets, max_rpc_connections: int) -> None:
+        """Take the limits of publishers and workers."""
+        # Clients that are there keep their send queues, so what is to fit into those may only become less.
+        turn = section.limits.send_queue // _TURNS_PER_QUEUE
+        self.backpressure.turn = min(self.backpressure.turn, turn)
+        limits = section.limits.model_copy(update={"max_rpc_connections": max_rpc_connections})
+        if self.rpc is not None:
+            self.rpc.reload(limits)
+        if self.forward is not None:
+            self.forward.limits = limits
+        if self._workers is not None:
+            self._workers.reload(section)
+
+    @property
+    def pools(self) -> dict[str, WorkerPool]:
+        """Plugin name -> its PHP workers."""
+        return self._workers.pools if self._workers else {}
+
+    def ready(self) -> bool:
+        """Whether clients can be served now: by workers and by the broker of `websockets.broker`."""
+        return all(self.probes[name].ready() for name in ("websockets", f"broadcast.{self._section.broker}"))
 
     async def start(self, sockets: InheritedSockets) -> None:
         """Start brokers, then the RPC listener, then workers, which may publish while they boot.
@@ -115,6 +160,8 @@ class CoreRole:
         if self.rpc is None:
             log.warning("no rpc section in the configuration: nobody can publish")
         else:
+            if self.forward is not None:
+                await self.forward.start()
             await self.rpc.start(sockets.take("rpc", self.rpc.address))
             for address in self.rpc.addresses:
                 if not parse_dsn(address).is_local:
@@ -122,29 +169,22 @@ class CoreRole:
                         "RPC has no password: whoever reaches its address can publish to every topic",
                         address=address,
                     )
+        if self._config.websockets is None:
+            log.warning("no websockets section in the configuration: messages only go to other nodes")
+            return
         if self.pool is None:
             log.warning("authorize is none: everybody may connect and join every topic")
-            return
-        if self._config.server is not None and self._config.server.on_init is not None:
-            await run_on_init(self._config.server.on_init, self._output_budget)
-        await self.pool.start()
-        if self._section.allow_commas:
+        if self._workers is not None:
+            await self._workers.start()
+        if self.pool is not None and self._section.allow_commas:
             log.warning("allow_commas is on: who may join a and b may also join the topic a,b")
 
-    def _build_authorizer(self) -> tuple[WorkerPool | None, Authorizer]:
-        section = self._section
-        if section.authorize == "none":
-            return None, AllowAll()
-        assert self._config.server is not None  # validate_for_serve
-        factory = WorkerFactory(
-            self._config.server,
-            rpc_address=lambda: self.rpc.address if self.rpc else "",
-            broadcast_path=section.path,
-            budget=self._output_budget,
-            max_answer=section.limits.worker_answer,
-        )
-        pool = WorkerPool(factory, section.pool)
-        return pool, PHPAuthorizer(pool, section.authorize_timeout, allow_commas=section.allow_commas)
+    def _build_workers(self) -> Workers | None:
+        if not self._config.starts_workers:
+            return None
+        from rr_py_ws.server.workers import Workers
+
+        return Workers(self._config, lambda: self.rpc.address if self.rpc else "")
 
     def _build_probes(self) -> dict[str, Probe]:
         def of_brokers(*names: str) -> Probe:
@@ -153,43 +193,81 @@ class CoreRole:
                 ready=lambda: self.serving and all(map(self.node.ready, names)),
             )
 
+        clients = Probe(
+            healthy=lambda: self.pool is None or self.pool.alive,
+            ready=lambda: self.serving and (self.pool is None or self.pool.ready),
+        )
+        pages = Probe(
+            healthy=lambda: self.pages is not None and self.pages.alive,
+            ready=lambda: self.serving and self.pages is not None and self.pages.ready,
+        )
         return {
-            "websockets": Probe(
-                healthy=lambda: self.pool is None or self.pool.alive,
-                ready=lambda: self.serving and (self.pool is None or self.pool.ready),
-            ),
+            **({"websockets": clients} if self._config.websockets else {}),
+            **({"http": pages} if self.pages is not None else {}),
             "broadcast": of_brokers(*self.node.brokers),
             **{f"broadcast.{name}": of_brokers(name) for name in self.node.brokers},
         }
+
+
+def _build_forward(target: str, limits: config.Limits, turns: CallTurns) -> Forward:
+    from rr_py_ws.adapters.rpc.forward import Forward
+
+    return Forward(target, limits, turns)
+
+
+def tls_files(loaded: config.Config, brokers: Mapping[str, Broker]) -> Iterator[TLSFiles]:
+    """Yield the files by which connections to Redis are secured."""
+    for name, broker in brokers.items():
+        section = loaded.broadcast[name]
+        if section.driver != "redis":
+            continue
+        from rr_py_ws.adapters.brokers.redis import RedisBroker, tls_context
+
+        assert isinstance(broker, RedisBroker)
+        tls, key = config.redis_options(name, section).tls, f"{section.key}.tls"
+        if tls is not None and (files := tuple(filter(None, (tls.ca, tls.cert, tls.key)))):
+            yield TLSFiles(key, tls, files, partial(tls_context, tls, key), broker.use)
 
 
 class ListenerRole:
     """The HTTP listener that browsers reach, and their WebSockets.
 
     Args:
-        loaded: a configuration that `config.validate_for_serve` accepts.
+        loaded: the configuration.
+        https: certificate and key of `http.ssl`; None without TLS.
         shares: how many connections the descriptors are enough for.
         authorizer: decides who may connect and join.
         subscriptions: where clients join topics.
         backpressure: told of receivers that are behind.
+        ready: whether the server can be used now, for `websockets.health_path`.
+        pages: workers that answer what is for no path of ours; None: the answer is 404.
+
+    Attributes:
+        http: the listener.
+        websockets: the handler of `websockets.path`.
     """
 
     def __init__(
         self,
         loaded: config.Config,
+        https: ssl.SSLContext | None,
         shares: FileLimits,
         authorizer: Authorizer,
         subscriptions: Subscriptions,
         backpressure: Backpressure,
+        ready: Callable[[], bool],
+        pages: WorkerPool | None,
     ) -> None:
-        assert loaded.websockets is not None
-        self._section = section = loaded.websockets
+        self._section = section = loaded.settings
+        self._serves = loaded.websockets is not None
+        self._https = https
+        self._tls_port = 0
         self._http_section = http = loaded.http
         # Without the middleware nobody is trusted, as in RoadRunner.
         trusting = http is not None and "proxy_ip_parser" in http.middleware
         self.http = HTTPListener(
             section.limits,
-            TrustedProxies(http.trusted_subnets if http and trusting else ()),
+            TrustedProxies(http.trusted_subnets if http and trusting else (), section.client_address_header),
             not_found=f"WebSockets are at {section.path}",
             max_connections=shares.clients,
             max_refusals=shares.refusals,
@@ -198,44 +276,99 @@ class ListenerRole:
             section, authorizer, subscriptions, backpressure, self.http.release
         )
         self.http.handlers[section.path] = self.websockets.handle
+        if section.health_path:
+            self.http.handlers[section.health_path] = health_handler(ready)
+            # A load balancer takes a 308 for the answer of a server that is not well.
+            self.http.never_redirected.add(section.health_path)
+        self._pages = self._build_pages(loaded, pages)
 
-    def metric_sources(self) -> Sequence[MetricSource]:
-        """Return the parts that have something to tell."""
-        return self.http, self.websockets
+    def metric_sources(self) -> Iterator[MetricSource]:
+        """Yield the parts that have something to tell."""
+        yield self.http
+        yield self.websockets
+        if self._pages is not None:
+            yield from self._pages.metric_sources()
+
+    @property
+    def serves_pages(self) -> bool:
+        """Whether the section `http` has anything to do with requests for no path of ours."""
+        return self._pages is not None and self._pages.has_middleware
+
+    @property
+    def gateway(self) -> Gateway | None:
+        """What passes on requests that nobody here answers; None without `websockets.http.forward`."""
+        return self._pages.gateway if self._pages is not None else None
+
+    def reload(self, loaded: config.Config, max_connections: int) -> None:
+        """Take everything that can change while clients are served: see `server.changes`."""
+        section = loaded.settings
+        self.http.reload(section.limits, max_connections)
+        self.websockets.reload(section)
+        if self._pages is not None:
+            self._pages.reload(loaded)
+        if self._tls_port and (tls := loaded.tls) is not None:
+            self.http.redirect_port = self._tls_port if tls.redirect else 0
+
+    def tls_files(self, loaded: config.Config) -> Iterator[TLSFiles]:
+        """Yield the files by which connections of browsers are secured, when they are."""
+        if self._https is None or (tls := loaded.tls) is None:
+            return
+        files = (tls.cert, tls.key, *([tls.root_ca] if tls.asks_for_certificates else []))
+        yield TLSFiles("http.ssl", tls, files, partial(server_context, tls), self.http.use)
+
+    async def expect_free_addresses(self, sockets: InheritedSockets) -> None:
+        """Find out whether `start` will be able to listen, as long as nothing else is started.
+
+        Raises:
+            ConfigError: an address cannot be listened on.
+        """
+        section, http = self._section, self._http_section
+        wanted = [("http", section.address, "websockets.address")]
+        if not section.address and http is not None:
+            wanted = [("http", http.address, "http.address")]
+            if http.ssl is not None and http.ssl.cert:
+                wanted.append(("https", http.ssl.address, "http.ssl.address"))
+        for name, address, key in wanted:
+            if address and not sockets.has(name, address):
+                await expect_free(parse_host_port(address), key)
 
     async def start(self, sockets: InheritedSockets) -> None:
         """Listen.
 
         Raises:
-            ConfigError: an address cannot be listened on, or a certificate cannot be used.
+            ConfigError: an address cannot be listened on.
         """
         section, http = self._section, self._http_section
+        if not self._serves:
+            return
         if section.address:
             await self._listen(sockets, "http", section.address, "websockets.address")
             return
-        assert http is not None  # validate_for_serve
-        if http.address:
-            await self._listen(sockets, "http", http.address, "http.address")
-        if http.ssl is not None and http.ssl.cert:
-            context = server_context(http.ssl)
+        assert http is not None  # `prepare`
+        # TLS first: the plain port must not serve anybody before it knows where to send them.
+        if http.ssl is not None and self._https is not None:
             inherited = sockets.take("https", http.ssl.address)
             await self.http.listen(
-                http.ssl.address, context, key="http.ssl.address", path=section.path, inherited=inherited
+                http.ssl.address, self._https, key="http.ssl.address", path=section.path, inherited=inherited
             )
+            self._tls_port = self.http.addresses[0][1]
+            if http.ssl.redirect:
+                self.http.redirect_port = self._tls_port
+        if http.address:
+            await self._listen(sockets, "http", http.address, "http.address")
+
+    def _build_pages(self, loaded: config.Config, workers: WorkerPool | None) -> Pages | None:
+        section, http = loaded.settings, loaded.http
+        has_files = http is not None and http.serves_files and not section.address
+        if workers is None and not section.http.forward and not has_files:
+            return None
+        from rr_py_ws.server.pages import Pages
+
+        return Pages(loaded, self.http, workers)
 
     async def _listen(self, sockets: InheritedSockets, name: str, address: str, key: str) -> None:
         inherited = sockets.take(name, address)
         await self.http.listen(address, key=key, path=self._section.path, inherited=inherited)
-
-
-def _broker(name: str, section: config.BrokerSection) -> Broker:
-    match section.driver:
-        case "memory":
-            return MemoryBroker()
-        case "redis":
-            return RedisBroker(name, config.redis_options(name, section), section.key)
-        case driver:
-            raise AssertionError(f"validate_for_serve let driver {driver} through")
 
 
 def _report_hold(topic: Topic, behind: int, receivers: int) -> None:

@@ -9,21 +9,34 @@ import signal
 from collections.abc import Callable
 from typing import cast
 
-from rr_py_ws import __version__, config, logs
+from rr_py_ws import __version__, config, logs, native
+from rr_py_ws.adapters.php.reaper import reap_orphans
 from rr_py_ws.errors import RRWSError
 from rr_py_ws.server import rlimits
 from rr_py_ws.server.app import App
+from rr_py_ws.server.changes import Changes
+from rr_py_ws.server.preparation import Preparation
+from rr_py_ws.server.reload import Reloader
 from rr_py_ws.server.systemd import InheritedSockets, notify
 
 _FORCED_TIMEOUT = 0.1
 """Seconds, at most, that the last lines of the log may take at a forced exit."""
 
 
-def run(loaded: config.Config, *, silent: bool, debug: bool) -> int:
+def run(
+    loaded: config.Config,
+    prepared: Preparation,
+    read_again: Callable[[], config.Config],
+    *,
+    silent: bool,
+    debug: bool,
+) -> int:
     """Serve until SIGINT or SIGTERM and return the exit code.
 
     Args:
-        loaded: a configuration that `config.validate_for_serve` accepts.
+        loaded: the configuration.
+        prepared: of this configuration, without problems.
+        read_again: reads the configuration at SIGHUP.
         silent: print nothing to stdout.
         debug: switch on asyncio's debug mode.
 
@@ -34,25 +47,40 @@ def run(loaded: config.Config, *, silent: bool, debug: bool) -> int:
     # First: the shares of clients and of RPC are computed from it.
     rlimits.raise_limit()
     with asyncio.Runner(loop_factory=_event_loop(), debug=debug) as runner:
-        return runner.run(_serve(loaded, silent))
+        return runner.run(_serve(loaded, prepared, read_again, silent))
 
 
-async def _serve(loaded: config.Config, silent: bool) -> int:
+async def _serve(
+    loaded: config.Config, prepared: Preparation, read_again: Callable[[], config.Config], silent: bool
+) -> int:
     stopping = asyncio.Event()
-    _handle_signals(stopping, silent, loaded.endure.grace_period)
-    app = App(loaded, InheritedSockets.take_over())
+    _handle_signals(stopping, silent, lambda: app.grace_period)
+    reap_orphans()
+    app = App(loaded, prepared, InheritedSockets.take_over())
+    certificates = app.certificates
+    changes = Changes(loaded, serves_pages=app.serves_pages)
+    reloader = Reloader(loaded, read_again, app.reload, certificates.look, changes)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.ask)
+    background: list[asyncio.Future[None]] = []
     try:
         await _start_or_stop(app, stopping)
         if not stopping.is_set():
-            _relax_garbage_collector()
+            _freeze()
             notify("READY=1")
             if not silent:
                 logs.print_line(f"[INFO] rr-py-ws server started; version: {__version__}")
+                if native.MISSING:
+                    logs.print_line(f"[INFO] it runs without its native part, slower: {native.MISSING}")
+            background = [asyncio.ensure_future(work) for work in (reloader.run(), certificates.run())]
             await stopping.wait()
     finally:
+        for task in background:
+            task.cancel()
+        if background:
+            await asyncio.wait(background)
         # Also after a start that failed, whose clean-up takes a moment.
         notify("STOPPING=1")
-        in_time = await app.stop(loaded.endure.grace_period)
+        in_time = await app.stop(app.grace_period)
     if not in_time:
         raise RRWSError("grace timeout exceeded, some parts were not stopped in order")
     return 0
@@ -70,7 +98,7 @@ async def _start_or_stop(app: App, stopping: asyncio.Event) -> None:
         start.result()
 
 
-def _handle_signals(stopping: asyncio.Event, silent: bool, grace: float) -> None:
+def _handle_signals(stopping: asyncio.Event, silent: bool, grace: Callable[[], float]) -> None:
     """Stop in order at the first SIGINT or SIGTERM, exit at once at the second.
 
     Source: RR internal/cli/serve/command.go @v2.11.4.
@@ -83,7 +111,7 @@ def _handle_signals(stopping: asyncio.Event, silent: bool, grace: float) -> None
             logs.shutdown(_FORCED_TIMEOUT)
             os._exit(1)  # not sys.exit: nothing may delay the exit, neither tasks nor threads
         if not silent:
-            logs.print_line(f"stop signal received, grace timeout is: {grace:g} seconds")
+            logs.print_line(f"stop signal received, grace timeout is: {grace():g} seconds")
         stopping.set()
 
     loop = asyncio.get_running_loop()
@@ -100,9 +128,7 @@ def _event_loop() -> Callable[[], asyncio.AbstractEventLoop]:
     return cast(Callable[[], asyncio.AbstractEventLoop], uvloop.new_event_loop)
 
 
-def _relax_garbage_collector() -> None:
-    """Collect cycles less often: with many connections a full pass walks all of them and finds nothing."""
-    # What the start has dropped would be frozen, too.
-    gc.collect()
-    gc.freeze()  # What the start has made lives as long as the process.
-    gc.set_threshold(50_000, 20, 50)
+def _freeze() -> None:
+    """Have passes over cycles leave out what the start has made, which lives as long as the process."""
+    # Without a pass before: the start leaves next to nothing in cycles, and would take a tenth longer.
+    gc.freeze()

@@ -68,9 +68,7 @@ class InheritedSockets:
         Raises:
             ConfigError: a unix socket for a listener that takes TCP only.
         """
-        taken = [item for item in self._left if item[0] == listener] or [
-            item for item in self._left if item[0] not in LISTENERS and _is_at(item[1], address)
-        ]
+        taken = self._find(listener, address)
         for _, sock in taken:
             if sock.family is socket.AF_UNIX and listener != "rpc":
                 raise ConfigError(
@@ -78,6 +76,15 @@ class InheritedSockets:
                 )
         self._left = [item for item in self._left if item not in taken]
         return [sock for _, sock in taken]
+
+    def has(self, listener: str, address: str) -> bool:
+        """Whether `take` would return any."""
+        return bool(self._find(listener, address))
+
+    def _find(self, listener: str, address: str) -> list[tuple[str, socket.socket]]:
+        return [item for item in self._left if item[0] == listener] or [
+            item for item in self._left if item[0] not in LISTENERS and _is_at(item[1], address)
+        ]
 
     def expect_none_left(self) -> None:
         """Refuse to start while a socket is not taken: nothing would accept its clients, which would hang.

@@ -2,13 +2,12 @@
 
 The question is the context part of a worker request: a JSON object that PHP reads as an HTTP request with one
 attribute (roadrunner-server/websockets validator/access_validator.go @v2.16.5). The answer is a status,
-headers and a body; exactly 200 means yes.
+headers and a body; exactly 200 means yes. RoadRunner looks at nothing else of a yes; here it may have details
+in a body of a type of its own, see `details`.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 import zlib
 from collections.abc import Iterable, Sequence
@@ -20,6 +19,8 @@ from typing import Any
 import orjson
 
 from rr_py_ws.errors import WorkerError
+from rr_py_ws.wire.details import DETAILS_TYPE, NO_DETAILS, Details, decode_details
+from rr_py_ws.wire.go_base64 import decode_base64
 from rr_py_ws.wire.jsontext import encode_string, escape_not_ascii
 
 _ALLOWS = 200
@@ -37,6 +38,7 @@ class Verdict:
         reason: why, when it was not PHP that refused; for clients that ask for reasons.
         answered: False when PHP should have decided and could not.
         grant: what the authorizer wants to see again with each join; opaque to everybody else.
+        details: what an application has said beside yes.
     """
 
     status: int
@@ -45,6 +47,7 @@ class Verdict:
     reason: str = ""
     answered: bool = True
     grant: object = None
+    details: Details = NO_DETAILS
 
     @property
     def allowed(self) -> bool:
@@ -55,6 +58,10 @@ class Verdict:
     def size(self) -> int:
         """Bytes of headers and body."""
         return len(self.body) + sum([len(name) + len(value) for name, value in self.headers])
+
+    def shows_history(self, topic: str) -> bool:
+        """Whether the client may see what was published to a topic before it joined."""
+        return topic not in self.details.without_history and not self.details.without_histories
 
 
 def unanswered(reason: str) -> Verdict:
@@ -74,6 +81,12 @@ _COOKIE = re.compile(
 """With the `;` before it. No quantifier gives back what it has taken, so that a header takes linear time."""
 _DIGITS = b"0123456789abcdefABCDEF"
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
+_MAX_VALUES = 1024
+"""Header values of an answer: the dearest take four milliseconds."""
+_MAX_ELEMENTS = 16 * 1024
+"""Commas and opening brackets in the JSON of an answer: a decoder makes a hundred bytes of each."""
+_MAX_HEADERS = 1024 * 1024
+"""Bytes of the header values of an answer."""
 _LARGE = 8 * 1024
 """Bytes; what is longer is compressed. Browsers' requests hardly are, with a large token in a cookie."""
 _PLAIN = bytes(set(range(0x20, 0x7F)) - set(b'"\\<>&'))
@@ -93,6 +106,7 @@ def encode_request(
     uri: str,
     headers: Sequence[tuple[bytes, bytes]],
     raw_query: str,
+    parsed: bool = False,
 ) -> bytes:
     """Encode an upgrade request as PHP gets it with every question about this client, but for the attributes.
 
@@ -106,6 +120,7 @@ def encode_request(
         uri: absolute, with host, path and query as received.
         headers: in the order of arrival; `Host` may be among them and is left out, as Go leaves it out.
         raw_query: what follows the `?` in `uri`, undecoded.
+        parsed: whether the body of the question is JSON, made from a form.
     """
     fields: dict[bytes, bytes] = {}
     cookies = b""
@@ -120,7 +135,7 @@ def encode_request(
     fields.pop(b'"Host"', None)
     return (
         b'{"remoteAddr":%s,"protocol":%s,"method":%s,"uri":%s,"headers":{%s},"cookies":{%s},'
-        b'"rawQuery":%s,"parsed":false,"attributes":'
+        b'"rawQuery":%s,"parsed":%s,"attributes":'
         % (
             _encode_text(remote_addr),
             _encode_text(protocol),
@@ -130,6 +145,7 @@ def encode_request(
             b",".join([b"%s:[%s]" % field for field in sorted(fields.items())]),
             _encode_cookies(cookies) if cookies else b"",
             _encode_text(_one_line(raw_query)),
+            b"true" if parsed else b"false",
         )
     )
 
@@ -226,23 +242,42 @@ def decode_answer(context: bytes, body: bytes, grant: object = None) -> Verdict:
         grant: see `Verdict.grant`; given to a verdict that allows.
 
     Raises:
-        WorkerError: this is not an answer, or its status is not an HTTP status (RoadRunner crashed).
+        WorkerError: this is not an answer, its status is not an HTTP status (RoadRunner crashed), or its
+            body is of the type of details and has none.
     """
+    fields = decode_fields(context)
+    status = _decode_status(fields.get("status"))
+    headers = tuple(decode_headers(fields["headers"])) if "headers" in fields else ()
+    body = _decode_body(fields["body"]) if "body" in fields else body
+    if status != _ALLOWS:
+        return Verdict(status, headers, body)
+    details = decode_details(body) if headers and _has_details(headers) else NO_DETAILS
+    return Verdict(status, headers, body, grant=grant, details=details)
+
+
+def _has_details(headers: Iterable[tuple[str, str]]) -> bool:
+    """Whether the body of an answer is ours to read, by its `Content-Type`."""
+    types = [value for name, value in headers if name == "Content-Type"]
+    return bool(types) and types[-1].partition(";")[0].strip().lower() == DETAILS_TYPE
+
+
+def decode_fields(context: bytes) -> dict[str, Any]:
+    """Decode the JSON object of an answer: keys in lower case, without those that are null.
+
+    Go's encoding/json ignores the case of keys, and null leaves a field as it is.
+
+    Raises:
+        WorkerError: this is no JSON object, or one with so much in it that it would take long to decode.
+    """
+    if sum(map(context.count, (b",", b"[", b"{"))) > _MAX_ELEMENTS:
+        raise WorkerError(f"the answer has more than {_MAX_ELEMENTS} values")
     try:
         answer = orjson.loads(context)
     except orjson.JSONDecodeError as error:
         raise WorkerError(f"the answer is not JSON: {error}") from None
     if not isinstance(answer, dict):
         raise WorkerError("the answer is not a JSON object")
-    # Go's encoding/json ignores the case of keys, and null leaves a field as it is.
-    fields = {key.lower(): value for key, value in answer.items() if value is not None}
-    status = _decode_status(fields.get("status"))
-    return Verdict(
-        status,
-        tuple(_decode_headers(fields["headers"])) if "headers" in fields else (),
-        _decode_body(fields["body"]) if "body" in fields else body,
-        grant=grant if status == _ALLOWS else None,
-    )
+    return {key.lower(): value for key, value in answer.items() if value is not None}
 
 
 def _decode_status(status: Any) -> int:
@@ -251,14 +286,21 @@ def _decode_status(status: Any) -> int:
     # bool is an int, too.
     if type(status) is not int:
         raise WorkerError("the status of the answer is not an integer")
-    if not 100 <= status <= 599:
-        raise WorkerError(f"the status of the answer is {status}, 100 to 599 are legal")
+    # Three digits are all that Go asks for, and applications have statuses of their own.
+    if not 100 <= status <= 999:
+        raise WorkerError(f"the status of the answer is {status}, 100 to 999 are possible")
     return status
 
 
-def _decode_headers(headers: Any) -> Iterable[tuple[str, str]]:
+def decode_headers(headers: Any) -> Iterable[tuple[str, str]]:
+    """Yield the headers of an answer, name by name in Go's form; see `decode_answer`.
+
+    Raises:
+        WorkerError: they are none.
+    """
     if not isinstance(headers, dict):
         raise WorkerError("the headers of the answer are not an object")
+    left, room = _MAX_VALUES, _MAX_HEADERS
     for name, values in headers.items():
         if values is None:
             continue
@@ -267,14 +309,26 @@ def _decode_headers(headers: Any) -> Iterable[tuple[str, str]]:
         for value in values:
             if not isinstance(value, str | None):
                 raise WorkerError(f"a value of the header {name!r} of the answer is not a string")
-            if _TOKEN.fullmatch(name.encode()):
-                yield canonical_name(name.encode()).decode(), _CONTROL.sub(" ", value or "").strip(" \t")
+            left, room = left - 1, room - len(name) - len(value or "")
+            if left < 0 or room < 0:
+                raise WorkerError(
+                    f"the answer has more than {_MAX_VALUES} header values, or {_MAX_HEADERS} bytes of them"
+                )
+            if known := _answered_name(name):
+                yield known, _CONTROL.sub(" ", value or "").strip(" \t")
+
+
+@lru_cache(maxsize=128)
+def _answered_name(name: str) -> str:
+    """A header name of an answer in Go's form; empty when it is no token. PHP uses few."""
+    encoded = name.encode("utf-8", "replace")
+    return canonical_name(encoded).decode() if _TOKEN.fullmatch(encoded) else ""
 
 
 def _decode_body(body: Any) -> bytes:
     if not isinstance(body, str):
         raise WorkerError("the body key of the answer is not a string")
     try:
-        return base64.b64decode(_one_line(body), validate=True)
-    except (binascii.Error, ValueError):  # ValueError: not ASCII
+        return decode_base64(body)
+    except ValueError:
         raise WorkerError("the body key of the answer is not base64") from None

@@ -1,46 +1,68 @@
 """Commands of browsers: one WebSocket message is one JSON object.
 
 The rules are those of RoadRunner 2.11.4, whose target was a protobuf struct read by goccy/go-json: key case
-is ignored, unknown keys are ignored, the last of repeated keys wins, null is the zero value. Stricter where
-Go's parser was sloppy: raw control characters inside strings and numbers with leading zeros are errors.
+is ignored, unknown keys are ignored, the last of repeated keys wins, null is the zero value, what follows a
+NUL is ignored. Stricter where Go's parser was sloppy: raw control characters inside strings and numbers with
+leading zeros are errors.
 
-One key is ours: `id` (a string, or a whole number of 64 bits). A client that sends it is told more: its
-replies carry the id, refusals a reason, and commands that RoadRunner would drop in silence are answered.
+Three keys are ours. What is sent in them and is not of these types is ignored, as RoadRunner would:
+
+* `id` (a string, or a whole number of 64 bits): the client is told more. Its replies carry the id, refusals a
+  reason, and commands that RoadRunner would drop in silence are answered.
+* `me` (a string of up to 64 characters): the client's own name for itself, for `exclude`.
+* `history` (an object, or true) of a join: what the client wants of the histories of its topics.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import orjson
 
 from rr_py_ws.errors import CommandError
+from rr_py_ws.wire.go_base64 import decode_base64
 
-_FIELDS = frozenset({"command", "topics", "payload", "broker", "id"})
+_new = tuple.__new__  # makes a NamedTuple in half the time of a call of its class
+_FIELDS = frozenset({"command", "topics", "payload", "broker", "id", "me", "history"})
+_LONGEST_ME = 64
+"""Characters of the name that a client gives itself."""
+_ROADRUNNER_1 = re.compile(rb'"topic"\s*:\s*"(?:join|leave)"')
+_WRITE_INSTEAD = (
+    "a command of RoadRunner 1, as @spiralscout/websockets sends it;"
+    ' this server reads {"command":"join","topics":["news"]}'
+)
 _SURROGATES = re.compile("([\ud800-\udfff])")
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+Wish = str | int
+"""What a client wants of the history of a topic: what came after a position, or so many of the newest."""
+FROM_NOW, UNKNOWN = 0, ""
+"""Nothing but positions; and what is no position of any history."""
+_MOST = 2**31
+
+
+class Command(NamedTuple):
     """One decoded command.
 
     Attributes:
         name: `join`, `leave`, `headers` or anything else; empty when missing.
         topics: None when missing or null, which replies tell apart from an empty list.
-        broker: the `broadcast` section it is meant for; empty for the default.
+        broker: what RoadRunner 2.3.0 took for the name of a broker; empty when missing.
         id: what the client wants to see in the reply; None when it did not ask.
+        me: the client's own name for itself; empty when it did not say.
+        history: topic -> wish, in the order of the topics; None without the key.
     """
 
     name: str = ""
     topics: list[str] | None = None
     broker: str = ""
     id: str | int | None = None
+    me: str = ""
+    history: Mapping[str, Wish] | None = None
 
 
 def decode_command(message: bytes) -> Command:
@@ -55,6 +77,8 @@ def decode_command(message: bytes) -> Command:
     if not isinstance(id, str) and not (type(id) is int and -(2**63) <= id < 2**64):
         id = None
     name, topics, broker = fields.get("command"), fields.get("topics"), fields.get("broker")
+    if name is None and _ROADRUNNER_1.search(message):
+        raise CommandError(_WRITE_INSTEAD, id)
     if name is not None and not isinstance(name, str):
         raise CommandError("command is not a string", id)
     if topics is not None:
@@ -69,14 +93,44 @@ def decode_command(message: bytes) -> Command:
     payload = fields.get("payload")
     if payload is not None and payload != "" and not _is_bytes(payload):
         raise CommandError("payload is neither base64 nor a list of bytes", id)
-    return Command(name or "", topics, broker if isinstance(broker, str) else "", id)
+    broker = broker if isinstance(broker, str) else ""
+    if "me" not in fields and "history" not in fields:
+        return _new(Command, (name or "", topics, broker, id, "", None))
+    me = fields.get("me")
+    if not isinstance(me, str) or len(me) > _LONGEST_ME:
+        me = ""
+    return Command(name or "", topics, broker, id, me, _wishes(fields.get("history"), topics or ()))
+
+
+def _wishes(history: Any, topics: Sequence[str]) -> dict[str, Wish] | None:
+    """Decode what is wanted of the histories of these topics; names of others are ignored."""
+    if history is True:
+        return dict.fromkeys(topics, FROM_NOW)
+    if not isinstance(history, dict | tuple):  # a tuple of pairs when it was read slowly
+        return None
+    wanted = dict(history)
+    wishes = {topic: wish for topic in topics if (wish := _wish(wanted.get(topic))) is not None}
+    return wishes or None
+
+
+def _wish(found: Any) -> Wish | None:
+    if found is None or found is False:
+        return None
+    if found is True:
+        return FROM_NOW
+    if isinstance(found, str):
+        return found
+    count = dict(found).get("last") if isinstance(found, dict | tuple) else None
+    return min(count, _MOST) if type(count) is int and count >= 0 else UNKNOWN
 
 
 def _known_fields(message: bytes) -> dict[str, Any]:
     try:
         value = orjson.loads(message)
     except orjson.JSONDecodeError:
-        return _known_fields_slowly(message)
+        # Clients in C send the end of their text, too. Go's parser ends there.
+        text, end, _ = message.partition(b"\0")
+        return _known_fields(text) if end else _known_fields_slowly(message)
     if value is None:
         return {}
     if not isinstance(value, dict):
@@ -157,8 +211,8 @@ def _is_bytes(payload: Any) -> bool:
     """Return whether Go could decode a payload as bytes."""
     if isinstance(payload, str):
         try:
-            base64.b64decode(payload.replace("\r", "").replace("\n", ""), validate=True)
-        except (binascii.Error, ValueError):  # ValueError: not ASCII
+            decode_base64(payload)
+        except ValueError:
             return False
         return True
     if not isinstance(payload, list) or not set(map(type, payload)) <= {int}:

@@ -66,7 +66,8 @@ class Compressor:
             def push(publication: Publication) -> bytes:
                 return self._compress(plain.push(publication), window_bits)
 
-            self._encodings[key] = Encoding(plain.subprotocol, push, deflated=True)
+            positioned = None if plain.positioned is None else self.encoding(plain.positioned, window_bits)
+            self._encodings[key] = Encoding(plain.subprotocol, push, deflated=True, positioned=positioned)
         return self._encodings[key]
 
     def _compress(self, frame: bytes, window_bits: int) -> bytes:

@@ -11,7 +11,7 @@ bytes 0 to 5. The version is written as 1 and never checked, as in goridge itsel
 
 The decoder takes any chunking and refuses an oversized frame when its header arrives, before any of its
 payload is kept; when told so, it skips the rest of it. Whole frames, the usual case, are cut out of
-the chunk they came in; only the bytes of an unfinished one are copied and kept.
+the chunk they came in; the chunks of an unfinished one are kept, and joined when it is complete.
 """
 
 from __future__ import annotations
@@ -27,8 +27,17 @@ HEADER_SIZE = 12
 MAX_OPTIONS = 10
 DEFAULT_MAX_PAYLOAD = 64 * 1024 * 1024
 
+_LARGE_CHUNK = 4096
+"""Bytes of a chunk that is kept as it came, in an unfinished frame."""
+
 STREAM = 0x01
-"""Bit of byte 10 of a header: the worker sends its answer in several frames."""
+"""Bit of byte 10 of a header: the worker sends its answer in several frames, and this is not the last."""
+STREAM_STOP = 0x02
+"""The server wants no more of them."""
+STREAM_PING = 0x04
+"""The worker wants to know whether somebody is there."""
+STREAM_PONG = 0x08
+"""Somebody is there."""
 
 _new = tuple.__new__  # makes a NamedTuple in half the time of a call of its class; every frame is one
 _PREFIX = Struct("<BBI")
@@ -56,7 +65,7 @@ class Frame(NamedTuple):
         flags: byte 1, a combination of `Flag` values and perhaps unknown bits.
         options: up to ten unsigned 32-bit numbers.
         payload: the bytes after the header.
-        stream: byte 10; of its bits only `STREAM` is looked at.
+        stream: byte 10, a combination of the `STREAM` bits.
     """
 
     flags: int
@@ -74,10 +83,14 @@ def encode_frame(flags: int, options: tuple[int, ...], payload: bytes, stream: i
         payload: at most 2**32 - 1 bytes.
         stream: byte 10.
     """
-    count, size = len(options), len(payload)
+    return encode_header(flags, options, len(payload), stream) + payload
+
+
+def encode_header(flags: int, options: tuple[int, ...], size: int, stream: int = 0) -> bytes:
+    """Encode what precedes the payload of a frame, which has `size` bytes; see `encode_frame`."""
+    count = len(options)
     checksum = crc32(_PREFIX.pack(0x13 + count, flags, size))
-    header = _WHOLE_HEADERS[count].pack(0x13 + count, flags, size, checksum, stream, 0, *options)
-    return header + payload
+    return _WHOLE_HEADERS[count].pack(0x13 + count, flags, size, checksum, stream, 0, *options)
 
 
 class FrameDecoder:
@@ -97,11 +110,25 @@ class FrameDecoder:
         oversized: after `PayloadTooBig`: the frame, with what is kept of its payload.
     """
 
-    __slots__ = ("_buffer", "_keep", "_max_payload", "_needed", "_offset", "_skipping", "inside", "oversized")
+    __slots__ = (
+        "_buffer",
+        "_keep",
+        "_later",
+        "_later_size",
+        "_max_payload",
+        "_needed",
+        "_offset",
+        "_skipping",
+        "inside",
+        "oversized",
+    )
 
     def __init__(self, max_payload: int = DEFAULT_MAX_PAYLOAD, keep: int | None = None) -> None:
-        self._buffer: bytes | bytearray = b""
+        self._buffer = b""
         self._offset = 0
+        # What came behind the buffer, which is joined when it makes a frame complete.
+        self._later: list[bytes | bytearray] = []
+        self._later_size = 0
         self._needed = HEADER_SIZE
         self._max_payload = max_payload
         self._keep = keep
@@ -112,12 +139,12 @@ class FrameDecoder:
     @property
     def pending(self) -> bytes:
         """What arrived and is not part of a returned frame (for the log line about noise)."""
-        return bytes(self._buffer[self._offset :])
+        return b"".join((self._buffer[self._offset :], *self._later))
 
     @property
     def kept(self) -> int:
         """How many bytes arrived that are not part of a returned frame."""
-        return len(self._buffer) - self._offset
+        return len(self._buffer) - self._offset + self._later_size
 
     def receive_data(self, data: bytes) -> None:
         """Take bytes as they arrived from the peer."""
@@ -126,19 +153,19 @@ class FrameDecoder:
             skipping = self._skipping
             self._skipping = max(0, skipping - len(data))
             data = data[skipping:]
-        buffer = self._buffer
-        if not buffer:
+        if not self._buffer:
             # The usual case: the chunk begins with a frame. It is used as it is, without a copy.
             self._buffer = data
             self.inside = bool(data) or self._skipping > 0
             return
-        if isinstance(buffer, bytes):
-            # Only now a copy that can grow: most frames arrive in one piece and never come here.
-            self._buffer = buffer = bytearray(memoryview(buffer)[self._offset :])
-        else:
-            del buffer[: self._offset]
-        self._offset = 0
-        buffer += data
+        later = self._later
+        self._later_size += len(data)
+        if len(data) >= _LARGE_CHUNK:
+            later.append(data)
+        elif later and isinstance(later[-1], bytearray):
+            later[-1] += data
+        else:  # small ones share a buffer: objects of their own would take many times their bytes
+            later.append(bytearray(data))
 
     def receive_eof(self) -> None:
         """Take the end of the stream.
@@ -159,6 +186,11 @@ class FrameDecoder:
             PayloadTooBig: the announced payload is over the limit; with `keep`, raised when so much of it is
                 there.
         """
+        if self._later:
+            # What was found out at the last call is not computed again with each chunk of a large frame.
+            if self.kept < self._needed:
+                return None
+            self._join()
         buffer, start = self._buffer, self._offset
         available = len(buffer) - start
         if not available:
@@ -167,9 +199,8 @@ class FrameDecoder:
         count = (buffer[start] & 0x0F) - 3
         if not 0 <= count <= MAX_OPTIONS:
             raise ProtocolError(f"header of {count + 3} words, 3 to {3 + MAX_OPTIONS} are legal")
-        # What was found out at the last call is not computed again with each chunk of a large frame.
-        if available < self._needed:
-            self._wait_for(self._needed)
+        if available < HEADER_SIZE:
+            self._wait_for(HEADER_SIZE)
             return None
         # The version (the high half of byte 0) is not looked at, as in goridge.
         _, flags, length, checksum, stream, _ = _HEADER.unpack_from(buffer, start)
@@ -186,26 +217,42 @@ class FrameDecoder:
             self._wait_for(end - start)
             return None
         options = _OPTIONS[count].unpack_from(buffer, start + HEADER_SIZE)
-        payload = buffer[body:end] if isinstance(buffer, bytes) else bytes(memoryview(buffer)[body:end])
-        end += length - wanted
-        if end >= len(buffer):
-            # Nothing is left, or less than nothing: of an oversized payload the rest is still to come. The
-            # chunk is let go, an idle connection must not hold on to its last, perhaps huge, request.
-            self._skipping = end - len(buffer)
-            self._buffer, end = b"", 0
-            self.inside = self._skipping > 0
-        self._offset = end
-        self._needed = HEADER_SIZE
+        payload = buffer[body:end]
+        self.pass_over(end + length - wanted)
         frame = _new(Frame, (flags, options, payload, stream))
         if oversized:
             self.oversized = frame
             raise self._too_big(length)
         return frame
 
+    def peek(self) -> tuple[bytes, int]:
+        """Return what is here, and where the next frame begins in it; of a large frame perhaps a part."""
+        if self._later and self.kept >= self._needed:
+            self._join()
+        return self._buffer, self._offset
+
+    def pass_over(self, end: int) -> None:
+        """Go on at this place of what `peek` has returned: somebody else has read the frames before it."""
+        if end >= len(self._buffer):
+            # Nothing is left, or less than nothing: of an oversized payload the rest is still to come. The
+            # chunk is let go, an idle connection must not hold on to its last, perhaps huge, request.
+            self._skipping = end - len(self._buffer)
+            self._buffer, end = b"", 0
+            self.inside = self._skipping > 0
+        self._offset = end
+        self._needed = HEADER_SIZE
+
+    def _join(self) -> None:
+        """Make one buffer of all that is here."""
+        self._buffer = b"".join((memoryview(self._buffer)[self._offset :], *self._later))
+        self._offset = 0
+        self._later.clear()
+        self._later_size = 0
+
     def _wait_for(self, needed: int) -> None:
         """Do nothing until so many bytes are there; a large chunk is not kept for its last bytes."""
         self._needed = needed
-        if self._offset > self.kept:
+        if self._offset > len(self._buffer) - self._offset:
             self._buffer, self._offset = self._buffer[self._offset :], 0
 
     def _too_big(self, length: int) -> PayloadTooBig:

@@ -1,8 +1,9 @@
 """HTTP/1.1 as far as every handler of the shared port needs it: the request head, and the refusal.
 
-The head is parsed by httptools (llhttp). What two parsers may understand differently (two `Host` headers,
-folded lines, a body where none is expected) is refused, so that a proxy before this server never sees another
-request than this server does (request smuggling, RFC 9112 section 11.2).
+The first line is parsed by `wire.target`, the fields by httptools (llhttp). What two parsers may understand
+differently (two `Host` headers, folded lines, a body where none is expected) is refused, so that a proxy
+before this server never sees another request than this server does (request smuggling, RFC 9112 section
+11.2).
 """
 
 from __future__ import annotations
@@ -19,14 +20,18 @@ import httptools
 
 from rr_py_ws.errors import ProtocolError
 from rr_py_ws.wire.access import Verdict
+from rr_py_ws.wire.body import CHUNKED
+from rr_py_ws.wire.content_type import detect_content_type
+from rr_py_ws.wire.target import check_host, parse_request_line
 
-_HTML = re.compile(
-    rb"[\t\n\f\r ]*<(?:!doctype html|html|head|script|iframe|h1|div|font|table|a|style|title|b|body|br|p|!--)"
-    rb"[ >]",
-    re.IGNORECASE,
-)
-_XML = re.compile(rb"[\t\n\f\r ]*<\?xml")
-_BINARY = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
+_EMPTY_LINES = re.compile(rb"\A(?:\r\n)+")
+"""Those before a request are skipped (RFC 9112 section 2.2)."""
+_SHOWN = 200
+"""Characters of a path that a page names."""
+_BODY_HEADERS = (b"content-length", b"transfer-encoding")
+_LENGTH = re.compile(rb"[0-9]{1,18}")
+WITH_BODY = "a request with a body"
+"""Why a request is refused that may not have one."""
 _HOP_BY_HOP = frozenset({"connection", "content-length", "keep-alive", "transfer-encoding", "upgrade"})
 
 
@@ -36,10 +41,13 @@ class RequestHead:
 
     Attributes:
         method: as received, `GET`.
-        target: path and query as received; an absolute-form target has lost its scheme and host.
+        target: path and query as received, but for a path that had to be escaped; an absolute-form target has
+            lost its scheme and host.
         version: `1.1`.
         headers: name and value pairs in order; names as received, values without spaces around them.
         first: lower-case name -> the first value of that name.
+        authority: host and port of an absolute-form target; empty for any other.
+        body: bytes of the body that follows; `CHUNKED` when only the body itself says.
     """
 
     method: str
@@ -47,6 +55,22 @@ class RequestHead:
     version: str
     headers: list[tuple[bytes, bytes]]
     first: dict[bytes, bytes]
+    authority: str = ""
+    body: int = 0
+
+    @property
+    def host(self) -> str:
+        """Host and port that the request is for: those of the target count (RFC 9112 section 3.2.2)."""
+        return self.authority or self.header(b"host")
+
+    @property
+    def keeps_alive(self) -> bool:
+        """Whether the client expects to use its connection again."""
+        if self.version == "1.0":  # its `keep-alive` was never specified, and breaks with proxies
+            return False
+        return b"connection" not in self.first or "close" not in [
+            option.strip() for option in self.joined(b"connection").lower().split(",")
+        ]
 
     @property
     def path(self) -> str:
@@ -70,6 +94,24 @@ class RequestHead:
         """
         return self.first.get(name, b"").decode("latin-1")
 
+    def lines(self, name: bytes) -> list[str]:
+        """Return the values of all lines of a header.
+
+        Args:
+            name: in lower case.
+        """
+        if name not in self.first:
+            return []
+        return [value.decode("latin-1") for key, value in self.headers if key.lower() == name]
+
+    def joined(self, name: bytes) -> str:
+        """Return all lines of a header as the one list that they are (RFC 9110 section 5.3).
+
+        Args:
+            name: in lower case.
+        """
+        return ",".join(self.lines(name))
+
 
 class Request(NamedTuple):
     """A request, and who sent it.
@@ -88,13 +130,13 @@ class Request(NamedTuple):
 class _HeadCollector:
     """Collects what the parser of httptools calls back with."""
 
-    __slots__ = ("begun", "complete", "first", "headers", "hosts", "url")
+    __slots__ = ("begun", "complete", "first", "headers", "hosts", "lengths")
 
     def __init__(self) -> None:
-        self.url = b""
         self.headers: list[tuple[bytes, bytes]] = []
         self.first: dict[bytes, bytes] = {}
         self.hosts = 0
+        self.lengths = 0
         self.begun = 0
         self.complete = 0
 
@@ -104,10 +146,6 @@ class _HeadCollector:
     def on_headers_complete(self) -> None:
         self.complete += 1
 
-    def on_url(self, url: bytes) -> None:
-        # llhttp may hand over the target in several pieces.
-        self.url += url
-
     def on_header(self, name: bytes, value: bytes) -> None:
         value = value.strip(b" \t")
         self.headers.append((name, value))
@@ -115,19 +153,33 @@ class _HeadCollector:
         self.first.setdefault(key, value)
         if key == b"host":
             self.hosts += 1
+        elif key in _BODY_HEADERS:
+            self.lengths += 1
 
 
-def parse_request_head(head: bytes) -> RequestHead:
+def parse_request_head(head: bytes, *, bodies: bool = False) -> RequestHead:
     """Parse a whole request head, with the empty line that ends it.
 
+    Args:
+        head: the bytes.
+        bodies: whether a body may follow. A WebSocket handshake cannot have one, and it must not be taken for
+            frames.
+
     Raises:
-        ProtocolError: the bytes are not one whole HTTP/1 request, there are several `Host` headers, or a
-            body is announced, which a WebSocket handshake cannot have and which must not be taken for frames.
+        ProtocolError: the bytes are not one whole HTTP/1 request, its host is none that PHP could be told,
+            there are several `Host` headers, or a body is announced that may not be there or whose end two
+            programs could see at different places.
     """
+    head = _EMPTY_LINES.sub(b"", head, 1)
+    end = head.find(b"\r\n")
+    if end < 0:
+        raise ProtocolError("not one whole HTTP request")
+    line = parse_request_line(head[:end])
     collector = _HeadCollector()
     parser = httptools.HttpRequestParser(collector)
     try:
-        parser.feed_data(head)
+        # llhttp knows some methods only, and refuses bytes that Go lets pass.
+        parser.feed_data(b"GET / HTTP/1.1" + head[end:])
     except httptools.HttpParserUpgrade:  # not an error: "the rest is not HTTP", and there is no rest
         pass
     except httptools.HttpParserError as error:
@@ -138,27 +190,59 @@ def parse_request_head(head: bytes) -> RequestHead:
     # Proxies choose the first or the last one; which of them was checked is unknown.
     if collector.hosts > 1:
         raise ProtocolError("several Host headers")
-    if b"transfer-encoding" in collector.first or collector.first.get(b"content-length", b"0") != b"0":
-        raise ProtocolError("a request with a body")
+    if host := collector.first.get(b"host"):
+        check_host(host)
+    body = 0
+    if collector.lengths and (bodies or collector.first.get(b"content-length") != b"0"):
+        if not bodies:
+            raise ProtocolError(WITH_BODY)
+        body = _body_size(collector, line.version)
     return RequestHead(
-        method=parser.get_method().decode("latin-1"),
-        target=_origin_form(collector.url).decode("utf-8", "surrogateescape"),
-        version=parser.get_http_version(),
+        method=line.method,
+        target=line.target.decode("utf-8", "surrogateescape"),
+        version=line.version,
         headers=collector.headers,
         first=collector.first,
+        authority=line.authority,
+        body=body,
     )
 
 
-def _origin_form(url: bytes) -> bytes:
-    """Strip scheme and host from an absolute-form target (RFC 9112 section 3.2.2), as Go does."""
-    scheme, separator, rest = url.partition(b"://")
-    if separator and scheme.lower() in (b"http", b"https"):
-        slash = rest.find(b"/")
-        query = rest.find(b"?")
-        if slash < 0 or 0 <= query < slash:
-            return b"/" + rest[query:] if query >= 0 else b"/"
-        return rest[slash:]
-    return url
+def _body_size(collector: _HeadCollector, version: str) -> int:
+    """Return `RequestHead.body` for a head with `Content-Length` or `Transfer-Encoding`, one of them."""
+    if collector.lengths > 1:
+        raise ProtocolError("several lengths of one body")
+    if (coding := collector.first.get(b"transfer-encoding")) is not None:
+        if version != "1.1":
+            raise ProtocolError("a transfer encoding before HTTP/1.1")
+        if coding.lower() != b"chunked":
+            raise ProtocolError("unsupported transfer encoding", 501)
+        return CHUNKED
+    length = collector.first[b"content-length"]
+    if not _LENGTH.fullmatch(length):
+        raise ProtocolError("bad Content-Length")
+    return int(length)
+
+
+def check_page_request(head: RequestHead) -> None:
+    """Look whether a page can be asked for so.
+
+    Raises:
+        ProtocolError: with the status of the answer.
+    """
+    if head.version not in ("1.0", "1.1"):
+        raise ProtocolError("unsupported HTTP protocol version", 505)
+    if head.method == "CONNECT":  # what follows would not be HTTP
+        raise ProtocolError("this is no proxy", 405)
+    if not head.target.startswith("/") and (head.method, head.target) != ("OPTIONS", "*"):
+        raise ProtocolError("not an HTTP request: bad request target")
+    if head.version == "1.1" and b"host" not in head.first:
+        raise ProtocolError("missing required Host header")
+    # `http:///path` is no URI. What HTTP/1.0 leaves out is filled in by whoever makes one.
+    if head.version == "1.1" and not head.host:
+        raise ProtocolError("malformed Host header")
+    if head.first.get(b"expect", b"").lower() not in (b"", b"100-continue"):
+        raise ProtocolError("unknown expectation", 417)
 
 
 def try_again_later(status: int, text: bytes) -> Verdict:
@@ -169,13 +253,27 @@ def try_again_later(status: int, text: bytes) -> Verdict:
     return Verdict(status, (("Retry-After", str(random.randint(2, 6))),), text)
 
 
+def not_found(path: str, served: str) -> Verdict:
+    """Make the 404 of a path, which is named as far as it is not too long.
+
+    Args:
+        path: percent-decoded.
+        served: what is served instead.
+    """
+    # A path is whatever somebody writes; the page is plain text.
+    shown = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    shown = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in shown)
+    text = f"nothing is served at {shown[:_SHOWN]}{'...' if len(shown) > _SHOWN else ''}; {served}\n"
+    return Verdict(404, (("Content-Type", "text/plain; charset=utf-8"),), text.encode())
+
+
 def refusal_response(verdict: Verdict, *, send_body: bool = True) -> bytes:
     """Encode a refusal as a whole HTTP response after which the connection is closed.
 
     Args:
         verdict: its status is sent as it is, except 1xx, which cannot end an exchange and becomes 400.
-            Headers are sent in order; those that describe the connection are ours. `Content-Type` is guessed
-            when missing.
+            Headers are sent in order; those that describe the connection are ours, but for the `Upgrade` of a
+            426, which says what to upgrade to. `Content-Type` is guessed when missing.
         send_body: False for the answer to a HEAD request.
     """
     # After an interim status (1xx) the client would wait for another, or take the body for frames (101).
@@ -184,16 +282,17 @@ def refusal_response(verdict: Verdict, *, send_body: bool = True) -> bytes:
     lines = [f"HTTP/1.1 {status} {_phrase(status)}"]
     names = set()
     for name, value in verdict.headers:
-        if name.lower() not in _HOP_BY_HOP:
+        if name.lower() not in _HOP_BY_HOP or (status == 426 and name.lower() == "upgrade"):
             lines.append(f"{name}: {value}")
             names.add(name.lower())
     if verdict.body and not without_body and "content-type" not in names:
-        lines.append(f"Content-Type: {_content_type(verdict.body)}")
+        lines.append(f"Content-Type: {detect_content_type(verdict.body)}")
     if "date" not in names:
         lines.append(f"Date: {formatdate(usegmt=True)}")
     if not without_body:
         lines.append(f"Content-Length: {len(verdict.body)}")
-    lines.append("Connection: close\r\n\r\n")
+    # RFC 9110 section 7.8: `Upgrade` is named there.
+    lines.append(f"Connection: {'upgrade, ' if 'upgrade' in names else ''}close\r\n\r\n")
     response = "\r\n".join(lines).encode("utf-8", "surrogateescape")
     return response if without_body or not send_body else response + verdict.body
 
@@ -203,13 +302,3 @@ def _phrase(status: int) -> str:
         return HTTPStatus(status).phrase
     except ValueError:
         return "status code " + str(status)
-
-
-def _content_type(body: bytes) -> str:
-    """Guess by the first bytes, by Go's rules for text (net/http sniff.go); all else is just binary."""
-    start = body[:512]
-    if _HTML.match(start):
-        return "text/html; charset=utf-8"
-    if _XML.match(start):
-        return "text/xml; charset=utf-8"
-    return "application/octet-stream" if _BINARY.search(start) else "text/plain; charset=utf-8"

@@ -16,15 +16,16 @@ class Publication(NamedTuple):
         topic: never empty.
         payload: any bytes, as published.
         position: set by a broker that keeps a history of the topic; None otherwise.
-        time: when it was published, Unix seconds; 0.0 when nobody asked for it.
-        exclude: id of the connection that does not get it, usually the sender's; empty for none.
+        time: when it was published, Unix seconds; 0.0 without a position.
+        exclude: ids of connections, or names that clients gave themselves (`me`), that do not get it:
+            usually the sender's.
     """
 
     topic: str
     payload: bytes
     position: Position | None = None
     time: float = 0.0
-    exclude: str = ""
+    exclude: tuple[str, ...] = ()
 
 
 class Pushes(NamedTuple):

@@ -5,29 +5,27 @@ There are two schemas with clashing field numbers; the name of the RPC service d
 is ignored in both.
 
 JSON and msgpack bodies are read as Go reads them: key case and unknown keys are ignored, null is the zero
-value. Payloads are base64 or a list of numbers in JSON, binary or string in msgpack.
+value. Payloads are base64 or a list of numbers in JSON, binary or string in msgpack. What is not as it should
+be is read once more, slowly, by `go_json` or `go_msgpack`, which know RoadRunner's texts.
 """
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
-from google.protobuf.message import DecodeError
-
-from rr_py_ws.errors import RPCError
+from rr_py_ws.wire import go_json, go_msgpack
+from rr_py_ws.wire.go_base64 import decode_base64
 from rr_py_ws.wire.goridge import Flag
-from rr_py_ws.wire.pb import broadcast_pb2, websockets_pb2
-from rr_py_ws.wire.values import decode_value, encode_result
+from rr_py_ws.wire.values import OnSlow, UndecodedError, decode_value, encode_result, ignore_slow
 
-_new = tuple.__new__  # as in `goridge`: half the time of calling the class
 _PROTO = Flag.PROTO  # members of an enum are slow to look up
-_OK = broadcast_pb2.Response(ok=True).SerializeToString()  # both schemas have the same response
+_OK = b"\x08\x01"  # field 1, true; both schemas have the same response
 _OKS = {codec: encode_result(codec, {"ok": True}) for codec in (Flag.JSON, Flag.MSGPACK)}
 _PIECE = 512
 """Messages that are decoded at a time: about a millisecond."""
-_INVALID = "goridge_read_request_body: proto: cannot parse invalid wire-format data"
+_WALKS = {Flag.JSON: go_json.read_messages, Flag.MSGPACK: go_msgpack.read_messages}
 
 
 class Message(NamedTuple):
@@ -44,38 +42,31 @@ class Message(NamedTuple):
     payload: bytes
 
 
-def decode_broadcast(codec: Flag, body: bytes) -> list[Message]:
-    """Decode the argument of a `broadcast` method.
+def decode_broadcast(codec: Flag, body: bytes, on_slow: OnSlow = ignore_slow) -> list[Message]:
+    """Decode the argument of a `broadcast` method; `on_slow` gets the bytes that were read slowly.
 
     Raises:
         RPCError: the body cannot be decoded.
     """
     if codec is not _PROTO:
-        return _convert(_messages(codec, body), codec, has_broker=False)
-    try:
-        request = broadcast_pb2.Request.FromString(body)
-    except DecodeError as error:
-        raise RPCError(_INVALID) from error
-    # [:] makes lists, which are iterated several times as fast as protobuf's containers
-    return [_new(Message, ("", message.topics[:], message.payload)) for message in request.messages[:]]
+        return _decode_plain(codec, body, on_slow, has_broker=False)
+    return _protobuf()[0](body, has_broker=False)
 
 
-def decode_websockets(codec: Flag, body: bytes) -> list[Message]:
-    """Decode the argument of a `websockets` method.
+def decode_websockets(codec: Flag, body: bytes, on_slow: OnSlow = ignore_slow) -> list[Message]:
+    """Decode the argument of a `websockets` method; `on_slow` gets the bytes that were read slowly.
 
     Raises:
         RPCError: the body cannot be decoded.
     """
     if codec is not _PROTO:
-        return _convert(_messages(codec, body), codec, has_broker=True)
-    try:
-        request = websockets_pb2.Request.FromString(body)
-    except DecodeError as error:
-        raise RPCError(_INVALID) from error
-    return [Message(message.broker, message.topics[:], message.payload) for message in request.messages[:]]
+        return _decode_plain(codec, body, on_slow, has_broker=True)
+    return _protobuf()[0](body, has_broker=True)
 
 
-def decode_pieces(codec: Flag, body: bytes, *, has_broker: bool) -> Iterator[list[Message]]:
+def decode_pieces(
+    codec: Flag, body: bytes, on_slow: OnSlow = ignore_slow, *, has_broker: bool
+) -> Iterator[list[Message]]:
     """Decode the argument of a method of either service; yields some of its messages at a time.
 
     What is wrong behind a piece shows only when that is decoded.
@@ -84,20 +75,21 @@ def decode_pieces(codec: Flag, body: bytes, *, has_broker: bool) -> Iterator[lis
         RPCError: the body cannot be decoded.
     """
     if codec is not _PROTO:
-        values = _messages(codec, body)
+        try:
+            values = _messages(codec, body)
+        except UndecodedError:
+            values = _WALKS[codec](body, has_broker=has_broker)
+            on_slow(len(body))
         for start in range(0, len(values), _PIECE):
-            yield _convert(values[start : start + _PIECE], codec, has_broker=has_broker)
+            try:
+                piece = _convert(values[start : start + _PIECE], codec, has_broker=has_broker)
+            except UndecodedError:
+                values = _WALKS[codec](body, has_broker=has_broker)
+                on_slow(len(body))
+                piece = _convert(values[start : start + _PIECE], codec, has_broker=has_broker)
+            yield piece
         return
-    kind: Any = websockets_pb2.Request if has_broker else broadcast_pb2.Request
-    try:
-        messages = kind.FromString(body).messages
-    except DecodeError as error:
-        raise RPCError(_INVALID) from error
-    for start in range(0, len(messages), _PIECE):
-        yield [
-            Message(message.broker if has_broker else "", message.topics[:], message.payload)
-            for message in messages[start : start + _PIECE]
-        ]
+    yield from _protobuf()[1](body, _PIECE, has_broker=has_broker)
 
 
 def encode_ok(codec: Flag, _accepted: object = None) -> bytes:
@@ -111,80 +103,78 @@ def encode_ok(codec: Flag, _accepted: object = None) -> bytes:
     return _OKS.get(codec) or encode_result(codec, {"ok": True})
 
 
-def encode_broadcast(messages: Iterable[Message]) -> bytes:
-    """Encode a protobuf request for a `broadcast` method, as a client sends it."""
-    return broadcast_pb2.Request(
-        messages=[broadcast_pb2.Message(topics=topics, payload=payload) for _, topics, payload in messages]
-    ).SerializeToString()
+@cache
+def _protobuf() -> tuple[Callable[..., list[Message]], Callable[..., Iterator[list[Message]]]]:
+    from rr_py_ws.wire.publish_protobuf import decode_messages, decode_pieces
+
+    return decode_messages, decode_pieces
 
 
-def decode_ok(body: bytes) -> bool:
-    """Decode a protobuf response.
-
-    Raises:
-        RPCError: it cannot be decoded.
-    """
+def _decode_plain(codec: Flag, body: bytes, on_slow: OnSlow, *, has_broker: bool) -> list[Message]:
     try:
-        return broadcast_pb2.Response.FromString(body).ok
-    except DecodeError as error:
-        raise RPCError(_INVALID) from error
+        return _convert(_messages(codec, body), codec, has_broker=has_broker)
+    except UndecodedError:
+        pass
+    messages = _convert(_WALKS[codec](body, has_broker=has_broker), codec, has_broker=has_broker)
+    on_slow(len(body))
+    return messages
 
 
 def _messages(codec: Flag, body: bytes) -> list[Any]:
-    request = _fields(decode_value(codec, body), "the request")
-    return _list(request.get("messages"), "messages")
+    return _list(_fields(decode_value(codec, body)).get("messages"))
 
 
 def _convert(values: list[Any], codec: Flag, *, has_broker: bool) -> list[Message]:
-    return [
-        Message(
-            _text(fields.get("broker"), "broker") if has_broker else "",
-            [_text(topic, "a topic") for topic in _list(fields.get("topics"), "topics")],
-            _payload(fields.get("payload"), base64_text=codec is Flag.JSON),
-        )
-        for fields in (_fields(value, "a message") for value in values)
-    ]
+    return [_message(_fields(value), codec, has_broker=has_broker) for value in values]
 
 
-def _fields(value: Any, name: str) -> dict[str, Any]:
+def _message(fields: dict[str, Any], codec: Flag, *, has_broker: bool) -> Message:
+    _text(fields.get("command"))
+    return Message(
+        _text(fields.get("broker")) if has_broker else "",
+        [_text(topic) for topic in _list(fields.get("topics"))],
+        _payload(fields.get("payload"), is_json=codec is Flag.JSON),
+    )
+
+
+def _fields(value: Any) -> dict[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise RPCError(f"{name} must be a map, not a {type(value).__name__}")
+        raise UndecodedError
     return {key.lower(): item for key, item in value.items() if isinstance(key, str)}
 
 
-def _list(value: Any, name: str) -> list[Any]:
+def _list(value: Any) -> list[Any]:
     if value is None:
         return []
     if not isinstance(value, list):
-        raise RPCError(f"{name} must be a list, not a {type(value).__name__}")
+        raise UndecodedError
     return value
 
 
-def _text(value: Any, name: str) -> str:
+def _text(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, bytes):
         return value.decode("utf-8", "surrogateescape")
     if not isinstance(value, str):
-        raise RPCError(f"{name} must be a string, not a {type(value).__name__}")
+        raise UndecodedError
     return value
 
 
-def _payload(value: Any, *, base64_text: bool) -> bytes:
+def _payload(value: Any, *, is_json: bool) -> bytes:
     if value is None:
         return b""
     if isinstance(value, bytes):
         return value
     try:
-        if isinstance(value, str) and base64_text:
-            # Line feeds are skipped and nothing else is, as in Go's encoding/base64.
-            return base64.b64decode(value.replace("\r", "").replace("\n", ""), validate=True)
+        if isinstance(value, str) and is_json:
+            return decode_base64(value)
         if isinstance(value, str):
             return value.encode("utf-8", "surrogateescape")
-        if isinstance(value, list):
+        if isinstance(value, list) and is_json and set(map(type, value)) <= {int}:
             return bytes(value)
-    except (ValueError, TypeError, OverflowError) as error:
-        raise RPCError(f"payload cannot be decoded: {error}") from error
-    raise RPCError(f"payload must be bytes, not a {type(value).__name__}")
+    except ValueError as error:
+        raise UndecodedError from error
+    raise UndecodedError

@@ -13,22 +13,34 @@ subprotocol    frame   content of a push
                        topic of more than 65535 bytes: as without
 =============  ======  ==================================================================================
 
-Replies (`@join`, `#join`, `@leave`, `#leave`, `#error`) are JSON text frames in all three.
+Each form has a second one, with positions, for clients that have asked for the history of a topic. In JSON a
+key `pos` follows; in `rr.binary` the length of the position (8 bits) and the position follow the topic. What
+has no position has no `pos`, or a length of 0.
+
+Replies (`@join`, `#join`, `@leave`, `#leave`, `#error`) are JSON text frames in all of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from struct import Struct
 
 import orjson
 
-from rr_py_ws.wire.framing.websocket import Opcode, server_frame
+from rr_py_ws.native import twin
+from rr_py_ws.wire.framing.websocket import Opcode, frame_head, server_frame
 from rr_py_ws.wire.jsontext import encode_string, encode_strings
-from rr_py_ws.wire.publication import Publication
+from rr_py_ws.wire.publication import Position, Publication
+from rr_py_ws.wire.recovery import Recovered
 
 _TOPIC_LENGTH = Struct("!H")
+_TEXT = int(Opcode.TEXT)
+_KNOWN = 4096
+"""Topics whose pushes begin with what was encoded before,"""
+_LONGEST_KNOWN = 128
+"""and the characters that one of these has at most: they take less than 4 MiB."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,14 +53,23 @@ class Encoding:
         subprotocol: what a client asks for in `Sec-WebSocket-Protocol`; empty for the default.
         push: `push(publication)` returns the whole frame of a message.
         deflated: whether permessage-deflate was agreed on; see `deflate`.
+        positioned: the same form with positions; None: this is one.
     """
 
     subprotocol: str
     push: Callable[[Publication], bytes]
     deflated: bool = False
+    positioned: Encoding | None = None
 
     def reply(
-        self, kind: str, topics: Sequence[str] | None, *, id: str | int | None = None, reason: str = ""
+        self,
+        kind: str,
+        topics: Sequence[str] | None,
+        *,
+        id: str | int | None = None,
+        reason: str = "",
+        client: str = "",
+        history: Sequence[Recovered] = (),
     ) -> bytes:
         """Encode the answer to a command as a whole frame; it is never compressed.
 
@@ -57,6 +78,8 @@ class Encoding:
             topics: as the client sent them; None (the command had none) is written as null.
             id: the command's own id, when it had one. Without it the reply is RoadRunner's, byte for byte.
             reason: why a command was refused; sent only together with an id.
+            client: id of the connection, for a client that has named itself or asked for history.
+            history: what becomes of the wishes of a join.
         """
         names = b"null" if topics is None else encode_strings(topics)
         extra = b""
@@ -64,32 +87,96 @@ class Encoding:
             extra = b',"id":%b' % (encode_string(id) if isinstance(id, str) else b"%d" % id)
             if reason:
                 extra += b',"reason":%b' % encode_string(reason)
+        if client:
+            extra += b',"client":%b' % encode_string(client)
+        if history:
+            extra += b',"history":{%b}' % b",".join(map(_encode_recovered, history))
         return server_frame(Opcode.TEXT, b'{"topic":"%b","payload":%b%b}' % (kind.encode(), names, extra))
 
 
+def _encode_recovered(recovered: Recovered) -> bytes:
+    topic, position, count, reason = recovered
+    return b'%b:{%b"recovered":%b,"count":%d%b}' % (
+        encode_string(topic),
+        b"" if position is None else b'"pos":"%b",' % position.encode(),
+        b"false" if reason else b"true",
+        count,
+        b',"reason":"%b"' % reason.encode() if reason else b"",
+    )
+
+
+@twin
+def encode_push(topic: str, payload: bytes) -> bytes:
+    """Encode RoadRunner's form of a push, as a whole frame."""
+    return _push_text(topic, encode_string(payload))
+
+
 def _push_string(publication: Publication) -> bytes:
-    topic, payload = publication.topic, publication.payload
-    content = b'{"topic":%b,"payload":%b}' % (encode_string(topic), encode_string(payload))
-    return server_frame(Opcode.TEXT, content)
+    return encode_push(publication[0], publication[1])
+
+
+def _push_positioned_string(publication: Publication) -> bytes:
+    return _push_text(publication.topic, encode_string(publication.payload), _end(publication.position))
 
 
 def _push_json(publication: Publication) -> bytes:
-    topic, payload = publication.topic, publication.payload
+    return _push_text(publication.topic, _json_value(publication.payload))
+
+
+def _push_positioned_json(publication: Publication) -> bytes:
+    return _push_text(publication.topic, _json_value(publication.payload), _end(publication.position))
+
+
+def _json_value(payload: bytes) -> bytes:
+    """Return a payload as it is when it is JSON, else as a string."""
     try:
         orjson.loads(payload)
     except orjson.JSONDecodeError:
-        return _push_string(publication)
-    return server_frame(Opcode.TEXT, b'{"topic":%b,"payload":%b}' % (encode_string(topic), payload))
+        return encode_string(payload)
+    return payload
+
+
+def _push_text(topic: str, value: bytes, end: bytes = b"}") -> bytes:
+    """Encode a push as a frame around JSON. A large value is copied once, into the frame."""
+    beginning = _known_beginning(topic) if len(topic) <= _LONGEST_KNOWN else _beginning(topic)
+    head = frame_head(_TEXT, len(beginning) + len(value) + len(end))
+    return b"".join((head, beginning, value, end))
+
+
+def _end(position: Position | None) -> bytes:
+    return b"}" if position is None else b',"pos":"%b"}' % position.encode()
+
+
+def _beginning(topic: str) -> bytes:
+    return b'{"topic":%b,"payload":' % encode_string(topic)
+
+
+_known_beginning = lru_cache(_KNOWN)(_beginning)
+"""Nearly all messages are for topics that had one before."""
 
 
 def _push_binary(publication: Publication) -> bytes:
-    name = publication.topic.encode("utf-8", "surrogateescape")
-    if len(name) > 65535:  # its length does not fit into the 16 bits before it
+    topic = _binary_topic(publication.topic)
+    if topic is None:
         return _push_string(publication)
-    return server_frame(Opcode.BINARY, _TOPIC_LENGTH.pack(len(name)) + name + publication.payload)
+    return server_frame(Opcode.BINARY, topic + publication.payload)
 
 
-STRING = Encoding("", _push_string)
-JSON = Encoding("rr.json", _push_json)
-BINARY = Encoding("rr.binary", _push_binary)
+def _push_positioned_binary(publication: Publication) -> bytes:
+    topic = _binary_topic(publication.topic)
+    if topic is None:
+        return _push_positioned_string(publication)
+    position = (publication.position or "").encode()
+    return server_frame(Opcode.BINARY, b"%b%c%b%b" % (topic, len(position), position, publication.payload))
+
+
+def _binary_topic(topic: str) -> bytes | None:
+    """Return a topic behind its length; None when that does not fit into 16 bits."""
+    name = topic.encode("utf-8", "surrogateescape")
+    return _TOPIC_LENGTH.pack(len(name)) + name if len(name) <= 65535 else None
+
+
+STRING = Encoding("", _push_string, positioned=Encoding("", _push_positioned_string))
+JSON = Encoding("rr.json", _push_json, positioned=Encoding("rr.json", _push_positioned_json))
+BINARY = Encoding("rr.binary", _push_binary, positioned=Encoding("rr.binary", _push_positioned_binary))
 BY_SUBPROTOCOL = {encoding.subprotocol: encoding for encoding in (JSON, BINARY)}

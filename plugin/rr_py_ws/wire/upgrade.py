@@ -13,6 +13,9 @@ from rr_py_ws.wire.access import Verdict
 from rr_py_ws.wire.http import RequestHead
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_MAX_PARAMETERS = 1000
+_MAX_LEVELS = 64
+"""PHP's `max_input_vars` and `max_input_nesting_level`."""
 
 
 def check_upgrade(head: RequestHead) -> Verdict | None:
@@ -23,9 +26,10 @@ def check_upgrade(head: RequestHead) -> Verdict | None:
         return _refusal(505, "bad HTTP protocol version")
     if not head.header(b"host"):
         return _refusal(400, 'bad "Host" header')
-    if head.header(b"upgrade").lower() != "websocket":
+    # Lines of one field are one list (RFC 9110, 5.3): a proxy may add its own to that of the client.
+    if "websocket" not in _list(head, b"upgrade"):
         return _refusal(400, 'bad "Upgrade" header')
-    if "upgrade" not in map(str.strip, head.header(b"connection").lower().split(",")):
+    if "upgrade" not in _list(head, b"connection"):
         return _refusal(400, 'bad "Connection" header')
     # 16 bytes in base64; what they are is not looked at, as in gobwas/ws.
     if len(head.header(b"sec-websocket-key")) != 24:
@@ -36,6 +40,35 @@ def check_upgrade(head: RequestHead) -> Verdict | None:
         refusal = _refusal(426 if version else 400, 'bad "Sec-WebSocket-Version" header')
         return refusal if not version else Verdict(426, (("Sec-WebSocket-Version", "13"),), refusal.body)
     return None
+
+
+def check_before_asking(head: RequestHead) -> Verdict | None:
+    """Return the refusal of a request that PHP cannot be asked about, or None.
+
+    Without a host there is no URI: most PSR-7 libraries throw. Only HTTP/1.0 may leave it out, which cannot
+    become a WebSocket anyway. Some throw at versions that they do not know. PHP warns of a query beyond its
+    limits while the worker reads the request, and frameworks make an exception of a warning.
+    """
+    if not head.header(b"host") and b"host" in head.first:
+        return Verdict(400, (), b"malformed Host header")
+    if not head.header(b"host") or head.version not in ("1.0", "1.1"):
+        return check_upgrade(head)
+    if not _is_php_query(head.query):
+        return Verdict(400, (), b"a query with too many parameters, or too many levels of them")
+    return None
+
+
+def _is_php_query(query: str) -> bool:
+    """Whether `parse_str` reads a query without a warning, by the defaults of php.ini."""
+    parameters = [parameter for parameter in query.split("&") if parameter]
+    names = [parameter.partition("=")[0].lower() for parameter in parameters]
+    return len(names) <= _MAX_PARAMETERS and all(
+        name.count("[") + name.count("%5b") <= _MAX_LEVELS for name in names
+    )
+
+
+def _list(head: RequestHead, name: bytes) -> list[str]:
+    return [item.strip(" \t") for item in head.joined(name).lower().split(",")]
 
 
 def _refusal(status: int, text: str) -> Verdict:
@@ -57,18 +90,23 @@ def accept_response(head: RequestHead, subprotocol: str = "", extensions: str = 
 
 def requested_subprotocols(head: RequestHead) -> list[str]:
     """Return the subprotocols that the client offers, in its order."""
-    offers = _joined(head, b"sec-websocket-protocol")
+    offers = head.joined(b"sec-websocket-protocol")
     return [token.strip() for token in offers.split(",")] if offers else []
 
 
 def offered_extensions(head: RequestHead) -> str:
     """Return the extensions that the client offers, as one header; empty for none."""
-    return _joined(head, b"sec-websocket-extensions")
+    return head.joined(b"sec-websocket-extensions")
 
 
-def _joined(head: RequestHead, name: bytes) -> str:
-    """All values of a header that is a list (RFC 9110 section 5.3)."""
-    if name not in head.first:
-        return ""
-    values = [value for key, value in head.headers if key.lower() == name]
-    return b",".join(values).decode("latin-1")
+def requested_protocols(head: RequestHead) -> list[bytes]:
+    """Return the protocols other than HTTP that the connection may change to; none without a sound upgrade.
+
+    A request with a body is answered as any other: nobody could tell the body from what follows an upgrade.
+    HTTP/2 in the middle of a connection (`h2c`) is ignored, which every server may do: behind a server that
+    changes to it, requests would follow that nobody here has looked at.
+    """
+    if head.version != "1.1" or head.body or "upgrade" not in _list(head, b"connection"):
+        return []
+    asked = [name.strip(" \t").encode("latin-1") for name in head.joined(b"upgrade").split(",")]
+    return [name for name in asked if name and not name.lower().startswith((b"h2", b"http"))]

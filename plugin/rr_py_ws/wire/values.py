@@ -8,38 +8,53 @@ of maps are Go's JSON tags in JSON (`workers`) and its field names in msgpack (`
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import msgpack
 import orjson
 
 from rr_py_ws.errors import RPCError
+from rr_py_ws.wire import go_json, go_msgpack
 from rr_py_ws.wire.goridge import Flag
 
 _BODY = "goridge_read_request_body: "
 _UNPACK_ERRORS = (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException)
-_MAX_ARGUMENT = 1024
+_MAX_ARGUMENT = go_json.MOST
 """Bytes of an encoded bool or name, so that no list of millions is decoded before it is refused."""
 _Kind = TypeVar("_Kind", bool, str)
+OnSlow = Callable[[int], object]
+_WALKS: dict[tuple[Flag, type], Callable[[bytes], Any]] = {
+    (Flag.JSON, bool): go_json.read_bool,
+    (Flag.JSON, str): go_json.read_text,
+    (Flag.MSGPACK, bool): go_msgpack.read_bool,
+    (Flag.MSGPACK, str): go_msgpack.read_text,
+}
+
+
+def ignore_slow(size: int) -> None:
+    """Charge nobody for what was read slowly."""
+
+
+class UndecodedError(Exception):
+    """The fast decoders refuse a body, or it has another type; `go_json` or `go_msgpack` say what it is."""
 
 
 def decode_value(codec: Flag, body: bytes) -> Any:
     """Decode an argument without looking at its type; None stands for the zero value.
 
     Raises:
-        RPCError: the body cannot be decoded, or not with this codec.
+        UndecodedError: the body cannot be decoded.
+        RPCError: not with this codec.
     """
     try:
         if codec is Flag.JSON:
             return orjson.loads(body) if body else None
         if codec is Flag.MSGPACK:
             # surrogateescape: PHP packs any string as text, whatever bytes are in it
-            options = {"strict_map_key": False, "unicode_errors": "surrogateescape"}
-            return msgpack.unpackb(body, **options) if body else None
-    except orjson.JSONDecodeError as error:
-        raise RPCError(f"json: {error}") from error
-    except _UNPACK_ERRORS as error:
-        raise RPCError(f"msgpack: {str(error) or type(error).__name__}") from error
+            return msgpack.unpackb(body, unicode_errors="surrogateescape") if body else None
+    except _UNPACK_ERRORS as error:  # a JSONDecodeError is a ValueError
+        raise UndecodedError from error
     if codec is Flag.RAW:
         return None
     if codec is Flag.PROTO:
@@ -49,20 +64,31 @@ def decode_value(codec: Flag, body: bytes) -> Any:
     raise RPCError(_BODY + "unknown decoder used in frame")
 
 
-def decode_argument(codec: Flag, body: bytes, kind: type[_Kind]) -> _Kind:
+def decode_argument(codec: Flag, body: bytes, kind: type[_Kind], on_slow: OnSlow = ignore_slow) -> _Kind:
     """Decode an argument that must be a bool or a string.
+
+    Args:
+        codec: what it is encoded with.
+        body: the encoded argument.
+        kind: bool or str.
+        on_slow: gets the number of bytes that were read slowly, with success.
 
     Raises:
         RPCError: the body cannot be decoded, or is something else.
     """
     if len(body) > _MAX_ARGUMENT:
-        raise RPCError(f"the argument has {len(body)} bytes, a {kind.__name__} may have {_MAX_ARGUMENT}")
-    value = decode_value(codec, body)
-    if value is None:
-        return kind()
-    if type(value) is not kind:
-        raise RPCError(f"the argument must be a {kind.__name__}, not a {type(value).__name__}")
-    return value
+        raise RPCError(f"the argument has {len(body)} bytes, {_MAX_ARGUMENT} are allowed")
+    try:
+        value = decode_value(codec, body)
+        if value is None:
+            return kind()
+        if type(value) is kind:
+            return value
+    except UndecodedError:
+        pass
+    argument = _WALKS[codec, kind](body)
+    on_slow(len(body))
+    return argument  # type: ignore[no-any-return]
 
 
 def encode_result(codec: Flag, result: Any) -> bytes:
@@ -77,7 +103,7 @@ def encode_result(codec: Flag, result: Any) -> bytes:
         if codec is Flag.MSGPACK:
             return bytes(msgpack.packb(_with_field_names(result)))
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise RPCError(f"the result cannot be encoded: {error}") from error
+        raise RPCError("the result has no form in this codec") from error
     if codec is Flag.RAW and isinstance(result, bytes):
         return result
     raise RPCError("unknown Raw payload type")

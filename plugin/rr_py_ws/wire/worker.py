@@ -18,18 +18,29 @@ The option is the length of the context; the body is what follows it. One questi
 
 from __future__ import annotations
 
+from mmap import mmap
 from typing import NamedTuple
 
 import orjson
 
 from rr_py_ws.errors import SoftJobError, WorkerDied
-from rr_py_ws.wire.goridge import STREAM, Flag, Frame, encode_frame
+from rr_py_ws.wire.goridge import STREAM, STREAM_PONG, STREAM_STOP, Flag, Frame, encode_frame, encode_header
 
 _MAX_ERROR_TEXT = 4096
+_MAX_CONTROL = 4096
+"""Bytes of a control frame that are looked at."""
 _RESTART = b'{"stop":true}'
 
+# `&` with a member of an enum takes ten times as long as with a number.
+_CONTROL, _ERROR = int(Flag.CONTROL), int(Flag.ERROR)
 STOP = encode_frame(Flag.CONTROL | Flag.JSON, (), _RESTART)
 """Asks a worker to end."""
+STOP_STREAM = encode_frame(0, (), b"", STREAM_STOP)
+"""Asks a worker to end the answer that it streams. Libraries before those of RoadRunner 2023 die of it."""
+PONG = encode_frame(0, (), b"", STREAM_PONG)
+"""Answers the ping of a worker that streams."""
+
+_SMALL = 64 * 1024
 
 
 class Message(NamedTuple):
@@ -49,6 +60,21 @@ class Message(NamedTuple):
         return self.context == _RESTART and not self.body
 
 
+class MappedQuestion(NamedTuple):
+    """A question whose body is a file.
+
+    Attributes:
+        context: the first part.
+        body: the second part.
+    """
+
+    context: bytes
+    body: mmap
+
+
+Question = Message | MappedQuestion
+
+
 def encode_pid(pid: int) -> bytes:
     """Encode the server's part of the handshake."""
     return encode_frame(Flag.CONTROL | Flag.JSON, (), b'{"pid":%d}' % pid)
@@ -64,6 +90,14 @@ def encode_message(message: Message) -> bytes:
     return encode_frame(0, (len(message.context),), message.context + message.body)
 
 
+def encode_question(question: Question) -> tuple[bytes | memoryview, ...]:
+    """Encode a question as pieces to be written one after the other: a large body is not copied."""
+    context, body = question
+    if isinstance(question, Message) and len(body) <= _SMALL:
+        return (encode_message(question),)
+    return encode_header(0, (len(context),), len(context) + len(body)) + context, memoryview(body)
+
+
 def encode_error(text: str) -> bytes:
     """Encode a worker's error answer."""
     return encode_frame(Flag.ERROR, (), text.encode("utf-8", "replace"))
@@ -75,8 +109,10 @@ def decode_control(frame: Frame) -> int | None:
     Raises:
         WorkerDied: it is neither; the stream is of no use any more.
     """
-    if not frame.flags & Flag.CONTROL:
+    if not frame.flags & _CONTROL:
         raise WorkerDied(f"a frame came where a control frame was due: {frame.payload[:100]!r}")
+    if len(frame.payload) > _MAX_CONTROL:
+        raise WorkerDied(f"a control frame has {len(frame.payload)} bytes")
     try:
         fields = orjson.loads(frame.payload)
     except orjson.JSONDecodeError as error:
@@ -91,22 +127,26 @@ def decode_control(frame: Frame) -> int | None:
     return pid
 
 
-def decode_message(frame: Frame) -> Message:
+def decode_message(frame: Frame, *, streams: bool = False) -> Message:
     """Decode a question or an answer.
+
+    Args:
+        frame: what came.
+        streams: whether it may be a part of an answer.
 
     Raises:
         SoftJobError: an error answer; the worker can be used further. Its text is the worker's, on one line.
         WorkerDied: it is something else; the stream is of no use any more.
     """
-    if frame.flags & Flag.ERROR:
+    if frame.flags & _ERROR:
         # It goes into a line of the log, and an exception of PHP may bring its whole trace.
         text = frame.payload[:_MAX_ERROR_TEXT].decode("utf-8", "replace")
         raise SoftJobError(" ".join(text.split()) or "an error without a text")
-    if frame.flags & Flag.CONTROL:
+    if frame.flags & _CONTROL:
         raise WorkerDied("a control frame came where an answer was due")
     # The frames behind this one would be taken for the reply to the handshake.
-    if frame.stream & STREAM:
-        raise WorkerDied("the answer is streamed, which an access check cannot use; send it in one frame")
+    if frame.stream & STREAM and not streams:
+        raise WorkerDied("its answer is streamed, which cannot be used; answer with a whole response")
     if len(frame.options) != 1:
         raise WorkerDied(f"a frame with {len(frame.options)} options, one is due")
     length = frame.options[0]

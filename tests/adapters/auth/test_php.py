@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
+from collections.abc import Awaitable
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,8 @@ import pytest
 from rr_py_ws.adapters.auth import PHPAuthorizer
 from rr_py_ws.core import fail_closed
 from rr_py_ws.core.ports import Authorizer
-from rr_py_ws.wire.access import FAILED, Verdict, pack_request
+from rr_py_ws.wire.access import ALLOWED, FAILED, Verdict, pack_request
+from rr_py_ws.wire.details import Identity
 from support.loops import both_loops
 from support.php_pool import (
     PHP,
@@ -79,7 +82,7 @@ async def test_php_decides(start: Start) -> None:
 
 @pytest.mark.parametrize(
     "query",
-    ["do=error", "do=die", "do=noise", "do=no-status", "do=no-json", "do=restart", "do=refuse&status=700"],
+    ["do=error", "do=die", "do=noise", "do=no-status", "do=no-json", "do=restart", "do=refuse&status=1700"],
 )
 async def test_a_failure_refuses_and_says_why(start: Start, log: RecordedLog, query: str) -> None:
     authorizer = PHPAuthorizer(await start(), 8.0)
@@ -150,6 +153,20 @@ async def test_a_short_rest_of_a_handshakes_time_does_not_cost_a_worker(
     assert pids(pool) == [old]
 
 
+async def test_allocate_timeout_bounds_the_wait_of_a_handshake(
+    start: Start, gate: Gate, log: RecordedLog
+) -> None:
+    """Point 15: with 1 s it waited for 6, as long as `authorize_timeout` of 8 s lets it."""
+    pool = await start(allocate_timeout=1.0)
+    authorizer = PHPAuthorizer(pool, 3600.0)
+    busy = asyncio.ensure_future(authorizer.connect(request(gate.wait)))
+    await eventually(lambda: pool.states()[0].status_text == "working")
+    assert await authorizer.connect(request()) == FAILED
+    assert "no worker became free within 1 s" in log.text()
+    gate.open()
+    assert (await busy).allowed
+
+
 async def test_a_join_waits_for_a_free_worker(start: Start) -> None:
     pool = await start()
     authorizer = PHPAuthorizer(pool, 1.0)
@@ -218,13 +235,33 @@ async def test_any_other_error_refuses_and_is_logged(
     """A mistake in this program lets nobody in, and ends no connection."""
     pool = await start()
 
-    async def broken(*_: object, **__: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise ValueError("broken")
 
-    monkeypatch.setattr(pool, "exec", broken)
+    monkeypatch.setattr(pool, "ask", broken)
     monkeypatch.setattr(fail_closed, "log", log)
     authorizer = PHPAuthorizer(pool, 8.0)
     assert await authorizer.connect(request()) == FAILED
     assert await authorizer.join(grant(), ["chat"]) == FAILED
     assert log.events("error") == ["authorizer failed"] * 2
     log.lines.clear()
+
+
+async def test_topics_that_php_has_allowed_are_joined_without_a_question(start: Start) -> None:
+    """All topics of the join must be such ones, and a join without topics is a question about the client."""
+    details = '{"user":42,"allow":["news.*","a,b"]}'
+    command = [sys.executable, "-m", "rr_py_ws.devtools.worker", "--deny-topics", "*", "--details", details]
+    authorizer = PHPAuthorizer(await start(tuple(command)), 8.0)
+    verdict = await authorizer.connect(request())
+    assert verdict.details.identity == Identity("42")
+    for topics in (["news.1"], ["news.1", "news.2", "a,b"]):
+        assert authorizer.join(verdict.grant, topics) == ALLOWED
+    for topics in (["news"], ["news.1", "chat"], []):
+        assert isinstance(answer := authorizer.join(verdict.grant, topics), Awaitable)
+        assert (await answer).status == (403 if topics else 200)
+
+
+async def test_details_that_are_wrong_let_nobody_in(start: Start) -> None:
+    command = [sys.executable, "-m", "rr_py_ws.devtools.worker", "--details", '{"expire":"1h"}']
+    authorizer = PHPAuthorizer(await start(tuple(command)), 8.0)
+    assert await authorizer.connect(request()) == FAILED

@@ -2,13 +2,17 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rr_py_ws import logs
+from rr_py_ws.adapters.http import connection
 from support import tls as certificates
+from support.behind import Serve, answer_ok
+from support.forward_site import ForwardSite, StartForward
 from support.http_site import Site, Start, open_sockets
 from support.loops import pytest_asyncio_loop_factories
 from support.waiting import eventually
@@ -51,9 +55,42 @@ async def start() -> AsyncIterator[Start]:
 
 
 @pytest.fixture
+async def start_forward() -> AsyncIterator[StartForward]:
+    """Starts forwarders; in the end nothing is left, and the event loop must have no complaint."""
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    opened = open_sockets()
+    sites: list[ForwardSite] = []
+
+    async def start(
+        serve: Serve = answer_ok,
+        *,
+        subnets: Sequence[str] = (),
+        **options: Any,
+    ) -> ForwardSite:
+        sites.append(ForwardSite(serve, subnets))
+        await sites[-1].start(**options)
+        return sites[-1]
+
+    yield start
+    for site in sites:
+        await site.stop()
+    await eventually(lambda: open_sockets() == opened)
+    await eventually(lambda: asyncio.all_tasks() == {asyncio.current_task()})
+    assert complaints == []
+
+
+@pytest.fixture
 async def site(start: Start) -> Site:
     """A listener with the limits that a configuration without any has."""
     return await start()
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
+    """What was logged since the last look; every line, whatever earlier tests had to say."""
+    monkeypatch.setattr(connection, "log", logs.get_logger("websockets"))
+    return lambda: capsys.readouterr().err
 
 
 @pytest.fixture(scope="session")

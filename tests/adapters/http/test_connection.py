@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import re
 import ssl
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -52,6 +54,40 @@ async def test_a_head_over_the_limit_is_a_431_and_one_at_the_limit_is_fine(start
         assert (status, body) == (431, b"request head over the limit of 1000 bytes")
         assert headers["connection"] == "close"
     assert site.sample("handshakes_refused", "head") == 3
+
+
+async def test_heads_that_come_together_are_read_in_several_turns(site: Site) -> None:
+    """A head full of cookies takes milliseconds: a hundred at once were a turn of a quarter of a second."""
+    loop, turn, read = asyncio.get_running_loop(), 0, Counter[int]()
+
+    def next_turn() -> None:
+        nonlocal turn
+        turn += 1
+        loop.call_soon(next_turn)
+
+    def echo(connection: HTTPConnection) -> None:
+        read[turn] += 1
+        Echo(site.listener, connection)
+
+    site.listener.handlers["/echo"] = echo
+    next_turn()
+    head = get("/echo", "Cookie: " + "a=b; " * 2500)
+    clients = [await site.connect() for _ in range(30)]
+    await asyncio.gather(*(client.send(head + b"more") for client in clients))
+    for client in clients:
+        assert await client.exactly(10) == b"hello\nmore"
+    assert sum(read.values()) == 30
+    assert max(read.values()) <= 2
+
+
+async def test_a_head_that_waits_for_its_turn_may_be_refused_or_lost(site: Site) -> None:
+    clients = [await site.send(get("/held", "X: " + "x" * 15_000)) for _ in range(30)]
+    await eventually(lambda: len(site.held) > 1)
+    clients[-1].reset()
+    site.listener.refuse()
+    for client in clients[:-1]:
+        assert parse(await client.rest())[0] == 503
+    assert len(site.held) <= 30
 
 
 async def test_a_head_with_too_many_headers_is_a_431(start: Start) -> None:
@@ -128,7 +164,7 @@ async def test_a_refusal_is_counted_by_reason_and_ends_the_connection(site: Site
 
 async def test_the_answer_to_head_has_the_length_and_not_the_body(site: Site) -> None:
     status, headers, body = await site.ask(get("/other", method="HEAD"))
-    assert (status, headers["content-length"], body) == (404, "12", b"")
+    assert (status, headers["content-length"], body) == (404, "42", b"")
 
 
 async def test_a_second_request_in_the_packet_of_a_refused_one_is_not_answered(site: Site) -> None:
@@ -279,6 +315,35 @@ async def test_tls_a_failed_tls_handshake_ends_quietly(start: Start, server_tls:
     gone.reset()
     await eventually(lambda: site.sample("handshakes") == 0)
     assert site.sample("places_taken") == 0
+
+
+@both_loops
+async def test_tls_a_failed_handshake_leaves_a_trace(
+    start: Start, server_tls: ssl.SSLContext, log: Callable[[], str]
+) -> None:
+    """Point 12: clients that could not get in over TLS were nowhere to be seen."""
+    site = await start(tls=server_tls)
+    plain = await site.send(get())
+    await plain.ended()
+    await eventually(lambda: site.sample("handshakes_refused", "tls") == 1)
+    text = r'TLS handshake failed\t{"reason": "HTTP_REQUEST", "remote": "127\.0\.0\.1:[0-9]+"}'
+    assert re.search(text, log())
+    alert = await site.send(b"\x15\x03\x03\x00\x02\x02\x30")  # the peer does not know the authority
+    await alert.ended()
+    await eventually(lambda: site.sample("handshakes_refused", "tls") == 2)
+    gone = await site.send(b"")  # as load balancers look whether a port is open
+    gone.close()
+    await eventually(lambda: site.sample("handshakes") == 0)
+    assert site.sample("handshakes_refused", "tls") == 2
+
+
+async def test_a_wrong_path_and_a_bad_head_leave_a_trace(site: Site, log: Callable[[], str]) -> None:
+    """Points 12 and 16."""
+    await site.ask(get("/wp-login.php?a"))
+    assert re.search(r'"path": "/wp-login.php", "remote": "127\.0\.0\.1:[0-9]+"', log())
+    await site.ask(b"GET / HTTP/1.1\r\nHost: u@h\r\n\r\n")
+    text = r'bad handshake\t{"reason": "malformed Host header", "remote": "127\.0\.0\.1:[0-9]+"}'
+    assert re.search(text, log())
 
 
 async def test_tls_a_slow_tls_handshake_is_cut_in_time(start: Start, server_tls: ssl.SSLContext) -> None:

@@ -49,3 +49,10 @@ def test_an_authority_that_cannot_be_used_names_its_key(certificate: Path, tmp_p
     with pytest.raises(ConfigError, match=r"ca\.pem") as raised:
         server_context(section(certificate, **options))
     assert raised.value.key == "http.ssl.root_ca"
+
+
+@pytest.mark.parametrize("kind", ["request_client_cert", "verify_client_cert_if_given"])
+def test_as_in_roadrunner_nobody_is_asked_for_a_certificate_without_an_authority(
+    certificate: Path, kind: str
+) -> None:
+    assert server_context(section(certificate, client_auth_type=kind)).verify_mode is ssl.CERT_NONE

@@ -160,3 +160,27 @@ async def test_a_timeout_ends_what_is_not() -> None:
             await asyncio.get_running_loop().create_future()
     async with deadline.timeout(None):
         await asyncio.sleep(0)
+
+
+async def test_deadlines_that_are_cancelled_take_no_memory_until_their_time() -> None:
+    loop = asyncio.get_running_loop()
+    kept = Deadline(loop.time() + 60, print)
+    gone = [Deadline(loop.time() + 30, print) for _ in range(1000)]
+    for one in gone:
+        one.cancel()
+    del one, gone
+    assert sum(type(found) is Deadline for found in gc.get_objects()) < 500
+    kept.cancel()
+
+
+async def test_of_many_deadlines_each_has_its_own_time() -> None:
+    loop = asyncio.get_running_loop()
+    told: list[int] = []
+    done = asyncio.Event()
+    begun = loop.time()
+    for number in (3, 1, 2):
+        Deadline(begun + number * LIMIT, lambda _, number=number: told.append(number))  # type: ignore[misc]
+    Deadline(begun + LIMIT / 2, print).cancel()
+    Deadline(begun + 4 * LIMIT, lambda _: done.set())
+    await done.wait()
+    assert told == [1, 2, 3]

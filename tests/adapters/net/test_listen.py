@@ -11,6 +11,7 @@ import socket
 import stat
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,12 +19,13 @@ from rr_py_ws.adapters.net.listen import (
     bound_address,
     describe_bind_error,
     describe_os_error,
+    expect_free,
     listen,
     remove_socket_file,
 )
 from rr_py_ws.address import TCPAddress, UnixAddress
 from rr_py_ws.errors import ConfigError
-from support.ports import needs_ipv6
+from support.ports import free_port, needs_ipv6
 
 
 async def listen_unix(path: Path, *, mode: int | None = None, owner: str = "") -> socket.socket:
@@ -51,6 +53,49 @@ async def test_a_tcp_address_is_bound(host: str, bound: str) -> None:
         assert address.host == bound
         assert address.port > 0
         socket.create_connection((host or "127.0.0.2", address.port)).close()
+
+
+@needs_ipv6
+@pytest.mark.parametrize("host", ["::", "::0", "0:0:0:0:0:0:0:0"])
+async def test_every_address_of_ipv6_is_every_address_of_ipv4_too(host: str) -> None:
+    """Point 8: `[::]:port` refused connections over IPv4, which RoadRunner and every Go server take."""
+    [listening] = await listen(TCPAddress(host, 0), "http.address")
+    with listening:
+        port = listening.getsockname()[1]
+        assert bound_address(listening) == TCPAddress("::", port)
+        for client in ("127.0.0.1", "::1"):
+            socket.create_connection((client, port)).close()
+
+
+@pytest.mark.parametrize("problem", [errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL])
+async def test_without_ipv6_in_the_kernel_every_address_is_every_one_of_ipv4(
+    monkeypatch: pytest.MonkeyPatch, problem: int
+) -> None:
+    """Point 8: a file with `[::]` starts on a machine that was booted without IPv6."""
+    made = socket.create_server
+
+    def create_server(place: tuple[str, int], **options: Any) -> socket.socket:
+        if options.get("family") == socket.AF_INET6:
+            raise OSError(problem, os.strerror(problem))
+        return made(place, **options)
+
+    monkeypatch.setattr(socket, "create_server", create_server)
+    [listening] = await listen(TCPAddress("::", 0), "http.address")
+    with listening:
+        assert listening.getsockname()[0] == "0.0.0.0"
+
+
+async def test_both_families_are_free_or_the_address_is_in_use() -> None:
+    """Point 8: IPv6 alone would leave half of the clients with another server."""
+    with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(ConfigError, match="in use"):
+        await listen(TCPAddress("::", other.getsockname()[1]), "http.address")
+
+
+async def test_ipv4_that_is_written_as_ipv6_is_ipv4() -> None:
+    for host, bound in (("::ffff:127.0.0.1", "127.0.0.1"), ("::ffff:0.0.0.0", "0.0.0.0")):
+        [listening] = await listen(TCPAddress(host, 0), "http.address")
+        with listening:
+            assert listening.getsockname()[0] == bound
 
 
 async def test_every_address_of_a_name_is_bound(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,6 +186,39 @@ async def test_the_socket_of_a_server_that_is_gone_is_replaced(tmp_path: Path) -
     assert path.is_socket()
     with await listen_unix(path):
         assert connects(path)
+
+
+@pytest.mark.parametrize("target", ["gone", "nothing"])
+async def test_a_link_stays_a_link(tmp_path: Path, target: str) -> None:
+    """Point 4: a link was replaced by a socket file, and one to nothing was 'in use by another process'."""
+    (tmp_path / "run").mkdir()
+    path, link = tmp_path / "run" / "s", tmp_path / "link"
+    link.symlink_to(path)
+    if target == "gone":
+        (await listen_unix(path)).close()
+    with await listen_unix(link):
+        bound = link.stat()
+        assert link.is_symlink() and path.is_socket() and connects(link)
+        with pytest.raises(ConfigError, match="in use"):
+            await listen_unix(path)
+        remove_socket_file(str(link), bound)
+    assert link.is_symlink() and not path.exists()
+
+
+async def test_trying_an_address_leaves_nothing(tmp_path: Path) -> None:
+    """Point 4: what is tried before anything is started can be listened on afterwards."""
+    await expect_free(UnixAddress(str(tmp_path / "s")), "rpc.listen")
+    assert os.listdir(tmp_path) == []
+    port = free_port()
+    for _ in range(2):
+        await expect_free(TCPAddress("127.0.0.1", port), "http.address")
+    [listening] = await listen(TCPAddress("127.0.0.1", port), "http.address")
+    with listening, pytest.raises(ConfigError, match=r"^http\.address: cannot listen on .*: it is in use by"):
+        await expect_free(TCPAddress("127.0.0.1", port), "http.address")
+    with await listen_unix(tmp_path / "s"):
+        with pytest.raises(ConfigError, match="in use"):
+            await expect_free(UnixAddress(str(tmp_path / "s")), "rpc.listen")
+        assert connects(tmp_path / "s")
 
 
 async def test_the_socket_file_of_another_account_is_left_alone(

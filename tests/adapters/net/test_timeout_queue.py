@@ -13,11 +13,10 @@ from support.loops import asyncio_loop
 class Model(RuleBasedStateMachine):
     """A queue without a timer, and a list of items with the time at which each was added."""
 
-    SECONDS = 10
-
     def __init__(self) -> None:
         super().__init__()
-        self.queue = TimeoutQueue[int](self.SECONDS)
+        self.seconds = 10
+        self.queue = TimeoutQueue[int](self.seconds)
         self.added: list[tuple[int, int]] = []
         self.now = 0
         self.next = 0
@@ -43,9 +42,14 @@ class Model(RuleBasedStateMachine):
     @rule(later=st.integers(0, 15))
     def take_due(self, later: int) -> None:
         self.now += later
-        due = [item for item, since in self.added if since + self.SECONDS <= self.now]
+        due = [item for item, since in self.added if since + self.seconds <= self.now]
         assert self.queue.take_due(self.now) == due
         self.added = [(item, since) for item, since in self.added if item not in due]
+
+    @rule(seconds=st.integers(0, 20))
+    def change(self, seconds: int) -> None:
+        self.seconds = seconds
+        self.queue.change(seconds)
 
     @invariant()
     def has_the_same_items(self) -> None:
@@ -128,6 +132,16 @@ async def test_there_is_one_timer_and_none_after_a_stop() -> None:
     queue.stop()
     queue.stop()
     assert [timer for timer in loop._scheduled if not timer.cancelled()] == []  # type: ignore[attr-defined]
+
+
+async def test_another_time_counts_for_those_that_wait() -> None:
+    gone = asyncio.Event()
+    queue = TimeoutQueue[int](3600.0, lambda item: gone.set())
+    queue.add(1, asyncio.get_running_loop().time())
+    queue.change(0.01)
+    await gone.wait()
+    queue.change(3600.0)
+    assert len(queue) == 0
 
 
 @given(st.lists(st.integers(0, 5), max_size=20))

@@ -36,16 +36,9 @@ ANSWERS = [
     ("/health?plugin=%C3%BC%FF", 200, "Service: ü\ufffd not found"),
     ("/health/x?plugin=good", 200, "Service: good: Status: 200\n"),
     ("/readyx?plugin=good", 200, "Service: good: Status: 200\n"),
-    (
-        "/health",
-        400,
-        "No plugins provided in query. Query should be in form of: health?plugin=plugin1&plugin=plugin2 \n",
-    ),
-    (
-        "/ready?plugins=good",
-        400,
-        "No plugins provided in query. Query should be in form of: ready?plugin=plugin1&plugin=plugin2 \n",
-    ),
+    # Point 21: without plugins all are asked, as by RoadRunner 2023.3 and later.
+    ("/health", 503, "Service: good: Status: 200\nService: busy: Status: 200\n"),
+    ("/ready?plugins=good", 503, "Service: good: Status: 200\n"),
     ("/?plugin=good", 404, "Cannot GET /"),
     ("/live", 404, "Cannot GET /live"),
 ]

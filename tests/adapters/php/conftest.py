@@ -9,15 +9,8 @@ import pytest
 
 from rr_py_ws.adapters.auth import php as authorizer
 from rr_py_ws.adapters.net import tasks
-from rr_py_ws.adapters.php import (
-    WorkerPool,
-    breaker,
-    output,
-    process,
-    relay,
-    slot,
-    worker,
-)
+from rr_py_ws.adapters.php import breaker, output, process, relay, slot, worker
+from rr_py_ws.adapters.php.pool import WorkerPool
 from support.loops import pytest_asyncio_loop_factories
 from support.php_pool import Gate, RecordedLog, Start, children, make_pool
 from support.ports import free_port

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from rr_py_ws.adapters.auth import PHPAuthorizer
-from rr_py_ws.adapters.php import WorkerPool, breaker, slot
+from rr_py_ws.adapters.php import breaker, slot
 from rr_py_ws.adapters.php.breaker import DOWN_AFTER, LONGEST_PAUSE, Breaker
+from rr_py_ws.adapters.php.pool import WorkerPool
 from rr_py_ws.core.backoff import Backoff
 from rr_py_ws.errors import ExecTimeout, NoFreeWorkers, WorkersDown
 from rr_py_ws.metrics import Sample

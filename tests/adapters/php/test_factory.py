@@ -86,7 +86,7 @@ class TestHandshake:
         assert "'phpp' is not a program" in await start_failure("phpp worker.php")
 
     async def test_a_worker_that_ends_at_once_is_quoted(self) -> None:
-        assert "exit code 5, its last output: 'no configuration'" in await start_failure(misbehaving("exits"))
+        assert "exit code 5, its last words: 'no configuration'" in await start_failure(misbehaving("exits"))
 
     async def test_a_worker_that_does_not_answer_is_given_up(self) -> None:
         text = await start_failure(misbehaving("silent"), timeout=0.2)

@@ -8,8 +8,8 @@ from typing import cast
 import pytest
 
 from rr_py_ws.adapters.php.idle_workers import IdleWorkers
-from rr_py_ws.adapters.php.worker import Answer, Question, Worker
-from rr_py_ws.core.ports import Lane
+from rr_py_ws.adapters.php.worker import Question, Worker
+from rr_py_ws.core.ports import Answer, Lane
 from rr_py_ws.errors import NoFreeWorkers, WorkersDown
 from rr_py_ws.wire.worker import Message
 
@@ -44,10 +44,17 @@ async def idle(dismissed: list[Worker]) -> IdleWorkers:
     return IdleWorkers(dismissed.append)
 
 
-def ask(idle: IdleWorkers, lane: Lane = Lane.JOINS, wait: float = 60.0, ends: float = math.inf) -> Question:
+class Asked(Question):
+    """A question, and its answer."""
+
+    def __init__(self, ends: float) -> None:
+        self.answer_given: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        super().__init__((), 0.0, 0.0, ends, self.answer_given.set_result, lambda *_: None)
+
+
+def ask(idle: IdleWorkers, lane: Lane = Lane.JOINS, wait: float = 60.0, ends: float = math.inf) -> Asked:
     """Put a question, to a worker or into the queue."""
-    answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-    question = Question(b"", 0.0, ends, answered, lambda *_: None)
+    question = Asked(ends)
     idle.ask(question, lane, wait)
     return question
 
@@ -83,7 +90,7 @@ async def test_a_worker_that_is_ready_again_gets_the_next_question(idle: IdleWor
 
 
 async def test_a_wait_ends_and_loses_no_worker(idle: IdleWorkers, make: Make) -> None:
-    answer = await ask(idle, wait=0.01).answered
+    answer = await ask(idle, wait=0.01).answer_given
     assert isinstance(answer, NoFreeWorkers)
     assert str(answer) == "no worker became free within 0.01 s"
     assert idle.waiting == 0
@@ -96,7 +103,7 @@ async def test_a_wait_ends_with_the_time_of_the_caller(idle: IdleWorkers) -> Non
     """At every fraction of a millisecond: the timers of uvloop have whole ones and fire early."""
     now = asyncio.get_running_loop().time()
     asked = [ask(idle, ends=now + 0.01 + step / 100_000) for step in range(200)]
-    assert {type(await question.answered) for question in asked} == {TimeoutError}
+    assert {type(await question.answer_given) for question in asked} == {TimeoutError}
     assert idle.waiting == 0
 
 
@@ -105,7 +112,7 @@ async def test_a_worker_that_comes_after_the_cancellation_goes_to_the_next(
 ) -> None:
     """Also in the same turn of the loop, in which the caller could not yet say that it is gone."""
     first, second = ask(idle), ask(idle)
-    first.answered.cancel()
+    first.answered = True
     idle.add(worker := make())
     assert asked(worker) == [second]
 
@@ -151,7 +158,7 @@ async def test_closing_refuses_who_waits_and_who_comes(idle: IdleWorkers) -> Non
     waiting = ask(idle)
     idle.close("no more")
     for refused in (waiting, ask(idle)):
-        answer = await refused.answered
+        answer = await refused.answer_given
         assert isinstance(answer, NoFreeWorkers)
         assert str(answer) == "no more"
 
@@ -172,10 +179,10 @@ async def test_handshakes_and_joins_get_workers_in_turn(idle: IdleWorkers, make:
 async def test_who_waits_can_be_refused_and_who_comes_later_waits(idle: IdleWorkers, make: Make) -> None:
     refused = [ask(idle, lane) for lane in (*Lane, *Lane)]
     cancelled = ask(idle)
-    cancelled.answered.cancel()
+    cancelled.answered = True
     idle.refuse(WorkersDown, "no hope")
     for question in refused:
-        answer = await question.answered
+        answer = await question.answer_given
         assert isinstance(answer, WorkersDown)
         assert str(answer) == "no hope"
     later = ask(idle)
@@ -187,4 +194,4 @@ async def test_a_question_that_was_answered_meanwhile_keeps_its_answer(idle: Idl
     question = ask(idle)
     question.answer(Message(b"{}"))
     idle.close("no more")
-    assert await question.answered == Message(b"{}")
+    assert await question.answer_given == Message(b"{}")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rr_py_ws.adapters.php import WorkerPool
+from rr_py_ws.adapters.php.pool import WorkerPool
 from support.php_pool import Gate, RecordedLog, Start, ask, failure_of, misbehaving
 from support.waiting import eventually
 

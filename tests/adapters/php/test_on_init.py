@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from rr_py_ws.adapters.php import OutputBudget, run_on_init
+from rr_py_ws.adapters.php.output import OutputBudget
+from rr_py_ws.adapters.php.process import run_on_init
 from rr_py_ws.config import OnInit
 from support.php_pool import RecordedLog, alive, children
 from support.waiting import eventually

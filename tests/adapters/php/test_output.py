@@ -59,7 +59,7 @@ async def test_what_is_over_the_budget_is_skipped_and_told_with_the_next_line(
     php.print(b"o\nthree\nfo")
     php.print(b"ur\n" + b"\n" * 60_000 + b"unfinished")
     assert log.events("info") == ["one", "two"]
-    assert php.output.last_line == "four"
+    assert php.output.last_words == "four"
     clock.now += 10
     php.print(b" line\nnext\n")
     assert log.lines[2:] == [
@@ -105,4 +105,57 @@ async def test_little_is_read_in_a_turn_as_long_as_it_becomes_lines(clock: Clock
     assert lines == [512, 600, 600]
     with pytest.raises(BlockingIOError):  # once the budget was used up, the rest was thrown away at once
         os.read(reader._fd, 1)
+    await php.end()
+
+
+UNCAUGHT = (
+    b"PHP Fatal error:  Uncaught App\\TokenException: the token is void in /app/auth.php:7\n"
+    b"Stack trace:\n#0 /app/worker.php(9): App\\Auth->check(Object(App\\TokenException))\n#1 {main}\n"
+    b"  thrown in /app/auth.php on line 7\n"
+)
+MESSAGE = "PHP Fatal error:  Uncaught App\\TokenException: the token is void in /app/auth.php:7"
+
+
+@pytest.mark.parametrize(
+    ("printed", "words"),
+    [
+        (UNCAUGHT, MESSAGE),
+        (UNCAUGHT.replace(b"PHP ", b"\n"), MESSAGE.removeprefix("PHP ")),
+        (b"warming up\n" + UNCAUGHT + b"bye\n", MESSAGE),
+        (b"[RuntimeException] no such user\n#0 /app/a.php(3): fail(LogicException)\n", None),
+        (b'{"level":"critical","exception":"RuntimeException: no"}\nlater\n', '{"level":"critical",'),
+        (b"PHP Parse error:  syntax error in a.php on line 3\nmore\n", "PHP Parse error:  syntax error"),
+        (b"PHP Fatal error:  Allowed memory size of 134217728 bytes exhausted\nx\n", "PHP Fatal error:  All"),
+        (b"TypeError: first\nnothing special\nValueError: second\nthe end\n", "ValueError: second"),
+        (b"one\ntwo\n", "two"),
+        (b"one\n\n  \n", "one"),
+        (b"", ""),
+    ],
+)
+@pytest.mark.parametrize("lines", [500, 1], ids=["logged", "over the budget"])
+async def test_the_last_words_are_the_message_of_an_exception(
+    clock: Clock, log: RecordedLog, printed: bytes, words: str | None, lines: int
+) -> None:
+    """Point 16: they were the last line, for an exception "thrown in /app/auth.php on line 7"."""
+    php = Printing(OutputBudget(lines, clock))
+    php.print(printed)
+    assert php.output.last_words.startswith("[RuntimeException] no such user" if words is None else words)
+    assert bool(php.output.last_words) == bool(printed)
+    await php.end()
+
+
+async def test_the_last_words_are_about_this_request(clock: Clock, log: RecordedLog) -> None:
+    """Point 16: an exception that an older request had logged was told as why the worker died.
+
+    What is still in the pipe when the next request begins belongs to the older one, too.
+    """
+    php = Printing(OutputBudget(500, clock))
+    php.print(b"RuntimeException: of the first\n")
+    os.write(php._writing, UNCAUGHT)
+    php.output.begin_request()
+    os.write(php._writing, b"of this request\n")
+    php.output._reader._read()
+    assert php.output.last_words == "of this request"
+    php.output.begin_request()
+    assert php.output.last_words == ""
     await php.end()

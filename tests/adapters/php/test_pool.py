@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from rr_py_ws.adapters.net import deadline
-from rr_py_ws.adapters.php import WorkerFactory, slot
+from rr_py_ws.adapters.php import slot
+from rr_py_ws.adapters.php.factory import WorkerFactory
 from rr_py_ws.adapters.php.worker import State, Worker
 from rr_py_ws.core.backoff import Backoff
 from rr_py_ws.errors import (
@@ -34,6 +35,7 @@ from support.php_pool import (
     Start,
     alive,
     ask,
+    ask_message,
     children,
     descriptors,
     failure_of,
@@ -139,7 +141,9 @@ class TestExec:
     @pytest.mark.parametrize(
         ("query", "words"),
         [
-            ("do=die", "closed its relay (exit code 3, its last output: 'PHP Fatal error: it broke')"),
+            ("do=die", "closed its relay (exit code 3, its last words: 'PHP Fatal error: it broke')"),
+            # Point 16: it was the last line of the stack trace, or an error of an older request.
+            ("do=throw", "Uncaught DomainException: the token is void in /"),
             ("do=half", "closed its relay: b'\\x14\\x00\\xff\\x00' (exit code 4)"),
             ("do=noise", "Warning: Undefined variable $x in /app/index.php on line 7"),
             ("do=no-option", "a frame with 0 options"),
@@ -191,11 +195,42 @@ class TestExec:
         assert await pid_of(pool) != int(first.body)
         gate.open()
 
-    async def test_a_worker_that_does_not_come_back_is_killed(self, start: Start, log: RecordedLog) -> None:
-        pool = await start()
-        old = await ask(pool, "do=answer-then-sleep&ms=600000", limit=0.3)
+    async def test_exec_ttl_ends_a_worker_that_does_not_come_back(
+        self, start: Start, log: RecordedLog
+    ) -> None:
+        pool = await start(supervisor={"exec_ttl": 0.3})
+        old = await ask(pool, "do=answer-then-sleep&ms=600000")
         assert await pid_of(pool) != int(old.body)
         assert "took longer than 0.3 s to be ready again" in log.text()
+
+    async def test_a_worker_may_work_on_after_its_answer(
+        self, start: Start, gate: Gate, log: RecordedLog
+    ) -> None:
+        """Point 15: `kernel.terminate` and queued events were killed when `authorize_timeout` was over.
+
+        That time is for the answer, and far over when the gate opens.
+        """
+        pool = await start(allocate_timeout=DEADLINE)
+        first = await ask(pool, gate.answer_then_wait, limit=0.05)
+        asking = asyncio.ensure_future(pid_of(pool))
+        await asyncio.wait([asking], timeout=0.5)
+        assert not asking.done()
+        gate.open()
+        assert await asking == int(first.body)
+        assert log.text() == ""
+
+    @pytest.mark.parametrize("when", ["before the answer", "after it"])
+    async def test_what_a_replaced_worker_does_after_its_answer_has_an_end(
+        self, start: Start, monkeypatch: pytest.MonkeyPatch, when: str
+    ) -> None:
+        """Point 15: nothing else would end it, and each reset would leave one more process."""
+        monkeypatch.setattr(Worker.stop, "__defaults__", (0.1,))
+        pool = await start(max_jobs=1 if when == "before the answer" else 0)
+        old = int((await ask(pool, "do=answer-then-sleep&ms=600000")).body)
+        if when == "after it":
+            await pool.reset()
+        await eventually(lambda: not alive(old))
+        assert await pid_of(pool) != old
 
     async def test_a_question_to_an_idle_worker_takes_no_task_of_its_own(
         self, start: Start, gate: Gate
@@ -215,7 +250,7 @@ class TestExec:
         pool = await start()
         old = pids(pool)
         with pytest.raises(TimeoutError):
-            await pool.exec(Message(connect_question(grant(gate.wait))), 600, within=0.05)
+            await ask_message(pool, Message(connect_question(grant(gate.wait))), 600, within=0.05)
         assert pool.states()[0].status_text == "working"
         gate.open()
         assert (await ask(pool, "do=refuse&status=403")).status == 403
@@ -261,7 +296,7 @@ class TestExec:
         pool = await start()
         first = asyncio.create_task(ask(pool, "do=sleep&ms=50"))
         await asyncio.sleep(0)
-        second = asyncio.create_task(pool.exec(Message(connect_question(grant())), 0.0, wait=0.1))
+        second = asyncio.create_task(ask_message(pool, Message(connect_question(grant())), 0.0, wait=0.1))
         await asyncio.sleep(0)
         await stand_still(0.2)
         assert (await first).allowed
@@ -743,7 +778,7 @@ class TestDebug:
         script.chmod(0o755)
         pool = await start(str(script), debug=True, allocate_timeout=600.0, destroy_timeout=0.1)
         with pytest.raises(TimeoutError):
-            await pool.exec(Message(b"{}", b""), within=0.1)
+            await ask_message(pool, Message(b"{}", b""), within=0.1)
         await pool.stop()
 
     async def test_a_turn_that_came_while_the_server_stood_still_is_taken(
@@ -752,7 +787,7 @@ class TestDebug:
         pool = await start(debug=True)
         first = asyncio.create_task(ask(pool, gate.wait))
         await eventually(pool.states)
-        second = asyncio.create_task(pool.exec(Message(connect_question(grant())), wait=0.1))
+        second = asyncio.create_task(ask_message(pool, Message(connect_question(grant())), wait=0.1))
         await asyncio.sleep(0)
         await stand_still(0.2, gate.open)
         assert (await first).allowed
@@ -762,7 +797,7 @@ class TestDebug:
         self, start: Start, patient: None
     ) -> None:
         pool = await start(debug=True)
-        asking = asyncio.create_task(pool.exec(Message(connect_question(grant())), within=0.1))
+        asking = asyncio.create_task(ask_message(pool, Message(connect_question(grant())), within=0.1))
         await asyncio.sleep(0)
         await stand_still(0.2)
         await asking
@@ -823,7 +858,7 @@ def test_the_states_have_roadrunners_numbers_and_words() -> None:
 async def test_a_question_with_a_body_reaches_the_worker_whole(start: Start) -> None:
     pool = await start()
     context = connect_question(grant("do=echo"))
-    answer = await pool.exec(Message(context, b"\x00body"))
+    answer = await ask_message(pool, Message(context, b"\x00body"))
     assert answer.body == context
 
 

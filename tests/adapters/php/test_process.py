@@ -11,8 +11,9 @@ import pytest
 
 from rr_py_ws.adapters.php import process as module
 from rr_py_ws.adapters.php.output import OutputBudget
-from rr_py_ws.adapters.php.process import Process
-from rr_py_ws.errors import WorkerStartError
+from rr_py_ws.adapters.php.process import Process, run_on_init
+from rr_py_ws.config import OnInit
+from rr_py_ws.errors import ConfigError, WorkerStartError
 from support.loops import both_loops
 from support.php_pool import RecordedLog, alive, children, descriptors
 from support.waiting import DEADLINE, eventually
@@ -26,7 +27,7 @@ def start(line: str, user: str = "", budget: OutputBudget | None = None, **env: 
     """Start a command whose output is logged."""
     env = {"PATH": os.environ["PATH"]} | env
     budget = budget or OutputBudget(500)
-    return Process.start(line, env, user, budget, stdin=subprocess.DEVNULL, stdout=None)
+    return Process.start(line.split(" "), env, user, budget, stdin=subprocess.DEVNULL, stdout=None)
 
 
 async def open_files() -> int:
@@ -123,7 +124,7 @@ async def test_output_is_logged_line_by_line(log: RecordedLog) -> None:
     process = start("printf one\\ntwo\\n\\n\\xff\\nrest")
     await process.wait(timeout=DEADLINE)
     assert log.lines == [("info", text, {"pid": process.pid}) for text in ("one", "two", "\\xff", "rest")]
-    assert process.last_line == "rest"
+    assert process.last_words == "rest"
 
 
 async def test_a_line_without_an_end_takes_no_memory(log: RecordedLog) -> None:
@@ -137,7 +138,7 @@ async def test_a_flood_of_lines_is_limited(log: RecordedLog) -> None:
     process = start("seq 100000", budget=budget)
     assert await process.wait(timeout=DEADLINE) == 0
     assert log.events("info") == ["1", "2", "3"]
-    assert process.describe_end() == "exit code 0, its last output: '100000'"
+    assert process.describe_end() == "exit code 0, its last words: '100000'"
     assert 588_000 < budget.skipped <= 588_895 - 6  # the line feeds between what was skipped are not counted
 
 
@@ -146,7 +147,7 @@ async def test_the_end_is_described(log: RecordedLog) -> None:
     assert process.describe_end() == ""
     await process.wait(timeout=DEADLINE)
     assert process.describe_end().startswith(
-        "exit code 2, its last output: \"ls: cannot access '/nothing-here'"
+        "exit code 2, its last words: \"ls: cannot access '/nothing-here'"
     )
     process = start("sleep 600")
     os.kill(process.pid, signal.SIGTERM)
@@ -197,7 +198,7 @@ async def test_output_of_a_daemon_is_let_go(tmp_path: Path) -> None:
     assert await process.wait(timeout=DEADLINE) == 0
     process.close()
     await eventually(lambda: descriptors() <= before)
-    os.kill(int(process.last_line), signal.SIGKILL)
+    os.kill(int(process.last_words), signal.SIGKILL)
 
 
 def test_the_shim_starts_nothing_when_the_server_is_gone() -> None:
@@ -208,3 +209,22 @@ def test_the_shim_starts_nothing_when_the_server_is_gone() -> None:
         check=True,
     )
     assert done.stdout == b""
+
+
+@pytest.mark.parametrize(
+    ("command", "timeout", "problem"),
+    [
+        ("no-such-program", 60.0, "cannot start 'no-such-program': 'no-such-program' is not a program"),
+        ("false", 60.0, "'false': exit code 1"),
+        ("sleep 1000", 0.1, "'sleep 1000' took longer than 0.1 s"),
+    ],
+)
+async def test_a_failed_on_init_ends_the_start_when_the_file_says_so(
+    command: str, timeout: float, problem: str
+) -> None:
+    """Point 2: `exit_on_error` of RoadRunner 2023.3 protects, so it is obeyed."""
+    options, budget = {"command": command, "exec_timeout": timeout}, OutputBudget(500)
+    await run_on_init(OnInit.model_validate(options), budget)
+    with pytest.raises(ConfigError) as caught:
+        await run_on_init(OnInit.model_validate(options | {"exit_on_error": True}), budget)
+    assert str(caught.value).startswith(f"server.on_init: {problem}")

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from rr_py_ws.adapters.php import OutputBudget, peers
+from rr_py_ws.adapters.php import peers
+from rr_py_ws.adapters.php.output import OutputBudget
 from rr_py_ws.adapters.php.peers import Peer
 from rr_py_ws.adapters.php.relay import SocketRelay
 from rr_py_ws.address import TCPAddress, UnixAddress, parse_dsn
@@ -287,9 +288,9 @@ async def test_a_relay_where_the_peer_cannot_be_looked_up_is_not_trusted(
 
 async def test_the_number_of_a_worker_that_has_ended_is_expected_no_more(socket_dsn: str) -> None:
     """The kernel may give it to anybody."""
-    relay = SocketRelay(socket_dsn, 60.0, "", OutputBudget(500), 1 << 20)
+    relay = SocketRelay(socket_dsn, 60.0, "", OutputBudget(500))
     await relay.open()
-    process, connection = relay.start("true", dict(os.environ), "")
+    process, connection = relay.start(["true"], dict(os.environ), "", 1 << 20)
     assert process.pid in relay._expected
     await process.wait()
     await asyncio.sleep(0)
@@ -332,7 +333,7 @@ async def test_strangers_that_are_being_looked_up_take_no_descriptors_without_en
         for answers, _ in strangers[:7]:
             with contextlib.suppress(ConnectionResetError):
                 await answers.read()  # until the end
-        relay = pool._factory._relay
+        relay = pool._factory._relay._relay
         assert isinstance(relay, SocketRelay) and len(relay._unknown) == 3
         await eventually(lambda: len(relay._handshakes._tasks) == 3)
     finally:
@@ -397,3 +398,15 @@ def test_a_process_is_known_by_its_ancestors() -> None:
         assert list(peers._ancestry(child)) == [child, shell.pid]
         assert list(peers._ancestry(os.getpid())) == []
         os.kill(child, 9)
+
+
+async def test_what_php_prints_at_its_start_is_logged_with_a_socket_too(
+    socket_dsn: str, tmp_path: Path, log: RecordedLog
+) -> None:
+    """Point 16: PHP prints errors to stdout, which went nowhere; the log said "exit code 255" only."""
+    script = tmp_path / "broken.php"
+    script.write_text("<?php\nthrow new RuntimeException('no such service');\n")
+    command = f"php -d display_errors=1 -d log_errors=0 {script}"
+    with pytest.raises(WorkerStartError, match=r"last words: .*RuntimeException: no such service"):
+        await make_pool(command, server={"relay": socket_dsn}).start()
+    assert any("no such service" in line for line in log.events("info"))

@@ -18,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from rr_py_ws.adapters.brokers.memory import MemoryBroker
 from rr_py_ws.adapters.rpc.connection import RPCConnection
 from rr_py_ws.adapters.rpc.partial_frames import PartialFrames, Pause
+from rr_py_ws.adapters.rpc.unread import UnreadReplies
 from rr_py_ws.config import Limits
 from rr_py_ws.core import backpressure, hold, hub
 from rr_py_ws.core.backpressure import Backpressure
@@ -147,7 +148,14 @@ class BackpressureAgainstModel(RuleBasedStateMachine):
         self.sockets = [Socket() for _ in range(PUBLISHERS)]
         frames = PartialFrames(1 << 20, 30, self.registry.counters)
         self.connections = [
-            RPCConnection(self.registry, Limits(), frames, lambda _: None, lambda _: None)
+            RPCConnection(
+                self.registry,
+                Limits(),
+                frames,
+                UnreadReplies(1 << 30, self.registry.counters),
+                lambda _: None,
+                lambda _: None,
+            )
             for _ in self.sockets
         ]
         for connection, socket in zip(self.connections, self.sockets, strict=True):

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from rr_py_ws.adapters.rpc import Registry, RPCClient, RPCListener
+from rr_py_ws.adapters.rpc import Registry, RPCListener
+from rr_py_ws.adapters.rpc.client import RPCClient
 from rr_py_ws.config import Limits
 from rr_py_ws.errors import RPCError
 from rr_py_ws.wire.goridge import Flag

@@ -12,6 +12,7 @@ import pytest
 from rr_py_ws.adapters.rpc import Registry, RPCListener
 from rr_py_ws.adapters.rpc.connection import RPCConnection
 from rr_py_ws.adapters.rpc.partial_frames import PartialFrames
+from rr_py_ws.adapters.rpc.unread import UnreadReplies
 from rr_py_ws.config import Limits
 from rr_py_ws.errors import BrokerError
 from rr_py_ws.wire.goridge import Flag, Frame, encode_frame
@@ -321,7 +322,14 @@ class RecordingTransport(asyncio.Transport):
 
 
 async def test_replies_to_what_arrives_together_are_one_write_in_the_same_turn(registry: Registry) -> None:
-    connection = RPCConnection(registry, Limits(), PartialFrames(1, 1.0, registry.counters), id, id)
+    connection = RPCConnection(
+        registry,
+        Limits(),
+        PartialFrames(1, 1.0, registry.counters),
+        UnreadReplies(1, registry.counters),
+        id,
+        id,
+    )
     transport = RecordingTransport()
     connection.connection_made(transport)
     connection.data_received(PUBLISH * 3)

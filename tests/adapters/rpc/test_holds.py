@@ -37,9 +37,7 @@ class Brake:
     def release(self, topic: str) -> Hold:
         hold = self.held.pop(("", topic))
         hold.end(0)
-        waiting, hold.waiting = hold.waiting, {}
-        for go_on in waiting:
-            go_on()
+        hold.release()
         return hold
 
 
@@ -231,6 +229,142 @@ async def test_a_stop_waits_for_the_broker_that_takes_what_was_held(
     future.set_result(None)
     assert (await peer.frame()).options[0] == 1
     await stopping
+
+
+async def test_many_that_waited_are_served_in_line(
+    brake: Brake, connect: Connect, publisher: RecordingPublisher
+) -> None:
+    """The end of a hold does not serve a whole turn of each of them at once."""
+    peers = [await connect() for _ in range(5)]
+    brake.hold("slow")
+    for peer in peers:
+        peer.request(1, "broadcast.Publish", to("slow"))
+    await settle(await connect())
+    brake.release("slow")
+    assert published(publisher) == []
+    for peer in peers:
+        assert (await peer.frame()).options[0] == 1
+
+
+class TestLargeCalls:
+    """A large call waits as a small one does: as bytes, counted, and a stop carries it out."""
+
+    @staticmethod
+    def body(topic: str = "slow") -> bytes:
+        return to(topic, payload="A" * 300_000)
+
+    async def test_waits_as_bytes(
+        self, brake: Brake, connect: Connect, publisher: RecordingPublisher, registry: Registry
+    ) -> None:
+        """Decoded it took 25 times as much, and was counted nowhere."""
+        peer, other = await connect(), await connect()
+        hold = brake.hold("slow")
+        peer.request(1, "broadcast.Publish", self.body())
+        peer.request(2, "broadcast.Publish", to("after"))
+        await eventually(lambda: hold.waiting)
+        await settle(other)
+        assert registry.counters.held == 1
+        assert registry.counters.partial_bytes >= len(b"broadcast.Publish" + self.body())
+        assert not registry.running
+        assert (await other.call("broadcast.Publish", self.body("fine")))[1] == b'{"ok":true}'
+        brake.release("slow")
+        assert [(await peer.frame()).options[0] for _ in range(2)] == [1, 2]
+        assert published(publisher) == ["fine", "slow", "after"]
+        assert (registry.counters.held, registry.counters.partial_bytes) == (0, 0)
+
+    async def test_one_that_is_short_and_publishes_much(
+        self, brake: Brake, peer: Peer, connect: Connect, publisher: RecordingPublisher, registry: Registry
+    ) -> None:
+        hold = brake.hold("slow")
+        topics = ["slow", *(f"t{number}" for number in range(99))]
+        peer.request(1, "broadcast.Publish", to(*topics, payload="A" * 20_000))
+        await eventually(lambda: hold.waiting)
+        assert published(publisher) == []
+        brake.release("slow")
+        assert (await peer.frame()).options[0] == 1
+        assert published(publisher) == topics
+
+    async def test_a_topic_that_is_held_while_it_waits_for_its_turn(
+        self, brake: Brake, connect: Connect, publisher: RecordingPublisher
+    ) -> None:
+        first, second = await connect(), await connect()
+        first.request(1, "broadcast.Publish", to(*(f"t{number}" for number in range(3000))))
+        await eventually(lambda: publisher.messages)
+        second.request(1, "broadcast.Publish", self.body())
+        hold = brake.hold("slow")
+        await eventually(lambda: hold.waiting)
+        assert (await first.frame()).options[0] == 1
+        brake.release("slow")
+        assert (await second.frame()).options[0] == 1
+
+    async def test_a_hold_that_ends_and_begins_again(
+        self, brake: Brake, peer: Peer, publisher: RecordingPublisher
+    ) -> None:
+        hold = brake.hold("slow")
+        peer.request(1, "broadcast.Publish", self.body())
+        for _ in range(3):
+            await eventually(lambda: hold.waiting)
+            brake.release("slow")
+            brake.hold("slow", hold)
+        await eventually(lambda: hold.waiting)
+        assert published(publisher) == []
+        brake.release("slow")
+        assert (await peer.frame()).options[0] == 1
+
+    async def test_a_stop_carries_it_out(
+        self, brake: Brake, peer: Peer, server: RPCListener, publisher: RecordingPublisher
+    ) -> None:
+        hold = brake.hold("slow")
+        peer.request(1, "broadcast.Publish", self.body())
+        await eventually(lambda: hold.waiting)
+        assert await server.stop(grace=60) == 0
+        assert (await peer.frame()).options[0] == 1
+        assert published(publisher) == ["slow"]
+
+    async def test_a_stop_carries_out_one_that_has_not_found_its_hold_yet(
+        self, brake: Brake, peer: Peer, server: RPCListener, publisher: RecordingPublisher, registry: Registry
+    ) -> None:
+        brake.hold("slow")
+        registry.turns.pause(True)
+        peer.request(1, "broadcast.Publish", self.body())
+        await eventually(lambda: registry.running)
+        stopping = asyncio.create_task(server.stop(grace=60))
+        await asyncio.sleep(0)
+        registry.turns.pause(False)
+        assert await stopping == 0
+        assert (await peer.frame()).options[0] == 1
+        assert published(publisher) == ["slow"]
+
+    async def test_without_room_it_is_carried_out(
+        self, brake: Brake, small: RPCListener, publisher: RecordingPublisher, registry: Registry
+    ) -> None:
+        brake.hold("slow")
+        peer = await Peer.connect(small.address)
+        peer.request(1, "broadcast.Publish", self.body())
+        assert (await peer.frame()).options[0] == 1
+        assert published(publisher) == ["slow"]
+        assert registry.counters.held == 0
+        await peer.close()
+
+    async def test_what_a_peer_that_leaves_has_sent_is_carried_out_when_the_hold_ends(
+        self,
+        brake: Brake,
+        peer: Peer,
+        connect: Connect,
+        server: RPCListener,
+        publisher: RecordingPublisher,
+    ) -> None:
+        hold = brake.hold("slow")
+        peer.request(1, "broadcast.PublishAsync", self.body())
+        peer.request(2, "broadcast.PublishAsync", to("after"))
+        await eventually(lambda: hold.waiting)
+        [connection] = server._connections
+        connection._transport.abort()  # as when the system says so
+        await settle(await connect())
+        assert not connection.closed.done()
+        brake.release("slow")
+        await connection.closed
+        assert published(publisher) == ["slow", "after"]
 
 
 class TestMemory:

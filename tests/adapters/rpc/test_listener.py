@@ -24,6 +24,7 @@ from rr_py_ws.wire.values import decode_value
 from support.loops import both_loops
 from support.ports import needs_ipv6
 from support.rpc_peer import IdlePool, Peer, RecordingPublisher
+from support.waiting import eventually
 
 pytestmark = both_loops
 
@@ -454,3 +455,14 @@ class TestStop:
         server = RPCListener(registry, "tcp://127.0.0.1:0", limits=Limits())
         await server.stop(grace=1)
         await server.stop(grace=1)
+
+
+async def test_a_stop_waits_for_what_begins_meanwhile(registry: Registry, server: RPCListener) -> None:
+    first, second = (asyncio.get_running_loop().create_future() for _ in range(2))
+    registry.run(first, lambda _: registry.run(second, lambda _: None))
+    stopping = asyncio.create_task(server.stop(grace=60))
+    first.set_result(None)
+    await eventually(lambda: first not in registry.running)
+    assert not stopping.done()
+    second.set_result(None)
+    assert await stopping == 0

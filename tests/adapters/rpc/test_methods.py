@@ -200,8 +200,8 @@ class TestPublish:
         ("codec", "body", "text"),
         [
             (Flag.PROTO, b"\xff", b"goridge_read_request_body: proto: cannot parse invalid wire-format data"),
-            (Flag.JSON, b"z", b"json: "),
-            (Flag.JSON, b"[]", b"the request must be a map"),
+            (Flag.JSON, b"z", b"invalid character 'z' looking for beginning of value"),
+            (Flag.JSON, b"[]", b"invalid character '[' looking for beginning of value"),
             (Flag.MSGPACK, b"\xc1", b"msgpack: "),
             (Flag.RAW, b"x", b"unknown Raw payload type"),
             (Flag.GOB, b"\x03\x04\x00", b"goridge_read_request_body: gob is not supported"),

@@ -97,7 +97,7 @@ class FakeConnection(RPCConnection):
     """A connection whose reading is switched by what is tested."""
 
     def __init__(self) -> None:
-        self.paused = Pause(0)
+        self.paused = 0
         self.resumed = asyncio.Event()
         self.closed_late = asyncio.Event()
 
@@ -105,7 +105,7 @@ class FakeConnection(RPCConnection):
     def waits(self) -> bool:
         return bool(self.paused & Pause.MEMORY)
 
-    def pause(self, reason: Pause, paused: bool) -> None:
+    def pause(self, reason: int, paused: bool) -> None:
         if self.paused & reason and not paused:
             self.resumed.set()
         self.paused = self.paused | reason if paused else self.paused & ~reason

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 
 import pytest
 
 from rr_py_ws.adapters.rpc import Registry, RPCListener, build_registry
+from rr_py_ws.adapters.rpc.neighbour import GiveBack
 from rr_py_ws.config import Limits
+from rr_py_ws.core.hold import Gate
 from rr_py_ws.errors import RPCError
 from rr_py_ws.wire.goridge import Flag, Frame, encode_frame
-from rr_py_ws.wire.rpc import Request, encode_error, encode_reply, encode_request
+from rr_py_ws.wire.rpc import Request, encode_error, encode_reply, encode_request, parse_request
 from rr_py_ws.wire.values import decode_value
 from support.goridge_frames import FRAMES
 from support.rpc_peer import IdlePool, Peer, RecordingPublisher
@@ -25,15 +27,22 @@ class Other:
     def __init__(self) -> None:
         self.frames: list[Frame] = []
         self.requests: list[Request] = []
-        self.replies: list[bytes | Awaitable[bytes] | Exception] = []
+        self.replies: list[bytes | asyncio.Future[bytes] | Exception] = []
 
-    def answer(self, frame: Frame, request: Request) -> bytes | Awaitable[bytes]:
+    def answer(self, frame: Frame, give_back: GiveBack, *, may_wait: bool) -> Gate | None:
         self.frames.append(frame)
-        self.requests.append(request)
+        self.requests.append(request := parse_request(frame))
         reply = self.replies.pop(0) if self.replies else encode_reply(request, b"from the other")
         if isinstance(reply, Exception):
             raise reply
-        return reply
+        if isinstance(reply, bytes):
+            give_back(reply)
+        else:
+            reply.add_done_callback(lambda done: give_back(done.exception() or done.result()))
+        return None
+
+    async def ask(self, method: str, argument: object, *, timely: bool = True) -> object:
+        raise RPCError("the other does not answer us")
 
 
 @pytest.fixture
@@ -50,7 +59,7 @@ async def registry(other: Other, publisher: RecordingPublisher, pool: IdlePool) 
         version="2.11.4",
         config=lambda: b"{}",
         limits=Limits(),
-        fallback=other.answer,
+        neighbour=other,
     )
 
 
@@ -64,7 +73,7 @@ async def peer(registry: Registry) -> AsyncIterator[Peer]:
     await server.stop(grace=1.0)
 
 
-class TestFallback:
+class TestNeighbour:
     @pytest.mark.parametrize(
         "flags", [Flag.GOB, Flag.GOB | Flag.PROTO, Flag.RAW, Flag.JSON | 0x02, 0, Flag.MSGPACK | Flag.CONTROL]
     )
@@ -90,7 +99,7 @@ class TestFallback:
             stream += encode_request(sequence, "jobs.Push", b"%d" % sequence, Flag.GOB)
             stream += encode_request(sequence + 1, "rpc.Version", b"true", Flag.JSON)
         peer.send(stream)
-        assert [(await peer.frame()).options[0] for _ in range(200)] == list(range(200))
+        assert sorted([(await peer.frame()).options[0] for _ in range(200)]) == list(range(200))
         assert [request.body for request in other.requests] == [b"%d" % number for number in range(0, 200, 2)]
 
     async def test_later_replies_overtake_one_another(self, peer: Peer, other: Other) -> None:
@@ -105,19 +114,22 @@ class TestFallback:
         assert (await peer.frame()).payload == b"jobs.Push1"
 
     async def test_an_unknown_method_of_our_service_is_our_error(self, peer: Peer, other: Other) -> None:
-        text = b"rpc: can't find method informer.Lost"
-        assert await peer.call("informer.Lost") == (Flag.JSON | Flag.ERROR, text)
+        text = b"rpc: can't find method broadcast.Lost"
+        assert await peer.call("broadcast.Lost") == (Flag.JSON | Flag.ERROR, text)
         text = b"rpc: service/method request ill-formed: Publish"
         assert await peer.call("Publish") == (Flag.JSON | Flag.ERROR, text)
         assert other.frames == []
 
+    async def test_an_unknown_method_of_a_service_of_both_is_given_to_it(
+        self, peer: Peer, other: Other
+    ) -> None:
+        for method in ("informer.AddWorker", "resetter.Future", "status.Lost"):
+            assert await peer.call(method) == (Flag.JSON, b"from the other")
+
     @pytest.mark.parametrize("later", [False, True])
     async def test_its_failure_is_an_error_reply(self, peer: Peer, other: Other, later: bool) -> None:
-        async def fail(error: Exception) -> bytes:
-            raise error
-
         errors = [RPCError("the other is away"), OSError("a defect")]
-        other.replies = [fail(error) if later else error for error in errors]
+        other.replies = [_failing(error) if later else error for error in errors]
         assert await peer.call("jobs.Push") == (Flag.JSON | Flag.ERROR, b"the other is away")
         text = b"internal error; the log of the server has the reason"
         assert await peer.call("jobs.Push") == (Flag.JSON | Flag.ERROR, text)
@@ -146,6 +158,12 @@ class TestFallback:
         assert (await peer.frame()).payload == b"jobs.Pushdone"
         assert await stopping == 0
         await peer.close()
+
+
+def _failing(error: Exception) -> asyncio.Future[bytes]:
+    future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+    future.set_exception(error)
+    return future
 
 
 async def test_codecs_are_the_business_of_the_registration(registry: Registry) -> None:
@@ -180,7 +198,7 @@ async def test_a_later_result_that_cannot_be_encoded_is_an_error_reply(registry:
     registry.add("test.Later", decode_value, later)
     reply = registry.call(Frame(Flag.JSON, (1, 10), b"test.Later"))
     assert isinstance(reply, asyncio.Future)
-    assert b"cannot be encoded" in await reply
+    assert b"the result has no form in this codec" in await reply
 
 
 async def test_a_publish_that_is_accepted_at_once_is_answered_at_once(registry: Registry) -> None:

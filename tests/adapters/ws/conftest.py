@@ -14,8 +14,9 @@ from rr_py_ws.adapters.auth.allow_all import AllowAll
 from rr_py_ws.adapters.brokers.memory import MemoryBroker
 from rr_py_ws.adapters.http import connection as http_connection
 from rr_py_ws.adapters.http import limiter
-from rr_py_ws.adapters.ws import connection, upgrade
+from rr_py_ws.adapters.ws import connection, handler, upgrade
 from rr_py_ws.core import fail_closed
+from rr_py_ws.core.history_rules import HistoryRules
 from rr_py_ws.core.node import Node
 from rr_py_ws.core.ports import Authorizer
 from support import tls as certificates
@@ -39,7 +40,9 @@ async def start() -> AsyncIterator[Start]:
         authorizer: Authorizer | None = None, *, tls: ssl.SSLContext | None = None, **settings: Any
     ) -> Site:
         backpressure = make_backpressure(settings.pop("turn", 1 << 30))
-        node = Node({"default": MemoryBroker()}, "default", loop.call_soon, backpressure)
+        rules = HistoryRules(settings.get("history", ()))
+        broker = MemoryBroker(rules, settings.get("history_memory", 1 << 26))
+        node = Node({"default": broker}, "default", loop.call_soon, backpressure)
         await node.start()
         server = Server(authorizer or AllowAll(), node, backpressure, **settings)
         await server.listen("127.0.0.1:0", tls)
@@ -70,7 +73,7 @@ async def site(start: Start) -> Site:
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
     """What was logged so far; every line, whatever earlier tests had to say."""
-    for module in (connection, fail_closed, http_connection, limiter, upgrade):
+    for module in (connection, fail_closed, handler, http_connection, limiter, upgrade):
         monkeypatch.setattr(module, "log", logs.get_logger("websockets"))
     return lambda: capsys.readouterr().err
 

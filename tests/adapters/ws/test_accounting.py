@@ -62,7 +62,7 @@ class Crowd:
 
     async def come_and_ask(self) -> None:
         await self.come()
-        address = f"X-Real-IP: 10.0.0.{self.chance.randrange(4)}"
+        address = f"X-Forwarded-For: 10.0.0.{self.chance.randrange(4)}"
         target, *headers = self.chance.choice(
             [("/ws", address)] * 5 + [("/ws", address, "-upgrade"), ("/x",)]
         )

@@ -30,7 +30,14 @@ def secure(request: pytest.FixtureRequest) -> bool:
 @pytest.fixture
 async def site(start: Start, secure: bool, server_tls: ssl.SSLContext) -> Site:
     tls = server_tls if secure else None
-    return await start(tls=tls, send_queue=LIMIT, send_queue_policy="drop", commands_per_second=0)
+    return await start(
+        tls=tls,
+        send_queue=LIMIT // 4,
+        send_queue_burst=4,
+        send_queue_policy="drop",
+        on_gap="tell",
+        commands_per_second=0,
+    )
 
 
 @pytest.fixture
@@ -86,17 +93,34 @@ async def test_the_oldest_messages_are_dropped_and_the_connection_goes_on(
     client = await open_client("t")
     published = await publish_until_dropped(site, "t")
     received = await all_of(client)
-    numbers = [number for _, number in received]
-    assert received == [("t", number) for number in numbers]  # without an id, nothing is told
-    [hole] = [at for at in range(1, len(numbers)) if numbers[at] != numbers[at - 1] + 1]
+    [hole] = [at for at, message in enumerate(received) if message == ("#gap", ["t"])]
+    numbers = [number for _, number in received[:hole] + received[hole + 1 :]]
+    assert numbers[hole - 1] + 1 < numbers[hole]
     assert (numbers[0], numbers[-1]) == (0, published - 1)
     assert len(numbers) + site.sample("dropped_messages") == published
-    assert (len(numbers) - hole) * SIZE <= LIMIT
+    assert (len(numbers) - hole) * SIZE <= LIMIT + 5 * SIZE
     frame_size = SIZE + 4 + len('{"topic":"t","payload":""}')
     assert site.sample("dropped_bytes") == site.sample("dropped_messages") * frame_size
     await publish(site, "t", published, published + 1)
     assert await all_of(client) == [("t", published)]
     assert site.sample("slow_clients") == 0
+
+
+async def test_who_would_not_be_told_is_closed_instead(start: Start) -> None:
+    """Point 9.7: it kept a hole, and nobody had said so."""
+    site = await start(send_queue=LIMIT // 4, send_queue_policy="drop")
+    client = await site.open(small_buffers=True)
+    await client.join("t")
+    published = 0
+    while "t" in site.hub:
+        await publish(site, "t", published, published + 50)
+        published += 50
+    received = 0
+    while (answer := await client.frame()).opcode == TEXT:
+        assert json.loads(answer.payload)["payload"].startswith(f"{received:08}")
+        received += 1
+    assert answer == (CLOSE, close(1013, "send queue full"))
+    assert site.sample("dropped_messages") == 0
 
 
 async def test_one_line_tells_of_a_client_that_misses_messages(

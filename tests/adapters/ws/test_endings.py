@@ -109,7 +109,7 @@ async def test_d2_a_connection_that_ends_while_php_is_asked_leaves_nothing_behin
     start: Start, no_collector: None
 ) -> None:
     gate = Gate(join=None)
-    site = await start(gate)
+    site = await start(gate, close_timeout=0.1)
     for end in ENDINGS:
         client = await site.open()
         await client.send(command("join", ["a"]) * 3)

@@ -70,9 +70,9 @@ class Hall:
         self.refused: list[str] = []
         self.people: dict[str, Person] = {}
 
-    def come(self, *names: str) -> None:
+    def come(self, *names: str, address: str = "") -> None:
         for name in names:
-            self.people[name] = person = Person(self, name)
+            self.people[name] = person = Person(self, name, address)
             if self.queue.enter(person):
                 person.decide(0.0)
 
@@ -82,9 +82,10 @@ class Hall:
 
 
 class Person:
-    def __init__(self, hall: Hall, name: str) -> None:
+    def __init__(self, hall: Hall, name: str, address: str) -> None:
         self.hall = hall
         self.name = name
+        self.network = address
 
     def decide(self, waited: float) -> None:
         self.hall.begun.append(self.name)
@@ -220,3 +221,55 @@ def test_where_nobody_may_wait_who_has_no_turn_is_refused_at_once(clock: Clock) 
     hall.done("a")
     hall.come("d")
     assert hall.begun == ["a", "d"]
+
+
+def test_addresses_take_turns(clock: Clock) -> None:
+    """One that sent requests faster than PHP answered them had everybody else wait behind them."""
+    hall = Hall(HandshakeQueue(1, 0, 5.0), at_once_done=True)
+    hall.queue.enter(blocking := Person(hall, "blocking", "192.0.2.1"))
+    hall.come(*"abcd", address="192.0.2.1")
+    hall.come("x", address="192.0.2.2")
+    hall.come(*"yz", address="192.0.2.3")
+    hall.queue.leave(blocking)
+    clock.advance(0)
+    assert "".join(hall.begun) == "axybzcd"
+    assert hall.queue.waiting == 0
+
+
+def test_addresses_take_turns_when_some_leave_or_wait_too_long(clock: Clock) -> None:
+    hall = Hall(HandshakeQueue(1, 0, 5.0))
+    hall.come("running", *"ab", address="192.0.2.1")
+    hall.come("x", address="192.0.2.2")
+    hall.done("a", "x")
+    clock.advance(4)
+    hall.come("y", address="192.0.2.2")
+    clock.advance(1 + MOMENT)
+    assert hall.refused == ["b"]
+    hall.done("running")
+    clock.advance(0)
+    assert hall.begun == ["running", "y"]
+    hall.come("c", address="192.0.2.1")
+    hall.done("y")
+    clock.advance(0)
+    assert hall.begun == ["running", "y", "c"]
+    assert (hall.queue.waiting, hall.queue._lines) == (0, {})
+
+
+def test_other_limits_count_for_those_that_wait(clock: Clock) -> None:
+    hall = Hall(HandshakeQueue(1, 0, 5.0))
+    hall.come(*"abcd")
+    hall.queue.reload(3, 0, 5.0)
+    clock.advance(0)
+    assert hall.begun == ["a", "b", "c"]
+    hall.queue.reload(3, 0, 0.5)
+    clock.advance(0.5 + MOMENT)
+    assert (hall.refused, hall.queue.waiting) == (["d"], 0)
+
+
+def test_another_rate_counts_at_once(clock: Clock) -> None:
+    hall = Hall(HandshakeQueue(9, 1, 60.0))
+    hall.come(*"abc")
+    assert hall.begun == ["a"]
+    hall.queue.reload(9, 0, 60.0)
+    clock.advance(0)
+    assert hall.begun == ["a", "b", "c"]

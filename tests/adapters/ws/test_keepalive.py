@@ -314,3 +314,49 @@ def test_d2_a_peer_that_was_given_up_or_discarded_is_not_held(run: Run) -> None:
         watch.stop()
 
     run(scene())
+
+
+def test_another_interval_counts_for_each_peer_from_its_next_ping_on(run: Run) -> None:
+    async def scene() -> None:
+        first, second = Client(), Client()
+        watch = keep_alive(first)
+        await asyncio.sleep(20)
+        watch.add(second)
+        watch.reload(10.0, 20.0, [first, second])
+        await asyncio.sleep(51)
+        watch.stop()
+        assert first.pings[0] == 25
+        assert second.pings == [45, 55, 65]
+
+    run(scene())
+
+
+def test_a_shorter_timeout_counts_from_the_next_ping_on(run: Run) -> None:
+    async def scene() -> None:
+        silent = Client(latency=None)
+        watch = keep_alive(silent)
+        watch.reload(25.0, 5.0, [silent])
+        await asyncio.sleep(40)
+        watch.stop()
+        assert silent.cut_at == 30 + MOMENT
+
+    run(scene())
+
+
+def test_pings_can_begin_and_end_while_peers_are_connected(run: Run) -> None:
+    async def scene() -> None:
+        peer = Client()
+        watch = keep_alive(peer, interval=0.0)
+        await asyncio.sleep(100)
+        watch.reload(10.0, 20.0, [peer])
+        await asyncio.sleep(25)
+        assert peer.pings == [110, 120]
+        watch.reload(0.0, 20.0, [peer])
+        await asyncio.sleep(100)
+        assert peer.pings == [110, 120]
+        watch.reload(10.0, 20.0, [peer])
+        await asyncio.sleep(15)
+        watch.stop()
+        assert peer.pings == [110, 120, 235]
+
+    run(scene())

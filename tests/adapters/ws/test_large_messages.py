@@ -81,9 +81,9 @@ async def test_a_client_that_falls_behind_in_a_large_message_gets_it_whole_and_t
 async def test_the_large_message_that_was_begun_is_not_dropped(
     start: Start, tls: dict[str, ssl.SSLContext | None]
 ) -> None:
-    site = await start(tls=tls["server"], send_queue=1000, send_queue_policy="drop")
+    site = await start(tls=tls["server"], send_queue=1000, send_queue_policy="drop", on_gap="tell")
     client = await stalled(site, tls)
-    for _ in range(10):
+    for _ in range(40):
         site.publish("t", "y" * 300)
         site.node.flush()
     assert (await client.json())["payload"] == LARGE

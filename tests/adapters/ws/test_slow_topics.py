@@ -12,7 +12,8 @@ from rr_py_ws.config import Limits
 from rr_py_ws.core import backpressure, hold
 from rr_py_ws.core.hold import FEW
 from rr_py_ws.wire.goridge import Flag
-from rr_py_ws.wire.publish import Message, encode_broadcast
+from rr_py_ws.wire.publish import Message
+from rr_py_ws.wire.publish_protobuf import encode_broadcast
 from support.loops import both_loops
 from support.rpc_peer import Peer, node_registry
 from support.waiting import eventually

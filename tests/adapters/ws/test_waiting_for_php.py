@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -124,16 +126,104 @@ async def test_a_client_that_goes_away_ends_its_question(site: Site, gate: Gate,
     assert gate.topics == [["a"]]
 
 
-async def test_a_client_that_closes_ends_its_question(site: Site, gate: Gate) -> None:
+ENDS = {
+    "a close frame": (frame(CLOSE, close(1000, "bye")), (CLOSE, close(1000, "bye"))),
+    "one that is read byte by byte": (frame(CLOSE, close(1000)), (CLOSE, close(1000))),
+    "an invalid close frame": (frame(CLOSE, b"\x00"), (CLOSE, 1002)),
+    "invalid text": (frame(TEXT, b"\xff"), (CLOSE, 1007)),
+    "a reserved opcode": (frame(3), (CLOSE, 1002)),
+}
+
+
+@pytest.mark.parametrize(("end", "answer"), ENDS.values(), ids=ENDS)
+@pytest.mark.parametrize("half_closed", [False, True])
+@both_loops
+async def test_commands_that_wait_are_answered_before_the_close_frame_behind_them(
+    site: Site, gate: Gate, end: bytes, answer: tuple[int, Any], half_closed: bool
+) -> None:
+    """Point 9.14: they were dropped. Pushes arrive until then, and what follows is not looked at."""
     client = await site.open()
-    await client.send(command("join", ["a"]) + command("join", ["b"]))
+    await client.send(
+        command("join", ["a"]) + command("leave", ["x"]) + command("join", ["b"]) + frame(PING, b"p")
+    )
     await gate.asked(1)
-    await client.send(frame(CLOSE, close(1000)))
+    if end is ENDS["one that is read byte by byte"][0]:
+        await client.send_slowly(end)
+    else:
+        await client.send(end)
+    await client.send(command("join", ["too late"]) + frame(PING, b"too late"))
+    if half_closed:
+        client.end_writing()
+    assert await client.frame() == (PONG, b"p")
+    gate.waiting[0].set_result(ALLOWED)
+    assert [await reply(client), await reply(client)] == ["@joina", "@leavex"]
+    await gate.asked(2)
+    site.publish("a", "x")
+    assert await client.json() == {"topic": "a", "payload": "x"}
+    gate.waiting[1].set_result(Verdict(403))
+    assert await reply(client) == "#joinb"
+    opcode, payload = await client.frame()
+    assert (opcode, payload if isinstance(answer[1], bytes) else int.from_bytes(payload[:2])) == answer
+    assert await client.rest() == b""
+    if not half_closed:
+        client.end_writing()
+    await eventually(lambda: site.server.connections == 0)
+    assert gate.topics == [["a"], ["b"]]
+    assert len(site.hub) == 0
+
+
+@both_loops
+async def test_commands_in_the_packet_of_the_handshake_are_answered_before_the_close_frame_with_tls(
+    start: Start, gate: Gate, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
+    site = await start(gate, tls=server_tls)
+    client = await site.connect(tls=client_tls)
+    await client.send(request() + command("join", ["a"]) * 2 + frame(CLOSE, close(1000)))
+    await client.head()
+    for number in (1, 2):
+        await gate.asked(number)
+        gate.waiting[number - 1].set_result(ALLOWED)
+        assert await reply(client) == "@joina"
+    assert await client.frame() == (CLOSE, close(1000))
+    client.close()
+    await eventually(lambda: site.server.connections == 0)
+
+
+@both_loops
+async def test_a_close_frame_does_not_wait_for_ever(start: Start, gate: Gate) -> None:
+    site = await start(gate, close_timeout=0.05)
+    client = await site.open()
+    await client.send(command("join", ["a"]) + command("join", ["b"]) + frame(CLOSE, close(1000)))
     assert await client.rest() == frame(CLOSE, close(1000), mask=False)
-    assert gate.waiting[0].cancelled()
+    assert gate.topics == [["a"]]
+    await eventually(gate.waiting[0].cancelled)
 
 
-async def test_a_question_of_a_connection_that_fails_in_the_same_packet_is_no_warning(start: Start) -> None:
+async def test_a_stop_ends_a_client_whose_close_frame_waits(site: Site, gate: Gate) -> None:
+    client = await site.open()
+    await client.send(command("join", ["a"]) + frame(CLOSE, close(4000)))
+    await gate.asked(1)
+    await eventually(lambda: site.connections()[0]._end_is_held)
+    stopping = asyncio.create_task(site.server.stop(20.0))
+    assert await client.rest() == frame(CLOSE, close(4000), mask=False)
+    client.close()
+    await stopping
+
+
+async def test_who_closes_and_goes_away_while_php_is_asked_leaves_nothing(start: Start, gate: Gate) -> None:
+    site = await start(gate, close_timeout=0.1)
+    for end in ("reset", "close"):
+        client = await site.open()
+        await client.send(command("join", ["a"]) * 3 + frame(CLOSE, close(1000)))
+        await gate.asked(1)
+        getattr(client, end)()
+        gate.waiting.pop().set_result(ALLOWED)
+        await eventually(lambda: site.server.connections == 0)
+        gate.waiting.clear()
+    assert len(site.hub) == 0
+
+
+async def test_a_question_of_a_connection_that_fails_in_the_same_turn_is_no_warning(start: Start) -> None:
     """The join is begun and withdrawn in one turn: what was to be awaited is awaited."""
 
     class Asynchronous(Gate):
@@ -144,7 +234,10 @@ async def test_a_question_of_a_connection_that_fails_in_the_same_packet_is_no_wa
     gate = Asynchronous()
     site = await start(gate)
     client = await site.open()
-    await client.send(command("join", ["a"]) + frame(TEXT, b"\xff"))
+    [connection] = site.connections()
+    connection.data_received(command("join", ["a"]))
+    connection.close_going_away()
+    await client.send(frame(CLOSE, close(1001)))
     assert (await client.rest()).startswith(b"\x88")
     assert gate.topics == [["a"]]
 

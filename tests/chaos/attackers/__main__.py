@@ -1,4 +1,4 @@
-"""One attacker: `python -m chaos.attackers KIND --web HOST:PORT --tls HOST:PORT --rpc HOST:PORT`.
+"""One attacker: `python -m chaos.attackers KIND --web HOST:PORT --tls HOST:PORT ...`, see `Target`.
 
 It goes on until it is killed, and says so when it has begun.
 """
@@ -38,7 +38,9 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=_address, required=True, metavar="HOST:PORT")
     options = parser.parse_args()
     os.nice(5)  # those who measure have the first right to a core that we share with them
-    steps = again_and_again(KINDS[options.kind].attack, Target(options.web, options.tls, options.rpc))
+    steps = again_and_again(
+        KINDS[options.kind].attack, Target(*(getattr(options, name) for name in Target._fields))
+    )
     starter = os.getppid()
     next(steps)
     print(BEGUN, flush=True)

@@ -15,6 +15,8 @@ BEGUN = "begun"
 """What an attacker's process prints after the first piece of harm."""
 
 Address = tuple[str, int]
+_ATTACKER = "127.0.0.2"
+"""Where attackers come from: not from where honest clients do."""
 
 CONTINUATION, TEXT, BINARY, PING, PONG = 0, 1, 2, 9, 10
 _COMPRESSED = 0x40
@@ -32,11 +34,15 @@ class Target(NamedTuple):
         web: for browsers.
         tls: the same with TLS.
         rpc: for publishers.
+        metrics: for those who measure, if it has that.
+        status: for those who ask how it is, if it has that.
     """
 
     web: Address
     tls: Address
     rpc: Address
+    metrics: Address
+    status: Address
 
 
 Attack = Callable[[Target], Iterator[None]]
@@ -96,6 +102,7 @@ class Connection:
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)  # leaves no port waiting
             self.socket.settimeout(_PATIENCE)
+            self.socket.bind((_ATTACKER, 0))
             self.socket.connect(address)
         except OSError:
             self.socket.close()

@@ -14,6 +14,7 @@ from itertools import cycle
 from chaos.attackers.connection import Address, Attack, Connection, Target, close_all, head, hit
 
 _TRICKLING = 200
+_HELLOS = 300
 _UNREAD = 200
 _UNREAD_BUFFER = 4096
 
@@ -41,7 +42,7 @@ def bad_heads(target: Target) -> Iterator[None]:
         head(more=many),
         head(more="X-Long: " + "x" * 20_000 + "\r\n"),
         head().replace(b"Version: 13", b"Version: 8"),
-        head().replace(b"GET /ws", b"GET /nowhere"),
+        head().replace(b"GET /ws", b"GET ws"),
         b"POST /ws HTTP/1.1\r\nHost: app.test\r\nContent-Length: 1000000\r\n\r\n" + noise,
     )
     for data in cycle(bad):
@@ -83,6 +84,12 @@ def half_tls(target: Target) -> Iterator[None]:
             yield from hit(target.tls, data, answer=data == client_hello())
 
 
+def tls_hellos(target: Target) -> Iterator[None]:
+    """Begin with TLS three hundred times at once, and go no further than the server's answer."""
+    while True:
+        yield from hit(target.tls, client_hello(), count=_HELLOS)
+
+
 def unread_refusals(target: Target) -> Iterator[None]:
     """Be refused with a page of 1 MiB and never read it, through windows that are closed at once."""
     waiting: deque[Connection] = deque()
@@ -116,5 +123,6 @@ HANDSHAKES: dict[str, Attack] = {
     "bad-heads": bad_heads,
     "trickled-heads": trickled_heads,
     "half-tls": half_tls,
+    "tls-hellos": tls_hellos,
     "rpc-connects": hitting(b"", lambda target: target.rpc, answer=False),
 }

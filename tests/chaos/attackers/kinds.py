@@ -10,6 +10,7 @@ from chaos.attackers.connection import Attack, head
 from chaos.attackers.frames import FRAMES
 from chaos.attackers.gulps import gulps, gulps_in_many_topics
 from chaos.attackers.handshakes import HANDSHAKES, cookies, hitting, noisy_worker, unread_refusals
+from chaos.attackers.pages import PAGES, dying_workers, probing, tiny_frames, verdicts
 from chaos.attackers.publishers import PUBLISHERS, calling, dear_methods
 
 
@@ -20,11 +21,13 @@ class Kind(NamedTuple):
         attack: what it does.
         workers: whether it is about what PHP workers do.
         stuck_log: whether nobody reads the server's log meanwhile.
+        pages: whether it needs pages, files or monitoring of `site`.
     """
 
     attack: Attack
     workers: bool = False
     stuck_log: bool = False
+    pages: bool = False
 
 
 KINDS: dict[str, Kind] = {
@@ -40,8 +43,16 @@ KINDS: dict[str, Kind] = {
     "cookies": Kind(hitting(cookies()), workers=True),
     "unread-refusals": Kind(unread_refusals, workers=True),
     "noisy-worker": Kind(noisy_worker, workers=True),
+    **{name: Kind(attack, workers=True, pages=True) for name, attack in PAGES.items()},
+    "monitoring": Kind(probing, pages=True),
+    "many-tiny-frames": Kind(tiny_frames),
+    "dying-workers": Kind(dying_workers, workers=True, pages=True),
+    "verdicts": Kind(verdicts, workers=True),
     "stuck-log": Kind(hitting(head()), stuck_log=True),
 }
 
-ANYWHERE = [name for name, kind in KINDS.items() if not kind.stuck_log]
-"""Kinds that a server with `workers/attacked.php` can have beside it."""
+HERE = [name for name, kind in KINDS.items() if not kind.stuck_log]
+"""Kinds that a server of `site` can have beside it."""
+
+ANYWHERE = [name for name in HERE if not KINDS[name].pages]
+"""Kinds that any server with `workers/attacked.php` can have beside it."""

@@ -21,7 +21,7 @@ class Attacker:
 
     Args:
         kind: a name of `kinds.KINDS`.
-        server: what it attacks; a server without TLS is attacked at its plain port.
+        server: what it attacks; where it has no port for something the plain one is attacked.
     """
 
     def __init__(self, kind: str, server: Server) -> None:
@@ -31,6 +31,8 @@ class Attacker:
             "web": http["address"],
             "tls": http.get("ssl", http)["address"],
             "rpc": server.rpc.removeprefix("tcp://"),
+            "metrics": server.config.get("metrics", http)["address"],
+            "status": server.config.get("status", http)["address"],
         }
         places = [word for name, address in where.items() for word in (f"--{name}", address)]
         self._process = subprocess.Popen(

@@ -25,6 +25,7 @@ _MANY = 4_000_000
 _PIECE = 64 * 1024
 _LONG_NAME = 8 * 1024 * 1024
 _CONNECTIONS = 48
+_SLOW = 64
 
 
 def message(topics: Sequence[bytes], payload: bytes) -> bytes:
@@ -124,6 +125,35 @@ def many_connections(target: Target) -> Iterator[None]:
         close_all(connections)
 
 
+def slow_bodies(target: Target) -> Iterator[None]:
+    """Publish, through 64 connections, what is slow to decode: groups, lists in lists, many small things.
+
+    Bodies are of a size that is decoded at once, and a little larger.
+    """
+    bodies = []
+    for size in (900, 3900, 200_000):
+        bodies += [
+            (b"\x7b\x7c" * (size // 2), Flag.PROTO),
+            (b'{"x":' + b"[" * 400 + b"{}" + b",{}" * (size // 3 - 300) + b"]" * 400 + b"}", Flag.JSON),
+            (b'{"messages":[{"topics":["%b"]}]}' % (rb"\ud800" * (size // 6)), Flag.JSON),
+            (
+                b"\x82\xa1x\xdd"
+                + struct.pack(">I", size // 8)
+                + b"\x81\xa1a\x90" * (size // 8)
+                + b"\xa1y\xc0",
+                Flag.MSGPACK,
+            ),
+        ]
+    connections: list[Connection] = []
+    try:
+        while len(connections) < _SLOW:
+            connections.append(Connection(target.rpc))
+        pieces = [_piece(publishing(body, codec)) for body, codec in bodies]
+        yield from pour([Stream(one, piece) for one, piece in zip(connections, cycle(pieces), strict=False)])
+    finally:
+        close_all(connections)
+
+
 def wide_call(target: Target) -> Iterator[None]:
     """Publish 250 KB to each of 500 topics, in one call, while a client is in all of them.
 
@@ -158,5 +188,6 @@ PUBLISHERS: dict[str, Attack] = {
     "rpc-small-calls": calling(small_calls),
     "rpc-unread-answers": calling(small_calls, unread=True),
     "rpc-many-connections": many_connections,
+    "rpc-slow-bodies": slow_bodies,
     "rpc-wide-call": wide_call,
 }

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import IO, Any, Self
 
 from chaos.attackers.kinds import KINDS
+from chaos.attackers.pages import FILE, FILE_SIZE
 from support.ports import free_port
 from support.process import Server, configuration
 from support.tls import make_certificate
@@ -24,7 +26,8 @@ def tls(directory: Path) -> dict[str, Any]:
 def start_server(directory: Path, *kinds: str, log: IO[bytes] | None = None) -> Server:
     """Start a server for attackers of these kinds, with the limits that it has by default.
 
-    It has compression, which is for those who ask for it, and TLS beside plain HTTP.
+    It has compression, which is for those who ask for it, TLS beside plain HTTP, files, and monitoring. With
+    workers, those for pages are hostile ones.
 
     Args:
         directory: for its files.
@@ -32,16 +35,28 @@ def start_server(directory: Path, *kinds: str, log: IO[bytes] | None = None) -> 
         log: where its log goes; None: to us.
     """
     worker = "attacked.php" if any(KINDS[kind].workers for kind in kinds) else None
-    return Server(
+    http = tls(directory) | {"middleware": ["static", "websockets"], "static": {"dir": "files"}}
+    if worker:
+        path = os.pathsep.join(filter(None, sys.path))
+        hostile = ["env", f"PYTHONPATH={path}", sys.executable, "workers/hostile.py"]
+        http["pool"] = {"num_workers": 1, "command": hostile}
+    (directory / "files").mkdir()
+    (directory / "files" / FILE).write_bytes(bytes(FILE_SIZE))
+    server = Server(
         directory,
         configuration(
             worker,
-            http=tls(directory),
+            http=http,
             websockets={"compression": "on"},
             endure={"grace_period": f"{GRACE}s"},
+            metrics={"address": f"127.0.0.1:{free_port()}"},
+            status={"address": f"127.0.0.1:{free_port()}"},
         ),
         log=log,
     )
+    # What workers for pages answer is too much, and others are killed.
+    server.tolerated += ["a page failed", "PHP workers are down", "cannot replace a worker"]
+    return server
 
 
 class StuckPipe:

@@ -1,7 +1,7 @@
 <?php
 
 // Everybody may connect, and join everything, but for attackers: `?page` is refused with a page of 1 MiB, `?stderr`
-// after a hundred thousand lines on stderr.
+// after a hundred thousand lines on stderr, `?headers` with thousands of headers, and `?die` ends the worker.
 
 declare(strict_types=1);
 
@@ -13,9 +13,13 @@ require __DIR__ . '/../../../php-client/autoload.php';
 
 $page = str_repeat('0123456789abcde ', 1 << 16);
 $lines = str_repeat("x\n", 1000);
+$headers = [];
+for ($i = 0; $i < 20_000; $i++) {
+    $headers["X-$i"] = 'a';
+}
 
 Worker::create()->serve(
-    connect: static function (Request $request) use ($page, $lines): bool|Response {
+    connect: static function (Request $request) use ($page, $lines, $headers): bool|Response {
         if ($request->rawQuery === 'page') {
             return new Response(403, [], $page);
         }
@@ -25,6 +29,13 @@ Worker::create()->serve(
             }
 
             return false;
+        }
+
+        if ($request->rawQuery === 'headers') {
+            return new Response(403, $headers, '');
+        }
+        if ($request->rawQuery === 'die') {
+            posix_kill(getmypid(), SIGKILL);
         }
 
         return true;

@@ -10,7 +10,8 @@ import sys
 import threading
 
 from rr_py_ws.wire.goridge import Flag, FrameDecoder
-from rr_py_ws.wire.publish import Message, decode_ok, encode_broadcast
+from rr_py_ws.wire.publish import Message
+from rr_py_ws.wire.publish_protobuf import decode_ok, encode_broadcast
 from rr_py_ws.wire.rpc import encode_request, parse_reply
 
 address, own, calls, size = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])

@@ -1,6 +1,6 @@
 <?php
 
-// Does what the client asks for: `?do=403` in the URL when it connects, the topic `do.403` when it joins;
+// Does what the client asks for: `?do=403` in the URL when it connects or asks for a page, the topic `do.403` when it joins;
 // `?do=bytes-1000` is a refusal with so long a body.
 
 declare(strict_types=1);
@@ -50,4 +50,5 @@ Worker::create()->serve(
     join: static fn (Request $request, array $topics) => obey(
         str_starts_with($topics[0], 'do.') ? substr($topics[0], 3) : '',
     ),
+    page: static fn (Request $request) => obey($request->query()['do'] ?? ''),
 );

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
 from rr_py_ws.core.fail_closed import fail_closed
-from rr_py_ws.core.ports import Lane, WorkerPool
+from rr_py_ws.core.ports import Answer, Lane, WorkerPool
 from rr_py_ws.errors import WorkerError, WorkersDown
 from rr_py_ws.logs import get_limited
 from rr_py_ws.wire.access import (
+    ALLOWED,
     FAILED,
     Verdict,
     connect_question,
@@ -20,6 +24,7 @@ from rr_py_ws.wire.access import (
     unpack_request,
 )
 from rr_py_ws.wire.http import Request
+from rr_py_ws.wire.patterns import Patterns
 from rr_py_ws.wire.worker import Message
 
 _COMMA = Verdict(400, reason="a topic has a comma")
@@ -31,23 +36,40 @@ _HANDSHAKE_WAIT = 0.75
 overload everybody would otherwise get a worker when it is too late, and PHP would work for nobody."""
 
 
+class _Allowance(NamedTuple):
+    """The grant of a client that may join some topics without a question.
+
+    Attributes:
+        request: encoded, packed.
+        allow: those topics.
+    """
+
+    request: bytes
+    allow: Patterns
+
+
 class PHPAuthorizer:
-    """The `Authorizer` behind `authorize: php`. Its grant is the encoded request, packed.
+    """The `Authorizer` behind `authorize: php`. Its grant is the encoded request, packed, or an allowance.
 
     Args:
         pool: the workers to ask.
         timeout: seconds that a worker has for its answer; then it is killed. A handshake is decided in this
             time altogether, with the wait for a free worker, because browsers' libraries do not wait much
-            longer. A join may wait for a worker for `allocate_timeout` before.
+            longer. Both wait for a worker no longer than the pool's `allocate_timeout`, a join before its
+            time begins.
         allow_commas: ask about topics with a comma, too.
     """
 
     def __init__(self, pool: WorkerPool, timeout: float, *, allow_commas: bool = False) -> None:
         self._pool = pool
+        self.reload(timeout, allow_commas=allow_commas)
+
+    def reload(self, timeout: float, *, allow_commas: bool) -> None:
+        """Decide from now on by other keys."""
         self._timeout = timeout
         self._allow_commas = allow_commas
 
-    async def connect(self, request: Request) -> Verdict:
+    def connect(self, request: Request) -> Awaitable[Verdict]:
         """Decide about a handshake, in at most `timeout` seconds."""
         head = request.head
         scheme = "https" if request.secure else "http"
@@ -55,34 +77,42 @@ class PHPAuthorizer:
             remote_addr=request.remote_addr,
             protocol=f"HTTP/{head.version}",
             method=head.method,
-            uri=f"{scheme}://{head.header(b'host')}{head.target}",
+            uri=f"{scheme}://{head.host}{head.target}",
             headers=head.headers,
             raw_query=head.query,
         )
         question, grant = Message(connect_question(encoded)), pack_request(encoded)
         del encoded  # it may be large, and thousands may wait
-        wait, limit = _HANDSHAKE_WAIT * self._timeout, self._timeout
-        return await self._decide("handshake", question, grant, Lane.HANDSHAKES, wait, limit)
+        wait = min(self._pool.allocate_timeout, _HANDSHAKE_WAIT * self._timeout)
+        return self._decide("handshake", question, grant, Lane.HANDSHAKES, wait, self._timeout)
 
-    async def join(self, grant: object, topics: Sequence[str]) -> Verdict:
+    def join(self, grant: object, topics: Sequence[str]) -> Verdict | Awaitable[Verdict]:
         """Decide about a join, all topics or none, in at most `allocate_timeout` and `timeout` seconds.
+
+        PHP is not asked when it has allowed all of them with the handshake.
 
         PHP gets the topics as one text with commas (RoadRunner's form), so a topic with a comma is refused:
         PHP would allow two others, and the client would join a third. Unless the application knows.
         """
+        if isinstance(grant, _Allowance):
+            if topics and all(map(grant.allow.fits, topics)):
+                return ALLOWED
+            grant = grant.request
         assert isinstance(grant, bytes)
         if not self._allow_commas and any("," in topic for topic in topics):
             log.info("join refused: a topic has a comma, which PHP could not tell from two topics")
-            return _COMMA
+            refusal = _Decision()
+            refusal.set_result(_COMMA)
+            return refusal
         request = unpack_request(grant)
         question = Message(join_question(request, topics) if topics else connect_question(request))
         wait = self._pool.allocate_timeout
-        return await self._decide("join", question, None, Lane.JOINS, wait, wait + self._timeout)
+        return self._decide("join", question, None, Lane.JOINS, wait, wait + self._timeout)
 
-    async def _decide(
+    def _decide(
         self, what: str, question: Message, grant: bytes | None, lane: Lane, wait: float, within: float
-    ) -> Verdict:
-        """Ask a worker.
+    ) -> Awaitable[Verdict]:
+        """Ask a worker. To cancel what is returned withdraws the question.
 
         Args:
             what: for the log.
@@ -92,16 +122,62 @@ class PHPAuthorizer:
             wait: seconds to wait for one.
             within: seconds for everything.
         """
+        decision = _Decision()
+
+        def on_answer(answer: Answer) -> None:
+            decision.withdraw = _do_nothing  # it leads back here
+            if not decision.done():
+                decision.set_result(_verdict(what, answer, grant, within))
+
         try:
-            answer = await self._pool.exec(question, self._timeout, lane=lane, wait=wait, within=within)
-            return decode_answer(answer.context, answer.body, grant)
-        except TimeoutError:
-            log.warning(f"{what} refused: PHP gave no answer in time", timeout=within)
-        except WorkersDown as error:  # the log has told when that began
-            return unanswered(str(error))
-        except WorkerError as error:
-            log.warning(f"{what} refused: PHP gave no answer", reason=error)
+            withdraw = self._pool.ask(question, on_answer, self._timeout, lane=lane, wait=wait, within=within)
         # A fault of ours must refuse, never let in.
         except Exception as error:
-            return fail_closed(error)
-        return FAILED
+            decision.set_result(fail_closed(error))
+        else:
+            if not decision.done():
+                decision.withdraw = withdraw
+        return decision
+
+
+class _Decision(asyncio.Future[Verdict]):
+    """What PHP will say.
+
+    Attributes:
+        withdraw: called when nobody wants to know any more.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(loop=asyncio.get_running_loop())
+        self.withdraw: Callable[[], None] = _do_nothing
+
+    def cancel(self, msg: object = None) -> bool:
+        """Withdraw the question."""
+        withdraw, self.withdraw = self.withdraw, _do_nothing
+        withdraw()
+        return super().cancel(msg)
+
+
+def _verdict(what: str, answer: Answer, grant: bytes | None, within: float) -> Verdict:
+    """Return what an answer of a worker means; whatever is wrong with it, a refusal."""
+    try:
+        if isinstance(answer, Message):
+            verdict = decode_answer(answer.context, answer.body, grant)
+            if grant is not None and verdict.details.allow:
+                return replace(verdict, grant=_Allowance(grant, Patterns(verdict.details.allow)))
+            return verdict
+        raise answer
+    except TimeoutError:
+        log.warning(f"{what} refused: PHP gave no answer in time", timeout=within)
+    except WorkersDown as error:  # the log has told when that began
+        return unanswered(str(error))
+    except WorkerError as error:
+        log.warning(f"{what} refused: PHP gave no answer", reason=error)
+    # A fault of ours must refuse, never let in.
+    except Exception as error:
+        return fail_closed(error)
+    return FAILED
+
+
+def _do_nothing() -> None:
+    pass

@@ -2,53 +2,97 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
+from rr_py_ws.adapters.brokers.memory_history import MemoryHistory
+from rr_py_ws.core.history import Receipt
+from rr_py_ws.core.history_rules import HistoryRules
 from rr_py_ws.errors import BrokerError
 from rr_py_ws.metrics import Sample
-from rr_py_ws.wire.publication import Publication
+from rr_py_ws.wire.publication import Position, Publication
+
+_BUDGET = 64 * 1024 * 1024
 
 
 class MemoryBroker:
     """Implements the port `Broker` without anything outside this process.
 
-    Nothing is kept: a topic without subscribers on this node costs one dictionary look-up.
+    Nothing is kept of a topic without a history: without subscribers on this node it costs one dictionary
+    look-up.
+
+    Args:
+        rules: which topics have a history.
+        budget: bytes of all histories.
+        name: of the section of `broadcast`, for metrics.
+        now: see `MemoryHistory`.
 
     Attributes:
-        publish: hands a publication on as it is. While the broker runs this is `on_publication` itself, so
-            that publishing costs no call; look it up each time, for it changes with `start` and `close`.
+        publish: hands a publication on. While the broker runs and no topic can have a history, this is
+            `on_publication` itself, so that publishing costs no call; look it up each time, for it changes
+            with `start` and `close`.
+        history: see `MemoryHistory`.
     """
 
-    def __init__(self) -> None:
-        self.publish: Callable[[Publication], None] = _not_running
+    def __init__(
+        self,
+        rules: HistoryRules | None = None,
+        budget: int = _BUDGET,
+        name: str = "",
+        now: Callable[[], float] | None = None,
+    ) -> None:
+        self._rules = rules or HistoryRules()
+        self._name = name
+        self._on_publication: Callable[[Publication], None] = _not_running
+        self.history = MemoryHistory(self._rules, budget, now)
+        self.publish: Callable[[Publication], Position | None] = _not_running
 
     @property
     def ready(self) -> bool:
         """Whether it runs."""
-        return self.publish is not _not_running
+        return self._on_publication is not _not_running
 
     async def start(
         self, on_publication: Callable[[Publication], None], on_gap: Callable[[Sequence[str]], None]
     ) -> None:
         """Begin; nothing is ever missed, so `on_gap` is never called."""
-        self.publish = on_publication
+        self._on_publication = on_publication
+        self.publish = self._publish if self._rules else on_publication
+
+    def _publish(self, publication: Publication) -> Position | None:
+        rule = self._rules.find(publication.topic)
+        if rule is not None:
+            publication = self.history.append(publication, rule)
+        self._on_publication(publication)
+        return publication.position
+
+    def publish_once(self, publication: Publication, key: str = "", *, skip_history: bool = False) -> Receipt:
+        """See `Broker.publish_once`."""
+        topic = publication.topic
+        if key and (receipt := self.history.known(topic, key)) is not None:
+            return receipt
+        position = self._on_publication(publication) if skip_history else self.publish(publication)
+        if key:
+            self.history.remember(topic, key, position)
+        return Receipt(position)
 
     def subscribe(self, topics: Sequence[str]) -> None:
         """Return at once: what is published here arrives here."""
 
     def unsubscribe(self, topics: Sequence[str]) -> None:
         """Return at once."""
+        for topic in topics if self._rules else ():
+            self.history.emptied(topic)
 
     async def settle(self) -> None:
         """Return at once: nothing is ever on its way."""
 
     async def close(self) -> None:
         """End; further publications are refused."""
-        self.publish = _not_running
+        self.publish = self._on_publication = _not_running
 
-    def metrics(self) -> tuple[Sample, ...]:
-        """Nothing that the hub does not count."""
-        return ()
+    def metrics(self) -> Iterable[Sample]:
+        """Tell of the histories, if there are any."""
+        return self.history.metrics(self._name) if self._rules else ()
 
 
 def _not_running(publication: Publication) -> None:

@@ -3,30 +3,47 @@
 ::
 
     ACCEPTED ──> READING_HEAD ──> HANDLING ──> HANDED_OVER
-        │             │              │
-        │             └──> CLOSING <─┘
-        └─────────────────────┴──────┴───────> CLOSED
+        │          │    ^            │
+        │          │    └──SERVING<──┤
+        │          │          │      │
+        │          └──> CLOSING <────┘
+        └───────────────┴─────┴──────┴───────> CLOSED
 
-There is one request per connection: whatever is answered here ends the connection (`Connection: close`).
+Whatever is answered here, or by the handler of a path, ends the connection (`Connection: close`). Only behind
+a page (see `pages`) there may be another request: its head is read as the first was. Meanwhile the page is
+told here what the event loop tells: to set another protocol has uvloop stop and start reading, which takes
+two calls of the kernel.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from enum import IntEnum
 from typing import TYPE_CHECKING, cast
 
 from rr_py_ws import logs
-from rr_py_ws.adapters.net.transports import end_writing
+from rr_py_ws.adapters.net.transports import end_writing, has_unread, peer_of
 from rr_py_ws.errors import ProtocolError
 from rr_py_ws.wire.access import Verdict
-from rr_py_ws.wire.http import Request, parse_request_head, refusal_response, try_again_later
+from rr_py_ws.wire.http import (
+    WITH_BODY,
+    Request,
+    RequestHead,
+    check_page_request,
+    not_found,
+    parse_request_head,
+    refusal_response,
+    try_again_later,
+)
+from rr_py_ws.wire.redirect import redirect_to_tls
 
 if TYPE_CHECKING:
     from rr_py_ws.adapters.http.listener import HTTPListener
+    from rr_py_ws.adapters.http.pages import Exchange
 
 _HEAD_END = b"\r\n\r\n"
 _REJECTIONS = {
@@ -46,20 +63,23 @@ class State(IntEnum):
     READING_HEAD = 1
     HANDLING = 2
     """The request is complete; a handler owes the answer."""
-    CLOSING = 3
-    """The request is refused; what the peer still sends is thrown away until it closes its side."""
-    HANDED_OVER = 4
+    SERVING = 3
+    """A page answers; it writes, and what comes is for it."""
+    CLOSING = 4
+    """The last answer is written; what the peer still sends is thrown away until it closes its side."""
+    HANDED_OVER = 5
     """The transport belongs to another protocol."""
-    CLOSED = 5
+    CLOSED = 6
 
 
 # Looking up `State.CLOSING` takes Python 3.11 twice as long as a comparison, and a handshake needs a dozen.
-ACCEPTED, READING_HEAD, HANDLING, CLOSING, HANDED_OVER, CLOSED = State
+ACCEPTED, READING_HEAD, HANDLING, SERVING, CLOSING, HANDED_OVER, CLOSED = State
 
 _NEXT = (
     (READING_HEAD, CLOSED),
     (HANDLING, CLOSING, CLOSED),
-    (CLOSING, HANDED_OVER, CLOSED),
+    (SERVING, CLOSING, HANDED_OVER, CLOSED),
+    (READING_HEAD, CLOSING, CLOSED),
     (CLOSED,),
     (),
     (),
@@ -83,21 +103,28 @@ class HTTPConnection(asyncio.Protocol):
         state: changed by `_enter` only.
         transport: from the state READING_HEAD on.
         socket: the socket below the transport.
-        request: in the state HANDLING.
+        request: in the states HANDLING and SERVING.
         on_lost: set by a handler that decides later: called once when the peer goes away, or when the server
             stops, before the handler has answered. From then on an answer changes nothing.
         reject_reason: why the limiter gives this connection no place; empty when it has one.
+        idle: whether a page was served, and nothing of another request has come.
+        spare: whether nothing had come when it was dismissed: its request was on its way, or it is kept by a
+            browser, which sees no FIN before it has a request for it.
     """
 
     __slots__ = (
         "_buffer",
+        "_exchange",
         "_listener",
+        "_remote",
         "_secure",
+        "idle",
         "on_lost",
         "peer",
         "reject_reason",
         "request",
         "socket",
+        "spare",
         "state",
         "transport",
     )
@@ -108,8 +135,13 @@ class HTTPConnection(asyncio.Protocol):
     def __init__(self, listener: HTTPListener, connection: socket.socket, peer: str, *, secure: bool) -> None:
         self._listener = listener
         self._secure = secure
+        # When a TLS handshake has failed, the socket cannot tell any more.
+        self._remote = peer_of(connection) if secure else ""
         self._buffer = b""
+        self._exchange: Exchange | None = None
         self.state = ACCEPTED
+        self.idle = False
+        self.spare = False
         self.socket = connection
         self.peer = peer
         self.on_lost: Callable[[], None] | None = None
@@ -119,6 +151,14 @@ class HTTPConnection(asyncio.Protocol):
     def closing(self) -> bool:
         """Whether an answer of the handler would be too late: nobody would get it."""
         return self.state is not HANDLING or self.transport.is_closing()
+
+    @property
+    def ends(self) -> dict[str, str]:
+        """Who it is, for the log: `remote`, the other side; `address`, the client that a proxy speaks for."""
+        fields = {"remote": self._remote or peer_of(self.socket)}
+        if self.state is HANDLING and self.request.remote_addr != self.peer:
+            fields["address"] = self.request.remote_addr
+        return fields
 
     # What handlers answer with
 
@@ -131,6 +171,11 @@ class HTTPConnection(asyncio.Protocol):
         """
         self.on_lost = None
         self._refuse(reason, verdict)
+
+    def answer(self, verdict: Verdict) -> None:
+        """Answer the request as `refuse` does; it counts as no refusal."""
+        self.on_lost = None
+        self._respond(verdict)
 
     def hand_over(self, successor: asyncio.Protocol) -> bytes:
         """Give the transport to another protocol; not while `closing`.
@@ -151,6 +196,42 @@ class HTTPConnection(asyncio.Protocol):
         rest, self._buffer = self._buffer, b""
         return rest
 
+    # What a page calls in the end
+
+    def take_back(self, rest: bytes) -> None:
+        """Read the next request; the answer is with the kernel.
+
+        Args:
+            rest: what the peer has sent behind the request that was answered.
+        """
+        listener = self._listener
+        self._exchange = None
+        del self.request
+        self._enter(READING_HEAD)
+        self._buffer = rest
+        self.idle = not rest
+        listener.limiter.page_served(self)
+        if listener.stopping:
+            self.dismiss()
+        elif rest:
+            self._read_head()
+        # A head that waits for its turn may have much behind it already, and each request would add to that.
+        if self.state is READING_HEAD and len(self._buffer) < listener.max_head_size:
+            self.transport.resume_reading()
+
+    def end(self) -> None:
+        """Close behind a page, after its answer; the peer has `close_timeout` to close its side."""
+        self._exchange = None
+        self._end()
+
+    def refuse_body(self, error: ProtocolError, *, answered: bool) -> None:
+        """Refuse a request whose body breaks the protocol, or cut the connection if the answer has begun."""
+        self._exchange = None
+        if answered:
+            self.cut()
+        else:
+            self._refuse_head(error)
+
     # What the event loop calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -164,23 +245,46 @@ class HTTPConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Collect the head, and what follows it before the answer."""
+        if self._exchange is not None:
+            self._exchange.data_received(data)
+            return
         # Thrown away, see `_refuse`.
         if self.state >= CLOSING:
             return
+        if self.idle:
+            self.idle = False
+            self._listener.limiter.head_begun(self)
         self._buffer += data
         if self.state is READING_HEAD:
             self._read_head()
-        if self.state is HANDLING and len(self._buffer) >= self._listener.max_head_size:
+        if self.state <= HANDLING and len(self._buffer) >= self._listener.max_head_size:
             self.transport.pause_reading()  # the kernel's buffers fill up, and TCP makes the peer wait
 
     def connection_lost(self, error: Exception | None) -> None:
         """The socket is closed, or the TLS handshake has failed."""
         if self.state is CLOSED:  # a failed TLS handshake may be told twice: by loop and acceptor
             return
+        if self._exchange is not None:
+            exchange, self._exchange = self._exchange, None
+            exchange.connection_lost()
+        # Whoever goes away instead (a port scan, a check by TCP) has broken nothing.
+        if self.state is ACCEPTED and isinstance(error, ssl.SSLError):
+            self._listener.refusals["tls"] += 1
+            log.warning("TLS handshake failed", reason=error.reason or str(error), **self.ends)
         self._enter(CLOSED)
         self._listener.limiter.release(self)
         self._listener.unread.discard(self)
         self._listener.forget(self)
+
+    def pause_writing(self) -> None:
+        """The client takes nothing at the moment, which only a page has to know."""
+        if self._exchange is not None:
+            self._exchange.pause_writing()
+
+    def resume_writing(self) -> None:
+        """The client has taken what was written."""
+        if self._exchange is not None:
+            self._exchange.resume_writing()
 
     # What limiter and listener decide
 
@@ -190,6 +294,15 @@ class HTTPConnection(asyncio.Protocol):
             if self._secure:  # the peer may draw out its TLS handshake as long as it likes
                 self.cut()
             return  # without TLS `connection_made` is about to be called, and sees that the server stops
+        if self._exchange is not None:
+            self._exchange.finish()
+            return
+        if self.idle:  # nobody waits for an answer
+            self._end()
+            if not has_unread(self.socket):
+                self.transport.close()
+            return
+        self.spare |= self.state is READING_HEAD and not self._buffer
         self._refuse("stopping", Verdict(503, (("Retry-After", "1"),), b"server is stopping"))
 
     def cut(self) -> None:
@@ -207,7 +320,13 @@ class HTTPConnection(asyncio.Protocol):
         else:  # a peer that has said nothing at all (a port scan, a spare connection) expects no answer
             self.cut()
 
+    def idle_timeout(self) -> None:
+        """No further request has come in time."""
+        self._end()
+
     def _read_head(self) -> None:
+        if self.state is not READING_HEAD:  # it waited for its turn, and is refused
+            return
         listener = self._listener
         limit = listener.max_head_size
         # Searched up to the limit only: a longer head is refused, even if it is complete.
@@ -217,11 +336,14 @@ class HTTPConnection(asyncio.Protocol):
                 self._refuse("head", Verdict(431, (), b"request head over the limit of %d bytes" % limit))
             return
         end += len(_HEAD_END)
+        if not listener.may_read(end, self._read_head):
+            return
         try:
-            head = parse_request_head(self._buffer[:end])
+            head = parse_request_head(self._buffer[:end], bodies=listener.pages is not None)
+            if head.body and head.path in listener.handlers:
+                raise ProtocolError(WITH_BODY)
         except ProtocolError as error:
-            log.warning("bad handshake", reason=str(error))
-            self._refuse("head", Verdict(400, (), str(error).encode("utf-8", "replace")))
+            self._refuse_head(error)
             return
         if len(head.headers) > listener.max_headers:
             text = b"request head with more than %d headers" % listener.max_headers
@@ -235,34 +357,70 @@ class HTTPConnection(asyncio.Protocol):
             self.cut()
         elif self.reject_reason:
             self._reject()
-        elif (handler := listener.handlers.get(head.path)) is None:
-            self._refuse("path", Verdict(404, (), listener.not_found))
+        elif listener.redirect_port and not self._secure and head.path not in listener.never_redirected:
+            self._refuse("plain", redirect_to_tls(head, listener.redirect_port))
         else:
+            self._answer(head)
+
+    def _answer(self, head: RequestHead) -> None:
+        """Have the request answered by whom its path belongs to."""
+        listener = self._listener
+        if (handler := listener.handler_of(head)) is not None:
             handler(self)
+        elif listener.pages is not None:
+            try:
+                check_page_request(head)
+            except ProtocolError as error:
+                self._refuse_head(error)
+                return
+            listener.begin_page()
+            self._enter(SERVING)
+            rest, self._buffer = self._buffer, b""
+            self._exchange = listener.pages.exchange(self)
+            self._exchange.begin(rest)
+        else:
+            log.warning("request refused: nothing is served at its path", path=head.path, **self.ends)
+            self._refuse("path", not_found(head.path, listener.not_found))
 
     def _reject(self) -> None:
         self._refuse(self.reject_reason, try_again_later(*_REJECTIONS[self.reject_reason]))
 
+    def _refuse_head(self, error: ProtocolError) -> None:
+        log.warning("bad handshake", reason=str(error), **self.ends)
+        self._refuse("head", Verdict(error.status, (), str(error).encode("utf-8", "replace")))
+
     def _refuse(self, reason: str, verdict: Verdict) -> None:
+        if self._respond(verdict):
+            self._listener.refusals[reason] += 1
+
+    def _respond(self, verdict: Verdict) -> bool:
+        """Write an answer and wait for the end; False when there is nobody any more."""
         transport = self.transport
-        if self.state >= CLOSING or transport.is_closing():  # the peer may have gone in this moment
-            return
+        if self.state >= CLOSING or transport.is_closing():
+            return False
         listener = self._listener
-        head_only = self.state is HANDLING and self.request.head.method == "HEAD"
+        head_only = self.state in (HANDLING, SERVING) and self.request.head.method == "HEAD"
         if verdict.size > listener.max_refusal_size:
             log.warning("refusal too large, see websockets.limits.max_refusal_size", size=verdict.size)
             verdict = Verdict(verdict.status)
         # RFC 9110 section 9.3.2: HEAD is answered without a body.
         response = refusal_response(verdict, send_body=not head_only)
+        transport.write(response)
+        self._end()
+        listener.unread.add(self, len(response))
+        return True
+
+    def _end(self) -> None:
+        """Send FIN, and wait for that of the peer."""
+        if self.state >= CLOSING or self.transport.is_closing():  # the peer may have gone in this moment
+            return
+        self.idle = False
         self._enter(CLOSING)
         self._forget_request()
-        listener.refusals[reason] += 1
-        listener.limiter.request_refused(self)
-        transport.write(response)
+        self._listener.limiter.request_refused(self)
         # A close with unread bytes in the socket sends RST, which can destroy the answer on its way.
-        end_writing(transport)
-        transport.resume_reading()  # of what still comes, only the FIN matters
-        listener.unread.add(self, len(response))
+        end_writing(self.transport)
+        self.transport.resume_reading()  # of what still comes, only the FIN matters
 
     def _forget_request(self) -> None:
         """Free what has been read: a refused connection may stay for `close_timeout`."""

@@ -5,9 +5,9 @@ handed over to another protocol in between or not. A connection that gets no pla
 with an answer, and is one of the rejected until it is closed. Of these there may be `max_refusals`; more than
 that are cut without an answer. So the number of open sockets has a bound, whatever clients do.
 
-When all places are taken, the connection that has been idle longest (its request head, or its FIN after a
-refusal, has not come), and for longer than an honest client needs, is cut for a new one: connections that say
-nothing cannot keep others out.
+When all places are taken, the connection that has been idle longest (its next request, its request head, or
+its FIN after the last answer has not come), and for longer than an honest client needs, is cut for a new one:
+connections that say nothing cannot keep others out.
 """
 
 from __future__ import annotations
@@ -15,14 +15,13 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterator
-from ipaddress import IPv6Address
 
 from rr_py_ws import logs
 from rr_py_ws.adapters.http.connection import HTTPConnection, State
 from rr_py_ws.adapters.http.proxies import TrustedProxies
 from rr_py_ws.adapters.net.timeout_queue import TimeoutQueue
 from rr_py_ws.adapters.net.transports import has_unread
-from rr_py_ws.address import parse_ip
+from rr_py_ws.address import network_of
 from rr_py_ws.config import Limits
 from rr_py_ws.metrics import Sample, counter, gauge
 
@@ -36,7 +35,7 @@ class ConnectionLimiter:
     """Counts connections and rejects those over the limits.
 
     Args:
-        limits: `max_connections_per_address` (0 for no limit) and `head_timeout` are looked at.
+        limits: `max_connections_per_address` (0 for no limit), `head_timeout` and `keep_alive` are looked at.
         proxies: the peers whose address is not a client's.
         max_connections: places; 0 for no limit.
         max_refusals: rejected connections that are being answered.
@@ -59,10 +58,18 @@ class ConnectionLimiter:
         self._taken = 0
         self._cut = 0
         self._reading_head = TimeoutQueue[HTTPConnection](limits.head_timeout, HTTPConnection.head_timeout)
+        self._idle = TimeoutQueue[HTTPConnection](limits.keep_alive, HTTPConnection.idle_timeout)
         self._refused = TimeoutQueue[HTTPConnection](close_timeout, HTTPConnection.cut)
         self._rejected = TimeoutQueue[HTTPConnection](close_timeout, HTTPConnection.cut)
         self._by_network: Counter[bytes] = Counter()
         self._network_of: dict[asyncio.Protocol, bytes] = {}
+
+    def reload(self, limits: Limits, max_connections: int) -> None:
+        """Take other limits; connections that there are keep their places."""
+        self._max_per_address = limits.max_connections_per_address
+        self._max_connections = max_connections
+        self._reading_head.change(limits.head_timeout)
+        self._idle.change(limits.keep_alive)
 
     def metrics(self) -> Iterator[Sample]:
         """Read what is counted; see `metrics.MetricSource`."""
@@ -105,9 +112,25 @@ class ConnectionLimiter:
             return self._count_address(connection, address, asyncio.get_running_loop().time())
         return True
 
+    def page_served(self, connection: HTTPConnection) -> None:
+        """The answer of a page is sent: the client owes its next request, if it has any."""
+        if connection.idle:
+            self._idle.add(connection, asyncio.get_running_loop().time())
+        else:
+            self.head_begun(connection)
+        # The next request of a proxy may be another client's.
+        if self._proxies.trusts(connection.peer):
+            self._uncount_address(connection)
+
+    def head_begun(self, connection: HTTPConnection) -> None:
+        """Something of a request has come behind a page: all of its head has to come now."""
+        self._idle.discard(connection)
+        self._reading_head.add(connection, asyncio.get_running_loop().time())
+
     def request_refused(self, connection: HTTPConnection) -> None:
-        """The connection was answered with a refusal, and has to close."""
+        """The connection has its last answer, and has to close."""
         self._reading_head.discard(connection)
+        self._idle.discard(connection)
         if not connection.reject_reason:  # a rejected one is watched since it was rejected
             self._refused.add(connection, asyncio.get_running_loop().time())
 
@@ -124,23 +147,19 @@ class ConnectionLimiter:
             if holder.reject_reason:
                 self._rejected.discard(holder)
                 return
-            self._reading_head.discard(holder)
-            self._refused.discard(holder)
+            for queue in (self._reading_head, self._idle, self._refused):
+                queue.discard(holder)
         self._taken -= 1
-        network = self._network_of.pop(holder, None)
-        if network is not None:
-            self._by_network[network] -= 1
-            if not self._by_network[network]:  # an address that is gone must leave nothing behind
-                del self._by_network[network]
+        self._uncount_address(holder)
 
     def stop(self) -> None:
         """Cancel the timers."""
-        for queue in (self._reading_head, self._refused, self._rejected):
+        for queue in (self._reading_head, self._idle, self._refused, self._rejected):
             queue.stop()
 
     def _cut_idle(self, now: float) -> bool:
         """Free a place by cutting an idle connection; False when none has been idle for long enough."""
-        for queue in (self._refused, self._reading_head):  # rather one that has had its answer
+        for queue in (self._refused, self._idle, self._reading_head):  # rather one that has had its answer
             oldest = next(iter(queue), None)
             if oldest is not None and now - queue.since(oldest) >= _MIN_IDLE and not _has_unread(oldest):
                 self.release(oldest)
@@ -153,7 +172,7 @@ class ConnectionLimiter:
         return False
 
     def _count_address(self, connection: HTTPConnection, address: str, now: float) -> bool:
-        network = _network(address)
+        network = network_of(address)
         if network is None:
             return True
         if self._by_network[network] < self._max_per_address:
@@ -163,6 +182,13 @@ class ConnectionLimiter:
         log.warning("connection refused, see websockets.limits.max_connections_per_address", address=address)
         self.release(connection)
         return self._reject(connection, "address", now)
+
+    def _uncount_address(self, holder: asyncio.Protocol) -> None:
+        network = self._network_of.pop(holder, None)
+        if network is not None:
+            self._by_network[network] -= 1
+            if not self._by_network[network]:  # an address that is gone must leave nothing behind
+                del self._by_network[network]
 
     def _reject(self, connection: HTTPConnection, reason: str, now: float) -> bool:
         """Watch a connection without a place until it is gone; False when there are too many of those."""
@@ -177,15 +203,3 @@ class ConnectionLimiter:
 def _has_unread(connection: HTTPConnection) -> bool:
     """Whether there may be a request. Not for a TLS handshake, of which a peer can always have sent some."""
     return connection.state is not State.ACCEPTED and has_unread(connection.socket)
-
-
-def _network(address: str) -> bytes | None:
-    """What counts as one address: an IPv4 address, a /64 network of IPv6 (what one customer gets).
-
-    None for anything else: a unix socket has no address.
-    """
-    try:
-        parsed = parse_ip(address)
-    except ValueError:
-        return None
-    return parsed.packed[:8] if isinstance(parsed, IPv6Address) else parsed.packed

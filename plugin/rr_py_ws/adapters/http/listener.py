@@ -1,7 +1,7 @@
 """The port that browsers reach: any number of addresses, a handler for each path, one limit of connections.
 
-What the listener accepts stays an `HTTPConnection` until its request is refused, or handed over to another
-protocol (a WebSocket). A connection that is handed over keeps its place in the limiter and is otherwise none
+What the listener accepts stays an `HTTPConnection` until it is handed over to another protocol (a WebSocket);
+pages only borrow it. A connection that is handed over keeps its place in the limiter and is otherwise none
 of the listener's business: `stop` neither waits for it nor cuts it.
 """
 
@@ -12,6 +12,7 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from rr_py_ws import logs
 from rr_py_ws.adapters.http.connection import HTTPConnection
@@ -20,13 +21,20 @@ from rr_py_ws.adapters.http.proxies import TrustedProxies
 from rr_py_ws.adapters.http.refusals import Refusals
 from rr_py_ws.adapters.net.acceptor import Acceptor
 from rr_py_ws.adapters.net.listen import listen as bind
+from rr_py_ws.adapters.net.turns import Turns
 from rr_py_ws.address import TCPAddress, parse_host_port
 from rr_py_ws.config import Limits
 from rr_py_ws.errors import ConfigError
 from rr_py_ws.metrics import Sample, counter, gauge
+from rr_py_ws.wire.http import RequestHead
+from rr_py_ws.wire.upgrade import requested_protocols
+
+if TYPE_CHECKING:
+    from rr_py_ws.adapters.http.pages import Exchanges
 
 REFUSALS = (
     "path",
+    "plain",
     "origin",
     "authorization",
     "unanswered",
@@ -39,6 +47,7 @@ REFUSALS = (
 )
 """Why a request is refused: those of listener and limiter, and those of the handlers.
 
+`plain`: it came without TLS, and `http.ssl.redirect` sends it on.
 `unanswered`: PHP should have decided and could not. `connections`, `address`: no place in the limiter.
 `busy`: the turn of the request did not come in time.
 """
@@ -51,6 +60,16 @@ A handler that answers later sets `HTTPConnection.on_lost`, to learn when nobody
 _NOT_SENT = 128 * 1024
 """Bytes not sent yet that the kernel may hold for a client."""
 
+_HEADS = 16 * 1024
+"""Bytes of request heads that are read in one turn of the event loop: one that is as dear as may be, full of
+cookies, takes up to three milliseconds with the question to PHP, the usual one a tenth of one."""
+_PAGE = 2 * 1024
+"""What a request for a page counts for besides its head: a task, and much of a small answer."""
+_SMALL_HEAD = 2 * 1024
+"""Bytes of a head that does not wait behind larger ones."""
+_SPARE_TIME = 1.0
+"""Seconds, at a stop, in which the request of a connection that has sent nothing may still come."""
+
 log = logs.get_logger("websockets")
 
 
@@ -60,7 +79,7 @@ class HTTPListener:
     Args:
         limits: those of connections, request heads and refusals are looked at.
         proxies: which peers may say for whom they speak.
-        not_found: text of the 404 for a path without a handler.
+        not_found: what the 404 for a path without a handler says about the others.
         max_connections: TCP connections at a time, with those that were handed over; over it the answer is
             503. 0 for no limit.
         max_refusals: connections over the limits that are being answered; more are cut without an answer.
@@ -69,13 +88,17 @@ class HTTPListener:
     Attributes:
         handlers: path -> who answers it. Paths are percent-decoded and compared exactly: `/ws/` and `//ws`
             are not `/ws`.
+        upgrades: who answers requests of other paths that ask for another protocol; None: as any other.
+        pages: answers all other paths; None: they are answered 404.
+        redirect_port: the port with TLS that requests on the plain one are sent on to; 0: they are handled.
+        never_redirected: paths that are answered on the plain port all the same.
         max_head_size: largest request head, bytes.
         max_headers: most headers of a request.
         max_refusal_size: largest headers and body of a refusal, bytes.
         limiter: counts the connections.
         unread: the refused ones that are not closed yet.
         stopping: whether every request is refused.
-        refusals: reason -> requests refused for it.
+        refusals: reason -> requests refused for it; and `tls`, handshakes of TLS that failed.
         accept_failures: how often the system had no more sockets.
     """
 
@@ -91,10 +114,11 @@ class HTTPListener:
     ) -> None:
         self.proxies = proxies
         self.handlers: dict[str, Handler] = {}
-        self.not_found = not_found.encode()
-        self.max_head_size = limits.max_head_size
-        self.max_headers = limits.max_headers
-        self.max_refusal_size = limits.max_refusal_size
+        self.upgrades: Handler | None = None
+        self.not_found = not_found
+        self.pages: Exchanges | None = None
+        self.redirect_port = 0
+        self.never_redirected: set[str] = set()
         self.unread = Refusals(limits.refusal_memory)
         self.limiter = ConnectionLimiter(
             limits,
@@ -103,14 +127,30 @@ class HTTPListener:
             max_refusals=max_refusals,
             close_timeout=close_timeout,
         )
+        self.reload(limits, max_connections)
         self.stopping = False
-        self.refusals = dict.fromkeys(REFUSALS, 0)
+        self.refusals = dict.fromkeys((*REFUSALS, "tls"), 0)
         self.accept_failures = 0
         self._close_timeout = close_timeout
+        self._turns = Turns(_HEADS)
         self._acceptors: list[Acceptor] = []
+        self._secured: list[Acceptor] = []
         self._connections: set[HTTPConnection] = set()
         self._all_gone = asyncio.Event()
         self._all_gone.set()
+
+    def reload(self, limits: Limits, max_connections: int) -> None:
+        """Take other limits of connections, heads and refusals."""
+        self.max_head_size = limits.max_head_size
+        self.max_headers = limits.max_headers
+        self.max_refusal_size = limits.max_refusal_size
+        self.limiter.reload(limits, max_connections)
+        self.unread.limit = limits.refusal_memory
+
+    def use(self, tls: ssl.SSLContext) -> None:
+        """Secure connections from now on by another context, on the addresses that have TLS."""
+        for acceptor in self._secured:
+            acceptor.use(tls)
 
     def __len__(self) -> int:
         """Return the number of connections that are neither closed nor handed over."""
@@ -127,6 +167,8 @@ class HTTPListener:
         yield gauge("handshakes", "Connections that are no WebSocket yet.", len(self._connections))
         yield from self.limiter.metrics()
         yield from self.unread.metrics()
+        if self.pages is not None:
+            yield from self.pages.metrics()
         yield counter("handshakes_refused", "Requests that were refused.", self.refusals, "reason")
         yield counter("accept_failures", "Failed attempts to accept connections.", self.accept_failures)
 
@@ -169,6 +211,8 @@ class HTTPListener:
                 on_failure=self._accept_failed,
             )
             self._acceptors.append(acceptor)
+            if tls is not None:
+                self._secured.append(acceptor)
             log.info(
                 "websocket listener was started",
                 address=str(acceptor.address),
@@ -176,6 +220,26 @@ class HTTPListener:
                 tls=tls is not None,
                 inherited=bool(inherited),
             )
+
+    def handler_of(self, head: RequestHead) -> Handler | None:
+        """Return who answers a request; None when nothing is served at its path."""
+        handler = self.handlers.get(head.path)
+        if handler is None and self.upgrades and b"upgrade" in head.first and requested_protocols(head):
+            return self.upgrades
+        return handler
+
+    def may_read(self, size: int, go_on: Callable[[], None]) -> bool:
+        """Whether a request head of so many bytes may be read now; if not, `go_on` is called in its turn."""
+        turns = self._turns
+        if now := turns.left > 0:
+            turns.charge(size)
+        else:
+            turns.wait(go_on, light=size < _SMALL_HEAD)
+        return now
+
+    def begin_page(self) -> None:
+        """Count a request for a page: few are begun in one turn of the event loop."""
+        self._turns.charge(_PAGE)
 
     def refuse(self) -> None:
         """Listen no more, and answer requests that are not answered yet with 503."""
@@ -187,7 +251,7 @@ class HTTPListener:
             connection.dismiss()
 
     async def stop(self, timeout: float) -> int:
-        """Refuse new requests, wait until all connections are closed, cut what is left.
+        """Refuse new requests, let pages finish theirs, wait until all connections are closed, cut the rest.
 
         Connections that were handed over are not waited for. Cancelling this cuts nobody.
 
@@ -198,18 +262,29 @@ class HTTPListener:
             How many connections had to be cut.
         """
         self.refuse()
+        if not await self._gone_within(min(timeout, _SPARE_TIME)):
+            for connection in tuple(self._connections):
+                if connection.spare:
+                    connection.cut()
         left: tuple[HTTPConnection, ...] = ()
-        try:
-            async with asyncio.timeout(timeout):
-                await self._all_gone.wait()
-        except TimeoutError:
+        if not await self._gone_within(max(0.0, timeout - _SPARE_TIME)):
             # Cutting is told by `connection_lost` in a later turn of the loop, hence the second wait.
             left = tuple(self._connections)
             for connection in left:
                 connection.cut()
             await self._all_gone.wait()
+        if self.pages is not None:
+            await self.pages.stop()
         self.limiter.stop()
         return len(left)
+
+    async def _gone_within(self, timeout: float) -> bool:
+        try:
+            async with asyncio.timeout(timeout):
+                await self._all_gone.wait()
+        except TimeoutError:
+            return False
+        return True
 
     def release(self, successor: asyncio.Protocol) -> None:
         """Give back the place of a connection that was handed over; its socket is closed. Once for each."""

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from rr_py_ws import logs
+from rr_py_ws.adapters.net.transports import peer_of
 from rr_py_ws.metrics import Sample, counter, gauge
 
 if TYPE_CHECKING:
@@ -25,10 +26,13 @@ class Refusals:
 
     Args:
         limit: bytes of all their answers together; over it, the oldest connections are cut.
+
+    Attributes:
+        limit: the same; it may change.
     """
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self.limit = limit
         self._sizes: dict[HTTPConnection, int] = {}
         self._bytes = 0
         self._cut = 0
@@ -43,11 +47,12 @@ class Refusals:
         """Take note that an answer of `size` bytes was written."""
         self._sizes[connection] = size
         self._bytes += size
-        while self._bytes > self._limit:
+        while self._bytes > self.limit:
             oldest = next(iter(self._sizes))
             self.discard(oldest)
             self._cut += 1
-            log.warning("refused connection cut, see websockets.limits.refusal_memory", remote=oldest.peer)
+            remote = peer_of(oldest.socket)
+            log.warning("refused connection cut, see websockets.limits.refusal_memory", remote=remote)
             oldest.cut()
 
     def discard(self, connection: HTTPConnection) -> None:

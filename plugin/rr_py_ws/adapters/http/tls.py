@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ssl
 
+from rr_py_ws.adapters.net.tls import load_authorities, load_pair
 from rr_py_ws.config import SSL
-from rr_py_ws.errors import ConfigError
 
 _VERIFY = {
     "no_client_cert": ssl.CERT_NONE,
@@ -26,16 +26,8 @@ def server_context(section: SSL) -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     # Only this one: WebSockets over HTTP/2 (RFC 8441) are not implemented.
     context.set_alpn_protocols(["http/1.1"])
-    try:
-        context.load_cert_chain(section.cert, section.key)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(
-            "http.ssl.cert", f"cannot use {section.cert!r} with the key {section.key!r}: {error}"
-        ) from error
-    context.verify_mode = _VERIFY[section.client_auth_type]
-    if context.verify_mode is not ssl.CERT_NONE and section.root_ca:
-        try:
-            context.load_verify_locations(section.root_ca)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError("http.ssl.root_ca", f"cannot use {section.root_ca!r}: {error}") from error
+    load_pair(context, section.cert, section.key, section="http.ssl")
+    if section.asks_for_certificates:
+        context.verify_mode = _VERIFY[section.client_auth_type]
+        load_authorities(context, section.root_ca, key="http.ssl.root_ca")
     return context

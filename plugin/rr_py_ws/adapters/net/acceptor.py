@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rr_py_ws import logs
+from rr_py_ws.adapters.net.client_hello import ClientHellos
 from rr_py_ws.adapters.net.listen import BACKLOG, bound_address
 from rr_py_ws.address import Address
 
@@ -64,10 +65,11 @@ class Acceptor:
         self._options: dict[str, Any] = {}
         if tls is not None:
             self._options = {
-                "ssl": tls,
                 "ssl_handshake_timeout": _NO_TIMEOUT,
                 "ssl_shutdown_timeout": tls_shutdown_timeout,
             }
+            self.use(tls)
+        self._hellos = ClientHellos(self._begin) if tls is not None else None
         self._connecting: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         listening.setblocking(False)
@@ -78,6 +80,10 @@ class Acceptor:
     def address(self) -> Address:
         """Where the socket listens."""
         return bound_address(self._socket)
+
+    def use(self, tls: ssl.SSLContext) -> None:
+        """Secure connections from now on by another context; only an acceptor with TLS."""
+        self._options["ssl"] = tls
 
     def close(self) -> None:
         """Accept nothing any more; connections that are there stay. Safe to call twice."""
@@ -108,9 +114,15 @@ class Acceptor:
             if protocol is None:
                 connection.close()
                 continue
-            task = self._loop.create_task(self._connect(connection, protocol))
-            self._connecting.add(task)
-            task.add_done_callback(self._connecting.discard)
+            if self._hellos is not None:
+                self._hellos.wait(connection, protocol)
+            else:
+                self._begin(connection, protocol)
+
+    def _begin(self, connection: socket.socket, protocol: asyncio.Protocol) -> None:
+        task = self._loop.create_task(self._connect(connection, protocol))
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
 
     def _pause(self, error: OSError) -> None:
         """Leave connections in the kernel's queue for a while.

@@ -9,15 +9,23 @@ Only then does the owner of the limit look whether it was kept.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import heapq
+import itertools
+import math
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 MOMENT = 0.05
 """Seconds between the two looks, at least."""
 
+TIMER_ERROR = 0.001
+"""Seconds by which a timer may fire too early: uvloop rounds to milliseconds."""
+_FEW = 64
+"""Cancelled deadlines that are kept in any case."""
+
 
 class Deadline:
-    """Calls back once, after the second look.
+    """Calls back once, after the second look. All of a loop share one timer: nearly all are cancelled.
 
     Args:
         when: the time is over then, in the event loop's time.
@@ -25,25 +33,110 @@ class Deadline:
             own second look.
     """
 
-    __slots__ = ("_handle", "_on_expired")
+    __slots__ = ("_on_expired", "_queue", "_second_look")
 
     def __init__(self, when: float, on_expired: Callable[[float], object]) -> None:
         self._on_expired = on_expired
-        self._handle: asyncio.Handle = asyncio.get_running_loop().call_at(when, self._look)
+        self._second_look: asyncio.TimerHandle | None = None
+        self._queue: _DeadlineQueue | None = _queue_of_loop()
+        self._queue.add(when, self)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether nobody is called back."""
+        return self._on_expired is _do_nothing
 
     def cancel(self) -> None:
         """Do not call back. Whoever calls this, and what is called back, may refer to each other."""
-        self._handle.cancel()
-        self._on_expired = _do_nothing
+        if self._on_expired is not _do_nothing:
+            self._on_expired = _do_nothing
+            if self._queue is not None:
+                self._queue.cancelled_one()
+            elif self._second_look is not None:
+                self._second_look.cancel()
+
+    def leave_queue(self) -> None:
+        """The time has come for the first look."""
+        self._queue = None
+
+    def look_again(self, loop: asyncio.AbstractEventLoop, first: float) -> None:
+        """Call back in a moment, unless it is cancelled."""
+        if not self.cancelled:
+            self._second_look = loop.call_later(MOMENT, self._on_expired, first)
+
+
+class _DeadlineQueue:
+    """The deadlines of one loop, in the order of their times. Those that are cancelled leave it later."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._heap: list[tuple[float, int, Deadline]] = []
+        self._numbers = itertools.count()  # of two with one time the first comes first
+        self._cancelled = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._next = math.inf
+
+    def add(self, when: float, deadline: Deadline) -> None:
+        """Look at this one, too."""
+        heapq.heappush(self._heap, (when, next(self._numbers), deadline))
+        if when < self._next:
+            self._set_timer(when)
+
+    def cancelled_one(self) -> None:
+        """Forget those that are cancelled when they are more than the others, or all."""
+        self._cancelled += 1
+        if self._cancelled == len(self._heap):
+            self._heap.clear()
+            self._cancelled = 0
+            self._stop_timer()
+        elif self._cancelled > _FEW and self._cancelled > len(self._heap) // 2:
+            self._heap = [entry for entry in self._heap if not entry[2].cancelled]
+            heapq.heapify(self._heap)
+            self._cancelled = 0
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._next = None, math.inf
+
+    def _set_timer(self, when: float) -> None:
+        self._stop_timer()
+        self._next = when
+        self._timer = self.loop.call_at(when, self._look)
 
     def _look(self) -> None:
-        # A timer alone would do in asyncio, which handles what it has read before timers. uvloop updates its
-        # clock with each timer that is set, so that one could fire in the pass in which it was set.
-        loop = asyncio.get_running_loop()
-        self._handle = loop.call_soon(self._look_again, loop.time())
+        """Take those out whose time has come, for a second look, and wait for the next one."""
+        self._timer, self._next = None, math.inf
+        now = self.loop.time()
+        due: list[Deadline] = []
+        while self._heap and (self._heap[0][2].cancelled or self._heap[0][0] <= now + TIMER_ERROR):
+            deadline = heapq.heappop(self._heap)[2]
+            if deadline.cancelled:
+                self._cancelled -= 1
+            else:
+                deadline.leave_queue()
+                due.append(deadline)
+        if self._heap:
+            self._set_timer(self._heap[0][0])
+        if due:
+            # A timer alone would do in asyncio, which handles what it has read before timers. uvloop updates
+            # its clock with each timer that is set, so that one could fire in the pass in which it was set.
+            self.loop.call_soon(self._look_again, due, now)
 
-    def _look_again(self, first: float) -> None:
-        self._handle = asyncio.get_running_loop().call_later(MOMENT, self._on_expired, first)
+    def _look_again(self, due: Sequence[Deadline], first: float) -> None:
+        for deadline in due:
+            deadline.look_again(self.loop, first)
+
+
+_queues: list[_DeadlineQueue] = []
+"""That of the loop that runs; a process has one loop, only tests have one after the other."""
+
+
+def _queue_of_loop() -> _DeadlineQueue:
+    loop = asyncio.get_running_loop()
+    if not _queues or _queues[0].loop is not loop:
+        _queues[:] = [_DeadlineQueue(loop)]
+    return _queues[0]
 
 
 def _do_nothing(now: float) -> None:

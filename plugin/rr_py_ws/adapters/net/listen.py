@@ -6,19 +6,21 @@ import asyncio
 import errno
 import fcntl
 import os
-import pwd
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from ipaddress import IPv6Address
 from pathlib import Path
 
-from rr_py_ws.address import Address, TCPAddress, UnixAddress
+from rr_py_ws.adapters.net.accounts import find_account
+from rr_py_ws.address import Address, TCPAddress, UnixAddress, parse_ip
 from rr_py_ws.errors import ConfigError
 
 BACKLOG = 4096
 """Connections that the kernel holds until they are accepted; it may allow fewer (net.core.somaxconn)."""
 _LOCK_TIMEOUT = 2.0
 """Seconds that another start in the same directory may take; each holds the lock for about a millisecond."""
+_NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 
 async def listen(
@@ -27,8 +29,9 @@ async def listen(
     """Bind and listen.
 
     Args:
-        address: TCP: every address that the host resolves to, an empty host is every IPv4 address. Unix: a
-            socket file that nobody listens on any more is replaced.
+        address: TCP: every address that the host resolves to, an empty host is every IPv4 address,
+            `::` every address of both families. Unix: a socket file that nobody listens on any more is
+            replaced.
         key: the configuration key of the address, for the error.
         mode: permissions of a socket file; None leaves them to the umask.
         owner: account that a socket file is given to; empty leaves it to the server's own.
@@ -38,12 +41,25 @@ async def listen(
     """
     try:
         if isinstance(address, UnixAddress):
-            path = Path(address.path)
+            # A link stays a link: what it leads to is bound, and removed in the end.
+            path = Path(os.path.realpath(address.path))  # noqa: ASYNC240
             async with _alone_in(path.parent):
                 return [_listen_unix(path, mode, owner)]
         return await _listen_tcp(address)
     except (OSError, UnicodeError) as error:
         raise ConfigError(key, f"cannot listen on {address}: {describe_bind_error(error)}") from error
+
+
+async def expect_free(address: Address, key: str) -> None:
+    """Raise now what `listen` would raise later, before anything is started that would have to be undone.
+
+    Raises:
+        ConfigError: the address cannot be listened on.
+    """
+    for listening in await listen(address, key):
+        if isinstance(address, UnixAddress):
+            remove_socket_file(address.path, os.stat(address.path))  # noqa: PTH116
+        listening.close()
 
 
 def bound_address(listening: socket.socket) -> Address:
@@ -59,13 +75,13 @@ def remove_socket_file(path: str, bound: os.stat_result) -> None:
     over and replaces it, perhaps by one with the same inode.
 
     Args:
-        path: where it is.
+        path: where it is, or a link to it.
         bound: what `os.stat` said of it when it was bound.
     """
     with suppress(OSError):
         # A later server may have replaced the file; its clients must still find it.
         if os.path.samestat(os.stat(path), bound):  # noqa: PTH116
-            Path(path).unlink()
+            os.unlink(os.path.realpath(path))  # noqa: PTH108
 
 
 def describe_os_error(error: BaseException) -> str:
@@ -88,8 +104,14 @@ def describe_bind_error(error: BaseException) -> str:
 
 
 async def _listen_tcp(address: TCPAddress) -> list[socket.socket]:
+    host = address.host or "0.0.0.0"
+    with suppress(ValueError):  # a name
+        ip = parse_ip(host)
+        if ip == IPv6Address("::"):
+            return [_listen_on_both_families(address.port)]
+        host = str(ip)  # `::ffff:127.0.0.1` is an address of IPv4
     found = await asyncio.get_running_loop().getaddrinfo(
-        address.host or "0.0.0.0", address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )
     sockets: list[socket.socket] = []
     try:
@@ -102,11 +124,25 @@ async def _listen_tcp(address: TCPAddress) -> list[socket.socket]:
     return sockets
 
 
-def _listen_unix(path: Path, mode: int | None, owner: str) -> socket.socket:
+def _listen_on_both_families(port: int) -> socket.socket:
+    """Listen on every address, IPv4 too, as `[::]` means to every Go server.
+
+    A kernel without IPv6 has only those of IPv4. Python makes sockets of IPv6 that take nothing else.
+    """
     try:
-        account = pwd.getpwnam(owner) if owner else None
-    except KeyError:
-        raise OSError(f"there is no account {owner!r}") from None
+        return socket.create_server(
+            ("::", port), family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=socket.has_dualstack_ipv6()
+        )
+    except OSError as error:
+        if error.errno not in _NO_IPV6:
+            raise
+    return socket.create_server(("0.0.0.0", port), backlog=BACKLOG)
+
+
+def _listen_unix(path: Path, mode: int | None, owner: str) -> socket.socket:
+    account = find_account(owner) if owner else None
+    if owner and account is None:
+        raise OSError(f"there is no account {owner!r}")
     listening = socket.socket(socket.AF_UNIX)
     bound: os.stat_result | None = None
     try:

@@ -43,6 +43,10 @@ class TimeoutQueue(Generic[T]):
         """All items, the one that has waited longest first."""
         return iter(self._deadlines)
 
+    def __reversed__(self) -> Iterator[T]:
+        """All items, the one that was added last first."""
+        return reversed(self._deadlines)
+
     def since(self, item: T) -> float:
         """When the wait of an item began."""
         return self._deadlines[item] - self.seconds
@@ -57,6 +61,16 @@ class TimeoutQueue(Generic[T]):
         self._deadlines[item] = now + self.seconds
         if self._timer is None and self._on_timeout is not None:
             self._timer = Deadline(now + self.seconds, self._expire)
+
+    def change(self, seconds: float) -> None:
+        """Have all items wait longer or shorter, those in the queue since they were added."""
+        shift, self.seconds = seconds - self.seconds, seconds
+        for item in self._deadlines:
+            self._deadlines[item] += shift
+        if shift and self._timer is not None:
+            self.stop()
+            if self._deadlines:
+                self._timer = Deadline(next(iter(self._deadlines.values())), self._expire)
 
     def discard(self, item: T) -> None:
         """Wait no longer. The timer stays as it is: most items go early, and it looks again when it fires."""

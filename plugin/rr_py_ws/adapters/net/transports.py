@@ -6,6 +6,9 @@ import asyncio
 import socket
 import sys
 from collections.abc import Sequence
+from typing import Any
+
+from rr_py_ws.address import format_peer
 
 _TLS_BUFFER = 32 * 1024
 """Bytes that a TLS transport may hold before it says so. They are encrypted: no two connections share them,
@@ -17,6 +20,14 @@ _WRITELINES_DOES_NOT_PAUSE = (3, 12) <= sys.version_info < (3, 12, 9) or (3, 13)
     2,
 )
 """Whether asyncio's own `writelines` may keep bytes without calling `pause_writing` (CVE-2024-12254)."""
+
+
+def peer_of(connection: socket.socket) -> str:
+    """The other end of a socket as `host:port`, for the log; `unknown` when it is gone."""
+    try:
+        return format_peer(connection.getpeername())
+    except OSError:
+        return format_peer(None)
 
 
 def bare_socket(transport: asyncio.Transport, connection: socket.socket) -> socket.socket | None:
@@ -64,7 +75,7 @@ def has_unread(connection: socket.socket) -> bool:
         return False
 
 
-def cancel_soon(task: asyncio.Task[None]) -> None:
+def cancel_soon(task: asyncio.Future[Any]) -> None:
     """Cancel a task that may not have begun yet.
 
     A task that is cancelled before its first step never runs, and what it should have awaited is never

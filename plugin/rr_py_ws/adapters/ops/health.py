@@ -10,13 +10,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rr_py_ws.core.ports import Probe
 
-_NO_PLUGINS = "No plugins provided in query. Query should be in form of: {}?plugin=plugin1&plugin=plugin2 \n"
-
 
 def health_page(probes: Mapping[str, Probe], unavailable: int) -> ASGIApp:
     """Make an ASGI application that asks the plugins named in the query, in order, until one is unavailable.
 
-    Every method is accepted, and every path that begins with `/health` or `/ready`.
+    Every method is accepted, and every path that begins with `/health` or `/ready`. A query without plugins
+    asks all, as from RoadRunner 2023.3 on; before, it was an error.
 
     Args:
         probes: plugin name -> its probe. An unknown plugin is reported as not found, which is no failure.
@@ -43,10 +42,8 @@ def health_page(probes: Mapping[str, Probe], unavailable: int) -> ASGIApp:
         question = next((one for one in ("health", "ready") if path.startswith(f"/{one}")), None)
         if question is None:
             response = PlainTextResponse(f"Cannot {scope['method']} {path}", 404)
-        elif not plugins:
-            response = PlainTextResponse(_NO_PLUGINS.format(question), 400)
         else:
-            response = ask(question, plugins)
+            response = ask(question, plugins or list(probes))
         await response(scope, receive, send)
 
     return page

@@ -14,7 +14,7 @@ from itertools import takewhile
 from typing import cast
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
@@ -22,7 +22,8 @@ from rr_py_ws import logs
 from rr_py_ws.adapters.net.acceptor import Acceptor
 from rr_py_ws.adapters.net.deadline import Deadline
 from rr_py_ws.adapters.net.listen import bound_address, listen
-from rr_py_ws.adapters.net.transports import has_unread
+from rr_py_ws.adapters.net.transports import has_unread, peer_of
+from rr_py_ws.adapters.net.turns import Turns
 from rr_py_ws.address import Address, parse_host_port
 from rr_py_ws.errors import ConfigError
 from rr_py_ws.metrics import Sample, counter, gauge
@@ -33,6 +34,9 @@ _MIN_IDLE = 1.0
 """Seconds after which an idle connection may be cut for a new one: a few round trips on a bad line."""
 _MAX_REQUEST = 8 * 1024
 """Bytes, head and body together. Small headers are kept as twenty times their bytes."""
+
+_REQUESTS = 2
+"""Requests that are answered in one turn of the event loop."""
 
 _log = logs.get_logger("app")
 _limited = logs.get_limited("app")
@@ -53,6 +57,7 @@ class OpsListener:
 
     Attributes:
         key: the same.
+        max_connections: the same; it may change.
 
     Raises:
         ConfigError: the address cannot be read.
@@ -60,15 +65,17 @@ class OpsListener:
 
     def __init__(self, page: ASGIApp, address: str, *, key: str, max_connections: int) -> None:
         self.key = key
-        self._max_connections = max_connections
+        self.max_connections = max_connections
         self._refused = 0
         self._cut = 0
         try:
             self._address: Address = parse_host_port(address)
         except ValueError as error:
             raise ConfigError(key, str(error)) from None
+        self._page = page
+        self._turns = Turns(_REQUESTS)
         self._config = uvicorn.Config(
-            page,
+            self._answer,
             http=_Connection,
             ws="none",
             lifespan="off",
@@ -133,11 +140,15 @@ class OpsListener:
         yield counter("monitoring_refused", "Such connections over the limit.", refused, "key")
         yield counter("monitoring_cut", "Such connections cut for new ones.", {self.key: self._cut}, "key")
 
-    def _accept(self, accepted: socket.socket, peer: str) -> asyncio.Protocol | None:
-        if len(self._connections) >= self._max_connections and not self._cut_idle():
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._turns.piece(1)
+        await self._page(scope, receive, send)
+
+    def _accept(self, accepted: socket.socket, _: str) -> asyncio.Protocol | None:
+        if len(self._connections) >= self.max_connections and not self._cut_idle():
             self._refused += 1
             text = "monitoring connection refused, see websockets.limits.max_monitoring_connections"
-            _limited.warning(text, key=self.key, remote=peer)
+            _limited.warning(text, key=self.key, remote=peer_of(accepted))
             return None
         connection = _Connection(self._config, self._state, accepted)
         self._connections[connection] = None

@@ -1,10 +1,6 @@
-"""PHP workers: processes that answer who may connect and join."""
+"""PHP workers: processes that answer who may connect and join, and requests for pages."""
 
 from __future__ import annotations
 
-from rr_py_ws.adapters.php.factory import WorkerFactory
-from rr_py_ws.adapters.php.output import OutputBudget
-from rr_py_ws.adapters.php.pool import WorkerPool
-from rr_py_ws.adapters.php.process import run_on_init
-
-__all__ = ["OutputBudget", "WorkerFactory", "WorkerPool", "run_on_init"]
+RR_VERSION = "2.11.4"
+"""The RoadRunner release whose workers these are."""

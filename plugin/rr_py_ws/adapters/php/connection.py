@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from select import PIPE_BUF
 from typing import Any, cast
 
@@ -17,10 +17,14 @@ CLOSED = "closed its relay"
 
 _MAX_UNEXPECTED = 4096
 _SHOWN_UNEXPECTED = 300
+_FRAMES = 128
+"""Frames of a worker that are looked at in one turn of the event loop, a millisecond at most."""
 _LATE_DATA = 0.5
 """Seconds that an answer may still be on its way after its worker has ended."""
 
-Receive = Callable[[Frame], None]
+Receive = Callable[[Frame], bool]
+"""Gets a frame of an answer; returns whether another frame of it follows."""
+Piece = bytes | memoryview
 
 
 class WorkerConnection(asyncio.Protocol):
@@ -42,18 +46,32 @@ class WorkerConnection(asyncio.Protocol):
         self.attached: asyncio.Future[None] = loop.create_future()
         self.lost: asyncio.Future[None] = loop.create_future()
         self.closed: asyncio.Future[None] = loop.create_future()
+        self._max_payload = max_payload
         self._decoder = FrameDecoder(max_payload)
         self._receive_answer: Receive | None = None
         self._receive_pid: Callable[[int], None] | None = None
-        self._write: Callable[[bytes], None] | None = None
+        self._write: Callable[[Piece], None] | None = None
         self._close: Callable[[], None] | None = None
+        self._pause: Callable[[], None] | None = None
+        self._resume: Callable[[], None] | None = None
         self._pid_frame = encode_pid(os.getpid())
         self._why = ""
         self._unexpected: bytearray | None = None
+        self._held = False
+        self._turn: asyncio.Handle | None = None
 
-    def attach(self, write: Callable[[bytes], None], close: Callable[[], None]) -> None:
-        """Use these to write and to close. What arrives goes to `data_received` and `eof`."""
-        self._write, self._close = write, close
+    def attach(
+        self,
+        write: Callable[[Piece], None],
+        close: Callable[[], None],
+        pause: Callable[[], None],
+        resume: Callable[[], None],
+    ) -> None:
+        """Use these to write, to close, to read nothing and to read on.
+
+        What arrives goes to `data_received` and `eof`.
+        """
+        self._write, self._close, self._pause, self._resume = write, close, pause, resume
         if not self.attached.done():
             self.attached.set_result(None)
 
@@ -63,7 +81,8 @@ class WorkerConnection(asyncio.Protocol):
         if self.lost.done():
             self._transport.abort()
             return
-        self.attach(self._transport.write, self._transport.abort)
+        transport = self._transport
+        self.attach(transport.write, transport.abort, transport.pause_reading, transport.resume_reading)
 
     def hand_over(self, successor: WorkerConnection) -> None:
         """Let another take the socket; this one is of no use any more."""
@@ -95,7 +114,19 @@ class WorkerConnection(asyncio.Protocol):
             raise WorkerDied(self.problem)
         return replied.result()
 
-    def ask(self, question: bytes, on_answer: Receive, on_ready: Callable[[int], None]) -> None:
+    def pause(self) -> None:
+        """Read nothing for now: the worker has to wait."""
+        self._held = True
+        if self._pause is not None and not self.lost.done():
+            self._pause()
+
+    def resume(self) -> None:
+        """Read on."""
+        self._held = False
+        if self._resume is not None and not self.lost.done() and self._turn is None:
+            self._resume()
+
+    def ask(self, question: Sequence[Piece], on_answer: Receive, on_ready: Callable[[int], None]) -> None:
         """Send a question, and do the handshake again behind it.
 
         PHP reads frame by frame: it answers the handshake only when it waits for the next question, and after
@@ -104,21 +135,22 @@ class WorkerConnection(asyncio.Protocol):
         one before.
 
         Args:
-            question: a whole frame.
-            on_answer: gets the answer, once; may raise WorkerDied, which loses the connection.
+            question: a whole frame, in pieces.
+            on_answer: gets the frames of the answer; may raise WorkerDied, which loses the connection.
             on_ready: called when the worker waits for the next question.
         """
         self._receive_answer, self._receive_pid = on_answer, on_ready
-        if len(question) + len(self._pid_frame) <= PIPE_BUF:
-            self.send(question + self._pid_frame)
+        if len(question) == 1 and len(question[0]) + len(self._pid_frame) <= PIPE_BUF:
+            self.send(b"".join((question[0], self._pid_frame)))
         else:
             # A pipe may take a part of this now and the rest later. PHP reads the header of a frame from it
             # with one call, so the cut must not go through the second header.
-            self.send(question)
+            for piece in question:
+                self.send(piece)
             self.send(self._pid_frame)
 
-    def send(self, frame: bytes) -> None:
-        """Write one frame; nothing when the connection is lost."""
+    def send(self, frame: Piece) -> None:
+        """Write one frame, or a piece of one; nothing when the connection is lost."""
         if self._write is not None and not self.lost.done():
             self._write(frame)
 
@@ -133,15 +165,29 @@ class WorkerConnection(asyncio.Protocol):
         if self._receive_pid is None:
             self.lose("wrote without being asked", data)
             return
-        decoder = self._decoder
-        decoder.receive_data(data)
+        self._decoder.receive_data(data)
+        if self._turn is None:
+            self._read_frames()
+
+    def _next_turn(self) -> None:
+        self._turn = None
+        if not self._held:
+            self.resume()
+        if not self.lost.done():
+            self._read_frames()
+
+    def _read_frames(self) -> None:
+        decoder, count = self._decoder, 0
         try:
             while (frame := decoder.next_frame()) is not None:
                 if self._receive_answer is not None:
-                    # Forgotten before the call: what is called may ask the next question at once.
-                    on_answer, self._receive_answer = self._receive_answer, None
-                    on_answer(frame)
-                    continue
+                    self._take_answer(frame)
+                    if (count := count + 1) < _FRAMES:
+                        continue
+                    if self._pause is not None and not self.lost.done():
+                        self._pause()
+                        self._turn = asyncio.get_running_loop().call_soon(self._next_turn)
+                    return
                 pid = decode_control(frame)
                 if pid is None:
                     raise WorkerDied("it answered the handshake with a stop command")
@@ -150,6 +196,7 @@ class WorkerConnection(asyncio.Protocol):
                     self.lose("wrote more than its answer", decoder.pending)
                     return
                 on_ready, self._receive_pid = self._receive_pid, None
+                assert on_ready is not None
                 on_ready(pid)
                 return
         except PayloadTooBig as error:
@@ -157,7 +204,16 @@ class WorkerConnection(asyncio.Protocol):
         except ProtocolError as error:
             self.lose(f"wrote something that is not a frame ({error})", decoder.pending)
         except WorkerDied as error:
+            # It is about a whole frame; what follows that (more frames of a stream) would say nothing.
+            self._decoder = FrameDecoder(self._max_payload)
             self.lose(str(error))
+
+    def _take_answer(self, frame: Frame) -> None:
+        # Forgotten before the call: what is called may ask the next question at once.
+        on_answer, self._receive_answer = self._receive_answer, None
+        assert on_answer is not None
+        if on_answer(frame) and not self.lost.done():
+            self._receive_answer = on_answer
 
     def end(self) -> None:
         """Take the end of the stream: the worker closed its side, or the server did."""
@@ -197,7 +253,8 @@ class WorkerConnection(asyncio.Protocol):
     def close(self) -> None:
         """Close the server's end."""
         self.lose("was released")
-        close, self._close, self._write = self._close, None, None  # they lead back here
+        close, self._close = self._close, None
+        self._write = self._pause = self._resume = None  # they lead back here
         if close is not None:
             close()
         else:

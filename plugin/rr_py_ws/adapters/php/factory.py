@@ -9,16 +9,15 @@ from collections.abc import Callable, Iterator, Mapping
 
 from rr_py_ws.adapters.net import deadline
 from rr_py_ws.adapters.net.tasks import TaskSet
+from rr_py_ws.adapters.php import RR_VERSION
 from rr_py_ws.adapters.php.output import OutputBudget
-from rr_py_ws.adapters.php.relay import make_relay
+from rr_py_ws.adapters.php.relay import SharedRelay
 from rr_py_ws.adapters.php.worker import State, Worker
 from rr_py_ws.config import Server
 from rr_py_ws.core.ports import WorkerState
 from rr_py_ws.errors import WorkerDied, WorkerStartError
-from rr_py_ws.metrics import Sample, counter, gauge
+from rr_py_ws.metrics import Sample, gauge
 
-RR_VERSION = "2.11.4"
-"""The RoadRunner release whose workers these are."""
 STOPPING = "the server is stopping"
 
 
@@ -50,7 +49,8 @@ class WorkerFactory:
             the port may be known only then.
         broadcast_path: path of the WebSocket listener.
         budget: how much of what workers print is logged.
-        max_answer: bytes of an answer of a worker.
+        max_answer: bytes of an answer of a worker, or of a part of one.
+        relay: shared with other factories; None: its own.
 
     Attributes:
         tasks: what runs beside questions: the ends of workers, replacements.
@@ -68,14 +68,16 @@ class WorkerFactory:
         broadcast_path: str,
         budget: OutputBudget,
         max_answer: int,
+        relay: SharedRelay | None = None,
     ) -> None:
         self.tasks = TaskSet("php")
         self.stopping = False
         self._server = server
         self._rpc_address = rpc_address
         self._plugin = {"RR_MODE": "http", "RR_BROADCAST_PATH": broadcast_path}
-        self._budget = budget
-        self._relay = make_relay(server, budget, max_answer)
+        self._relay = relay or SharedRelay(server, budget)
+        self._opened = False
+        self.max_answer = max_answer
         self._starting: set[Worker] = set()
         self._workers: dict[Worker, None] = {}
 
@@ -94,6 +96,7 @@ class WorkerFactory:
         Raises:
             ConfigError: the address of `server.relay` cannot be used.
         """
+        self._opened = True
         await self._relay.open()
         server = self._server
         # Only now: the real ports of relay and RPC server are known when they listen.
@@ -105,7 +108,9 @@ class WorkerFactory:
         # They would hold up the end for as long as their handshake may take.
         for worker in self._starting:
             worker.kill(STOPPING)
-        await self._relay.close()
+        if self._opened:
+            self._opened = False
+            await self._relay.close()
 
     async def start(self, timeout: float) -> Worker:
         """Start a worker, and do the handshake with it.
@@ -120,9 +125,11 @@ class WorkerFactory:
         """
         if self.stopping:
             raise WorkerStartError(STOPPING)
-        line = self._server.command
+        line = self._server.command_line
         try:
-            process, connection = self._relay.start(line, self._env, self._server.user)
+            process, connection = self._relay.start(
+                self._server.command, self._env, self._server.user, self.max_answer
+            )
         except WorkerStartError as error:
             raise WorkerStartError(f"server.command: cannot start {line!r}: {error}") from error
         # A child of the worker may hold its end of the pipe open, so the end of the process counts, too.
@@ -185,5 +192,3 @@ class WorkerFactory:
         memory = sum(worker.memory() for worker in self._workers)
         yield gauge("workers", "Worker processes, by state.", states, "state")
         yield gauge("workers_memory_bytes", "Resident memory of all workers.", memory)
-        text = "Output of workers that was not logged, because they printed too much."
-        yield counter("worker_output_skipped_bytes", text, self._budget.skipped)

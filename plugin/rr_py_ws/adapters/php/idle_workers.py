@@ -20,10 +20,16 @@ class IdleWorkers:
 
     Args:
         dismiss: gets each worker that is put back after it was retired.
+        refuse: gets each question that no worker will be asked, and why; it answers the question.
     """
 
-    def __init__(self, dismiss: Callable[[Worker], None]) -> None:
+    def __init__(
+        self,
+        dismiss: Callable[[Worker], None],
+        refuse: Callable[[Question, WorkerError], object] = Question.answer,
+    ) -> None:
         self._dismiss = dismiss
+        self._refuse = refuse
         self._idle: deque[Worker] = deque()
         # Ordered dicts, because a plain one takes longer to find its first entry with each that is removed.
         self._lanes: dict[Lane, OrderedDict[Question, Deadline]] = {lane: OrderedDict() for lane in Lane}
@@ -46,7 +52,7 @@ class IdleWorkers:
         """
         # A question that came after `close` would wait for a worker that never comes.
         if self._closed:
-            question.answer(NoFreeWorkers(self._closed))
+            self._refuse(question, NoFreeWorkers(self._closed))
             return
         while self._idle:
             worker = self._idle.popleft()
@@ -64,7 +70,10 @@ class IdleWorkers:
 
     def _give_up(self, question: Question, failure: str) -> None:
         self.withdraw(question)
-        question.answer(NoFreeWorkers(failure) if failure else TimeoutError())
+        if failure:
+            self._refuse(question, NoFreeWorkers(failure))
+        else:
+            question.answer(TimeoutError())
 
     def withdraw(self, question: Question) -> None:
         """Let a question wait no longer; nothing when it does not."""
@@ -96,7 +105,7 @@ class IdleWorkers:
                 question, timer = lane.popitem(last=False)
                 timer.cancel()
                 # Its caller may have been cancelled in this turn of the loop.
-                if not question.answered.done():
+                if not question.answered:
                     return question
         return None
 
@@ -114,7 +123,7 @@ class IdleWorkers:
     def refuse(self, kind: type[WorkerError], reason: str) -> None:
         """Refuse the questions that wait."""
         while (question := self._next_question()) is not None:
-            question.answer(kind(reason))
+            self._refuse(question, kind(reason))
 
     def close(self, reason: str) -> None:
         """Refuse the questions that wait, and those that come."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from rr_py_ws.adapters.php.pipes import PipeReader
 from rr_py_ws.logs import get_logger
+from rr_py_ws.metrics import Sample, counter
 
 log = get_logger("server")
 
@@ -15,6 +17,13 @@ MAX_LINE = 8 * 1024
 _LINE = 512
 """Bytes for which a line counts as one; a longer one counts as several, which writing it takes."""
 _INTERVAL = 10.0
+_LOOKED_AT = 64
+"""Lines of what is not logged that are looked at; a stack trace may have so many."""
+_SHOWN = 300
+"""Characters of a process' last words."""
+_FATAL = re.compile(rb"Uncaught |Fatal error|Parse error|Allowed memory size|Maximum execution time")
+_THROWN = re.compile(rb"(?!\s*#\d).*?(?:Exception|Error|Throwable)\b")
+"""A line that names an exception; those of a stack trace, which begin with `#0`, do not count."""
 _FEW, _MANY = 1024, 64 * 1024
 """Bytes of one read: when they become log lines, which takes time, and when they are thrown away."""
 
@@ -27,15 +36,21 @@ class OutputBudget:
         clock: monotonic seconds.
 
     Attributes:
+        lines: the same; it may change.
         skipped: bytes that were not logged.
     """
 
     def __init__(self, lines: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.skipped = 0
-        self._lines = lines
+        self.lines = lines
         self._clock = clock
         self._began = clock()
         self._used = 0
+
+    def metrics(self) -> Iterator[Sample]:
+        """Read what is counted; see `metrics.MetricSource`."""
+        text = "Output of workers that was not logged, because they printed too much."
+        yield counter("worker_output_skipped_bytes", text, self.skipped)
 
     @property
     def left(self) -> int:
@@ -43,7 +58,7 @@ class OutputBudget:
         now = self._clock()
         if now - self._began >= _INTERVAL:
             self._began, self._used = now, 0
-        return max(0, self._lines - self._used)
+        return max(0, self.lines - self._used)
 
     def take(self, size: int) -> None:
         """Count a line of so many bytes."""
@@ -68,14 +83,23 @@ class Output:
         self._budget = budget
         self._on_end = on_end
         self._unfinished = b""
-        self._last = b""
+        self._older = 0
         self._skipped = 0
+        self._forget()
         self._reader = PipeReader(descriptor, self._receive, self._end, self._how_much)
 
     @property
-    def last_line(self) -> str:
-        """What it printed last, in 200 characters."""
-        return _text(self._last)[:200]
+    def last_words(self) -> str:
+        """What says best why the process ended, of what it has printed since `begin_request`.
+
+        PHP ends the report of an exception with a stack trace and the place; the message comes before that.
+        """
+        return _text(self._fatal or self._thrown or self._last)[:_SHOWN]
+
+    def begin_request(self) -> None:
+        """What is printed from now on is about another request; what is in the pipe already is not."""
+        self._forget()
+        self._older = self._reader.unread
 
     def close(self) -> None:
         """Read no more; what the process left running may hold the pipe open for ever."""
@@ -85,6 +109,14 @@ class Output:
         return _FEW if self._budget.left else _MANY
 
     def _receive(self, data: bytes) -> None:
+        if self._older:
+            older, data = data[: self._older], data[self._older :]
+            self._older -= len(older)
+            self._take(older)
+            self._forget()
+        self._take(data)
+
+    def _take(self, data: bytes) -> None:
         # A read may end anywhere, so the last piece waits for its line feed.
         *lines, rest = (self._unfinished + data).split(b"\n", self._budget.left)
         for line in lines:
@@ -111,7 +143,7 @@ class Output:
             self._skip(line)
             return
         self._budget.take(len(line))
-        self._last = line
+        self._remember(line)
         fields = {"skipped_bytes": self._skipped} if self._skipped else {}
         self._skipped = 0
         log.info(_text(line), pid=self._pid, **fields)
@@ -119,9 +151,20 @@ class Output:
     def _skip(self, data: bytes) -> None:
         self._skipped += len(data)
         self._budget.skipped += len(data)
-        # Of so much only the end is looked at, should somebody ask for the last line.
-        last = data.rstrip()[-MAX_LINE:].rpartition(b"\n")[2]
-        self._last = last or self._last
+        # Of so much only the end is looked at, should somebody ask for the last words.
+        for line in data.rstrip()[-MAX_LINE:].rsplit(b"\n", _LOOKED_AT)[-_LOOKED_AT:]:
+            if line and not line.isspace():
+                self._remember(line)
+
+    def _remember(self, line: bytes) -> None:
+        self._last = line
+        if _FATAL.search(line):
+            self._fatal = line
+        elif _THROWN.match(line):
+            self._thrown = line
+
+    def _forget(self) -> None:
+        self._last = self._thrown = self._fatal = b""
 
 
 def _text(line: bytes) -> str:

@@ -7,7 +7,10 @@ at once: nothing is half done when a task that starts a process is cancelled.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
+import struct
+import termios
 from collections import deque
 from collections.abc import Callable
 
@@ -36,7 +39,17 @@ class PipeReader:
         self._on_data = on_data
         self._on_end = on_end
         os.set_blocking(fd, False)
-        asyncio.get_running_loop().add_reader(fd, self._read)
+        self.resume()
+
+    def pause(self) -> None:
+        """Read nothing for now; the pipe fills up, and who writes has to wait."""
+        if self._fd >= 0:
+            asyncio.get_running_loop().remove_reader(self._fd)
+
+    def resume(self) -> None:
+        """Read on."""
+        if self._fd >= 0:
+            asyncio.get_running_loop().add_reader(self._fd, self._read)
 
     def _read(self) -> None:
         try:
@@ -50,6 +63,14 @@ class PipeReader:
             self._on_data(data)
         else:
             self.close()
+
+    @property
+    def unread(self) -> int:
+        """Bytes that are in the pipe now."""
+        if self._fd < 0:
+            return 0
+        size: int = struct.unpack("i", fcntl.ioctl(self._fd, termios.FIONREAD, bytes(4)))[0]
+        return size
 
     def close(self) -> None:
         """Read no more."""
@@ -77,12 +98,12 @@ class PipeWriter:
     def __init__(self, fd: int, on_broken: Callable[[], None]) -> None:
         self._fd = fd
         self._on_broken = on_broken
-        self._waiting: deque[bytes] = deque()
+        self._waiting: deque[bytes | memoryview] = deque()
         os.set_blocking(fd, False)
         # Nothing can be read here, but the loop tells of the other end's closing in this way.
         asyncio.get_running_loop().add_reader(fd, self._break)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Write, now or later; nothing when the pipe is closed."""
         if self._fd < 0:
             return
@@ -99,7 +120,7 @@ class PipeWriter:
                 data = self._waiting[0]
                 written = os.write(self._fd, data)
                 if written < len(data):
-                    self._waiting[0] = data[written:]
+                    self._waiting[0] = memoryview(data)[written:]
                 else:
                     self._waiting.popleft()
         except BlockingIOError:

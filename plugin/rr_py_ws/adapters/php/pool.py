@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from rr_py_ws.adapters.net.deadline import Deadline, timeout
 from rr_py_ws.adapters.php.breaker import Breaker
@@ -18,9 +19,10 @@ from rr_py_ws.adapters.php.factory import STOPPING, WorkerFactory
 from rr_py_ws.adapters.php.idle_workers import IdleWorkers
 from rr_py_ws.adapters.php.metrics import PoolMetrics
 from rr_py_ws.adapters.php.slot import WorkerSlot, supervise
+from rr_py_ws.adapters.php.stream import StreamedAnswer
 from rr_py_ws.adapters.php.worker import STOP_GRACE, Question, State, Worker
 from rr_py_ws.config import Pool
-from rr_py_ws.core.ports import Lane, WorkerState
+from rr_py_ws.core.ports import Answer, Lane, WorkerState
 from rr_py_ws.errors import (
     ExecTimeout,
     NoFreeWorkers,
@@ -30,7 +32,8 @@ from rr_py_ws.errors import (
     WorkerStartError,
 )
 from rr_py_ws.metrics import Sample, gauge
-from rr_py_ws.wire.worker import Message, encode_message
+from rr_py_ws.wire import worker as wire
+from rr_py_ws.wire.worker import Message, encode_question
 
 MAX_TRIES = 3
 """How many workers are asked one question when they answer "restart me"; RoadRunner has no bound."""
@@ -54,7 +57,7 @@ class WorkerPool:
         self._tasks = factory.tasks
         self._config = config
         self._exec_ttl = config.supervisor.exec_ttl if config.supervisor else 0.0
-        self._idle = IdleWorkers(self._dismiss)
+        self._idle = IdleWorkers(self._dismiss, self._refuse)
         self._size = 0 if config.debug else config.num_workers
         self._breaker = Breaker(self._size, config.num_workers, self._idle.refuse)
         self._debug_permits = asyncio.Semaphore(config.num_workers)
@@ -63,6 +66,10 @@ class WorkerPool:
         self._resets = 0
         self._last_reset = 0
         self._supervision: asyncio.Task[None] | None = None
+
+    def limit_answers(self, size: int) -> None:
+        """Let workers that are started from now on answer with at most so many bytes."""
+        self._factory.max_answer = size
 
     @property
     def allocate_timeout(self) -> float:
@@ -167,53 +174,98 @@ class WorkerPool:
         yield from self._breaker.metrics()
         yield from self.counters.metrics()
 
-    async def exec(
+    def ask(
         self,
-        question: Message,
+        question: wire.Question,
+        on_answer: Callable[[Answer], object],
         limit: float = 0.0,
         *,
         lane: Lane = Lane.JOINS,
         wait: float | None = None,
         within: float = math.inf,
-    ) -> Message:
-        """Ask one worker, or another when the first asks to be restarted. See `ports.WorkerPool.exec`.
+    ) -> Callable[[], None]:
+        """Ask one worker, or another when the first asks to be restarted. See `ports.WorkerPool.ask`.
 
-        The usual case costs a future and a timer of the worker: everything else happens in callbacks.
-        Cancelling this does not disturb the worker: it answers to nobody, and is idle again.
+        The usual case costs no task and no future: everything happens in callbacks.
         """
-        loop = asyncio.get_running_loop()
-        frame, ends = encode_message(question), loop.time() + within
+        asked = self._make_question(question, on_answer, limit, lane, wait, within)
+        self._admit(asked)
+        return partial(self._withdraw, asked)
+
+    async def exec_streamed(
+        self, question: wire.Question, limit: float = 0.0
+    ) -> tuple[Message, StreamedAnswer | None]:
+        """Ask one worker, which may answer in parts. See `ports.WorkerPool.exec_streamed`."""
+        # A failure is a result, too, so that it is no loss when nobody waits any more.
+        answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+
+        def on_answer(answer: Answer) -> None:
+            if not answered.done():
+                answered.set_result(answer)
+
+        asked = self._make_question(question, on_answer, limit, Lane.JOINS, None, math.inf)
+        asked.streams = True
+        self._admit(asked)
+        try:
+            answer = await answered
+        except asyncio.CancelledError:
+            self._withdraw(asked)
+            raise
+        if isinstance(answer, Exception):
+            raise answer
+        return answer, asked.parts
+
+    def _make_question(
+        self,
+        question: wire.Question,
+        on_answer: Callable[[Answer], object],
+        limit: float,
+        lane: Lane,
+        wait: float | None,
+        within: float,
+    ) -> Question:
         # The stricter of the two counts: the caller's time or the supervisor's.
         if self._exec_ttl:
             limit = min(limit or math.inf, self._exec_ttl)
-        if wait is None:
-            wait = self._config.allocate_timeout
+        return Question(
+            encode_question(question),
+            limit,
+            self._exec_ttl,
+            asyncio.get_running_loop().time() + within,
+            on_answer,
+            self._record,
+            lane=lane,
+            wait=self._config.allocate_timeout if wait is None else wait,
+        )
+
+    def _admit(self, question: Question) -> None:
         try:
             self._breaker.admit()
-            for _ in range(MAX_TRIES):
-                asked = Question(frame, limit, ends, loop.create_future(), self._record)
-                # Debug: the code may have changed since the last question, so each one gets a new process.
-                if self._config.debug:
-                    await self._take_permit(min(wait, max(0.0, ends - loop.time())))
-                    self._tasks.spawn(self._ask_fresh_worker(asked))
-                else:
-                    self._idle.ask(asked, lane, wait)
-                try:
-                    answer = await asked.answered
-                except asyncio.CancelledError:
-                    # A question that waits is taken back; one at a worker is answered to nobody.
-                    self._idle.withdraw(asked)
-                    raise
-                if isinstance(answer, Exception):
-                    raise answer
-                if not answer.asks_for_restart:
-                    return answer
-        except (NoFreeWorkers, WorkersDown) as error:  # all other failures are those of workers: `_record`
+        except WorkersDown as error:
+            self._refuse(question, error)
+        else:
+            self._put(question)
+
+    def _put(self, question: Question) -> None:
+        """Put a question to a worker, now or when one is idle."""
+        # Debug: the code may have changed since the last question, so each one gets a new process.
+        if self._config.debug:
+            self._tasks.spawn(self._ask_fresh_worker(question))
+        else:
+            self._idle.ask(question, question.lane, question.wait)
+
+    def _withdraw(self, question: Question) -> None:
+        """A question that waits is taken back; one at a worker is answered to nobody."""
+        question.answered = True
+        self._idle.withdraw(question)
+        if question.parts is not None:  # its first part came in this turn of the loop
+            question.parts.stop()
+
+    def _refuse(self, question: Question, error: WorkerError) -> None:
+        """Answer a question that no worker has failed."""
+        if not question.answered:
             self.counters.count_failure(error)
-            raise
-        given_up = WorkerError(f"{MAX_TRIES} workers asked to be restarted instead of answering")
-        self.counters.count_failure(given_up)
-        raise given_up
+        question.answer(error)
 
     def _record(self, worker: Worker, question: Question, answer: Message | WorkerError) -> None:
         """Take what a worker did, count it, and answer; all the same when nobody waits any more."""
@@ -233,7 +285,22 @@ class WorkerPool:
         assert worker.asked is not None
         self.counters.execs += 1
         self.counters.exec_seconds += time.monotonic() - worker.asked
-        question.answer(answer)
+        # It has a successor: what it does after its answer must end, also when `exec_ttl` sets no limit.
+        if worker.retired.done() and worker.state is not State.ERRORED and not self._config.debug:
+            self._dismiss(worker)
+        if isinstance(answer, Message) and answer.asks_for_restart:
+            self._try_again(question)
+        else:
+            question.answer(answer)
+
+    def _try_again(self, question: Question) -> None:
+        """Ask another worker, unless several have asked to be restarted or nobody waits any more."""
+        question.tries += 1
+        if question.tries >= MAX_TRIES:
+            text = f"{MAX_TRIES} workers asked to be restarted instead of answering"
+            self._refuse(question, WorkerError(text))
+        elif not question.answered:
+            self._put(question)
 
     async def _take_permit(self, wait: float) -> None:
         if self._factory.stopping:
@@ -245,7 +312,16 @@ class WorkerPool:
             raise NoFreeWorkers(f"no worker could be started within {wait:g} s") from None
 
     async def _ask_fresh_worker(self, question: Question) -> None:
-        """Start a worker, ask it, end it. The permit is there already."""
+        """Start a worker, ask it, end it."""
+        try:
+            now = asyncio.get_running_loop().time()
+            await self._take_permit(min(question.wait, max(0.0, question.ends - now)))
+        except NoFreeWorkers as error:
+            self._refuse(question, error)
+            return
+        if question.answered:  # withdrawn meanwhile
+            self._debug_permits.release()
+            return
         late = None
         if question.ends < math.inf:  # nobody else looks at the time while the worker starts
             late = Deadline(question.ends, lambda _: question.answer(TimeoutError()))
@@ -265,7 +341,7 @@ class WorkerPool:
         finally:
             if late is not None:
                 late.cancel()
-            # Here, and not in `exec`: the worker runs on when its caller is gone.
+            # Here, and not in `ask`: the worker runs on when its caller is gone.
             self._debug_permits.release()
 
     async def _start_worker(self) -> Worker:
@@ -274,7 +350,7 @@ class WorkerPool:
     def _retire(self, worker: Worker, state: State) -> None:
         """Replace a worker; it finishes what it works on."""
         worker.retire(state)
-        if self._idle.remove(worker):
+        if self._idle.remove(worker) or not worker.is_asked:
             self._dismiss(worker)
 
     def _dismiss(self, worker: Worker) -> None:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import os
-import pwd
 import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import ClassVar
 
+from rr_py_ws.adapters.net.accounts import find_account
 from rr_py_ws.adapters.php.output import Output, OutputBudget
 from rr_py_ws.config import OnInit
-from rr_py_ws.errors import WorkerStartError
+from rr_py_ws.errors import ConfigError, WorkerStartError
 from rr_py_ws.logs import get_logger
+from rr_py_ws.masking import command_line, mask_text
 
 log = get_logger("server")
 
@@ -28,27 +30,24 @@ _FILES, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
 Children get it back: a program that calls `select` cannot use descriptors from 1024 on."""
 
 
-def _program(line: str, user: str) -> list[str]:
+def find_program(argv: Sequence[str], user: str) -> list[str]:
     """Return the arguments of `exec_shim.py` that make it a program.
 
     Args:
-        line: a `command` key, split at every single space: no quotes, no shell, and two spaces make an empty
-            argument (roadrunner-server/roadrunner-plugins server/plugin.go @v2.7.1).
+        argv: a `command` key: its name and its arguments.
         user: name of the account to run as; empty is the server's own.
 
     Raises:
         WorkerStartError: the program or the account does not exist, or the account cannot be taken.
     """
-    argv = line.split(" ")
     program = shutil.which(argv[0])
     if program is None:
-        raise WorkerStartError(f"{argv[0]!r} is not a program: not found, or not executable")
+        raise WorkerStartError(f"{mask_text(argv[0])!r} is not a program: not found, or not executable")
     if not user:
         return ["", program, *argv]
-    try:
-        account = pwd.getpwnam(user)
-    except KeyError:
-        raise WorkerStartError(f"there is no account {user!r} (key user)") from None
+    account = find_account(user)
+    if account is None:
+        raise WorkerStartError(f"there is no account {user!r} (key user)")
     # Changing the account takes root, and removes the supplementary groups.
     if os.geteuid() != 0:
         raise WorkerStartError(f"only root can start it as {user!r} (key user)")
@@ -69,10 +68,13 @@ class Process:
         leaves: whether it may leave processes behind.
 
     Attributes:
+        running: process id -> those that are not reaped.
         pid: process id, also of the group.
         created: when it was started, Unix nanoseconds.
         exited: done when it has ended, with its exit code (negative: the signal that ended it).
     """
+
+    running: ClassVar[dict[int, Process]] = {}
 
     def __init__(
         self, child: subprocess.Popen[bytes], pidfd: int, output: int, budget: OutputBudget, leaves: bool
@@ -87,17 +89,22 @@ class Process:
         self._printed: asyncio.Future[None] = loop.create_future()
         self._output = Output(self.pid, output, budget, lambda: self._printed.set_result(None))
         # A pidfd, and not SIGCHLD: it watches this child only, and no process that anybody else waits for.
-        loop.add_reader(pidfd, self._reap)
+        loop.add_reader(pidfd, self.reap)
+        self.running[self.pid] = self
 
     @property
-    def last_line(self) -> str:
-        """What it printed last."""
-        return self._output.last_line
+    def last_words(self) -> str:
+        """What it printed that says best why it ended."""
+        return self._output.last_words
+
+    def begin_request(self) -> None:
+        """What it prints from now on is about another request."""
+        self._output.begin_request()
 
     @classmethod
     def start(
         cls,
-        command: str,
+        command: Sequence[str],
         env: Mapping[str, str],
         user: str,
         budget: OutputBudget,
@@ -109,7 +116,7 @@ class Process:
         """Start a program, within about a millisecond.
 
         Args:
-            command: the program and its arguments, as a `command` key gives them.
+            command: the program and its arguments.
             env: the whole environment.
             user: name of the account to run as; empty is the server's own.
             budget: how much of what it prints is logged.
@@ -121,7 +128,7 @@ class Process:
             WorkerStartError: the program cannot be run; the text is the reason only.
         """
         shim = [sys.executable, "-I", "-S", _EXEC_SHIM, str(os.getpid()), str(_FILES)]
-        argv = shim + _program(command, user)
+        argv = shim + find_program(command, user)
         try:
             stderr, their_stderr = os.pipe()
         except OSError as error:
@@ -172,18 +179,19 @@ class Process:
                 os.killpg(self.pid, signal.SIGKILL)
 
     def describe_end(self) -> str:
-        """Say how it ended and what it wrote last; nothing when it runs."""
+        """Say how it ended and with what last words; nothing when it runs."""
         if not self.exited.done():
             return ""
         code = self.exited.result()
         end = f"exit code {code}" if code >= 0 else f"ended by signal {-code}"
-        return f"{end}, its last output: {self.last_line!r}" if self.last_line else end
+        return f"{end}, its last words: {self.last_words!r}" if self.last_words else end
 
     def close(self) -> None:
         """Read its output no more; what it left running may hold the pipe open for ever."""
         self._output.close()
 
-    def _reap(self) -> None:
+    def reap(self) -> None:
+        """Take note of its end, if it has ended."""
         if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
             return
         # Before it is reaped: until then no other process and no other group can have its id.
@@ -191,6 +199,7 @@ class Process:
             self.kill()
         asyncio.get_running_loop().remove_reader(self._pidfd)
         os.close(self._pidfd)
+        del self.running[self.pid]
         self.exited.set_result(self._child.wait())
 
 
@@ -199,7 +208,17 @@ async def run_on_init(config: OnInit, budget: OutputBudget) -> None:
 
     It is killed after `exec_timeout`, or when this is cancelled. What it prints is logged. A failure is
     logged and does no harm, as in RoadRunner. The server's own environment wins over `env`.
+
+    Raises:
+        ConfigError: it failed, and `exit_on_error` is set.
     """
+    if (problem := await _run_on_init(config, budget)) and config.exit_on_error:
+        raise ConfigError("server.on_init", problem)
+
+
+async def _run_on_init(config: OnInit, budget: OutputBudget) -> str:
+    """Run the command; returns what went wrong, or nothing."""
+    line = command_line(config.command)
     env = {name.upper(): value for name, value in config.env.items()} | dict(os.environ)
     try:
         process = Process.start(
@@ -212,14 +231,17 @@ async def run_on_init(config: OnInit, budget: OutputBudget) -> None:
             leaves=True,  # it may start a service for the workers
         )
     except WorkerStartError as error:
-        log.error("server.on_init cannot be run", command=config.command, reason=error)
-        return
+        log.error("server.on_init cannot be run", command=line, reason=error)
+        return f"cannot start {line!r}: {error}"
     try:
         code = await process.wait(config.exec_timeout)
         if code is None:
             log.error("server.on_init took too long and is killed", exec_timeout=config.exec_timeout)
-        elif code != 0:
-            log.error("server.on_init failed", command=config.command, reason=process.describe_end())
+            return f"{line!r} took longer than {config.exec_timeout:g} s"
+        if code != 0:
+            log.error("server.on_init failed", command=line, reason=process.describe_end())
+            return f"{line!r}: {process.describe_end()}"
+        return ""
     finally:
         process.kill()
         await process.wait()

@@ -14,7 +14,7 @@ import asyncio
 import os
 import socket
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 
 from rr_py_ws.adapters.net.acceptor import Acceptor
@@ -46,14 +46,15 @@ class PipeRelay:
 
     address = "pipes"
 
-    def __init__(self, budget: OutputBudget, max_answer: int) -> None:
+    def __init__(self, budget: OutputBudget) -> None:
         self._budget = budget
-        self._max_answer = max_answer
 
     async def open(self) -> None:
         """Do nothing: workers share nothing."""
 
-    def start(self, command: str, env: Mapping[str, str], user: str) -> tuple[Process, WorkerConnection]:
+    def start(
+        self, command: Sequence[str], env: Mapping[str, str], user: str, max_answer: int
+    ) -> tuple[Process, WorkerConnection]:
         """Start a worker with pipes for stdin and stdout.
 
         Raises:
@@ -71,7 +72,7 @@ class PipeRelay:
                 raise WorkerStartError(f"cannot make a pipe: {error.strerror}") from error
             process = Process.start(command, env, user, self._budget, stdin=their_stdin, stdout=their_stdout)
             ours.pop_all()  # they belong to what follows
-        connection = WorkerConnection(self._max_answer)
+        connection = WorkerConnection(max_answer)
         writer = PipeWriter(our_write_end, connection.expect_end)
 
         def on_end() -> None:
@@ -79,7 +80,7 @@ class PipeRelay:
             connection.end()
 
         reader = PipeReader(our_read_end, connection.data_received, on_end)
-        connection.attach(writer.write, reader.close)
+        connection.attach(writer.write, reader.close, reader.pause, reader.resume)
         return process, connection
 
     async def handshake(self, connection: WorkerConnection) -> None:
@@ -102,13 +103,12 @@ class SocketRelay:
         timeout: seconds that a new connection has for the handshake.
         user: account of the workers, which gets the socket file.
         budget: how much of what workers print is logged.
-        max_answer: bytes of an answer of a worker.
 
     Raises:
         ConfigError: the DSN cannot be read.
     """
 
-    def __init__(self, dsn: str, timeout: float, user: str, budget: OutputBudget, max_answer: int) -> None:
+    def __init__(self, dsn: str, timeout: float, user: str, budget: OutputBudget) -> None:
         self.address = dsn
         try:
             self._listen_at = parse_dsn(dsn)
@@ -117,7 +117,6 @@ class SocketRelay:
         self._timeout = timeout
         self._user = user
         self._budget = budget
-        self._max_answer = max_answer
         self._acceptors: list[Acceptor] = []
         self._socket_file: os.stat_result | None = None
         self._expected: dict[int, WorkerConnection] = {}
@@ -138,17 +137,19 @@ class SocketRelay:
             self.address = TCPAddress(self._listen_at.host, bound.port).dsn
         self._acceptors = [Acceptor(listening, self._accept, channel="server") for listening in sockets]
 
-    def start(self, command: str, env: Mapping[str, str], user: str) -> tuple[Process, WorkerConnection]:
-        """Start a worker without stdin and stdout, and expect it at the listener.
+    def start(
+        self, command: Sequence[str], env: Mapping[str, str], user: str, max_answer: int
+    ) -> tuple[Process, WorkerConnection]:
+        """Start a worker without stdin, and expect it at the listener.
+
+        Its stdout is logged like its stderr: PHP prints errors there, first of all those of its start.
 
         Raises:
             WorkerStartError: the program cannot be run; the text is the reason only.
         """
-        process = Process.start(
-            command, env, user, self._budget, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-        )
+        process = Process.start(command, env, user, self._budget, stdin=subprocess.DEVNULL, stdout=None)
         # By process id: what connects says only this about itself.
-        connection = self._expected[process.pid] = WorkerConnection(self._max_answer)
+        connection = self._expected[process.pid] = WorkerConnection(max_answer)
         connection.lost.add_done_callback(lambda _: self._expected.pop(process.pid, None))
         # Sooner than the connection is lost: another process may have the number from now on.
         process.exited.add_done_callback(lambda _: self._expected.pop(process.pid, None))
@@ -218,8 +219,44 @@ class SocketRelay:
         await self._handshakes.cancel()
 
 
-def make_relay(server: Server, budget: OutputBudget, max_answer: int) -> PipeRelay | SocketRelay:
-    """Make what `server.relay` asks for."""
-    if server.relay == "pipes":
-        return PipeRelay(budget, max_answer)
-    return SocketRelay(server.relay, server.relay_timeout, server.user, budget, max_answer)
+class SharedRelay:
+    """The one relay of `server.relay`, for all pools: it is open from the first to the last of them.
+
+    Args:
+        server: the `server` section.
+        budget: how much of what workers print is logged.
+
+    Raises:
+        ConfigError: `server.relay` cannot be read.
+    """
+
+    def __init__(self, server: Server, budget: OutputBudget) -> None:
+        self._relay: PipeRelay | SocketRelay
+        if server.relay == "pipes":
+            self._relay = PipeRelay(budget)
+        else:
+            self._relay = SocketRelay(server.relay, server.relay_timeout, server.user, budget)
+        self._users = 0
+        self.start = self._relay.start
+        self.handshake = self._relay.handshake
+
+    @property
+    def address(self) -> str:
+        """What goes into `RR_RELAY`."""
+        return self._relay.address
+
+    async def open(self) -> None:
+        """Open it, unless it is open. Each call is followed by one of `close`, even if it fails.
+
+        Raises:
+            ConfigError: the address cannot be used.
+        """
+        self._users += 1
+        if self._users == 1:
+            await self._relay.open()
+
+    async def close(self) -> None:
+        """Close it, unless another pool uses it."""
+        self._users -= 1
+        if not self._users:
+            await self._relay.close()

@@ -5,30 +5,29 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
 import psutil
 
-from rr_py_ws.adapters.net.deadline import Deadline
+from rr_py_ws.adapters.net.deadline import TIMER_ERROR, Deadline
 from rr_py_ws.adapters.php.connection import CLOSED, WorkerConnection
 from rr_py_ws.adapters.php.process import Process
-from rr_py_ws.core.ports import WorkerState
+from rr_py_ws.adapters.php.stream import StreamedAnswer
+from rr_py_ws.core.ports import Answer, Lane, WorkerState
 from rr_py_ws.errors import ExecTimeout, SoftJobError, WorkerDied, WorkerError
 from rr_py_ws.logs import get_limited
-from rr_py_ws.wire.goridge import Frame
-from rr_py_ws.wire.worker import STOP, Message, decode_message
+from rr_py_ws.wire.goridge import STREAM, STREAM_PING, Frame
+from rr_py_ws.wire.worker import PONG, STOP, STOP_STREAM, Message, decode_message
 
 log = get_limited("server")
 
 STOP_GRACE = 10.0
 """Seconds between stop command and SIGKILL (roadrunner-server/sdk worker/worker.go @v2.19.0)."""
 
-_TIMER_ERROR = 0.001
-"""Seconds by which a timer may fire too early: uvloop rounds to milliseconds."""
-
-Answer = Message | WorkerError | TimeoutError
+STREAM_GRACE = 60.0
+"""Seconds that a worker has to end an answer that nobody wants any more (RoadRunner's `stream_timeout`)."""
 
 
 class State(IntEnum):
@@ -57,24 +56,41 @@ class Question:
     """A question on its way to a worker, and its answer on the way back.
 
     Attributes:
-        frame: encoded.
-        limit: seconds that the worker has for its answer, and again to be ready afterwards; 0 is no limit.
+        frame: encoded, in pieces.
+        limit: seconds that the worker has for its answer; 0 is no limit.
+        limit_after: seconds that it may work on after its answer, until it is ready for the next question;
+            0 is no limit. Frameworks do there what nobody should have to wait for.
         ends: when the caller goes on without an answer, in the loop's time.
-        answered: what it came to; a failure is a result, too, so that it is no loss when nobody waits any
-            more. Cancelled with the caller, which the worker does not notice.
+        on_answer: called once, with what it came to, unless it was withdrawn before.
         record: called before the caller knows, with what the worker did: `ends` changes nothing about that.
+        streams: whether the answer may come in parts.
+        parts: those behind the first one, if it does.
+        answered: whether the caller has the answer, or does not want it any more. The worker does not notice.
+        tries: how many workers wanted to be restarted instead of answering.
+        lane: where it waits for a worker.
+        wait: seconds that it waits for one.
     """
 
-    frame: bytes
+    frame: Sequence[bytes | memoryview]
     limit: float
+    limit_after: float
     ends: float
-    answered: asyncio.Future[Answer]
+    on_answer: Callable[[Answer], object]
     record: Callable[[Worker, Question, Message | WorkerError], None]
+    streams: bool = False
+    parts: StreamedAnswer | None = None
+    answered: bool = False
+    tries: int = 0
+    lane: Lane = Lane.JOINS
+    wait: float = math.inf
 
     def answer(self, answer: Answer) -> None:
         """Tell the caller, if it still waits."""
-        if not self.answered.done():
-            self.answered.set_result(answer)
+        if self.parts is not None and not isinstance(answer, TimeoutError):
+            self.parts.finish(answer)
+        elif not self.answered:
+            self.answered = True
+            self.on_answer(answer)
 
 
 class Worker:
@@ -104,7 +120,7 @@ class Worker:
         self._command = command
         self._question: Question | None = None
         self._limit = 0.0
-        self._deadline = 0.0
+        self._deadline = math.inf
         self._timer: Deadline | None = None
         connection.lost.add_done_callback(lambda _: self.kill(connection.problem))
 
@@ -112,6 +128,11 @@ class Worker:
     def pid(self) -> int:
         """Process id."""
         return self.process.pid
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether a question waits for its answer; it may work on after that."""
+        return self._question is not None
 
     @property
     def ended_in_order(self) -> bool:
@@ -133,21 +154,62 @@ class Worker:
         now = asyncio.get_running_loop().time()
         self._deadline = now + question.limit if question.limit else math.inf
         self._watch_time(min(self._deadline, question.ends))
+        self.process.begin_request()
         self._connection.ask(question.frame, self._receive_answer, self._become_ready)
 
-    def _receive_answer(self, frame: Frame) -> None:
+    def _receive_answer(self, frame: Frame) -> bool:
         question = self._question
         assert question is not None
         answer: Message | WorkerError
         try:
-            answer = decode_message(frame)
+            answer = decode_message(frame, streams=question.streams)
         except SoftJobError as error:
             answer = error
+        if frame.stream & STREAM and isinstance(answer, Message):
+            self._receive_part(question, answer)
+            if frame.stream & STREAM_PING:
+                self._connection.send(PONG)
+            return True
         self._question = None
         self.execs += 1
-        if self._limit:  # the timer looks at this when it fires, and is not set anew
-            self._deadline = asyncio.get_running_loop().time() + self._limit
+        # A timer that runs fires before this, and looks again then.
+        self._limit = question.limit_after
+        self._deadline = asyncio.get_running_loop().time() + self._limit if self._limit else math.inf
+        if self._timer is None:
+            self._watch_time(self._deadline)
         question.record(self, question, answer)
+        return False
+
+    def _receive_part(self, question: Question, part: Message) -> None:
+        """Take a part of an answer; the limit of time begins anew."""
+        connection = self._connection
+        if question.parts is not None:
+            question.parts.add(part)
+        else:
+            question.parts = parts = StreamedAnswer(connection.pause, self._go_on, self._stop_stream)
+            if question.answered:  # its caller is gone
+                parts.stop()
+            else:
+                question.answered = True
+                question.on_answer(part)
+        if self._limit:
+            # A timer that runs looks again when it fires.
+            self._deadline = asyncio.get_running_loop().time() + self._limit
+
+    def _go_on(self) -> None:
+        """Let the worker go on, which had to wait for the caller: that time was not its own."""
+        self._connection.resume()
+        if self._limit:
+            self._deadline = asyncio.get_running_loop().time() + self._limit
+
+    def _stop_stream(self) -> None:
+        """Nobody wants the rest of the answer: the worker has a while to notice."""
+        self._connection.send(STOP_STREAM)
+        self._limit = STREAM_GRACE
+        self._deadline = asyncio.get_running_loop().time() + self._limit
+        if self._timer is not None:
+            self._timer.cancel()
+        self._watch_time(self._deadline)
 
     def _become_ready(self, pid: int) -> None:
         """Take the reply to the handshake behind the answer."""
@@ -164,9 +226,12 @@ class Worker:
             self._timer = Deadline(when, self._time_is_up)
 
     def _time_is_up(self, now: float) -> None:
-        now += _TIMER_ERROR
+        now += TIMER_ERROR
         question, ends = self._question, math.inf
-        if now < self._deadline:
+        if question is not None and question.parts is not None and question.parts.paused:
+            # It waits for its caller, who is limited by others.
+            self._watch_time(now + self._limit)
+        elif now < self._deadline:
             if question is not None and question.ends <= now:
                 # Only the caller's time is up: the worker goes on, and is not counted as failed.
                 question.answer(TimeoutError())
@@ -209,6 +274,7 @@ class Worker:
         Returns when the process has ended: whether it ended by itself. Cancelling this kills it.
         """
         self.retire(State.STOPPING)
+        self.on_ready = lambda _: None  # nobody waits for it any more
         self._connection.send(STOP)
         try:
             in_time = await self.process.wait(grace) is not None

@@ -12,7 +12,8 @@ from rr_py_ws.adapters.net.listen import describe_os_error
 from rr_py_ws.address import UnixAddress, parse_dsn
 from rr_py_ws.errors import ProtocolError, RPCError
 from rr_py_ws.wire.goridge import DEFAULT_MAX_PAYLOAD, Flag, FrameDecoder
-from rr_py_ws.wire.publish import Message, decode_ok, encode_broadcast
+from rr_py_ws.wire.publish import Message
+from rr_py_ws.wire.publish_protobuf import decode_ok, encode_broadcast
 from rr_py_ws.wire.rpc import encode_request, parse_reply
 
 

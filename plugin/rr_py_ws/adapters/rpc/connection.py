@@ -8,13 +8,16 @@ from functools import partial
 from typing import cast
 
 from rr_py_ws import logs
+from rr_py_ws.adapters.rpc.gone import GoneTransport
 from rr_py_ws.adapters.rpc.partial_frames import PartialFrames, Pause
 from rr_py_ws.adapters.rpc.registry import LargeReply, Registry
-from rr_py_ws.adapters.rpc.turns import CALL, HALF, SHARE
+from rr_py_ws.adapters.rpc.turns import CALL, HALF, LIGHT, SHARE
+from rr_py_ws.adapters.rpc.unread import UnreadReplies
 from rr_py_ws.config import Limits
-from rr_py_ws.core.hold import Hold
+from rr_py_ws.core.hold import Gate
 from rr_py_ws.errors import PayloadTooBig, ProtocolError
 from rr_py_ws.wire.goridge import Flag, Frame, FrameDecoder
+from rr_py_ws.wire.publish_call import read_calls
 
 _KEEP = 256
 """Bytes kept of a payload over the limit, to find the name of the method in: none of ours is that long."""
@@ -23,38 +26,12 @@ _LARGE = 4096
 _LARGE_TEXT = 1024
 """and the other codecs, which make each element a value of Python, make two or three of so many."""
 _PROTO = int(Flag.PROTO)
+_MOST = 64
+"""Calls that are read before the first of them is carried out: they are read again if that one pauses."""
 _WHOLE_READ = 250_000
 """Bytes of a read behind which more is waiting in the socket. libuv would read up to 32 of them in a turn."""
 
 _limited = logs.get_limited("rpc")
-
-
-class _Gone(asyncio.Transport):
-    """Stands for the transport of a peer that has left while there is something to go on with.
-
-    Args:
-        on_close: called when nothing is left.
-    """
-
-    def __init__(self, on_close: Callable[[], None]) -> None:
-        super().__init__()
-        self.close = self.abort = on_close  # type: ignore[method-assign]
-
-    def write(self, data: object) -> None:
-        """Nobody takes it."""
-
-    def is_closing(self) -> bool:
-        """It is for itself to say when it ends."""
-        return False
-
-    def pause_reading(self) -> None:
-        """Nothing comes any more."""
-
-    resume_reading = pause_reading
-
-    def get_write_buffer_size(self) -> int:
-        """Return 0."""
-        return 0
 
 
 class RPCConnection(asyncio.Protocol):
@@ -63,7 +40,8 @@ class RPCConnection(asyncio.Protocol):
     A call that is answered at once costs no task; the replies to what arrived together are written together.
     The peer is not read while there is a reason for a `Pause`; one is that it has brought enough for this
     turn of the loop. A call that is larger than the limit is answered with an error, and the next one is
-    served. A call to a topic that is held waits, and with it all that follows. A peer that sends anything but
+    served. A call that has to wait (for receivers of its topic, or for RoadRunner to take what goes there)
+    holds up all that follows. A peer that sends anything but
     RPC frames, or its last byte, gets the replies to the calls already begun and is then disconnected. What
     has been read of a peer that leaves is carried out all the same.
 
@@ -72,6 +50,7 @@ class RPCConnection(asyncio.Protocol):
         limits: here it is `max_rpc_calls`, unfinished ones at which the peer is not read any more, and
             `rpc_payload`, bytes in one frame.
         partial_frames: where frames that have arrived in part are watched over.
+        unread: where replies that a peer does not take are watched over.
         on_made: called when the connection is ready.
         on_lost: called when it is gone.
 
@@ -86,6 +65,7 @@ class RPCConnection(asyncio.Protocol):
         registry: Registry,
         limits: Limits,
         partial_frames: PartialFrames,
+        unread: UnreadReplies,
         on_made: Callable[[RPCConnection], object],
         on_lost: Callable[[RPCConnection], object],
     ) -> None:
@@ -93,16 +73,20 @@ class RPCConnection(asyncio.Protocol):
         self._turns = registry.turns
         self._max_calls = limits.max_rpc_calls
         self._partial_frames = partial_frames
+        self._unread = unread
         self._on_made = on_made
         self._on_lost = on_lost
-        self._decoder = FrameDecoder(limits.rpc_payload, keep=_KEEP)
-        self._held: tuple[Frame, Hold] | None = None
+        self._longest = limits.rpc_payload
+        self._decoder = FrameDecoder(self._longest, keep=_KEEP)
+        self._held: tuple[Frame, Gate] | None = None
         self._transport: asyncio.Transport
         self._running = 0
         self._late_replies: list[bytes] = []
         self._inside = False
+        self._light = True
+        self._least = 0
         self._ending = False
-        self.paused = Pause(0)
+        self.paused = 0
         self.served = False
         self.closed = asyncio.get_running_loop().create_future()
 
@@ -113,10 +97,12 @@ class RPCConnection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """Go on with what has been read, without replies; then forget the peer. Unfinished calls go on."""
-        if self._ending or not self.paused:
+        self._unread.discard(self)
+        if self._ending:
             self._forget()
             return
-        self._transport = _Gone(self._forget)
+        self._transport = GoneTransport(self._forget)
+        self.paused |= Pause.REPLIES  # it takes none, so nobody waits for that any more
         self.pause(Pause.REPLIES | Pause.MEMORY, False)
 
     def data_received(self, data: bytes = b"") -> None:
@@ -126,51 +112,21 @@ class RPCConnection(asyncio.Protocol):
         """
         if self._ending:
             return
-        decoder = self._decoder
         if data:
-            decoder.receive_data(data)
-        turns, call, next_frame = self._turns, self._registry.call, decoder.next_frame
+            self._decoder.receive_data(data)
+        turns = self._turns
         if turns.left <= 0 and not self.paused:
-            self._end_turn()
-        if self._held is not None:
-            if self._is_held_again():
-                return
-            next_frame = self._next_frame
+            self._end_turn(light=self._light)
+        if self._held is not None and self._is_held_again():
+            return
         replies: list[bytes] = []
-        begun, least = False, max(0, turns.left - SHARE)
+        start = turns.left
+        self._least = start - (LIGHT if self._light else SHARE)
+        begun = False
         try:
             # A call may pause the connection: by a turn that is full, or as one unfinished call too many.
-            while not self.paused:
-                try:
-                    frame = next_frame()
-                    if frame is None:
-                        break
-                    length = len(frame[2])
-                    if length < _LARGE_TEXT or (length < _LARGE and frame[0] & _PROTO):
-                        reply = call(frame)
-                    else:
-                        reply = self._registry.call_large(frame)
-                except PayloadTooBig as error:
-                    assert decoder.oversized is not None
-                    # Answered, not closed: the calls before and behind it on this connection are fine.
-                    length = 0
-                    reply = self._registry.refuse(decoder.oversized, error)
-                if isinstance(reply, Hold):
-                    assert frame is not None
-                    if self._hold(frame, reply):
-                        break
-                    reply = call(frame, may_wait=False)
-                if isinstance(reply, bytes):
-                    replies.append(reply)
-                    length += len(reply)
-                else:
-                    self._wait_for(reply, length)
+            while not self.paused and (self._publish(replies) or self._call(replies)):
                 begun = True
-                turns.left = left = turns.left - CALL - length
-                if left < least:
-                    if left <= 0 or turns.crowded:
-                        self._end_turn()
-                    least = max(0, left - SHARE)
         except ProtocolError as error:
             # Where the next frame begins is unknown now, so the connection is of no more use.
             self._registry.counters.bad_frames += 1
@@ -178,6 +134,7 @@ class RPCConnection(asyncio.Protocol):
             self._ending = True
         if replies:
             self._transport.write(b"".join(replies))
+        self._light = turns.left > start - LIGHT
         if turns.left < HALF:
             turns.renew()
         self.served |= begun
@@ -186,8 +143,77 @@ class RPCConnection(asyncio.Protocol):
             return
         if len(data) >= _WHOLE_READ and not self.paused:
             self._end_turn()
-        if decoder.inside or self._inside or self._held:
+        if self._decoder.inside or self._inside or self._held:
             self._watch_partial_frame(len(data), begun)
+
+    def _publish(self, replies: list[bytes]) -> bool:
+        """Carry out the calls that are next, as long as they are PHP's usual ones; False: there is none."""
+        registry, turns = self._registry, self._turns
+        if self._held is not None or registry.held:
+            return False
+        data, start = self._decoder.peek()
+        most = min(_MOST, self._max_calls - self._running)
+        units = turns.left - self._least
+        calls = read_calls(data, start, registry.publishers, most, units, CALL, self._longest)
+        if not calls:
+            return False
+        cost = 0
+        for call in calls:
+            reply = registry.publish(call)
+            cost += CALL
+            if isinstance(reply, bytes):
+                replies.append(reply)
+                cost += len(reply)
+            else:
+                self._wait_for(reply, 0)
+            if self.paused or registry.held:
+                break
+        self._decoder.pass_over(call[-1])
+        self._charge(cost + call[-1] - start)
+        return True
+
+    def _call(self, replies: list[bytes]) -> bool:
+        """Carry out the call that is next, whatever it is; False when there is none, or it has to wait.
+
+        Raises:
+            ProtocolError: what comes is not an RPC frame.
+        """
+        registry = self._registry
+        try:
+            frame = self._take_held() or self._decoder.next_frame()
+            if frame is None:
+                return False
+            length = len(frame[2])
+            if length < _LARGE_TEXT or (length < _LARGE and frame[0] & _PROTO):
+                reply = registry.call(frame)
+            else:
+                reply = registry.call_large(frame)
+        except PayloadTooBig as error:
+            assert self._decoder.oversized is not None
+            # Answered, not closed: the calls before and behind it on this connection are fine.
+            length = 0
+            reply = registry.refuse(self._decoder.oversized, error)
+        if isinstance(reply, Gate):
+            assert frame is not None
+            if self._hold(frame, reply):
+                return False
+            reply = registry.call(frame, may_wait=False)
+        if isinstance(reply, bytes):
+            replies.append(reply)
+            length += len(reply)
+        else:
+            self._wait_for(reply, length)
+        self._charge(CALL + length)
+        return True
+
+    def _charge(self, units: int) -> None:
+        """Take from the budget of the turn; let others go first when this was a share of it."""
+        turns = self._turns
+        turns.left = left = turns.left - units
+        if left < self._least:
+            if left <= 0 or turns.crowded:
+                self._end_turn()
+            self._least = max(0, left - SHARE)
 
     def eof_received(self) -> bool:
         """Take the peer's last byte; a half-closed peer still gets its replies."""
@@ -202,13 +228,15 @@ class RPCConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Stop reading: the peer does not take its replies."""
+        self._unread.update(self)
         self.pause(Pause.REPLIES, True)
 
     def resume_writing(self) -> None:
         """Go on with what has arrived, then with reading."""
+        self._unread.discard(self)
         self.pause(Pause.REPLIES, False)
 
-    def pause(self, reason: Pause, paused: bool) -> None:
+    def pause(self, reason: int, paused: bool) -> None:
         """Set or remove one reason not to read the peer. What has arrived may be served during the call."""
         before = self.paused
         self.paused = now = before | reason if paused else before & ~reason
@@ -221,7 +249,7 @@ class RPCConnection(asyncio.Protocol):
             self._transport.resume_reading()
             # What the decoder still holds comes from no event of the loop any more.
             self.data_received()
-            if isinstance(self._transport, _Gone) and not self.paused:
+            if isinstance(self._transport, GoneTransport) and not self.paused:
                 self._forget()
 
     @property
@@ -274,7 +302,7 @@ class RPCConnection(asyncio.Protocol):
         else:
             self._partial_frames.discard(self)
 
-    def _hold(self, frame: Frame, hold: Hold) -> bool:
+    def _hold(self, frame: Frame, hold: Gate) -> bool:
         """Keep a call, and what follows it, until the hold ends; False when there is no room for it."""
         if not self._partial_frames.has_room(len(frame.payload)):
             return False
@@ -282,7 +310,7 @@ class RPCConnection(asyncio.Protocol):
         self._registry.counters.held += 1
         self.pause(Pause.HELD, True)
         if hold.active:
-            hold.waiting[self._go_on] = None
+            hold.wait(self._go_on)
         else:  # it has ended while a large call found out about it
             self._go_on()
         return True
@@ -292,11 +320,11 @@ class RPCConnection(asyncio.Protocol):
         self.pause(Pause.HELD, False)
 
     def _is_held_again(self) -> bool:
-        """Whether the topic was held again before this connection had its turn; then it waits on."""
+        """Whether the gate was closed again before this connection had its turn; then it waits on."""
         assert self._held is not None
         _, hold = self._held
         if hold.active:
-            hold.waiting[self._go_on] = None
+            hold.wait(self._go_on, again=True)
             self.pause(Pause.HELD, True)
         return hold.active
 
@@ -306,25 +334,22 @@ class RPCConnection(asyncio.Protocol):
             return None
         (frame, hold), self._held = self._held, None
         self._registry.counters.held -= 1
-        hold.waiting.pop(self._go_on, None)
+        hold.discard(self._go_on)
         return frame
-
-    def _next_frame(self) -> Frame | None:
-        return self._take_held() or self._decoder.next_frame()
 
     def _carry_out(self, frame: Frame) -> None:
         """Carry out a call, whether its topics are held or not."""
         reply = self._registry.call_large(frame, may_wait=False)
-        assert not isinstance(reply, Hold)
+        assert not isinstance(reply, Gate)
         if isinstance(reply, bytes):
             self._transport.write(reply)
         else:
             self._wait_for(reply, len(frame.payload))
 
-    def _end_turn(self) -> None:
+    def _end_turn(self, *, light: bool = False) -> None:
         """Go on when others had their turns."""
         self.pause(Pause.TURN, True)
-        self._turns.wait(self._begin_turn)
+        self._turns.wait(self._begin_turn, light=light)
 
     def _begin_turn(self) -> None:
         self.pause(Pause.TURN, False)
@@ -376,3 +401,5 @@ class RPCConnection(asyncio.Protocol):
         late, self._late_replies = self._late_replies, []
         if late and not self._transport.is_closing():
             self._transport.write(b"".join(late))
+            if self.paused & Pause.REPLIES and self._transport.get_write_buffer_size():
+                self._unread.update(self)

@@ -13,6 +13,7 @@ from rr_py_ws.adapters.net.listen import listen, remove_socket_file
 from rr_py_ws.adapters.rpc.connection import RPCConnection
 from rr_py_ws.adapters.rpc.partial_frames import PartialFrames, Pause
 from rr_py_ws.adapters.rpc.registry import Registry
+from rr_py_ws.adapters.rpc.unread import UnreadReplies
 from rr_py_ws.address import TCPAddress, UnixAddress, parse_dsn
 from rr_py_ws.config import Limits
 from rr_py_ws.errors import ConfigError
@@ -58,11 +59,18 @@ class RPCListener:
         self._limits = limits
         self._mode = mode
         self._partial_frames = PartialFrames(limits.rpc_memory, limits.rpc_frame_timeout, registry.counters)
+        self._unread = UnreadReplies(limits.rpc_memory, registry.counters)
         self._connections: dict[RPCConnection, None] = {}
         self._acceptors: list[Acceptor] = []
         self._socket_file: tuple[str, os.stat_result] | None = None
         self._paused = False
         self._stopping = False
+
+    def reload(self, limits: Limits) -> None:
+        """Go by other limits; those of one connection are for connections from now on."""
+        self._limits = limits
+        self._partial_frames.reload(limits.rpc_memory, limits.rpc_frame_timeout)
+        self._unread.limit = limits.rpc_memory
 
     @property
     def address(self) -> str:
@@ -183,7 +191,9 @@ class RPCListener:
             connection.pause(Pause.BACKPRESSURE, False)
 
     def _accept(self, _connection: socket.socket, _peer: str) -> RPCConnection:
-        return RPCConnection(self._registry, self._limits, self._partial_frames, self._made, self._lost)
+        return RPCConnection(
+            self._registry, self._limits, self._partial_frames, self._unread, self._made, self._lost
+        )
 
     def _count_failure(self) -> None:
         self._registry.counters.accept_failures += 1

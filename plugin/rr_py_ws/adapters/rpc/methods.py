@@ -6,13 +6,18 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import cache, partial
 from typing import Any, TypeVar
 
+from rr_py_ws.adapters.rpc.merging import Merging, not_gob
+from rr_py_ws.adapters.rpc.neighbour import Neighbour, NotOurs
 from rr_py_ws.adapters.rpc.publishing import OPERATION, Publishing
-from rr_py_ws.adapters.rpc.registry import Fallback, InPieces, Registry
-from rr_py_ws.adapters.rpc.turns import BUDGET, Turns
+from rr_py_ws.adapters.rpc.push import PushService
+from rr_py_ws.adapters.rpc.registry import InPieces, Registry
+from rr_py_ws.adapters.rpc.turns import BUDGET, CallTurns
 from rr_py_ws.config import Limits
 from rr_py_ws.core.ports import Holds, Probe, Publisher, WorkerPool, WorkerState
 from rr_py_ws.errors import RPCError
+from rr_py_ws.wire.goridge import Flag
 from rr_py_ws.wire.publish import decode_broadcast, decode_websockets, encode_ok
+from rr_py_ws.wire.publish_call import PUBLISH, PUBLISH_ASYNC
 from rr_py_ws.wire.values import decode_argument
 
 Pools = Mapping[str, WorkerPool | None]
@@ -23,9 +28,6 @@ _WORKER = BUDGET // 16
 
 _Part = TypeVar("_Part")
 
-_decode_bool = partial(decode_argument, kind=bool)
-_decode_text = partial(decode_argument, kind=str)
-
 
 def build_registry(
     *,
@@ -35,8 +37,9 @@ def build_registry(
     version: str,
     config: Callable[[], bytes],
     limits: Limits,
-    fallback: Fallback | None = None,
+    neighbour: Neighbour | None = None,
     holds: Holds | None = None,
+    turns: CallTurns | None = None,
 ) -> Registry:
     """Make the registry of all methods that we serve.
 
@@ -48,20 +51,24 @@ def build_registry(
         pools: plugin name -> its worker pool, or None for a plugin that runs without workers. The plugin is
             listed either way: PHP's `isAvailable()` looks for `websockets` in the list.
         probes: plugin name -> what answers the service `status` about it.
-        version: what `rpc.Version` answers.
+        version: the release of RoadRunner that `rpc.Version` answers.
         config: returns the configuration as JSON, without secrets; it does not change.
         limits: here it is `rpc_elements`.
-        fallback: answers the calls of all other services.
+        neighbour: answers the calls of all other services, and has a part of `informer`, `resetter` and
+            `status`.
         holds: tells to which topics a call has to wait; without it, none does.
+        turns: what calls may do in one turn of the loop, when others are charged to it, too.
     """
-    registry = Registry(fallback, () if holds is None else holds.held)
+    registry = Registry(neighbour, () if holds is None else holds.held, turns)
     add = registry.add
     publishing = Publishing(
         publisher, registry.run, registry.turns, limits.rpc_elements, registry.counters, holds
     )
     find_hold = publishing.find_hold
+    on_slow = registry.turns.charge_slow
     # The service of RoadRunner 2.3.0, whose messages name a broker, is `websockets`.
-    for service, decode in (("broadcast", decode_broadcast), ("websockets", decode_websockets)):
+    for service, decode_request in (("broadcast", decode_broadcast), ("websockets", decode_websockets)):
+        decode = partial(decode_request, on_slow=on_slow)
         has_broker = service == "websockets"
         carry_out = partial(publishing.publish_in_pieces, has_broker=has_broker)
         in_pieces = InPieces(publishing.is_dear, carry_out)
@@ -69,31 +76,78 @@ def build_registry(
         in_pieces = InPieces(publishing.is_dear, partial(carry_out, wait=False))
         add(f"{service}.PublishAsync", decode, publishing.publish_async, encode_ok, "", find_hold, in_pieces)
 
-    operation = "resetter_rpc_reset:\n\tresetter_plugin_reset_by_name"
-    add("informer.List", _decode_bool, lambda _: list(pools))
-    add("informer.Workers", _decode_text, partial(_workers, pools, registry.turns))
-    add("informer.Jobs", _decode_text, lambda plugin: None)  # pipelines of jobs: no plugin of ours has any
-    add("resetter.List", _decode_bool, lambda _: list(pools))
-    add("resetter.Reset", _decode_text, partial(_reset, pools), operation=operation)
-    operation = "checker_rpc_{0}:\n\tchecker_plugin_{0}"
+    registry.publishers[PUBLISH] = publishing.publish_one
+    registry.publishers[PUBLISH_ASYNC] = publishing.publish_one_async
+
+    PushService(publisher, registry, limits.recovery_messages, holds)
+    _add_plugins(registry, pools, neighbour)
+    _add_status(registry, probes, neighbour)
+    # Methods of RoadRunner's RPC plugin itself.
+    decode_bool = _decoder(registry, bool)
+    add("rpc.Version", decode_bool, lambda _: version)
+    config = cache(config)  # to mask it takes half a millisecond
+    add("rpc.Config", decode_bool, lambda _: config())
+    return registry
+
+
+def _decoder(registry: Registry, kind: type) -> Callable[[Flag, bytes], Any]:
+    """Return what decodes an argument that is one value; to do so slowly is charged to the caller."""
+    return partial(decode_argument, kind=kind, on_slow=registry.turns.charge_slow)
+
+
+def _add_plugins(registry: Registry, pools: Pools, neighbour: Neighbour | None) -> None:
+    """Register `informer` and `resetter`; a neighbour has a part of both."""
+    add, plugins, turns = registry.add, list(pools), registry.turns
+    decode_bool, decode_text = _decoder(registry, bool), _decoder(registry, str)
+    if neighbour is None:
+        operation = "resetter_rpc_reset:\n\tresetter_plugin_reset_by_name"
+        add("informer.List", decode_bool, lambda _: plugins)
+        add("informer.Workers", decode_text, partial(_workers, pools, turns))
+        # Pipelines of jobs: no plugin of ours has any.
+        add("informer.Jobs", decode_text, lambda plugin: None)
+        add("resetter.List", decode_bool, lambda _: plugins)
+        add("resetter.Reset", decode_text, lambda plugin: _reset(_find(pools, plugin)), operation=operation)
+        return
+    merging = Merging(neighbour, plugins)
+    decode_bool, decode_text = not_gob(decode_bool), not_gob(decode_text)
+
+    def workers(plugin: str) -> Awaitable[dict[str, Any]]:
+        _find_ours(pools, plugin)
+        return merging.workers(plugin, _workers(pools, turns, plugin))
+
+    add("informer.List", decode_bool, lambda _: merging.list("informer.List"))
+    add("informer.Workers", decode_text, workers)
+    add("resetter.List", decode_bool, lambda _: merging.list("resetter.List"))
     add(
+        "resetter.Reset",
+        decode_text,
+        lambda plugin: merging.reset(plugin, _reset(_find_ours(pools, plugin))),
+    )
+    registry.share("informer")
+    registry.share("resetter")
+
+
+def _add_status(registry: Registry, probes: Mapping[str, Probe], neighbour: Neighbour | None) -> None:
+    """Register `status`; a neighbour answers for plugins that are not ours."""
+    decode = _decoder(registry, str)
+    if neighbour is not None:
+        decode = not_gob(decode)
+    find = _find if neighbour is None else _find_ours
+    operation = "checker_rpc_{0}:\n\tchecker_plugin_{0}"
+    registry.add(
         "status.Status",
-        _decode_text,
-        lambda plugin: _code(_find(probes, plugin).healthy()),
+        decode,
+        lambda plugin: _code(find(probes, plugin).healthy()),
         operation=operation.format("status"),
     )
-    add(
+    registry.add(
         "status.Ready",
-        _decode_text,
-        lambda plugin: _code(_find(probes, plugin).ready()),
+        decode,
+        lambda plugin: _code(find(probes, plugin).ready()),
         operation=operation.format("ready"),
     )
-
-    # Methods of RoadRunner's RPC plugin itself.
-    add("rpc.Version", _decode_bool, lambda _: version)
-    config = cache(config)  # to mask it takes half a millisecond
-    add("rpc.Config", _decode_bool, lambda _: config())
-    return registry
+    if neighbour is not None:
+        registry.share("status")
 
 
 def _find(parts: Mapping[str, _Part], plugin: str) -> _Part:
@@ -107,11 +161,22 @@ def _find(parts: Mapping[str, _Part], plugin: str) -> _Part:
     return parts[plugin]
 
 
+def _find_ours(parts: Mapping[str, _Part], plugin: str) -> _Part:
+    """Return the part of a plugin.
+
+    Raises:
+        NotOurs: there is no such plugin here; the neighbour may have it.
+    """
+    if plugin not in parts:
+        raise NotOurs
+    return parts[plugin]
+
+
 def _code(works: bool) -> dict[str, int]:
     return {"Code": 200 if works else 503}
 
 
-def _workers(pools: Pools, turns: Turns, plugin: str) -> dict[str, Any]:
+def _workers(pools: Pools, turns: CallTurns, plugin: str) -> dict[str, Any]:
     """Describe the workers of a plugin; None when there is no such plugin."""
     pool = pools.get(plugin)
     states = [] if pool is None else [_describe(state) for state in pool.states()]
@@ -119,14 +184,12 @@ def _workers(pools: Pools, turns: Turns, plugin: str) -> dict[str, Any]:
     return {"workers": states if plugin in pools else None}
 
 
-def _reset(pools: Pools, plugin: str) -> bool | Awaitable[bool]:
+def _reset(pool: WorkerPool | None) -> bool | Awaitable[bool]:
     """Replace the workers of a plugin; done when the new ones are ready.
 
-    Raises (now, or from the awaitable):
-        RPCError: there is no such plugin.
-        WorkerError: its new workers do not start.
+    Raises (from the awaitable):
+        WorkerError: the new workers do not start.
     """
-    pool = _find(pools, plugin)
 
     async def reset(pool: WorkerPool) -> bool:
         await pool.reset()

@@ -24,9 +24,10 @@ class RPCMetrics:
         bad_frames: connections closed because they sent something that is not an RPC frame.
         slow_frames: connections closed because a frame did not arrive in time.
         oversized: calls that were larger than a limit, in bytes or elements.
+        unread: connections closed because all replies that were not read took too much memory.
         partial_bytes: of frames that have arrived in part, of calls that are held and of large calls that are
             not answered yet, now.
-        held: calls that wait for receivers of a topic, now.
+        held: calls that wait for receivers of a topic, or for RoadRunner, now.
     """
 
     connections: int = 0
@@ -37,6 +38,7 @@ class RPCMetrics:
     bad_frames: int = 0
     slow_frames: int = 0
     oversized: int = 0
+    unread: int = 0
     partial_bytes: int = 0
     held: int = 0
 
@@ -44,7 +46,7 @@ class RPCMetrics:
         """Yield everything but the calls that are running."""
         yield gauge("rpc_connections", "Open RPC connections.", self.connections)
         yield gauge("rpc_unfinished_bytes", "RPC frames in part, and calls that wait.", self.partial_bytes)
-        yield gauge("rpc_calls_held", "RPC calls that wait for receivers of a topic.", self.held)
+        yield gauge("rpc_calls_held", "RPC calls that wait for receivers, or for RoadRunner.", self.held)
         calls: dict[tuple[str, ...], float] = {
             (method.decode(), result): count
             for result, methods in (("ok", self.answered), ("error", self.failed))
@@ -57,5 +59,30 @@ class RPCMetrics:
             ("rpc_bad_frames", "RPC connections closed for what is not a frame.", self.bad_frames),
             ("rpc_slow_frames", "RPC connections closed for a frame that did not arrive.", self.slow_frames),
             ("rpc_oversized", "RPC calls refused because they were too large.", self.oversized),
+            ("rpc_unread", "RPC connections closed for replies that were not read.", self.unread),
         ):
             yield counter(name, text, value)
+
+
+@dataclass(slots=True)
+class ForwardMetrics:
+    """Plain numbers of what is sent on to RoadRunner, since the start of the process.
+
+    Attributes:
+        sent: calls that were sent on.
+        connects: connections that were made; all but the first are reconnects.
+        failed: why -> calls without an answer of RoadRunner: it was `away`, it was `full` and the call could
+            not wait, or the connection was `lost` before the answer.
+    """
+
+    sent: int = 0
+    connects: int = 0
+    failed: dict[str, int] = field(default_factory=lambda: {"away": 0, "full": 0, "lost": 0})
+
+    def metrics(self) -> Iterator[Sample]:
+        """Yield everything."""
+        yield counter("rpc_forwarded", "RPC calls sent on to RoadRunner.", self.sent)
+        text = "RPC calls for RoadRunner that it did not answer."
+        yield counter("rpc_forward_failures", text, self.failed, "reason")
+        text = "Connections to RoadRunner's RPC that were made again."
+        yield counter("rpc_forward_reconnects", text, max(0, self.connects - 1))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from enum import IntFlag
 from typing import TYPE_CHECKING
 
 from rr_py_ws.adapters.rpc.metrics import RPCMetrics
@@ -23,8 +22,10 @@ _CHECKS = 4
 """How often a frame is checked within its time."""
 
 
-class Pause(IntFlag):
-    """Why a connection is not read; it is read when no reason is left.
+class Pause:
+    """Why a connection is not read, as bits of an int; it is read when no reason is left.
+
+    No IntFlag: whether one has any bits is asked with each call, and takes as long as to publish its message.
 
     Attributes:
         REPLIES: the peer does not take its replies.
@@ -33,7 +34,7 @@ class Pause(IntFlag):
         BACKPRESSURE: publishers are paused.
         TURN: it has brought enough for this turn of the loop.
         LARGE: a large call of it is being carried out.
-        HELD: the call that is next waits for receivers of a topic.
+        HELD: the call that is next waits: for receivers of a topic, or for RoadRunner.
     """
 
     REPLIES = 1
@@ -86,6 +87,12 @@ class PartialFrames:
         self._pausing = False
         self._scheduled = False
         self._timer: asyncio.TimerHandle | None = None
+
+    def reload(self, limit: int, timeout: float) -> None:
+        """Go by another limit, and by another time for frames that begin or grow from now on."""
+        self._limit = limit
+        self._timeout = timeout
+        self._count(0)
 
     def update(self, connection: RPCConnection, arrived: int, kept: int, *, another: bool) -> None:
         """Take note of a frame that is not complete.

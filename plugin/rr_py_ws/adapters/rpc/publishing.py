@@ -9,7 +9,7 @@ from typing import Any
 from rr_py_ws import logs
 from rr_py_ws.adapters.rpc.metrics import RPCMetrics
 from rr_py_ws.adapters.rpc.registry import TooDear
-from rr_py_ws.adapters.rpc.turns import TOPIC, Turns
+from rr_py_ws.adapters.rpc.turns import TOPIC, CallTurns
 from rr_py_ws.core.hold import Hold
 from rr_py_ws.core.ports import Holds, Publisher
 from rr_py_ws.errors import BrokerError, RPCError
@@ -28,6 +28,7 @@ _PIECE = 512
 `_PIECE_BYTES` of the payload, which is encoded for each topic."""
 _PIECE_BYTES = 1024
 
+_new = tuple.__new__  # makes a NamedTuple in half the time of a call of its class
 _Run = Callable[[Awaitable[Any], Callable[[asyncio.Future[Any]], object]], None]
 
 _limited = logs.get_limited("broadcast")
@@ -52,7 +53,7 @@ class Publishing:
         self,
         publisher: Publisher,
         run: _Run,
-        turns: Turns,
+        turns: CallTurns,
         max_elements: int,
         counters: RPCMetrics,
         holds: Holds | None = None,
@@ -82,7 +83,8 @@ class Publishing:
             TooDear: it is too much for one turn, and not `handed_over` as a piece. Nothing was published.
             BrokerError: a broker refused; what was accepted stays published, the rest is not handed over.
         """
-        self._charge(messages, is_piece=handed_over is not None)
+        if len(messages) != 1 or len(messages[0][1]) != 1:  # not the usual call
+            self._charge(messages, is_piece=handed_over is not None)
         publish = self._publisher.publish
         later: list[Awaitable[object]] = [] if handed_over is None else handed_over
         try:
@@ -101,13 +103,26 @@ class Publishing:
             return None
         return later[0] if len(later) == 1 else _all(later)  # no task for the usual single message
 
+    def publish_one(self, topic: str, payload: bytes) -> Awaitable[object] | Position | None:
+        """Do what `publish` does with one message to one topic, which is not empty.
+
+        Raises (now, or from the awaitable):
+            BrokerError: the broker refused.
+        """
+        return self._publisher.publish("", _new(Publication, (topic, payload, None, 0.0, ())))
+
+    def publish_one_async(self, topic: str, payload: bytes) -> None:
+        """Do what `publish_async` does with one message to one topic."""
+        self.publish_async((Message("", (topic,), payload),))
+
     def publish_async(self, messages: Sequence[Message], *, is_piece: bool = False) -> None:
         """Publish without waiting; a topic that a broker refuses is logged and does not stop the rest.
 
         Raises:
             TooDear: it is too much for one turn, and no piece. Nothing was published.
         """
-        self._charge(messages, is_piece=is_piece)
+        if len(messages) != 1 or len(messages[0][1]) != 1:
+            self._charge(messages, is_piece=is_piece)
         for broker, topics, payload in messages:
             for topic in _without_empty(topics) if "" in topics else topics:
                 try:
@@ -165,17 +180,18 @@ class Publishing:
         try:
             await _all(later, refusal)
         except BrokerError as error:
-            raise BrokerError(f"{OPERATION}: {error}") from error
+            raise error.within(OPERATION) from error
         return None
 
     def _charge(self, messages: Sequence[Message], *, is_piece: bool) -> None:
-        """Charge what is about to be published.
+        """Charge what is about to be published, unless it is one message to one topic.
+
+        That is what a call is charged with in any case, and so are its bytes.
 
         Raises:
             TooDear: it is more than a piece, and not one of several.
         """
-        # The usual call needs no look: its payload was charged with the bytes of the call.
-        cost = 1 if len(messages) == 1 and len(messages[0][1]) == 1 else _cost(messages)
+        cost = _cost(messages)
         if cost > _PIECE and not is_piece:
             raise TooDear
         self._turns.left -= TOPIC * cost
@@ -191,7 +207,7 @@ class Publishing:
                 raise self._too_many()
             await self._turns.next()
         messages: list[Message] = []
-        for piece in decode_pieces(codec, body, has_broker=has_broker):
+        for piece in decode_pieces(codec, body, self._turns.charge_slow, has_broker=has_broker):
             messages += [message for message in piece if message.topics]
             self._turns.left -= TOPIC * len(piece)
             await self._turns.next()

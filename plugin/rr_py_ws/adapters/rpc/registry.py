@@ -8,17 +8,17 @@ from typing import Any, Literal, NamedTuple, TypeVar, overload
 
 from rr_py_ws import logs
 from rr_py_ws.adapters.rpc.metrics import UNKNOWN, RPCMetrics
-from rr_py_ws.adapters.rpc.turns import FAILED_BYTE, Turns
-from rr_py_ws.core.hold import Hold, Topic
+from rr_py_ws.adapters.rpc.neighbour import Neighbour, NotOurs
+from rr_py_ws.adapters.rpc.turns import CallTurns
+from rr_py_ws.core.hold import Gate, Hold, Topic
 from rr_py_ws.errors import BrokerError, PayloadTooBig, RPCError, WorkerError
 from rr_py_ws.metrics import Sample, gauge
 from rr_py_ws.wire.goridge import Flag, Frame
+from rr_py_ws.wire.publish_call import PublishCall, encode_ok
 from rr_py_ws.wire.rpc import MAX_NAME, Request, encode_error, encode_reply, parse_request
 from rr_py_ws.wire.values import encode_result
 
-Fallback = Callable[[Frame, Request], bytes | Awaitable[bytes]]
-"""Answers calls of services that are not ours: gets the frame as it came, returns the whole reply frame."""
-
+_ERROR = int(Flag.ERROR)
 _Encode = Callable[[Flag, Any], bytes]
 _Method = tuple[
     Callable[[Flag, bytes], Any], Callable[[Any], Any], _Encode, str, Callable[[Any], Hold | None] | None
@@ -59,26 +59,37 @@ class Registry:
     """The methods of our services; any number of listeners may share one registry.
 
     Args:
-        fallback: answers calls of services that are not ours; without one they get the error of Go's net/rpc.
+        neighbour: answers calls of services that are not ours; without one, they get the error of net/rpc.
         held: the topics that hold their publishers now; while it is empty, no call waits for one.
+        turns: what calls may do in one turn of the loop; of all listeners.
 
     Attributes:
         running: everything that was begun and is not finished. A listener that stops waits for it.
         counters: of all listeners.
-        turns: what calls may do in one turn of the loop; of all listeners, too.
+        turns: as given.
+        held: as given.
+        publishers: the methods that `wire.publish_call` reads, and what gets topic and payload. Each is
+            registered with `add`, too.
     """
 
-    def __init__(self, fallback: Fallback | None = None, held: Collection[Topic] = ()) -> None:
+    def __init__(
+        self,
+        neighbour: Neighbour | None = None,
+        held: Collection[Topic] = (),
+        turns: CallTurns | None = None,
+    ) -> None:
         self._methods: dict[bytes, _Method] = {}
         self._in_pieces: dict[bytes, InPieces] = {}
-        self._held = held
+        self.held = held
+        self.publishers: dict[bytes, Callable[[str, bytes], Any]] = {}
         self._services: set[bytes] = set()
-        self._fallback = fallback
+        self._neighbour = neighbour
+        self._shared: set[bytes] = set()
         self.running: set[asyncio.Future[Any]] = set()
         self.counters = RPCMetrics()
-        self.turns = Turns()
-        # Without a fallback nobody answers an unknown method with a result.
-        if fallback is not None:
+        self.turns = turns or CallTurns()
+        # Without a neighbour nobody answers an unknown method with a result.
+        if neighbour is not None:
             self.counters.answered[UNKNOWN] = 0
 
     def add(
@@ -110,13 +121,17 @@ class Registry:
         self._methods[full] = (decode, handle, encode, operation and operation + ": ", find_hold)
         self.counters.answered[full] = self.counters.failed[full] = 0
 
+    def share(self, service: str) -> None:
+        """Let the neighbour answer the methods of a service that we do not have: both serve it."""
+        self._shared.add(service.encode())
+
     def metrics(self) -> Iterator[Sample]:
         """Yield what the listeners count, and how many calls are running."""
         yield from self.counters.metrics()
         yield gauge("rpc_calls_running", "RPC calls that are not answered yet.", len(self.running))
 
     @overload
-    def call(self, frame: Frame, request: Request | None = None) -> bytes | asyncio.Future[bytes] | Hold: ...
+    def call(self, frame: Frame, request: Request | None = None) -> bytes | asyncio.Future[bytes] | Gate: ...
 
     @overload
     def call(self, frame: Frame, *, may_wait: Literal[False]) -> bytes | asyncio.Future[bytes]: ...
@@ -124,16 +139,17 @@ class Registry:
     @overload
     def call(
         self, frame: Frame, request: Request, *, may_wait: bool
-    ) -> bytes | asyncio.Future[bytes] | Hold: ...
+    ) -> bytes | asyncio.Future[bytes] | Gate: ...
 
     def call(
         self, frame: Frame, request: Request | None = None, *, may_wait: bool = True
-    ) -> bytes | asyncio.Future[bytes] | Hold:
+    ) -> bytes | asyncio.Future[bytes] | Gate:
         """Carry out a call and return the reply frame, or a future of it when it has to wait.
 
         A call that fails is answered with an error frame. The future is cancelled when its call is, and has
         no exception. The request is what the frame says, if that is known already. With `may_wait`, nothing
-        is done with a call to a topic that is held, and the hold is returned: call again when it has ended.
+        is done with a call to a topic that is held, or for a neighbour that takes no more at the moment, and
+        the gate is returned: call again when it has opened.
         What turns out to be too dear is carried out in pieces; then the future is a `LargeReply`.
 
         Raises:
@@ -142,11 +158,11 @@ class Registry:
         request = request or parse_request(frame)
         method = self._methods.get(request.method)
         if method is None:
-            return self._call_unknown(frame, request)
+            return self._call_unknown(frame, request, may_wait)
         decode, handle, encode, operation, find_hold = method
         try:
             argument = decode(request.codec, request.body)
-            if self._held and may_wait and find_hold is not None:
+            if self.held and may_wait and find_hold is not None:
                 hold = find_hold(argument)
                 if hold is not None:
                     return hold
@@ -154,6 +170,8 @@ class Registry:
                 result = handle(argument)
             except TooDear:
                 return self._carry_out_in_pieces(frame, request, may_wait)
+            except NotOurs:
+                return self._pass_on(frame, request, may_wait)
             # Only what the handler raises gets the names of its operations, as in RoadRunner.
             except Exception as error:
                 return self._fail(request, error, operation)
@@ -161,13 +179,32 @@ class Registry:
             if hasattr(result, "__await__"):
                 return self._wait_for(result, request, encode, operation)
             reply = encode_reply(request, encode(request.codec, result))
+        except NotOurs:
+            return self._pass_on(frame, request, may_wait)
         except Exception as error:
-            self.turns.left -= FAILED_BYTE * len(request.body)
+            self.turns.charge_slow(len(request.body))
             return self._fail(request, error)
         self.counters.answered[request.method] += 1
         return reply
 
-    def call_large(self, frame: Frame, *, may_wait: bool = True) -> bytes | asyncio.Future[bytes] | Hold:
+    def publish(self, call: PublishCall) -> bytes | asyncio.Future[bytes]:
+        """Carry out a call that `wire.publish_call` has read, as `call` does with the frame of one.
+
+        Not to be called while a topic is held.
+        """
+        method, sequence, topic, payload, _ = call
+        try:
+            accepted = self.publishers[method](topic, payload)
+        except Exception as error:
+            _, _, _, operation, _ = self._methods[method]
+            return self._fail(_request_of(call), error, operation)
+        if hasattr(accepted, "__await__"):
+            _, _, encode, operation, _ = self._methods[method]
+            return self._wait_for(accepted, _request_of(call), encode, operation)
+        self.counters.answered[method] += 1
+        return encode_ok(method, sequence)
+
+    def call_large(self, frame: Frame, *, may_wait: bool = True) -> bytes | asyncio.Future[bytes] | Gate:
         """Do what `call` does with a call that may be dear: find that out before it is decoded.
 
         Raises:
@@ -223,36 +260,65 @@ class Registry:
         future.add_done_callback(self.running.discard)
         future.add_done_callback(done)
 
-    def _call_unknown(self, frame: Frame, request: Request) -> bytes | asyncio.Future[bytes]:
+    def _call_unknown(
+        self, frame: Frame, request: Request, may_wait: bool
+    ) -> bytes | asyncio.Future[bytes] | Gate:
         """Answer a call of a method that is not registered. Applications match on the texts of net/rpc."""
         if (size := len(request.method)) > MAX_NAME:
             request = request._replace(method=request.method[:MAX_NAME])
             text = f"rpc: can't find a method whose name has {size} bytes, no name has more than {MAX_NAME}"
             return self._fail(request, RPCError(text))
-        # The name goes back as the bytes it came as, which need not be UTF-8.
-        name = request.method.decode("utf-8", "surrogateescape")
         # The last dot counts, as in Go's net/rpc: a service may have dots in its name.
         service, dot, _ = request.method.rpartition(b".")
+        ours = service in self._services
+        if dot and self._neighbour is not None and (not ours or service in self._shared):
+            return self._pass_on(frame, request, may_wait)
+        # The name goes back as the bytes it came as, which need not be UTF-8.
+        name = request.method.decode("utf-8", "surrogateescape")
         if not dot:
             return self._fail(request, RPCError(f"rpc: service/method request ill-formed: {name}"))
-        if service in self._services:
-            return self._fail(request, RPCError(f"rpc: can't find method {name}"))
-        if self._fallback is None:
-            return self._fail(request, RPCError(f"rpc: can't find service {name}"))
+        missing = "method" if ours else "service"
+        return self._fail(request, RPCError(f"rpc: can't find {missing} {name}"))
+
+    def _pass_on(
+        self, frame: Frame, request: Request, may_wait: bool
+    ) -> bytes | asyncio.Future[bytes] | Gate:
+        """Have the neighbour answer a call."""
+        assert self._neighbour is not None
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        running = self.running
+        # Until the answer comes nobody needs the body, which may be large.
+        sequence, method, _, codec, reply_flag = request
+        request = Request(sequence, method, b"", codec, reply_flag)
+
+        def give_back(reply: bytes | Exception) -> None:
+            running.discard(answer)
+            if answer.done():  # cancelled by the end of the listener, which waits no longer
+                return
+            if isinstance(reply, bytes):
+                answer.set_result(self._count(reply, request))
+            else:
+                answer.set_result(self._fail(request, reply))
+
+        running.add(answer)
         try:
-            reply = self._fallback(frame, request)
+            gate = self._neighbour.answer(frame, give_back, may_wait=may_wait)
         except Exception as error:
+            running.discard(answer)
             return self._fail(request, error)
-        return self._count(reply) if isinstance(reply, bytes) else self._wait_for(reply, request)
+        if gate is not None:
+            running.discard(answer)
+            return gate
+        return answer
 
     def _wait_for(
         self,
         waiting: Awaitable[Any],
         request: Request,
-        encode: _Encode | None = None,
+        encode: _Encode,
         operation: str = "",
     ) -> asyncio.Future[bytes]:
-        """Return a future of the reply; `encode` is None when what is waited for is the reply itself.
+        """Return a future of the reply.
 
         Callbacks make the reply: when the broker answers with a future, as Redis does, a call needs no task.
         """
@@ -268,10 +334,7 @@ class Registry:
             if error is not None:
                 answer.set_result(self._fail(request, error, operation))
                 return
-            result = done.result()
-            answer.set_result(
-                self._count(result) if encode is None else self._succeed(request, encode, result)
-            )
+            answer.set_result(self._succeed(request, encode, done.result()))
 
         self.run(waiting, settle)
         return answer
@@ -285,10 +348,10 @@ class Registry:
         self.counters.answered[request.method] += 1
         return reply
 
-    def _count(self, reply: bytes) -> bytes:
-        """Count a call that the fallback has answered: byte 1 of a frame has the ERROR bit."""
-        counts = self.counters.failed if reply[1] & Flag.ERROR else self.counters.answered
-        counts[UNKNOWN] += 1
+    def _count(self, reply: bytes, request: Request) -> bytes:
+        """Count a call that the neighbour has answered: byte 1 of a frame has the ERROR bit."""
+        counts = self.counters.failed if reply[1] & _ERROR else self.counters.answered
+        counts[request.method if request.method in counts else UNKNOWN] += 1
         return reply
 
     def _fail(self, request: Request, error: BaseException, operation: str = "") -> bytes:
@@ -296,8 +359,18 @@ class Registry:
         failed = self.counters.failed
         # Names that callers make up must not become time series.
         failed[request.method if request.method in failed else UNKNOWN] += 1
-        if isinstance(error, RPCError | BrokerError | WorkerError):
-            return encode_error(request, f"{operation}{error}")
         name = request.method.decode(errors="replace")
+        if isinstance(error, BrokerError):
+            if error.public != str(error):  # words of Redis or of the system, which are for the log
+                _limited.warning("rpc call failed", method=name, reason=str(error))
+            return encode_error(request, f"{operation}{error.public}")
+        if isinstance(error, RPCError | WorkerError):
+            return encode_error(request, f"{operation}{error}")
         _limited.error("rpc method failed", method=name, exc_info=error)
         return encode_error(request, "internal error; the log of the server has the reason")
+
+
+def _request_of(call: PublishCall) -> Request:
+    """What is needed to answer a call that could not be answered at once."""
+    method, sequence, *_ = call
+    return Request(int.from_bytes(sequence, "little"), method, b"", Flag.PROTO, int(Flag.PROTO))

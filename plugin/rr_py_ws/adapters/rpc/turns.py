@@ -8,60 +8,37 @@ follow; clients, handshakes and a stop have theirs in between.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+
+from rr_py_ws.adapters.net.turns import Turns
 
 BUDGET = 256 * 1024
 """Units of one turn: two or three milliseconds."""
 HALF = BUDGET // 2
 SHARE = BUDGET // 8
 """Units after which a connection lets others go first, if others wait."""
-CALL = 256
-"""Units of a call, besides one for each byte of it and of its reply."""
+LIGHT = SHARE // 8
+"""Units below which a connection that has nothing more has asked for little; the share of one that did."""
+CALL = 512
+"""Units of a call, besides one for each byte of it and of its reply; to publish one message is in that."""
 TOPIC = 256
 """Units of a message, and of publishing it to one topic; once more for each KiB of its payload."""
-FAILED_BYTE = 128
-"""Units of each byte of an argument that was decoded in vain: nobody knows how far the decoder came."""
+_SLOW_BYTE = 128
+"""Units of each byte of an argument that was decoded in vain or read slowly."""
 
 
-class Turns:
-    """The budget of the turns, and who waits for the next one.
+class CallTurns(Turns):
+    """The turns of calls, in which those that are carried out in pieces wait, too."""
 
-    Attributes:
-        left: units that are left of this turn; below zero after one call that was dearer than the rest.
-    """
-
-    __slots__ = ("_renewing", "_resumed", "_waiting", "left")
+    __slots__ = ("_resumed",)
 
     def __init__(self) -> None:
-        self.left = BUDGET
+        super().__init__(BUDGET)
         self._resumed = asyncio.Event()
         self._resumed.set()
-        self._waiting: dict[Callable[[], object], None] = {}
-        self._renewing = False
 
-    @property
-    def crowded(self) -> bool:
-        """Whether anybody waits."""
-        return bool(self._waiting)
-
-    def wait(self, go_on: Callable[[], object]) -> None:
-        """Call a function in the next turn that has units left, after those that wait already."""
-        self._waiting[go_on] = None
-        self.renew()
-
-    def discard(self, go_on: Callable[[], object]) -> None:
-        """Do not call it any more."""
-        self._waiting.pop(go_on, None)
-
-    def renew(self) -> None:
-        """Begin with a full budget in the next turn of the loop.
-
-        To be called when half of it is used up: quiet turns, which are nearly all, share one budget, and to
-        find out that a turn is over costs them nothing.
-        """
-        if not self._renewing:
-            self._renewing = True
-            asyncio.get_running_loop().call_soon(self._begin)
+    def charge_slow(self, size: int) -> None:
+        """Charge for an argument of so many bytes that was read slowly."""
+        self.left -= _SLOW_BYTE * size
 
     def pause(self, paused: bool) -> None:
         """Let nobody go on in `next`, because there is enough to write; or let them go on."""
@@ -78,14 +55,3 @@ class Turns:
         self.renew()
         await asyncio.sleep(0)
         await self._resumed.wait()
-
-    def _begin(self) -> None:
-        self._renewing = False
-        self.left = BUDGET
-        # Those that have to wait again are behind everybody else.
-        while self._waiting and self.left > 0:
-            go_on = next(iter(self._waiting))
-            del self._waiting[go_on]
-            go_on()
-        if self._waiting:
-            self.renew()

@@ -1,9 +1,9 @@
-"""One WebSocket after its handshake: what arrives, what is answered, and how the connection ends.
+"""One WebSocket after its handshake: what arrives, and what is answered.
 
 The WebSocket protocol itself (frames, fragments, control frames, close handshake) is in `protocol`, what
-leaves in `sender`. A client that sends too much is read by a `ReadThrottle`. Most clients send nothing but
-small commands and pongs. The protocol costs more than all the rest of a connection, so it is made only when a
-client sends something else, or is told to go.
+leaves in `sender`, how it ends in `ending`. A client that sends too much is read by a `ReadThrottle`. Most
+clients send nothing but small commands and pongs. The protocol costs more than all the rest of a connection,
+so it is made only when a client sends something else, or is told to go.
 """
 
 from __future__ import annotations
@@ -13,19 +13,16 @@ import socket
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
-from websockets.frames import CloseCode
-from websockets.protocol import State as ProtocolState
-
 from rr_py_ws import logs
-from rr_py_ws.adapters.net.deadline import Deadline
 from rr_py_ws.adapters.net.transports import cancel_soon
 from rr_py_ws.adapters.ws.context import ConnectionContext
-from rr_py_ws.adapters.ws.protocol.core import WebSocketProtocol
-from rr_py_ws.adapters.ws.protocol.fast_path import read_small_frame
+from rr_py_ws.adapters.ws.ending import Ending
+from rr_py_ws.adapters.ws.protocol.fast_path import inflate_small_frame, read_small_frame
 from rr_py_ws.adapters.ws.read_throttle import COST_PER_TURN, ReadThrottle
-from rr_py_ws.adapters.ws.sender import Sender, State
-from rr_py_ws.core.registry import Identity
+from rr_py_ws.adapters.ws.sender import State
 from rr_py_ws.core.session import Session
+from rr_py_ws.wire.access import Verdict
+from rr_py_ws.wire.details import NO_DETAILS, Details
 from rr_py_ws.wire.framing.websocket import Opcode, server_frame
 from rr_py_ws.wire.push import Encoding
 
@@ -41,7 +38,7 @@ _PING = server_frame(Opcode.PING, b"")
 log = logs.get_limited("websockets")
 
 
-class Connection(Sender):
+class Connection(Ending):
     """An open WebSocket: a subscriber of hubs, the transport of a session, a client of the registry.
 
     There is one of these per client, so what is needed rarely (queues, timers, tasks) is made when needed.
@@ -53,7 +50,7 @@ class Connection(Sender):
         sock: the socket below the transport.
         encoding: see `Subscriber`.
         grant: what the authorizer has answered.
-        identity: of the client, if the authorizer has said it.
+        details: what the authorizer has said of the client.
 
     Attributes:
         identity: see `Identity`.
@@ -63,11 +60,10 @@ class Connection(Sender):
     __slots__ = (
         "_bucket_full_at",
         "_paid",
-        "_protocol",
+        "_paused_by_replay",
         "_session",
         "_task",
         "_throttle",
-        "_timer",
         "cost",
         "identity",
     )
@@ -79,18 +75,24 @@ class Connection(Sender):
         sock: socket.socket,
         encoding: Encoding,
         grant: object,
-        identity: Identity | None = None,
+        details: Details = NO_DETAILS,
     ) -> None:
         super().__init__(context, transport, sock, encoding)
-        self.identity = identity
-        self._protocol: WebSocketProtocol | None = None
+        self.identity = details.identity
         self._session = Session(self, grant, context.session)
         self._throttle: ReadThrottle | None = None
         self.cost = 0
         self._paid = 0
+        self._paused_by_replay = False
         self._bucket_full_at = 0.0
         self._task: asyncio.Task[None] | None = None
-        self._timer: Deadline | None = None
+
+    def begin(self, details: Details) -> None:
+        """Do what the authorizer wants of a connection that has just been opened."""
+        if details.expire is not None:
+            self.end_after(details.expire)
+        if details.join:
+            self._session.put_into(details.join)
 
     # What arrives
 
@@ -111,26 +113,24 @@ class Connection(Sender):
             elif self.cost - before >= COST_PER_TURN:
                 self._throttle_reading().rest()
             # The clock is looked at only when the client may be over one of its limits.
-            elif self.cost - self._paid >= context.bucket.step or self._session.commands_waiting:
+            elif (
+                self.cost - self._paid >= context.bucket.step
+                or self._session.commands_waiting
+                or self.replaying
+            ):
                 self._throttle_reading().go_on()
         else:
             self._throttle.receive(data)
-
-    def eof_received(self) -> bool:
-        """The peer closed its side; so do we."""
-        self._begin_closing()
-        return False
 
     def connection_lost(self, error: Exception | None) -> None:
         """The socket is gone, in whatever way: nothing of this connection stays."""
         self._leave()
         self._transition(State.CLOSED)
-        self._queue = None
+        self._forget_queue()
         if self._throttle is not None:
             self._throttle.close()
             self._throttle = None
-        if self._timer is not None:
-            self._timer.cancel()
+        self._cancel_timers()
         close_sent = self._protocol.close_sent if self._protocol is not None else None
         self._context.closed(self, close_sent.code if close_sent else None)
         if self._protocol is not None:
@@ -144,7 +144,9 @@ class Connection(Sender):
         if self._protocol is not None:
             return False
         limit = self._context.limits.max_message_size
-        message = read_small_frame(data, limit if self.encoding.deflated else 0)
+        message = read_small_frame(data)
+        if message is None and self.encoding.deflated:
+            message = inflate_small_frame(data, limit)
         if message is None or len(message) > limit:
             return False
         self.cost += 1
@@ -158,7 +160,7 @@ class Connection(Sender):
         protocol = self._ensure_protocol()
         size, message = protocol.read_frame(data, at)
         self.cost += 1 + size // _BYTES_PER_COST
-        self._send_protocol(protocol)
+        self._answer_frame(protocol)
         if message is not None and self._state not in (State.CLOSING, State.CLOSED):
             self._context.counters.messages += 1
             self._session.receive_message(message)
@@ -166,22 +168,30 @@ class Connection(Sender):
 
     def handle_waiting(self) -> bool:
         """Handle the command that waits longest; see `Session.handle_waiting`."""
-        return self._session.handle_waiting()
+        handled = not self.replaying and self._session.handle_waiting()
+        self._end_if_answered()
+        return handled
 
     def commands_full(self, *, reading: bool) -> bool:
-        """Return whether too many commands wait to read on; to read again, half of them must be gone."""
+        """Return whether too many commands wait to read on; to read again, half of them must be gone.
+
+        Behind a replay none is handled: each could ask for another one, of what the history keeps no more.
+        """
+        self._paused_by_replay = self.replaying
+        if self._paused_by_replay:
+            return True
         limits = self._context.limits
         count, size = self._session.commands_waiting, self._session.waiting_size
         if reading:
             return count >= limits.max_commands_waiting or size >= limits.command_queue
         return count > limits.max_commands_waiting // 2 or size > limits.command_queue // 2
 
-    def _ensure_protocol(self) -> WebSocketProtocol:
-        """Return the protocol; from the first time on, it reads everything."""
-        if self._protocol is None:
-            limit = self._context.limits.max_message_size
-            self._protocol = WebSocketProtocol(limit, deflated=self.encoding.deflated)
-        return self._protocol
+    def resume_writing(self) -> None:
+        """See `Sender`; what was not read because of a replay is read when the replay has been taken."""
+        super().resume_writing()
+        if self._paused_by_replay and not self.replaying and self._throttle is not None:
+            self._paused_by_replay = False
+            self._throttle.go_on()
 
     def rate_wait_time(self) -> float:
         """Return for how many seconds the client is not to be read, because it has asked for too much."""
@@ -211,49 +221,18 @@ class Connection(Sender):
 
     # The end
 
-    def _send_protocol(self, protocol: WebSocketProtocol) -> None:
-        """Write what the protocol wants to say: pongs, close frames, the end."""
-        ending = protocol.state is not ProtocolState.OPEN
-        if data := b"".join(protocol.data_to_send()):
-            self.write(data, force=ending)
-        if ending:
-            self._begin_closing()
-        if protocol.eof_sent:
-            self.end_writing()
-
-    def _close(self, code: int, reason: str) -> None:
-        """Start the close handshake."""
-        protocol = self._ensure_protocol()
-        protocol.send_close(code, reason)
-        self._send_protocol(protocol)
-
-    def _begin_closing(self) -> None:
-        """What is to be written is written; the peer has a while to take it and to end its side."""
-        if self._state not in (State.CLOSING, State.CLOSED):
-            self._leave()
-            self._transition(State.CLOSING)
-            self._paid = self.cost
-            ends = asyncio.get_running_loop().time() + self._context.close_timeout
-            self._timer = Deadline(ends, lambda _: self._transport.abort())
-
     def _leave(self) -> None:
         """Leave all topics, before anything else can be sent: nothing may follow a close frame."""
         if self._state in (State.CLOSING, State.CLOSED):
             return
         self._session.close()
+        self._paid = self.cost
         self._context.backpressure.forget(self)
         if self._task is not None:
             cancel_soon(self._task)
             self._task = None  # a task keeps the traceback of its end, which leads back here
         if self._throttle is not None and not self._transport.is_closing():
             self._throttle.rest()  # what it waits for may not come any more
-
-    def close_going_away(self) -> bool:
-        """Tell the client that the server is stopping (1001); False when the connection is ending anyway."""
-        if self._state not in (State.OPEN, State.QUEUEING) or self._transport.is_closing():
-            return False
-        self._close(CloseCode.GOING_AWAY, "server is stopping")
-        return True
 
     def ping(self) -> None:
         """Send a ping."""
@@ -263,10 +242,14 @@ class Connection(Sender):
 
     def missed(self, topics: Sequence[str]) -> None:
         """Messages of these topics may have been lost on their way to this node."""
-        self._session.missed(topics)
+        if not self._session.missed(topics):
+            self._context.gaps.add(self)
+
+    def _is_owing_answers(self) -> bool:
+        return self._session.pending
 
     def _is_told_of_gaps(self) -> bool:
-        return self._session.opted_in
+        return self._session.told_of_gaps
 
     # What the session asks for
 
@@ -285,6 +268,8 @@ class Connection(Sender):
             self._throttle.go_on()
         elif self._state not in (State.CLOSING, State.CLOSED) and self._session.commands_waiting:
             self._throttle_reading().go_on()
+        else:
+            self._end_if_answered()
 
     def charge(self, cost: int) -> None:
         """Count what the client has asked for, in small commands."""
@@ -294,11 +279,19 @@ class Connection(Sender):
         """Log a command that was dropped, as RoadRunner drops it."""
         log.warning("command ignored", client=self.id, reason=reason)
 
+    def join_refused(self, topics: Sequence[str], reason: str, verdict: Verdict | None) -> None:
+        """Log a join that PHP or the broker has refused; at level debug with all that PHP has answered."""
+        log.info("join refused", client=self.id, topics=topics, reason=reason, remote=self._remote)
+        if verdict is not None and verdict.answered:
+            fields = {"status": verdict.status, "headers": verdict.headers, "body": verdict.body}
+            log.debug("join refused, the answer of PHP", client=self.id, **fields)
+
+    def put_failed(self, topics: Sequence[str], reason: str) -> None:
+        """The client is not in topics that PHP has put it into: it shall come back, not miss messages."""
+        log.error("client closed, it cannot be put into topics", client=self.id, topics=topics, reason=reason)
+        asyncio.get_running_loop().call_soon(self.close_try_again_later)
+
     def command_refused(self, reason: str) -> None:
         """Log a command that would have broken a limit."""
         text = "command refused, see websockets.limits"
         log.warning(text, client=self.id, reason=reason, remote=self._remote)
-
-
-def _take_nothing(frames: bytes) -> int:
-    return 0

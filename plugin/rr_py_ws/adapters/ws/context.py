@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from rr_py_ws.adapters.ws.gap_closer import GapCloser
 from rr_py_ws.adapters.ws.metrics import WebSocketMetrics
 from rr_py_ws.adapters.ws.read_throttle import ReadTurns
 from rr_py_ws.config import Limits
@@ -25,6 +26,7 @@ class ConnectionContext:
         bucket: how fast each client may send.
         turns: whose frames are looked at in a turn of the event loop.
         backpressure: told of receivers that are behind.
+        gaps: closes who cannot be told of a gap.
         close_timeout: seconds that a peer may take to read the last of what was sent and to close its side;
             then the connection is cut.
         closed: called with a connection whose socket is gone, and the code of the close frame that was sent
@@ -37,10 +39,6 @@ class ConnectionContext:
     bucket: TokenBucket
     turns: ReadTurns
     backpressure: Backpressure
+    gaps: GapCloser
     close_timeout: float
     closed: Callable[[Any, int | None], None]
-
-    @property
-    def drops(self) -> bool:
-        """Whether a full send queue drops its oldest messages; otherwise the client is closed."""
-        return self.limits.send_queue_policy == "drop"

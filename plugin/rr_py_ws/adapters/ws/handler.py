@@ -4,30 +4,44 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from rr_py_ws import logs
 from rr_py_ws.adapters.ws.connection import Connection
 from rr_py_ws.adapters.ws.context import ConnectionContext
 from rr_py_ws.adapters.ws.drain import close_all
+from rr_py_ws.adapters.ws.gap_closer import GapCloser
 from rr_py_ws.adapters.ws.handshake_queue import HandshakeQueue
 from rr_py_ws.adapters.ws.keepalive import KeepAlive
 from rr_py_ws.adapters.ws.metrics import WebSocketMetrics
 from rr_py_ws.adapters.ws.protocol.deflate import negotiate
 from rr_py_ws.adapters.ws.read_throttle import ReadTurns
 from rr_py_ws.adapters.ws.upgrade import HTTPConnection, Upgrade
-from rr_py_ws.config import WebSockets
+from rr_py_ws.config import Compression, WebSockets
 from rr_py_ws.core.backpressure import Backpressure
 from rr_py_ws.core.origin import OriginRule
 from rr_py_ws.core.ports import Authorizer, Subscriptions
 from rr_py_ws.core.registry import Registry
-from rr_py_ws.core.session import SessionContext
+from rr_py_ws.core.session import SessionContext, breach_of_join
 from rr_py_ws.core.token_bucket import TokenBucket
 from rr_py_ws.metrics import Sample, counter, gauge
-from rr_py_ws.wire.access import Verdict
+from rr_py_ws.wire.access import FAILED, Verdict
 from rr_py_ws.wire.deflate import Compressor
+from rr_py_ws.wire.details import NO_DETAILS
 from rr_py_ws.wire.http import RequestHead
 from rr_py_ws.wire.push import BY_SUBPROTOCOL, STRING, Encoding
-from rr_py_ws.wire.upgrade import accept_response, check_upgrade, offered_extensions, requested_subprotocols
+from rr_py_ws.wire.upgrade import (
+    accept_response,
+    check_before_asking,
+    check_upgrade,
+    offered_extensions,
+    requested_subprotocols,
+)
+
+_FOR_EACH_WORKER = 4
+"""Handshakes that are being decided: so many that no worker waits for one, and few, as they take no turns."""
+_GAP_TIME = 3.0
+"""Seconds over which clients are closed after a gap, at least: they all come back."""
 
 log = logs.get_limited("websockets")
 
@@ -64,23 +78,27 @@ class WebSocketHandler:
         self.authorize_timeout = section.authorize_timeout
         self.counters = WebSocketMetrics()
         self.registry: Registry[Connection] = Registry()
-        self.queue = HandshakeQueue(
-            limits.max_handshakes,
-            limits.handshakes_per_second,
-            min(limits.handshake_wait, section.authorize_timeout),
-        )
+        self._workers = max(1, section.pool.num_workers)
+        self.queue = HandshakeQueue(*self._handshakes(section))
         self._origins = OriginRule(section.allowed_origin)
-        self._compressor: Compressor | None = None
-        if section.compression.enabled:
-            compression = section.compression
-            self._compressor = Compressor(compression.level, compression.min_size, self.counters.deflate)
+        self._compressor = self._build_compressor(section.compression)
+        self._compression = section.compression
+        self._gaps = GapCloser(max(section.drain.time, _GAP_TIME))
         self._context = ConnectionContext(
             limits,
-            SessionContext(authorizer, subscriptions, limits, self.counters.commands),
+            SessionContext(
+                authorizer,
+                subscriptions,
+                limits,
+                self.counters.commands,
+                select_broker=section.select_broker,
+                tell_of_gaps=section.on_gap == "tell",
+            ),
             self.counters,
             TokenBucket(limits.commands_per_second),
             ReadTurns(),
             backpressure,
+            self._gaps,
             close_timeout,
             self._closed,
         )
@@ -90,6 +108,36 @@ class WebSocketHandler:
         self._warned_of_cookies = False
         self._all_gone = asyncio.Event()
         self._all_gone.set()
+
+    def reload(self, section: WebSockets) -> None:
+        """Take what concerns clients that connect from now on, and the times that concern all of them."""
+        limits, context = section.limits, self._context
+        self.authorize_timeout = section.authorize_timeout
+        self.queue.reload(*self._handshakes(section))
+        self._origins = OriginRule(section.allowed_origin)
+        if section.compression != self._compression:  # clients that share a compressor share its frames
+            self._compressor = self._build_compressor(section.compression)
+            self._compression = section.compression
+        self._gaps.seconds = max(section.drain.time, _GAP_TIME)
+        self._keepalive.reload(section.ping.interval, section.ping.timeout, self.registry)
+        self._context = replace(
+            context,
+            limits=limits,
+            session=replace(context.session, limits=limits, tell_of_gaps=section.on_gap == "tell"),
+            bucket=TokenBucket(limits.commands_per_second),
+        )
+
+    def _handshakes(self, section: WebSockets) -> tuple[int, float, float]:
+        """Return what a handshake queue goes by."""
+        limits = section.limits
+        return (
+            limits.max_handshakes or _FOR_EACH_WORKER * self._workers,
+            limits.handshakes_per_second,
+            min(limits.handshake_wait, section.authorize_timeout),
+        )
+
+    def _build_compressor(self, section: Compression) -> Compressor | None:
+        return Compressor(section.level, section.min_size, self.counters.deflate) if section.enabled else None
 
     def __len__(self) -> int:
         """Return the number of open WebSockets."""
@@ -105,33 +153,51 @@ class WebSocketHandler:
 
     def handle(self, connection: HTTPConnection) -> None:
         """Decide about a request: refuse what needs no authorizer, and queue the rest."""
-        if self._origins.allows(connection.request.head.header(b"origin")):
-            Upgrade(connection, self)
-        else:
+        request = connection.request
+        origin = request.head.joined(b"origin")
+        if not self._origins.allows(origin):
+            text = "handshake refused, see websockets.allowed_origin"
+            log.warning(text, origin=origin, **connection.ends)
             connection.refuse("origin", Verdict(405))
+        elif (refusal := check_before_asking(request.head)) is not None:
+            self._refuse_upgrade(connection, refusal)
+        else:
+            Upgrade(connection, self)
 
     def accept(self, connection: HTTPConnection, verdict: Verdict) -> None:
         """Make a request that the authorizer has allowed a WebSocket, if it asks for one as it should."""
         head = connection.request.head
         refusal = check_upgrade(head)
         if refusal is not None:
-            connection.refuse("upgrade", refusal)
+            self._refuse_upgrade(connection, refusal)
+            return
+        details = verdict.details
+        if breach := breach_of_join(details.join, self._context.limits):
+            text = "handshake refused: PHP puts the client into topics"
+            log.error(text, reason=breach[1], **connection.ends)
+            connection.refuse("unanswered", FAILED)
             return
         self._look_at_cookies(head, verdict)
         encoding, extensions = self._choose_encoding(head)
-        opened = Connection(self._context, connection.transport, connection.socket, encoding, verdict.grant)
+        opened = Connection(
+            self._context, connection.transport, connection.socket, encoding, verdict.grant, details
+        )
         rest = connection.hand_over(opened)
         opened.write(accept_response(head, encoding.subprotocol, extensions))
         self.counters.accepted += 1
         self.registry.add(opened)
         self._all_gone.clear()
         self._keepalive.add(opened)
-        log.debug("websocket client connected", client=opened.id)
+        user = {} if opened.identity is None else {"user": opened.identity.user}
+        log.debug("websocket client connected", client=opened.id, **user)
+        if details is not NO_DETAILS:
+            opened.begin(details)
         if rest:
             opened.data_received(rest)
 
     async def drain(self, seconds: float) -> None:
         """Tell all clients to go (1001), spread over some seconds; until its turn each is served as ever."""
+        self._gaps.stop()
         await close_all([connection.close_going_away for connection in self.registry], seconds)
 
     async def stop(self, timeout: float) -> int:
@@ -155,6 +221,12 @@ class WebSocketHandler:
             await self._all_gone.wait()
         self.queue.stop()
         return len(cut)
+
+    @staticmethod
+    def _refuse_upgrade(connection: HTTPConnection, refusal: Verdict) -> None:
+        reason = refusal.body.decode()
+        log.warning("request refused: it asks for no WebSocket", reason=reason, **connection.ends)
+        connection.refuse("upgrade", refusal)
 
     def _choose_encoding(self, head: RequestHead) -> tuple[Encoding, str]:
         """Return the encoding of the client, and the header that accepts compression; empty for none."""
@@ -186,6 +258,7 @@ class WebSocketHandler:
         self.registry.discard(connection)
         self._release(connection)
         self._keepalive.discard(connection)
+        self._gaps.discard(connection)
         if not self.registry:
             self._all_gone.set()
         log.debug("websocket client disconnected", client=connection.id)

@@ -2,7 +2,8 @@
 
 After a restart of a server or a proxy all clients come back at once. PHP is asked about a few of them at a
 time; so a join of a client that is connected already has at most these few before it, and a client that would
-have to wait too long is told so while it still listens.
+have to wait too long is told so while it still listens. Addresses take turns: one that sends requests faster
+than PHP answers them lets nobody wait but itself.
 """
 
 from __future__ import annotations
@@ -35,9 +36,23 @@ class HandshakeQueue:
         self._at_once = at_once
         self._bucket = TokenBucket(per_second, _BURST)
         self._bucket_full_at = 0.0
-        self._waiting: TimeoutQueue[Upgrade] = TimeoutQueue(wait, lambda handshake: handshake.expire())
+        self._waiting: TimeoutQueue[Upgrade] = TimeoutQueue(wait, self._expire)
+        self._lines: dict[bytes | None, dict[Upgrade, None]] = {}
+        """Those who wait, by address; the first of the first line is the next."""
         self._running = 0
         self._wakeup: asyncio.Handle | None = None
+
+    def reload(self, at_once: int, per_second: float, wait: float) -> None:
+        """Go by other limits, also for those that wait."""
+        self._at_once = at_once
+        self._bucket = TokenBucket(per_second, _BURST)
+        self._bucket_full_at = 0.0
+        self._waiting.change(wait)
+        if self._wakeup is not None:
+            self._wakeup.cancel()
+            self._wakeup = None
+        if self._waiting:
+            self._look_later(asyncio.get_running_loop().time())
 
     @property
     def waiting(self) -> int:
@@ -57,6 +72,7 @@ class HandshakeQueue:
             handshake.expire()
             return False
         self._waiting.add(handshake, now)
+        self._lines.setdefault(handshake.network, {})[handshake] = None
         self._look_later(now)
         return False
 
@@ -64,6 +80,7 @@ class HandshakeQueue:
         """The handshake is decided, or the client has gone away, waiting or not."""
         if handshake in self._waiting:
             self._waiting.discard(handshake)
+            self._leave_line(handshake)
         else:
             self._running -= 1
         if self._waiting:
@@ -97,10 +114,29 @@ class HandshakeQueue:
         self._wakeup = None
         now = asyncio.get_running_loop().time()
         while self._waiting and self._may_begin(now):
-            handshake = next(iter(self._waiting))
+            handshake = self._take_next()
             waited = now - self._waiting.since(handshake)
             self._waiting.discard(handshake)
             self._running += 1
             handshake.decide(waited)
         if self._waiting:
             self._look_later(now)
+
+    def _take_next(self) -> Upgrade:
+        """Take the first of the next address, which then waits behind the other addresses."""
+        line = self._lines.pop(address := next(iter(self._lines)))
+        handshake = next(iter(line))
+        del line[handshake]
+        if line:
+            self._lines[address] = line
+        return handshake
+
+    def _leave_line(self, handshake: Upgrade) -> None:
+        line = self._lines[handshake.network]
+        del line[handshake]
+        if not line:
+            del self._lines[handshake.network]
+
+    def _expire(self, handshake: Upgrade) -> None:
+        self._leave_line(handshake)
+        handshake.expire()

@@ -10,6 +10,7 @@ connection.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from rr_py_ws.adapters.net.deadline import Deadline
@@ -53,6 +54,25 @@ class KeepAlive:
             self._timer = None
         if self._second_look is not None:
             self._second_look.cancel()
+
+    def reload(self, interval: float, timeout: float, connections: Iterable[Connection]) -> None:
+        """Go by other times, for each connection from its next ping on.
+
+        Args:
+            interval: see `KeepAlive`.
+            timeout: see `KeepAlive`.
+            connections: all that are open; nobody watches them when there were no pings.
+        """
+        self.stop()
+        self._second_look = None
+        self._tick_length = min(_TICK, interval / 4, timeout / 4)
+        began, self._interval = not self._interval, interval
+        # Not `change`: of many connections, most would be due in the same moment, then and ever after.
+        self._watched.seconds, self._pinged.seconds = interval, timeout
+        for connection in connections if began or not interval else ():
+            self.discard(connection)
+            self.add(connection)
+        self.start()
 
     def add(self, connection: Connection) -> None:
         """Watch a new connection."""

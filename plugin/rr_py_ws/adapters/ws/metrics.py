@@ -83,6 +83,9 @@ class WebSocketMetrics:
         yield counter(
             "leaves_refused", "Leaves that were answered with #leave.", commands.leaves_refused, "reason"
         )
+        text = "Wishes for the histories of topics, by what became of them."
+        yield counter("recoveries", text, commands.recoveries, "outcome")
+        yield counter("replayed_messages", "Messages sent again to who came back.", commands.replayed)
         deflate = self.deflate
         yield counter("handshakes_deflated", "WebSockets that agreed on compression.", deflate.agreed)
         yield counter("compressed_messages", "Messages that were compressed.", deflate.messages)

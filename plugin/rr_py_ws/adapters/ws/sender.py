@@ -16,10 +16,13 @@ from enum import Enum
 from websockets.frames import CloseCode
 
 from rr_py_ws import logs
+from rr_py_ws.adapters.net.deadline import Deadline
 from rr_py_ws.adapters.net.transports import bare_socket, end_writing, write_parts
 from rr_py_ws.adapters.ws.context import ConnectionContext
 from rr_py_ws.adapters.ws.send_queue import SendQueue
+from rr_py_ws.address import format_peer
 from rr_py_ws.core.registry import new_id
+from rr_py_ws.core.replay import Replay
 from rr_py_ws.wire.publication import Pushes
 from rr_py_ws.wire.push import Encoding
 
@@ -53,7 +56,7 @@ class State(Enum):
 
 
 class Sender(asyncio.Protocol):
-    """The sending half of a connection; `Connection` is the rest of it.
+    """The sending half of a connection; `Ending` and `Connection` are the rest of it.
 
     Args:
         context: what all connections share.
@@ -64,6 +67,7 @@ class Sender(asyncio.Protocol):
     Attributes:
         id: in log lines; unguessable.
         encoding: see `Subscriber`.
+        me: see `Subscriber`.
         send: see `Subscriber`.
         alive: set whenever the client is heard of; keep-alive sets it to False.
     """
@@ -72,6 +76,8 @@ class Sender(asyncio.Protocol):
         "_context",
         "_drop_logged",
         "_eof_due",
+        "_grace",
+        "_peer_ended",
         "_queue",
         "_queue_paused",
         "_socket",
@@ -80,6 +86,7 @@ class Sender(asyncio.Protocol):
         "alive",
         "encoding",
         "id",
+        "me",
         "send",
     )
 
@@ -91,15 +98,18 @@ class Sender(asyncio.Protocol):
         encoding: Encoding,
     ) -> None:
         self.id = new_id()
+        self.me = ""
         self.encoding = encoding
         self.alive = True
         self._context = context
         self._transport = transport
         self._socket = bare_socket(transport, sock)
         self._queue: SendQueue | None = None
+        self._grace: Deadline | None = None
         self._queue_paused = False
         self._drop_logged = False
         self._eof_due = False
+        self._peer_ended = False
         self.send: Callable[[bytes], int]
         self._transition(State.OPEN)
 
@@ -136,7 +146,9 @@ class Sender(asyncio.Protocol):
                 self._context.backpressure.caught_up(self)
         elif self._state is State.QUEUEING:
             assert self._queue is not None
-            if not self._queue.put(data, force=force):
+            if self._queue.put(data, force=force):
+                self._look_at_size(self._queue)
+            else:
                 self._overflow()
 
     def push(self, pushes: Pushes, taken: int) -> None:
@@ -148,13 +160,34 @@ class Sender(asyncio.Protocol):
             assert self._queue is not None
             if taken:
                 self._queue.begin(memoryview(frames)[taken:])
-            elif not self._queue.put_pushes(pushes):
+            elif self._queue.put_pushes(pushes):
+                self._look_at_size(self._queue)
+            else:
                 self._overflow()
+
+    def replay(self, replay: Replay) -> None:
+        """Send again: at once what the transport takes, the rest from its place in the queue."""
+        while self._state is State.OPEN and replay:
+            self.write(replay.next_frames(_PORTION))
+        if self._state is State.QUEUEING and replay:
+            assert self._queue is not None
+            self._queue.put_replay(replay)
+
+    @property
+    def replaying(self) -> bool:
+        """Whether a replay waits for the client to take it."""
+        return self._state is State.QUEUEING and self._queue is not None and self._queue.replays > 0
 
     def end_writing(self) -> None:
         """Close our side of the socket behind everything that is to be sent."""
         self._eof_due = True
         if self._queue is None:
+            self._end_stream()
+
+    def _end_stream(self) -> None:
+        if self._peer_ended:
+            self._transport.close()
+        else:
             end_writing(self._transport)
 
     def abort(self) -> None:
@@ -175,9 +208,14 @@ class Sender(asyncio.Protocol):
         if self._queue is not None:  # the queue was being emptied
             return
         self._drop_logged = False
-        drop = self._context.drops
+        limits = self._context.limits
+        # Only from who is told of it, messages may be dropped.
+        drop = limits.send_queue_policy == "drop" and self._is_told_of_gaps()
         self._queue = SendQueue(
-            self._context.limits.send_queue, self._encode_gap, self._count_dropped if drop else None
+            limits.send_queue,
+            limits.send_queue * limits.send_queue_burst,
+            self._encode_gap,
+            self._count_dropped if drop else None,
         )
         if self._state is State.OPEN:
             self._transition(State.QUEUEING)
@@ -193,18 +231,40 @@ class Sender(asyncio.Protocol):
             write_parts(self._transport, queue.get(_PORTION))
             if self._queue_paused:  # set by `pause_writing`, which the transport has called meanwhile
                 return
-        self._queue = None
+        self._forget_queue()
         self._context.backpressure.caught_up(self)
         if self._state is State.QUEUEING:
             self._transition(State.OPEN)
         elif self._eof_due:
-            end_writing(self._transport)
+            self._end_stream()
+
+    def _forget_queue(self) -> None:
+        self._queue = None
+        if self._grace is not None:
+            self._grace.cancel()
+            self._grace = None
+
+    def _look_at_size(self, queue: SendQueue) -> None:
+        """Let a receiver for which more than `send_queue` waits show that it takes something."""
+        if queue.is_over and self._grace is None:
+            taken = queue.taken
+            ends = asyncio.get_running_loop().time() + self._context.limits.send_queue_grace
+            self._grace = Deadline(ends, lambda _: self._look_at_progress(queue, taken))
+
+    def _look_at_progress(self, queue: SendQueue, taken: int) -> None:
+        """The receiver had its time of grace: it is slow if it has taken nothing since."""
+        self._grace = None
+        if queue.is_over and self._state is State.QUEUEING:
+            if queue.taken > taken:
+                self._look_at_size(queue)
+            elif not queue.end_grace():
+                self._overflow()
 
     def _encode_gap(self, topics: Sequence[str]) -> bytes:
         return self.encoding.reply("#gap", topics, id="")
 
-    def _count_dropped(self, pushes: Pushes) -> bool:
-        """Count what is dropped; return whether the client is to be told of it."""
+    def _count_dropped(self, pushes: Pushes) -> None:
+        """Count what is dropped; the queue tells the client."""
         counters = self._context.counters
         counters.dropped += sum(count for _, count in pushes.topics)
         counters.dropped_bytes += len(pushes.frames)
@@ -212,7 +272,6 @@ class Sender(asyncio.Protocol):
             self._drop_logged = True
             text = "slow client misses messages, see websockets.limits.send_queue"
             log.warning(text, client=self.id, remote=self._remote)
-        return self._is_told_of_gaps()
 
     def _overflow(self) -> None:
         """Give up a receiver that is too slow; not now, the hub may be in the middle of its subscribers."""
@@ -234,7 +293,7 @@ class Sender(asyncio.Protocol):
 
     @property
     def _remote(self) -> str:
-        return str(self._transport.get_extra_info("peername"))
+        return format_peer(self._transport.get_extra_info("peername"))
 
     # What only the whole connection knows
 
@@ -243,7 +302,7 @@ class Sender(asyncio.Protocol):
         raise NotImplementedError
 
     def _is_told_of_gaps(self) -> bool:
-        """Whether the client understands `#gap`: it has used what RoadRunner does not know."""
+        """Whether the client is sent `#gap` where it may miss messages; otherwise it is closed."""
         raise NotImplementedError
 
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from rr_py_ws import logs
-from rr_py_ws.adapters.net.deadline import timeout
+from rr_py_ws.adapters.net.deadline import Deadline
 from rr_py_ws.adapters.net.transports import cancel_soon
+from rr_py_ws.address import network_of
 from rr_py_ws.core.fail_closed import fail_closed
 from rr_py_ws.wire.access import FAILED, Verdict
 from rr_py_ws.wire.http import Request, try_again_later
@@ -42,6 +43,10 @@ class HTTPConnection(Protocol):
     def closing(self) -> bool:
         """Whether the connection was answered, or is ending."""
 
+    @property
+    def ends(self) -> dict[str, str]:
+        """Who it is, for the log."""
+
     def refuse(self, reason: str, verdict: Verdict) -> None:
         """Answer with a refusal, counted by its reason, and close."""
 
@@ -57,16 +62,23 @@ class Upgrade:
         handler: what all requests share.
     """
 
-    __slots__ = ("_connection", "_handler", "_queued", "_task")
+    __slots__ = ("_connection", "_deadline", "_deciding", "_handler", "_queued", "_remote_addr")
 
     def __init__(self, connection: HTTPConnection, handler: WebSocketHandler) -> None:
         self._connection = connection
         self._handler = handler
+        self._remote_addr = connection.request.remote_addr
         self._queued = True
-        self._task: asyncio.Task[None] | None = None
+        self._deciding: asyncio.Future[Verdict] | None = None
+        self._deadline: Deadline | None = None
         connection.on_lost = self._stop
         if handler.queue.enter(self):
             self.decide()
+
+    @property
+    def network(self) -> bytes | None:
+        """What counts as the address of the client. Only those who wait are asked for it."""
+        return network_of(self._remote_addr)
 
     def decide(self, waited: float | None = None) -> None:
         """Ask the authorizer. The seconds that the handshake has waited are taken off the time for that."""
@@ -80,41 +92,57 @@ class Upgrade:
         if isinstance(verdict, Verdict):
             self._answer(verdict)
         else:
-            limit = None if waited is None else self._handler.authorize_timeout - waited
-            self._task = asyncio.get_running_loop().create_task(self._wait(verdict, limit))
+            self._deciding = asyncio.ensure_future(verdict)
+            self._deciding.add_done_callback(self._decided)
+            if waited is not None:
+                ends = asyncio.get_running_loop().time() + self._handler.authorize_timeout - waited
+                self._deadline = Deadline(ends, self._give_up)
 
     def expire(self) -> None:
         """The turn has not come in time: the client shall come back, and not when all others do."""
         self._queued = False
-        log.warning("handshake refused, see websockets.limits.handshake_wait")
+        text = "handshake refused, see websockets.limits.handshake_wait"
+        log.warning(text, **self._connection.ends)
         self._connection.refuse("busy", try_again_later(503, b"too many handshakes"))
 
-    async def _wait(self, deciding: Awaitable[Verdict], limit: float | None) -> None:
-        try:
-            async with timeout(limit):
-                verdict = await deciding
-        except TimeoutError:
-            log.warning("handshake refused: it had to wait, and PHP gave no answer in the time that was left")
-            verdict = FAILED
-        except Exception as error:
-            verdict = fail_closed(error)
-        self._task = None
+    def _decided(self, deciding: asyncio.Future[Verdict]) -> None:
+        self._deciding = None  # a task keeps the traceback of its end, which leads back here
+        if deciding.cancelled():
+            return
+        error = deciding.exception()
+        if not isinstance(error, Exception | None):
+            raise error
+        verdict = deciding.result() if error is None else fail_closed(error)
         if not self._connection.closing:
             self._answer(verdict)
+
+    def _give_up(self, _: float) -> None:
+        """The time of a handshake that had to wait is over."""
+        log.warning("handshake refused: it had to wait, and PHP gave no answer in the time that was left")
+        if not self._connection.closing:
+            self._answer(FAILED)
 
     def _answer(self, verdict: Verdict) -> None:
         self._connection.on_lost = None
         self._stop()
         if verdict.allowed:
             self._handler.accept(self._connection, verdict)
+        elif not verdict.answered:  # the authorizer has said why
+            self._connection.refuse("unanswered", verdict)
         else:
-            self._connection.refuse("authorization" if verdict.answered else "unanswered", verdict)
+            log.info("handshake refused", status=verdict.status, **self._connection.ends)
+            fields = {"status": verdict.status, "headers": verdict.headers, "body": verdict.body}
+            log.debug("handshake refused, the answer of PHP", **fields)
+            self._connection.refuse("authorization", verdict)
 
     def _stop(self) -> None:
         """Let another handshake have the turn, and cancel what is being awaited."""
         if self._queued:
             self._queued = False
             self._handler.queue.leave(self)
-        if self._task is not None:
-            cancel_soon(self._task)
-            self._task = None  # a task keeps the traceback of its end, which leads back here
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        if self._deciding is not None:
+            cancel_soon(self._deciding)
+            self._deciding = None

@@ -30,12 +30,16 @@ def server_frame(opcode: int, payload: bytes) -> bytes:
         opcode: with `RSV1` added when the payload is compressed.
         payload: any bytes.
     """
-    length = len(payload)
+    return frame_head(opcode, len(payload)) + payload
+
+
+def frame_head(opcode: int, length: int) -> bytes:
+    """Encode what precedes a payload of so many bytes; see `server_frame`."""
     if length < 126:
-        return _SHORT.pack(FIN | opcode, length) + payload
+        return _SHORT.pack(FIN | opcode, length)
     if length < 65536:
-        return _MEDIUM.pack(FIN | opcode, 126, length) + payload
-    return _LONG.pack(FIN | opcode, 127, length) + payload
+        return _MEDIUM.pack(FIN | opcode, 126, length)
+    return _LONG.pack(FIN | opcode, 127, length)
 
 
 def frame_payload(frame: bytes) -> memoryview:

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from rr_py_ws.adapters.brokers.redis import RedisBroker
-from rr_py_ws.adapters.brokers.redis.cluster import ShardedCluster
 from rr_py_ws.adapters.brokers.redis.connection import Connection, ErrorReply
 from rr_py_ws.adapters.brokers.redis.connector import Connector
 from rr_py_ws.adapters.brokers.redis.discovery import moved_to, parse_address, server_address
+from rr_py_ws.adapters.brokers.redis.masters import Masters
 from rr_py_ws.address import Address, TCPAddress, UnixAddress
 from rr_py_ws.config import RedisOptions
 from rr_py_ws.errors import BrokerError, ConfigError
@@ -216,13 +216,13 @@ class TestSharded:
     ) -> None:
         attempts = []
 
-        async def ask(self: ShardedCluster) -> Any:
+        async def ask(self: Masters[Any]) -> Any:
             attempts.append(self)
             raise OverflowError("a mistake")
 
         server.says["CLUSTER SLOTS"] = server.all_slots
         with monkeypatch.context() as patch:
-            patch.setattr(ShardedCluster, "_ask", ask)
+            patch.setattr(Masters, "_ask", ask)
             node = await start(server.address, sharded=True, pool_timeout=0.02)
             await refuses(node, "OverflowError: a mistake")
             await eventually(lambda: len(attempts) > 3, "several attempts")

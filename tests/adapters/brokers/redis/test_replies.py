@@ -8,7 +8,7 @@ from itertools import count
 
 import pytest
 
-from rr_py_ws.adapters.brokers.redis.cluster import slot_of
+from rr_py_ws.adapters.brokers.redis.names import slot_of
 from rr_py_ws.adapters.brokers.redis.replies import find_check, read_confirmation, unexpected
 from rr_py_ws.errors import BrokerError
 from support.broker_node import Node

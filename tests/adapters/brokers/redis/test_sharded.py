@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rr_py_ws.adapters.brokers.redis.cluster import slot_of
+from rr_py_ws.adapters.brokers.redis.names import slot_of
 from rr_py_ws.errors import BrokerError
 from support.broker_node import Node
 from support.ports import free_port

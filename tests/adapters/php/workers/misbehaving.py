@@ -9,7 +9,8 @@ import time
 from threading import Thread
 from typing import NoReturn
 
-from rr_py_ws.devtools.worker import _connect, serve
+from rr_py_ws.devtools.pages import Pages, connect
+from rr_py_ws.devtools.worker import serve
 from rr_py_ws.wire.goridge import Flag, Frame, FrameDecoder, encode_frame
 from rr_py_ws.wire.worker import Message, encode_message, encode_pid_reply
 
@@ -71,9 +72,10 @@ match mode:
         greet()
         answer_for_ever(stops=False)
     case "connects-twice":
-        connections = [_connect(os.environ["RR_RELAY"]) for _ in range(2)]
+        connections = [connect(os.environ["RR_RELAY"]) for _ in range(2)]
+        pages = Pages(lambda topic: False)
         for one in connections:
-            Thread(target=serve, args=(lambda one=one: one.recv(65536), one.sendall, ())).start()
+            Thread(target=serve, args=(lambda one=one: one.recv(65536), one.sendall, (), pages)).start()
     case "with-child":
         subprocess.Popen(["sleep", "600"])
         greet()

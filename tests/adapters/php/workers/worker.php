@@ -122,6 +122,8 @@ function handle(Wire $wire, array $request, string $context): void
         case 'die':
             fwrite(STDERR, "PHP Fatal error: it broke\n");
             exit(3);
+        case 'throw':
+            throw new DomainException('the token is void');
         case 'half':
             $wire->raw("\x14\x00\xff\x00");
             exit(4);

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import ssl
 from asyncio import Future
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
-from rr_py_ws.adapters.brokers.redis.cluster import ShardedCluster
+from rr_py_ws.adapters.brokers.redis.advice import give_advice
+from rr_py_ws.adapters.brokers.redis.cluster import ClusterNode, ShardedCluster
 from rr_py_ws.adapters.brokers.redis.connector import Connector
 from rr_py_ws.adapters.brokers.redis.discovery import make_resolver, parse_address
+from rr_py_ws.adapters.brokers.redis.history import RedisHistories, require_name
 from rr_py_ws.adapters.brokers.redis.metrics import RedisMetrics
 from rr_py_ws.adapters.brokers.redis.node import NodeConnections
 from rr_py_ws.adapters.brokers.redis.reconnect import Context
 from rr_py_ws.config import RedisOptions
+from rr_py_ws.core.history import History, Receipt
+from rr_py_ws.core.history_rules import HistoryRules
 from rr_py_ws.errors import BrokerError, ConfigError
 from rr_py_ws.metrics import Sample
-from rr_py_ws.wire.publication import Publication
+from rr_py_ws.wire.publication import Position, Publication
 
 
 class RedisBroker:
@@ -31,6 +36,9 @@ class RedisBroker:
         check_interval: seconds between two checks of a connection that works.
         linger: seconds that a topic stays subscribed that nobody is in any more, so that a page reload costs
             nothing.
+        rules: which topics have a history.
+        budget: bytes of messages with a history that this node keeps.
+        sweep: seconds in which each topic with a history is compared with Redis once.
 
     Attributes:
         counters: what has happened so far.
@@ -47,6 +55,9 @@ class RedisBroker:
         *,
         check_interval: float = 3.0,
         linger: float = 3.0,
+        rules: HistoryRules | None = None,
+        budget: int = 64 * 1024 * 1024,
+        sweep: float = 30.0,
     ) -> None:
         key = key or f"broadcast.{name}.config"
         self._name = name
@@ -62,6 +73,15 @@ class RedisBroker:
         self._servers: NodeConnections | ShardedCluster | None = None
         self._publish: Callable[[bytes, bytes], Future[None]] = _not_running
         self.counters = RedisMetrics()
+        self._rules = rules or HistoryRules()
+        self._has_rules = bool(rules)
+        self._budget = budget
+        self._sweep = sweep
+        self._histories: RedisHistories | None = None
+
+    def use(self, tls: ssl.SSLContext) -> None:
+        """Secure connections to Redis from now on by another context."""
+        self._connector.tls = tls
 
     @property
     def ready(self) -> bool:
@@ -87,20 +107,78 @@ class RedisBroker:
             on_publication,
             on_gap,
         )
-        if self._options.sharded:
-            self._servers = ShardedCluster(context)
-        else:
-            resolver = make_resolver(self._options, self._addresses, self._connector)
-            self._servers = NodeConnections(context, resolver)
-        self._publish = self._servers.publish
+        self._servers = servers = self._connect(context)
+        self._publish = servers.publish
+        if self._rules:
+            context.histories = self._histories = RedisHistories(
+                context, self._rules, servers, self._channel, self._sweep, self._budget
+            )
         problem = await self._servers.first_attempt()
         if problem and self._options.on_start == "fail":
             await self.close()
             raise BrokerError(problem)
 
-    def publish(self, publication: Publication) -> Future[None]:
+    async def give_advice(self) -> list[str]:
+        """Return what servers that can be reached lack for histories, a line for each thing."""
+        found: dict[str, None] = {}
+        if not self._rules:
+            return []
+        resolver = make_resolver(self._options, self._addresses, self._connector)
+        try:
+            addresses = self._addresses if self._options.cluster else [await resolver.resolve()]
+            for address in addresses:
+                with suppress(BrokerError):
+                    connection = await self._connector.connect(address, self._options.read_timeout)
+                    try:
+                        async for text in give_advice(connection, address, self._options):
+                            found[text] = None
+                    finally:
+                        connection.close("not needed any more")
+        except BrokerError:  # no sentinel knows the master: whether it is there is not the question
+            pass
+        finally:
+            resolver.close()
+        return list(found)
+
+    def _connect(self, context: Context) -> NodeConnections | ShardedCluster:
+        if self._options.sharded:
+            return ShardedCluster(context)
+        resolver = make_resolver(self._options, self._addresses, self._connector)
+        if self._options.cluster and self._rules:
+            return ClusterNode(context, resolver)
+        return NodeConnections(context, resolver)
+
+    @property
+    def history(self) -> History | None:
+        """What Redis keeps of topics; None when no topic has a history."""
+        return self._histories
+
+    def publish(self, publication: Publication) -> Future[Position | None] | Future[None]:
         """Hand one publication over; the future is done when Redis has answered."""
-        return self._publish(self._channel(publication.topic), publication.payload)
+        channel = self._channel(publication.topic)
+        if self._histories is not None:
+            topic = self._histories.store.find(publication.topic)
+            if topic is not None:
+                return self._histories.publish(topic, publication)
+        return self._publish(channel, publication.payload)
+
+    async def publish_once(
+        self, publication: Publication, key: str = "", *, skip_history: bool = False
+    ) -> Receipt:
+        """See `Broker.publish_once`.
+
+        Raises:
+            BrokerError: the message was not published; or Redis cannot do what is asked for.
+        """
+        channel = self._channel(publication.topic)
+        if not key and not publication.exclude and not skip_history:
+            return Receipt(await self.publish(publication))
+        if self._histories is None:
+            if key or publication.exclude:
+                raise BrokerError("the redis broker does that only where websockets.history names topics")
+            await self._publish(channel, publication.payload)
+            return Receipt()
+        return await self._histories.publish_once(channel, publication, key, skip_history)
 
     def subscribe(self, topics: Sequence[str]) -> Future[None] | None:
         """Subscribe; None when all topics are, else a future that is done when Redis has confirmed."""
@@ -119,22 +197,32 @@ class RedisBroker:
         """Wait for what was published here and is on its way back."""
         if self._servers is not None:
             await self._servers.settle()
+        if self._histories is not None and self._options.cluster:
+            await self._histories.settle()
 
     async def close(self) -> None:
         """End all connections; joins and publishes that wait fail."""
         servers, self._servers, self._publish = self._servers, None, _not_running
+        histories, self._histories = self._histories, None
+        if histories is not None:
+            await histories.close()
         if servers is not None:
             await servers.close()
 
     def metrics(self) -> Iterator[Sample]:
         """Tell all that is counted, under the name of the broker."""
-        return self.counters.metrics(self._name)
+        yield from self.counters.metrics(self._name)
+        if self._histories is not None:
+            yield from self._histories.metrics(self._name)
 
     def _channel(self, topic: str) -> bytes:
         try:
-            return self._prefix + topic.encode("utf-8", "surrogateescape")
+            channel = self._prefix + topic.encode("utf-8", "surrogateescape")
         except UnicodeEncodeError:
             raise BrokerError("the topic cannot be the name of a channel: it is not text") from None
+        if self._has_rules:
+            require_name(channel)
+        return channel
 
 
 def _not_running(channel: bytes, payload: bytes) -> Future[None]:

@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
+from rr_py_ws.adapters.brokers.redis.marks import Pairing
 from rr_py_ws.errors import BrokerError
 
-_LONGEST_WAIT = 24 * 3600.0
+LONGEST_WAIT = 24 * 3600.0
 """A time-out of the configuration may be infinite; a timer of the loop may not."""
 
 
@@ -34,6 +35,9 @@ class Channel:
         topic: what clients call it.
         state: of its subscription.
         missed: it was live before its connection was lost.
+        pairing: gets what arrives; None when the topic has no history.
+        marks: the channel of the marks of this one, when there is one.
+        marks_of: the channel whose marks arrive here.
         joins: those that wait until it is live, in order, as long as they wait; each is called once, with
             None or with why it is not live.
     """
@@ -42,12 +46,17 @@ class Channel:
     topic: str
     state: ChannelState = ChannelState.QUEUED
     missed: bool = False
+    pairing: Pairing | None = None
+    marks: Channel | None = None
+    marks_of: Channel | None = None
     joins: dict[Callable[[BrokerError | None], None], None] = field(default_factory=dict)
 
     def confirm(self) -> None:
         """Messages arrive from now on."""
         self.state = ChannelState.LIVE
         self.missed = False
+        if self.marks_of is not None and self.pairing is not None:
+            self.pairing.begin()
         self.answer_joins(None)
 
     def interrupt(self) -> None:
@@ -56,6 +65,8 @@ class Channel:
         if self.state is ChannelState.LIVE:
             self.missed = True
         self.state = ChannelState.QUEUED
+        if self.pairing is not None:
+            self.pairing.end()
 
     def answer_joins(self, error: BrokerError | None) -> None:
         """Tell the joins that wait that messages arrive, or why they will not."""
@@ -98,9 +109,9 @@ def wait_for(
             future.set_result(None)
 
     def expire() -> None:
-        answer(BrokerError(f"redis has not confirmed within {timeout:g} s: {explain()}"))
+        answer(BrokerError(f"redis has not confirmed within {timeout:g} s", explain()))
 
-    timer = loop.call_later(min(timeout, _LONGEST_WAIT), expire)
+    timer = loop.call_later(min(timeout, LONGEST_WAIT), expire)
 
     def end(_: object) -> None:
         timer.cancel()

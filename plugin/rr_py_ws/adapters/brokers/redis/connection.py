@@ -8,7 +8,6 @@ name of its own. What leaves in one turn of the loop is one write; replies come 
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -17,7 +16,7 @@ from typing import Any, cast
 import hiredis
 
 from rr_py_ws.adapters.brokers.redis.replies import find_check, unexpected
-from rr_py_ws.adapters.net.listen import describe_os_error
+from rr_py_ws.adapters.net.tls import describe_tls_error
 from rr_py_ws.errors import BrokerError
 
 _LONGEST_ERROR = 1000
@@ -40,7 +39,8 @@ class ErrorReply(BrokerError):
 
     def __init__(self, text: str) -> None:
         text = text[:_LONGEST_ERROR]
-        super().__init__(f"redis answered: {text}")
+        super().__init__("redis answered", text)
+        self.public = "redis refuses it"
         self.code = text.partition(" ")[0]
         self.text = text
 
@@ -98,7 +98,7 @@ class Connection(asyncio.Protocol):
             BrokerError: the connection is lost already.
         """
         if self._reason:
-            raise BrokerError(f"redis connection lost: {self._reason}")
+            raise BrokerError("redis connection lost", self._reason)
         if not self.waiting:  # the server's silence counts from the first question that it has not answered
             self._asked = self._loop.time()
         self.waiting.append(expected)
@@ -143,12 +143,13 @@ class Connection(asyncio.Protocol):
         if self._watcher is not None:
             self._watcher.cancel()
         # What this program has said when it closed the connection comes before what the system says of it.
-        self._reason = reason = self._reason or (describe(error) if error else "closed by the server")
+        said = describe_tls_error(error) if error else "closed by the server"
+        self._reason = reason = self._reason or said
         if not self.lost.done():  # awaiting a future and being cancelled cancels it
             self.lost.set_result(reason)
         for expected in self.waiting:
             if callable(expected):
-                expected(BrokerError(f"redis connection lost before the answer: {reason}"))
+                expected(BrokerError("redis connection lost before the answer", reason))
 
     def _answer(self, reply: Any) -> None:
         if not self.waiting:
@@ -193,13 +194,3 @@ def _resolve(
             future.set_result(reply)
     if wrong is not None:
         raise wrong
-
-
-def describe(error: BaseException) -> str:
-    """Say in a few words why a connection failed."""
-    # Errors of TLS are OSErrors, too, with numbers that are not those of the system.
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not accepted: {error.verify_message}"
-    if isinstance(error, ssl.SSLError):
-        return f"TLS: {error.reason or error}"
-    return describe_os_error(error)

@@ -6,10 +6,11 @@ import asyncio
 import ssl
 from functools import partial
 
-from rr_py_ws.adapters.brokers.redis.connection import Connection, ErrorReply, describe
+from rr_py_ws.adapters.brokers.redis.connection import Connection, ErrorReply
+from rr_py_ws.adapters.net.tls import client_context, describe_tls_error, load_pair
 from rr_py_ws.address import Address, UnixAddress
 from rr_py_ws.config import RedisOptions, RedisTLS
-from rr_py_ws.errors import BrokerError, ConfigError
+from rr_py_ws.errors import BrokerError
 
 _CLIENT_NAME = "rr-py-ws"
 
@@ -21,13 +22,16 @@ class Connector:
         options: of the section.
         key: where they are in the file.
 
+    Attributes:
+        tls: how connections from now on are secured; None for not at all.
+
     Raises:
         ConfigError: a file for TLS cannot be used.
     """
 
     def __init__(self, options: RedisOptions, key: str) -> None:
         self._options = options
-        self._tls = None if options.tls is None else _context(options.tls, f"{key}.tls")
+        self.tls = None if options.tls is None else tls_context(options.tls, f"{key}.tls")
         self._server_name = options.tls.server_name if options.tls else ""
 
     async def connect(self, address: Address, timeout: float) -> Connection:
@@ -62,13 +66,13 @@ class Connector:
             async with asyncio.timeout(self._options.dial_timeout):
                 connection = await self._dial(address, timeout)
         except TimeoutError:
-            what = "connection" if self._tls is None else "connection with TLS"
+            what = "connection" if self.tls is None else "connection with TLS"
             raise BrokerError(
                 f"redis at {address}: no {what} within {self._options.dial_timeout:g} s"
             ) from None
         # ValueError: asyncio does not take any text for a host name (a NUL, 70 letters without a dot).
         except (OSError, ValueError) as error:
-            raise BrokerError(f"redis at {address}: {describe(error)}") from error
+            raise BrokerError(f"redis at {address}: {describe_tls_error(error)}") from error
         try:
             await _greet(connection, credentials, db)
         except ErrorReply as error:
@@ -87,14 +91,14 @@ class Connector:
         make = partial(Connection, timeout)
         # Without TLS asyncio does not take a server name.
         if isinstance(address, UnixAddress):
-            name = (self._server_name or "localhost") if self._tls else None
+            name = (self._server_name or "localhost") if self.tls else None
             _, connection = await loop.create_unix_connection(
-                make, address.path, ssl=self._tls, server_hostname=name
+                make, address.path, ssl=self.tls, server_hostname=name
             )
         else:
-            name = (self._server_name or address.host) if self._tls else None
+            name = (self._server_name or address.host) if self.tls else None
             _, connection = await loop.create_connection(
-                make, address.host, address.port, ssl=self._tls, server_hostname=name
+                make, address.host, address.port, ssl=self.tls, server_hostname=name
             )
         return connection
 
@@ -119,18 +123,19 @@ async def _greet(connection: Connection, credentials: tuple[str, ...], db: int) 
             raise
 
 
-def _context(tls: RedisTLS, key: str) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=tls.ca or None)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"{key}.ca", f"cannot use {tls.ca!r}: {describe(error)}") from error
+def tls_context(tls: RedisTLS, key: str) -> ssl.SSLContext:
+    """Load the authorities and, when there is one, the certificate of this client with its key.
+
+    Args:
+        tls: the section.
+        key: where it is in the file.
+
+    Raises:
+        ConfigError: a file cannot be read or used; the text names its key.
+    """
+    context = client_context(tls.ca, key=f"{key}.ca")
     # Python 3.13 alone sets this. Go takes authorities without all that RFC 5280 wants, and many are so.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     if tls.cert:
-        try:
-            context.load_cert_chain(tls.cert, tls.key)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(
-                f"{key}.cert", f"cannot use {tls.cert!r} with the key {tls.key!r}: {describe(error)}"
-            ) from error
+        load_pair(context, tls.cert, tls.key, section=key)
     return context

@@ -244,7 +244,7 @@ async def require_master(connection: Connection) -> None:
     """
     try:
         hello = await connection.request("HELLO", 2)
-        role, mode = _field(hello, b"role"), _field(hello, b"mode")
+        role, mode = field_of(hello, b"role"), field_of(hello, b"mode")
     except ErrorReply:
         reply = await permitted(connection, "ROLE")
         role, mode = reply[0] if isinstance(reply, list) and reply else None, None
@@ -252,7 +252,7 @@ async def require_master(connection: Connection) -> None:
         raise BrokerError("it is a read-only replica, from which messages would not reach everybody")
 
 
-def _field(hello: Any, field: bytes) -> Any:
-    """One value of names and values in turn."""
+def field_of(hello: Any, field: bytes) -> Any:
+    """Return one value of names and values in turn; None when it is not there."""
     fields = hello if isinstance(hello, list) else []
     return next((fields[at + 1] for at in range(0, len(fields) - 1, 2) if fields[at] == field), None)

@@ -43,7 +43,7 @@ class Gap:
         """Tell the topics of which messages may have been missed, before any message that comes later."""
         if self.untold:
             topics, self.untold = self.untold, []
-            self._context.on_gap(topics)
+            self._context.tell_gap(topics)
 
     def end(self) -> None:
         """Log and count: everything is subscribed again."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 from rr_py_ws.adapters.brokers.redis.channels import Channel
 from rr_py_ws.adapters.brokers.redis.connection import ErrorReply
 from rr_py_ws.adapters.brokers.redis.discovery import Resolver
 from rr_py_ws.adapters.brokers.redis.publisher import Publisher
 from rr_py_ws.adapters.brokers.redis.reconnect import Context
+from rr_py_ws.adapters.brokers.redis.rights import Rights
+from rr_py_ws.adapters.brokers.redis.scripts import Call
 from rr_py_ws.adapters.brokers.redis.subscriber import Subscriber
 from rr_py_ws.address import Address
 
@@ -29,6 +32,7 @@ class NodeConnections:
         subscriber: the connection that receives.
         publish: that of the publisher; each call between would cost every message.
         subscribe: that of the subscriber, like `unsubscribe` and `settle`.
+        run_here: that of the publisher, which runs a script.
     """
 
     def __init__(
@@ -40,17 +44,34 @@ class NodeConnections:
     ) -> None:
         self._resolver = resolver
         self._on_unavailable = on_unavailable
-        self._publisher = Publisher(context, resolver, self._publishing_at)
-        self.subscriber = Subscriber(context, resolver, on_moved)
+        self._rights = rights = Rights(context)
+        self._publisher = Publisher(context, resolver, rights, self._publishing_at)
+        self.subscriber = Subscriber(context, resolver, rights, on_moved)
         self.publish = self._publisher.publish
         self.subscribe = self.subscriber.subscribe
         self.unsubscribe = self.subscriber.unsubscribe
         self.settle = self.subscriber.settle
+        self.run_here = self._publisher.run
 
     @property
     def ready(self) -> bool:
-        """Whether messages can be published and everything that is wanted is subscribed."""
-        return self._publisher.ready and self.subscriber.ready
+        """Whether messages can be published and everything that is wanted is subscribed.
+
+        Not when Redis would refuse all of it.
+        """
+        return self._publisher.ready and self.subscriber.ready and not self._rights.problem
+
+    def run(self, channel: bytes, call: Call) -> asyncio.Future[Any]:
+        """Run a script, whatever channel it is for: there is one server."""
+        return self.run_here(call)
+
+    def publish_beside(self, channel: bytes, payload: bytes) -> asyncio.Future[None]:
+        """Publish where scripts run: there is one server."""
+        return self.publish(channel, payload)
+
+    def reconnect(self, channel: bytes) -> None:
+        """Open the connection anew through which a channel is received."""
+        self.subscriber.reconnect()
 
     async def first_attempt(self) -> str:
         """Wait for the first attempt to connect; return why it failed, or nothing."""

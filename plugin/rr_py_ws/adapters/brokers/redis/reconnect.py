@@ -6,12 +6,13 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from rr_py_ws import logs
 from rr_py_ws.adapters.brokers.redis.connection import Connection
 from rr_py_ws.adapters.brokers.redis.connector import Connector
 from rr_py_ws.adapters.brokers.redis.discovery import Resolver
+from rr_py_ws.adapters.brokers.redis.marks import Pairing
 from rr_py_ws.adapters.brokers.redis.metrics import RedisMetrics
 from rr_py_ws.adapters.net.tasks import TaskSet
 from rr_py_ws.address import Address
@@ -28,7 +29,26 @@ _LONGEST_CHECK = 3.0
 log = logs.get_logger("broadcast")
 
 
-@dataclass(frozen=True, slots=True)
+class Histories(Protocol):
+    """What has to do with the histories of topics."""
+
+    def advise(self, text: str) -> None:
+        """A server lacks something for histories."""
+
+    def connected(self) -> None:
+        """Messages can be published at a server, which may be another one than before."""
+
+    def pair(self, channel: bytes, topic: str) -> Pairing | None:
+        """Make what gets the messages of a channel; None for one without a history."""
+
+    def unpair(self, topic: str) -> None:
+        """Nothing is wanted of a topic any more."""
+
+    def resumed(self, topics: Sequence[str]) -> None:
+        """Topics, with a history or without, arrive again of which messages may have been missed."""
+
+
+@dataclass(slots=True)
 class Context:
     """What all connections of one broker share.
 
@@ -42,6 +62,7 @@ class Context:
         counters: counted into.
         on_publication: gets what arrives.
         on_gap: gets topics of which messages may have been missed.
+        histories: what has to do with those of topics; None when no topic has one.
     """
 
     name: str
@@ -53,6 +74,14 @@ class Context:
     counters: RedisMetrics
     on_publication: Callable[[Publication], None]
     on_gap: Callable[[Sequence[str]], None]
+    histories: Histories | None = None
+
+    def tell_gap(self, topics: Sequence[str]) -> None:
+        """Messages of topics may have been missed; those of a history can be made up for."""
+        if self.histories is not None:
+            self.histories.resumed(topics)
+        else:
+            self.on_gap(topics)
 
     @property
     def join_timeout(self) -> float:

@@ -34,6 +34,10 @@ def _is_anything(reply: Any) -> bool:
     return True
 
 
+def _is_count(reply: Any) -> bool:
+    return type(reply) is int and reply >= 0
+
+
 def is_pong(reply: Any) -> bool:
     """Whether it answers `PING`, on a connection that is subscribed or not."""
     return reply in (b"PONG", [b"pong", b""])
@@ -44,6 +48,12 @@ _VALID: dict[object, Callable[[Any], bool]] = {
     "SELECT": _is_ok,
     "CLIENT": _is_ok,
     "PING": is_pong,
+    "PUBLISH": _is_count,
+    "SPUBLISH": _is_count,
+    **dict.fromkeys(
+        ("SUBSCRIBE", "SSUBSCRIBE", "UNSUBSCRIBE", "SUNSUBSCRIBE"),
+        lambda reply: type(reply) is list and len(reply) == 3,
+    ),
     "HELLO": lambda reply: type(reply) is list and len(reply) % 2 == 0,
     "ROLE": lambda reply: type(reply) is list and bool(reply) and type(reply[0]) is bytes,
     "CLUSTER INFO": lambda reply: type(reply) is bytes,

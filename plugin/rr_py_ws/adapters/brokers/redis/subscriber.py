@@ -23,6 +23,7 @@ from rr_py_ws.adapters.brokers.redis.gap import Gap
 from rr_py_ws.adapters.brokers.redis.lingering import Lingering
 from rr_py_ws.adapters.brokers.redis.reconnect import Context, Reconnector
 from rr_py_ws.adapters.brokers.redis.replies import is_pong, read_confirmation, unexpected
+from rr_py_ws.adapters.brokers.redis.rights import Rights
 from rr_py_ws.address import Address
 from rr_py_ws.errors import BrokerError
 from rr_py_ws.wire.publication import Publication
@@ -40,6 +41,7 @@ class Subscriber(Reconnector):
     Args:
         context: what all connections of the broker share.
         resolver: names the server.
+        rights: of the user at this server.
         on_moved: gets a channel that is another server's now and not this subscriber's any more; and Redis'
             words for where it is, if it has said that. None where channels have no server of their own.
 
@@ -51,6 +53,7 @@ class Subscriber(Reconnector):
         self,
         context: Context,
         resolver: Resolver,
+        rights: Rights,
         on_moved: Callable[[Channel, ErrorReply | None], None] | None = None,
     ) -> None:
         super().__init__(context, "subscribe", resolver, context.options.read_timeout)
@@ -62,6 +65,8 @@ class Subscriber(Reconnector):
         self._lingering = Lingering(context.counters)
         self._sweeper: asyncio.TimerHandle | None = None
         self._gap = Gap(context)
+        self._rights = rights
+        self._trial: Channel | None = None
         self.ready = False
 
     # What is wanted
@@ -75,15 +80,26 @@ class Subscriber(Reconnector):
         """Subscribe one channel, and return it when it is not live yet."""
         channel = self._channels.get(name)
         if channel is None:
-            channel = self._channels[name] = Channel(name, topic)
-            self._commands.queue(channel)
+            channel = Channel(name, topic)
+            self._want(channel)
         else:
             self._lingering.discard(name)
             if channel.state is ChannelState.LIVE:
                 return None
             if channel.state is ChannelState.REFUSED:  # what an ACL forbids, it may allow later
-                self._commands.queue(channel)
+                self._want(channel)
         return channel
+
+    def _want(self, channel: Channel) -> None:
+        """Subscribe a channel, and before it the one of its marks, so that no message comes without."""
+        histories = self._context.histories
+        channel.pairing = pairing = None if histories is None else histories.pair(channel.name, channel.topic)
+        if pairing is not None:
+            marks = Channel(pairing.marks, channel.topic, pairing=pairing, marks_of=channel)
+            channel.marks = self._channels[marks.name] = marks
+            self._commands.queue(marks)
+        self._channels[channel.name] = channel
+        self._commands.queue(channel)
 
     def unsubscribe(self, names: Sequence[bytes]) -> None:
         """These channels are not wanted any more; they linger."""
@@ -100,14 +116,19 @@ class Subscriber(Reconnector):
         """Go on with a channel that was another server's; messages may have been missed in between."""
         self._gap.begin()
         channel.interrupt()
-        self._channels[channel.name] = channel
-        self._commands.queue(channel)
+        self._want(channel)
         self.ready = False
 
     def unassign(self, is_elsewhere: Callable[[bytes], bool]) -> list[Channel]:
         """Give away the channels that are another server's; those that nobody is in are forgotten."""
-        gone = [channel for channel in self._channels.values() if is_elsewhere(channel.name)]
+        channels = [channel for channel in self._channels.values() if channel.marks_of is None]
+        gone = [channel for channel in channels if is_elsewhere(channel.name)]
         return [channel for channel in gone if not self._forget(channel)]
+
+    def reconnect(self) -> None:
+        """Open the connection anew: messages do not arrive though it seems to work."""
+        if self._connection is not None:
+            self._connection.close("what is subscribed does not arrive")
 
     async def settle(self) -> None:
         """Wait for the messages that Redis has taken before, if there is a connection.
@@ -132,10 +153,13 @@ class Subscriber(Reconnector):
     # Reconnector
 
     async def _verify(self, connection: Connection, address: Address) -> None:
-        """Any server will do that the publisher is connected to, too."""
+        """Any server will do that the publisher is connected to, too, and that lets us subscribe."""
+        await self._rights.require_subscribing(connection)
 
     def _opened(self, connection: Connection, address: Address) -> None:
         connection.on_reply = self._receive
+        self._rights.begin()
+        self._trial = None
         self.problem = "no answer"
         # Also what was refused: it may be another server.
         self._commands.open(connection, self._channels.values())
@@ -144,6 +168,15 @@ class Subscriber(Reconnector):
     async def _check(self, connection: Connection, address: Address) -> None:
         # The connection itself gives up on a server that does not answer; it only has to be asked.
         connection.send(("PING",), _check_pong)
+        if self._rights.problem and self._trial is None:
+            self._try_again(self._rights.refused)
+
+    def _try_again(self, name: bytes) -> None:
+        """Subscribe what was refused: it may be allowed meanwhile, and nobody may be left who asks for it."""
+        channel = self._channels.get(name)
+        if channel is None:
+            channel = self._trial = Channel(name, "")
+        self._commands.queue(channel)
 
     def _unavailable(self, reason: str) -> None:
         was_connected = self._connection is not None
@@ -165,8 +198,10 @@ class Subscriber(Reconnector):
         for name in expired:
             channel = self._channels[name]
             self._forget(channel)
-            if channel.state in (ChannelState.SENT, ChannelState.LIVE):
-                gone.append(channel)
+            if self._context.histories is not None:
+                self._context.histories.unpair(channel.topic)
+            both = (channel, channel.marks) if channel.marks is not None else (channel,)
+            gone += [left for left in both if left.state in (ChannelState.SENT, ChannelState.LIVE)]
         self._commands.unsubscribe(gone)
         if self._sweeper is not None:
             self._sweeper.cancel()
@@ -178,7 +213,10 @@ class Subscriber(Reconnector):
             self._sweeper = self._loop.call_at(deadline + self._context.linger / 4, self._sweep)
 
     def _forget(self, channel: Channel) -> bool:
-        """Want a channel no longer; return whether nobody was in it."""
+        """Want a channel no longer, nor that of its marks; return whether nobody was in it."""
+        if channel.marks is not None:
+            self._channels.pop(channel.marks.name, None)
+            self._commands.withdraw(channel.marks.name)
         self._channels.pop(channel.name, None)
         self._commands.withdraw(channel.name)
         return self._lingering.discard(channel.name)
@@ -199,9 +237,12 @@ class Subscriber(Reconnector):
                 # A message may still come after a channel was left, before Redis has read that.
                 channel = self._channels.get(name)
                 if channel is not None:
+                    if channel.pairing is not None:
+                        channel.pairing.receive(name, value)
+                        return
                     self._counters.received += 1
                     # As Publication(topic, payload), in half of the time: that is a function in Python.
-                    publication = new_tuple(Publication, (channel.topic, value, None, 0.0, ""))
+                    publication = new_tuple(Publication, (channel.topic, value, None, 0.0, ()))
                     self._on_publication(publication)
                 return
         commands = self._commands
@@ -219,11 +260,17 @@ class Subscriber(Reconnector):
             if is_subscribed or self._on_moved is None:
                 raise BrokerError("it confirmed what was not asked for")
             if moved := self._channels.get(name):
-                self._move(moved, None)
+                self._move(moved.marks_of or moved, None)
             return
+        if is_subscribed:
+            self._rights.granted()
+            if channel is self._trial:
+                self._trial = None
+                if name not in self._channels:
+                    self._commands.unsubscribe([channel])
         # It may have been left and joined again since: then the second command has its own answer.
         if is_subscribed and self._channels.get(name) is channel:
-            if channel.missed:
+            if channel.missed and channel.marks_of is None:
                 self._gap.add(channel.topic)
             channel.confirm()
         self._go_on()
@@ -238,7 +285,12 @@ class Subscriber(Reconnector):
         if not isinstance(reply, ErrorReply):
             raise unexpected("nothing" if expected is None else expected[0].upper(), reply)
         if expected is None or expected[0] != self._commands.subscribe_word:
-            raise reply
+            if expected is None or reply.code != "NOPERM":
+                raise reply
+            # The channels stay subscribed, and what comes in them is dropped: no reason to lose messages.
+            text = "redis refuses to unsubscribe, its user needs UNSUBSCRIBE"
+            limited.warning(text, section=self._context.name, reason=reply.text)
+            return
         channel = self._commands.refuse(expected)
         if channel is not None:
             self._refuse(channel, reply)
@@ -246,12 +298,23 @@ class Subscriber(Reconnector):
 
     def _refuse(self, channel: Channel, error: ErrorReply) -> None:
         if error.code == "MOVED" and self._on_moved is not None:
-            self._move(channel, error)
+            self._move(channel.marks_of or channel, error)
         elif error.code == "NOPERM":
             channel.state = ChannelState.REFUSED
+            if channel.marks_of is not None:  # its topic is one without a history then
+                fields = {"section": self._context.name, "topic": channel.topic, "reason": error.text}
+                limited.warning("redis refuses the marks of a history, &rrws:k:* is needed", **fields)
+                return
+            self._rights.refuse(channel.name, error)
+            if channel is self._trial:
+                self._trial = None
+                return
             self._counters.subscriptions_refused += 1
-            limited.warning("redis refuses a subscription", section=self._context.name, topic=channel.topic)
-            channel.answer_joins(BrokerError(f"redis refuses the subscription: {error.text}"))
+            fields = {"section": self._context.name, "topic": channel.topic, "reason": error.text}
+            limited.warning("redis refuses a subscription", **fields)
+            if channel.missed:  # those who are in the topic would wait in silence for ever
+                self._gap.add(channel.topic)
+            channel.answer_joins(BrokerError("redis refuses the subscription", error.text))
         else:
             raise error
 

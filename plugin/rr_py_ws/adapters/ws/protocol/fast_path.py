@@ -9,6 +9,7 @@ from __future__ import annotations
 from websockets.exceptions import PayloadTooBig, ProtocolError
 
 from rr_py_ws.adapters.ws.protocol.deflate import Inflater
+from rr_py_ws.native import twin
 
 _TEXT = 0x81
 _DEFLATED_TEXT = 0xC1
@@ -18,12 +19,12 @@ _HEADER = 6
 _LONGEST = 125
 
 
-def read_small_frame(data: bytes, inflate_to: int = 0) -> bytes | None:
+@twin
+def read_small_frame(data: bytes) -> bytes | None:
     """Read one final, masked text or pong frame of at most 125 bytes (RFC 6455 section 5.2).
 
     Args:
         data: what arrived, beginning with a frame.
-        inflate_to: bytes that a compressed text may have; 0 when compression was not agreed on.
 
     Returns:
         the text, which is UTF-8 and not empty; nothing (`b""`) for a pong; None when this is another kind of
@@ -32,19 +33,34 @@ def read_small_frame(data: bytes, inflate_to: int = 0) -> bytes | None:
     size = len(data) - _HEADER
     if not 0 <= size <= _LONGEST or data[1] != _MASKED | size:
         return None
-    opcode = data[0]
-    if opcode == _PONG:
+    if data[0] == _PONG:
         return b""
-    if not (opcode == _TEXT and size) and not (opcode == _DEFLATED_TEXT and inflate_to):
+    if data[0] != _TEXT or not size:
         return None
-    # The mask as one number as long as the payload: one operation instead of one for each byte.
-    mask = (data[2:_HEADER] * (size // 4 + 1))[:size]
-    bits = int.from_bytes(data[_HEADER:], "big") ^ int.from_bytes(mask, "big")
-    text = bits.to_bytes(size, "big")
+    text = _unmask(data)
     try:
-        if opcode == _DEFLATED_TEXT:
-            text = Inflater().inflate(text, inflate_to, last=True)
+        text.decode()
+    except UnicodeDecodeError:
+        return None  # the protocol says in its close frame what is wrong
+    return text
+
+
+def inflate_small_frame(data: bytes, limit: int) -> bytes | None:
+    """Read the same, if it is a compressed text (RFC 7692), which may have `limit` bytes."""
+    size = len(data) - _HEADER
+    if not 0 <= size <= _LONGEST or data[0] != _DEFLATED_TEXT or data[1] != _MASKED | size:
+        return None
+    try:
+        text = Inflater().inflate(_unmask(data), limit, last=True)
         text.decode()
     except (UnicodeDecodeError, PayloadTooBig, ProtocolError):
-        return None  # the protocol says in its close frame what is wrong
+        return None
     return text or None
+
+
+def _unmask(frame: bytes) -> bytes:
+    """Return the payload. The mask is one number as long as it: one operation, not one for each byte."""
+    size = len(frame) - _HEADER
+    mask = (frame[2:_HEADER] * (size // 4 + 1))[:size]
+    bits = int.from_bytes(frame[_HEADER:], "big") ^ int.from_bytes(mask, "big")
+    return bits.to_bytes(size, "big")

@@ -1,0 +1,158 @@
+"""What is told of each message of a history on a channel of its own, and which message a mark belongs to.
+
+A message of a history travels twice: as a mark, and as it is, so that anybody may subscribe. Both leave Redis
+together, but another node of a cluster may put a message of its own between them, and messages that others
+publish have no mark. So a mark is paired with the next message of its length and checksum.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Sequence
+from typing import Protocol
+from zlib import crc32
+
+from rr_py_ws import logs
+from rr_py_ws.core.feed import Arrival
+from rr_py_ws.wire.position import StreamPosition, decode_position
+
+_MOST_WAITING = 1024
+"""Marks of one topic that wait for their messages; more means that the messages do not come."""
+
+limited = logs.get_limited("broadcast")
+
+
+class MarkedMessages(Protocol):
+    """Who takes what arrives of a topic with a history, in order."""
+
+    def receive(self, topic: str, arrival: Arrival) -> None:
+        """Take a message."""
+
+    def lost(self, topic: str) -> None:
+        """The next message was not kept: no history holds it."""
+
+    def cleared(self, topic: str, position: StreamPosition) -> None:
+        """All messages up to a position are gone."""
+
+    def interrupted(self, topic: str) -> None:
+        """Messages do not arrive from now on."""
+
+
+def checksum_of(payload: bytes) -> bytes:
+    """What a mark says of its message."""
+    return b"%d:%08x" % (len(payload), crc32(payload))
+
+
+def encode_exclude(exclude: Sequence[str]) -> bytes:
+    """Make the text of who is excluded; empty for nobody."""
+    return json.dumps(exclude).encode() if exclude else b""
+
+
+def decode_exclude(text: bytes) -> tuple[str, ...]:
+    """Read the text of who is excluded.
+
+    Raises:
+        ValueError: it is none.
+    """
+    names = json.loads(text) if text else []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError("not a list of names")
+    return tuple(names)
+
+
+def unkept_mark(payload: bytes, exclude: Sequence[str]) -> bytes:
+    """Make the mark of a message that is in no history, for the sake of who is excluded."""
+    return b"mark - 0 0 %s %s" % (checksum_of(payload), encode_exclude(exclude))
+
+
+class Pairing:
+    """Puts marks and messages of one topic together again.
+
+    Args:
+        topic: what clients call it.
+        marks: the channel of its marks.
+        messages: gets the messages, and what else is told.
+
+    Attributes:
+        marks: as given.
+        is_live: whether marks arrive.
+    """
+
+    __slots__ = ("_messages", "_topic", "_waiting", "is_live", "marks")
+
+    def __init__(self, topic: str, marks: bytes, messages: MarkedMessages) -> None:
+        self._topic = topic
+        self.marks = marks
+        self._messages = messages
+        self._waiting: deque[tuple[bytes, Arrival]] = deque()
+        self.is_live = False
+
+    def begin(self) -> None:
+        """Marks arrive from now on."""
+        self.is_live = True
+
+    def end(self) -> None:
+        """The connection is lost: what is awaited does not come."""
+        if self.is_live:
+            self._messages.interrupted(self._topic)
+        self.is_live = False
+        self._waiting.clear()
+
+    def receive(self, channel: bytes, data: bytes) -> None:
+        """Take what has arrived on one of the two channels."""
+        if channel != self.marks:
+            found = self._find(data)
+            self._messages.receive(self._topic, found._replace(payload=data) if found else Arrival(data))
+            return
+        try:
+            self._receive_mark(data)
+        except ValueError:  # anybody may publish there; if it should have been one, its message is missing
+            limited.warning(
+                "redis brought what is no mark of a message", topic=self._topic, got=ascii(data[:60])
+            )
+
+    def _receive_mark(self, data: bytes) -> None:
+        kind, _, rest = data.partition(b" ")
+        match kind:
+            case b"mark" if b"\n" in rest:  # a fleet that is alone: the message is in it
+                text, _, payload = rest.partition(b"\n")
+                self._messages.receive(self._topic, _decode_mark(text, payload)[1])
+            case b"mark":
+                if len(self._waiting) == _MOST_WAITING:
+                    self._waiting.popleft()
+                self._waiting.append(_decode_mark(rest))
+            case b"lost":
+                self._messages.lost(self._topic)
+            case b"clear":
+                position = decode_position(rest.decode())
+                if position is None:
+                    raise ValueError("no position")
+                self._messages.cleared(self._topic, position)
+            case _:
+                raise ValueError("unknown kind")
+
+    def _find(self, payload: bytes) -> Arrival | None:
+        """Return what was told of a message; marks before that stay without one, which was lost."""
+        waiting = self._waiting
+        if not waiting:
+            return None
+        checksum = checksum_of(payload)
+        for at, (expected, mark) in enumerate(waiting):
+            if expected == checksum:
+                for _ in range(at + 1):
+                    waiting.popleft()
+                return mark
+        return None
+
+
+def _decode_mark(text: bytes, payload: bytes = b"") -> tuple[bytes, Arrival]:
+    """Read a mark: checksum, and all but the payload."""
+    where, previous, time, checksum, exclude = text.split(b" ", 4)
+    position = None if where == b"-" else decode_position(where.decode())
+    if position is None and where != b"-":
+        raise ValueError("no position")
+    excluded = decode_exclude(exclude)
+    if position is None:
+        return checksum, Arrival(payload, excluded)
+    return checksum, Arrival(payload, excluded, *position, int(previous), int(time) / 1000)

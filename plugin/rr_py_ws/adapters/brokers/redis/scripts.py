@@ -1,0 +1,299 @@
+"""The scripts that keep histories in Redis. Each is atomic, and leaves nothing half done.
+
+A topic has a hash (`epoch`; `top` and `nonce` of the newest message; `sum`: bytes of all payloads so far;
+`low`: what `sum` was before the oldest message that is kept, or less) and a stream, whose ids are
+`<offset>-<nonce>`. Each may be lost without the other: a key is evicted, or deleted by somebody. A hash that
+is lost begins a new epoch, and with it a new stream; a stream that is lost shows by the hash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha1
+from typing import NamedTuple
+
+
+class Script(NamedTuple):
+    """A script.
+
+    Attributes:
+        text: in Lua.
+        digest: by which Redis knows it.
+    """
+
+    text: bytes
+    digest: bytes
+
+
+class Call(NamedTuple):
+    """A script with what it is run with.
+
+    Attributes:
+        script: which one.
+        keys: all in one slot.
+        arguments: as the script says.
+        size: bytes that it takes beside the usual.
+    """
+
+    script: Script
+    keys: Sequence[bytes]
+    arguments: Sequence[bytes | str | int]
+    size: int = 0
+
+    @property
+    def by_digest(self) -> tuple[bytes | str | int, ...]:
+        """The command that runs it at a server that knows the script."""
+        return (b"EVALSHA", self.script.digest, len(self.keys), *self.keys, *self.arguments)
+
+    @property
+    def with_text(self) -> tuple[bytes | str | int, ...]:
+        """The command that runs it at any server."""
+        return (b"EVAL", self.script.text, len(self.keys), *self.keys, *self.arguments)
+
+
+def _script(*parts: str) -> Script:
+    text = "".join(parts).encode()
+    return Script(text, sha1(text, usedforsecurity=False).hexdigest().encode())
+
+
+_OPEN = """
+local call, try, format = redis.call, redis.pcall, string.format
+local stream, meta = KEYS[1], KEYS[2]
+local fresh_epoch, life, owed, known_epoch, known_offset, known_nonce = unpack(ARGV, 1, 6)
+local epoch, top, nonce, sum, low, renew, fade, is_fresh
+
+local function text(number)
+  return format('%.0f', number)
+end
+
+-- A failover to a server that lagged: what this caller has seen is not there, or something else is.
+local function is_rolled_back()
+  local offset = tonumber(known_offset)
+  if top <= offset then return top < offset or nonce ~= known_nonce end
+  local found = try('XRANGE', stream, known_offset, known_offset, 'COUNT', 1)
+  return found[1] ~= nil and found[1][1] ~= known_offset .. '-' .. known_nonce
+end
+
+local function open()
+  local kept = try('HMGET', meta, 'epoch', 'top', 'nonce', 'sum', 'low', 'renew', 'fade')
+  if kept.err then
+    if not string.find(kept.err, 'WRONGTYPE', 1, true) then error(kept.err) end
+    try('DEL', meta)
+  end
+  epoch, top, nonce, sum, low = kept[1], tonumber(kept[2]), kept[3], tonumber(kept[4]), tonumber(kept[5])
+  renew, fade = tonumber(kept[6]), tonumber(kept[7])
+  is_fresh = not (epoch and top and nonce and sum and low and renew and fade) or owed == '*' or owed == epoch
+    or (known_epoch == epoch and is_rolled_back())
+  if is_fresh then epoch, top, nonce, sum, low, renew, fade = fresh_epoch, 0, '0', 0, 0, 0, 0 end
+end
+
+-- The first write: when Redis lacks memory it refuses this one, and then nothing was done. Times to live are
+-- renewed before they get shorter than they should be, not with each message: each command costs.
+local function save(now, is_whole)
+  local due = now > renew
+  if due then renew = now + life / 2 end
+  local saved
+  if is_whole or is_fresh or due then
+    saved = try('HSET', meta, 'epoch', epoch, 'top', top, 'nonce', nonce, 'sum', sum, 'low', low,
+      'renew', renew, 'fade', fade)
+  else
+    saved = try('HSET', meta, 'top', top, 'nonce', nonce, 'sum', sum)
+  end
+  if type(saved) == 'table' and saved.err then return saved.err end
+  if is_fresh then call('DEL', stream) end
+  if due then call('PEXPIRE', meta, life * 1.5) end
+end
+
+local function get_time()
+  local now = call('TIME')
+  return now[1] * 1000 + math.floor(now[2] / 1000)
+end
+"""
+
+APPEND = _script(
+    _OPEN,
+    """
+local once = KEYS[3]
+local publish, channel, marks, is_plain, payload, checksum, exclude = unpack(ARGV, 7, 13)
+local own_nonce, size, bytes, ttl, once_life, exactly = unpack(ARGV, 14, 19)
+
+-- It is delivered, and cannot be kept: then nobody may believe that nothing is missing.
+local function lose(why)
+  if once then return redis.error_reply(why) end
+  local dropped = try('DEL', meta, stream)
+  call(publish, marks, 'lost')
+  call(publish, channel, payload)
+  return {false, why, type(dropped) == 'number' and 1 or 0}
+end
+
+if once then
+  local before = call('GET', once)
+  if before then return {before, '', 1} end
+end
+open()
+local previous, before, now = nonce, sum, get_time()
+top, nonce, sum = top + 1, own_nonce, sum + #payload
+local fades = now > fade
+if fades then fade = now + ttl / 2 end
+local problem = save(now, fades)
+if problem then return lose(problem) end
+
+local id = format('%.0f-%s', top, nonce)
+local function add(...)
+  local added = try('XADD', stream, ...)
+  return added, type(added) == 'table' and added.err
+end
+local added, failed = add('NOMKSTREAM', 'MAXLEN', exactly, size, id, 'payload', payload, 'time', now,
+  'previous', previous, 'sum', before, 'exclude', exclude)
+if not added or failed then  -- the first message of the stream; or somebody else has written there
+  if failed then call('DEL', stream) end
+  added, failed = add('MAXLEN', exactly, size, id, 'payload', payload, 'time', now,
+    'previous', previous, 'sum', before, 'exclude', exclude)
+  if failed then return lose(failed) end
+  fades = true
+end
+if fades then call('PEXPIRE', stream, ttl * 1.5) end
+if sum - low > tonumber(bytes) then
+  while true do
+    local oldest = call('XRANGE', stream, '-', '+', 'COUNT', 2)
+    low = tonumber(oldest[1][2][8])
+    if sum - low <= tonumber(bytes) or not oldest[2] then break end
+    call('XDEL', stream, oldest[1][1])
+  end
+  call('HSET', meta, 'low', low)
+end
+
+local position = format('%s.%.0f.%s', epoch, top, nonce)
+if once then call('SET', once, position, 'PX', once_life) end
+local mark = format('mark %s %s %.0f %s ', position, previous, now, checksum) .. exclude
+if is_plain == '1' then
+  call(publish, marks, mark)
+  call(publish, channel, payload)
+else
+  call(publish, marks, mark .. '\\n' .. payload)
+end
+return {position, '', 0}
+""",
+)
+"""Keep a message and publish it: first the mark, then the message as it is.
+
+Arguments: those of all (below), then the command that publishes, the channel, that of its marks, whether the
+message is published as it is, the payload, its checksum, who is excluded, a nonce, and what the rule says:
+messages, bytes, milliseconds; then the milliseconds for which an idempotency key is known, and whether so
+many messages are kept exactly (`=`), or some more that nobody gets (`~`). The third key, if there is one, is
+that of the idempotency key. Answers `[position, "", 0 or 1 for a duplicate]`; or `[nil, why, 0 or 1]` when
+the message was delivered and not kept: 1 when the epoch was ended for that.
+
+The arguments of all: an epoch for a history that begins, milliseconds for which a counter is kept, an epoch
+that has to end (`*` for any), and the newest message that the caller knows of: epoch, offset, nonce.
+"""
+
+READ = _script(
+    _OPEN,
+    """
+local after, count, bytes, ttl, upto = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]),
+  tonumber(ARGV[10]), tonumber(ARGV[11])
+local size = tonumber(ARGV[12])
+open()
+local time = call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+if is_fresh then
+  local problem = save(now)
+  if problem then return redis.error_reply(problem) end
+else
+  call('PEXPIRE', meta, life * 1.5)  -- also shows that Redis takes writes: without, it may lack messages
+end
+if known_epoch ~= epoch then after = -1 end
+local oldest, first = now - ttl, math.max(top - size, 0)  -- what is before those is on its way out
+
+local function find_first()
+  local from = text(first + 1)
+  while true do
+    local page = try('XRANGE', stream, from, '+', 'COUNT', 16)
+    if page.err or not page[1] then return top + 1 end
+    for _, entry in ipairs(page) do
+      local offset = tonumber(string.match(entry[1], '^%d+'))
+      if tonumber(entry[2][4]) > oldest then return offset end
+      from = text(offset + 1)
+    end
+  end
+end
+
+if upto < 0 then
+  after = find_first() - 1
+  upto = after - upto
+end
+after = math.max(after, first)
+local entries, total, expected, is_more = {}, 0, math.min(top, upto), 0
+while expected > after do
+  if #entries >= count then
+    local next = try('XREVRANGE', stream, text(expected), text(expected), 'COUNT', 1)
+    if next[1] and tonumber(next[1][2][4]) > oldest then is_more = 1 end
+    break
+  end
+  local page = try('XREVRANGE', stream, text(expected), text(after + 1), 'COUNT',
+    math.min(16, count - #entries))
+  if page.err or not page[1] then break end
+  for _, entry in ipairs(page) do
+    local offset = tonumber(string.match(entry[1], '^%d+'))
+    local fields = entry[2]
+    if offset ~= expected or tonumber(fields[4]) <= oldest then after = expected break end
+    total = total + #fields[2]
+    if total > bytes and #entries > 0 then is_more, after = 1, expected break end
+    entries[#entries + 1] = {entry[1], fields[2], fields[4], fields[6], fields[10]}
+    expected = expected - 1
+  end
+end
+return {epoch, text(top), nonce, time[1], time[2], is_more, entries}
+""",
+)
+"""Read what came after an offset, the newest first, as far as it is kept without a hole.
+
+Arguments: those of all, then the offset (which counts only in the epoch that the caller knows of), the most
+messages and bytes, the milliseconds for which messages are kept, the last offset to look at (or, below 0, how
+many messages from the oldest on, with the sign changed), and how many messages are kept. Answers epoch,
+offset and nonce of the newest message, the time (seconds, microseconds), whether more is kept than is
+answered, and the messages: id, payload, milliseconds, nonce of the one before, who is excluded.
+"""
+
+CLEAR = _script(
+    _OPEN,
+    """
+local publish, marks = ARGV[7], ARGV[8]
+open()
+low = sum
+local problem = save(get_time(), true)
+if problem then return redis.error_reply(problem) end
+call('DEL', stream)
+call(publish, marks, 'clear ' .. epoch .. '.' .. text(top) .. '.' .. nonce)
+return {epoch .. '.' .. text(top) .. '.' .. nonce}
+""",
+)
+"""Drop all messages; the counter stays.
+
+Arguments: those of all, the command that publishes, the channel of marks. Answers the position of the newest
+message.
+"""
+
+ONCE = _script(
+    """
+local once_life, publish, channel, payload, marks, mark = unpack(ARGV)
+local before = redis.call('GET', KEYS[1])
+if before then return {before, 1} end
+redis.call('SET', KEYS[1], '', 'PX', once_life)
+if publish then
+  if mark ~= '' then redis.call(publish, marks, mark) end
+  redis.call(publish, channel, payload)
+end
+return {'', 0}
+"""
+)
+"""Note an idempotency key, and publish without a history if it is new.
+
+Arguments: milliseconds for which the key is known; and if something is to be published: the command that does
+it, channel, payload, the channel of marks, and a mark that goes before if it is not empty. Answers the
+position, which may be empty, and 1 for a duplicate.
+"""
+
+FORGET = _script("return {redis.call('DEL', KEYS[1])}")
+"""Forget an idempotency key: nothing was published."""

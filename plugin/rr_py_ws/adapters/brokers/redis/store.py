@@ -1,0 +1,333 @@
+"""The histories that Redis keeps, as one node asks for them."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from itertools import count
+from typing import Any, NamedTuple, Protocol
+
+from rr_py_ws import logs
+from rr_py_ws.adapters.brokers.redis.channels import LONGEST_WAIT
+from rr_py_ws.adapters.brokers.redis.connection import ErrorReply
+from rr_py_ws.adapters.brokers.redis.marks import Pairing, decode_exclude
+from rr_py_ws.adapters.brokers.redis.names import HistoryNames, is_in_one_slot
+from rr_py_ws.adapters.brokers.redis.owed import Owed
+from rr_py_ws.adapters.brokers.redis.reconnect import Context
+from rr_py_ws.adapters.brokers.redis.scripts import CLEAR, READ, Call, Script
+from rr_py_ws.config import HistoryRule
+from rr_py_ws.core.history import KEY_LIFE
+from rr_py_ws.core.history_rules import HistoryRules, counter_life
+from rr_py_ws.core.ring import Entry, Ring
+from rr_py_ws.errors import BrokerError
+from rr_py_ws.wire.position import StreamPosition, decode_position
+
+_MOST_KNOWN = 4096
+"""Topics whose names in Redis are remembered."""
+_NODE = 100
+"""Messages that Redis keeps together (`stream-node-max-entries`)."""
+NO_OFFSET = 2**53
+"""After it there is nothing."""
+_MOST_SEEN = 10_000
+"""Topics whose newest message is remembered."""
+
+limited = logs.get_limited("broadcast")
+
+Argument = bytes | str | int
+
+
+class Topic(NamedTuple):
+    """A topic with a history, as Redis knows it.
+
+    Attributes:
+        name: what clients call it.
+        channel: what Redis calls it.
+        names: of its keys.
+        rule: of its history.
+        settings: what the script that keeps a message is told of the rule.
+    """
+
+    name: str
+    channel: bytes
+    names: HistoryNames
+    rule: HistoryRule
+    settings: tuple[bytes, ...]
+
+
+class Kept(NamedTuple):
+    """What is kept of a topic.
+
+    Attributes:
+        newest: the position of the newest message, whether it is kept or not.
+        entries: without a hole, oldest first, up to the newest that was asked for.
+        before: nonce of the message before the first entry.
+        is_cut: more is kept than was asked for.
+    """
+
+    newest: StreamPosition
+    entries: Sequence[Entry]
+    before: int
+    is_cut: bool
+
+
+class Servers(Protocol):
+    """What a broker is connected to."""
+
+    def run(self, channel: bytes, call: Call) -> asyncio.Future[Any]:
+        """Run a script where a channel is, as `Publisher.run` does."""
+
+    def publish(self, channel: bytes, payload: bytes) -> asyncio.Future[None]:
+        """Publish as `Publisher.publish` does, a topic without a history."""
+
+    def publish_beside(self, channel: bytes, payload: bytes) -> asyncio.Future[None]:
+        """The same, of one with a history: where the scripts of the channel run."""
+
+    async def settle(self) -> None:
+        """Wait for what was published here and is on its way back."""
+
+    def reconnect(self, channel: bytes) -> None:
+        """Open the connection anew through which a channel is received."""
+
+
+class RedisStore:
+    """Implements the port `Store`.
+
+    Args:
+        context: what all connections of the broker share.
+        rules: what is kept of which topic.
+        servers: what answers.
+        channel_of: names the channel of a topic.
+        handed_over: tells the newest message of a topic that has arrived here.
+
+    Attributes:
+        pairings: what puts messages and marks of the topics together that are subscribed.
+        owed: topics whose epoch has to end with the next question.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        rules: HistoryRules,
+        servers: Servers,
+        channel_of: Callable[[str], bytes],
+        handed_over: Callable[[str], StreamPosition | None],
+    ) -> None:
+        self._section = context.name
+        self._publish_word = b"SPUBLISH" if context.options.sharded else b"PUBLISH"
+        self._is_cluster = context.options.cluster
+        self._rules = rules
+        self._servers = servers
+        self._channel_of = channel_of
+        self._handed_over = handed_over
+        self._counters = context.counters
+        self._timeout = min(context.join_timeout, LONGEST_WAIT)
+        self._loop = asyncio.get_running_loop()
+        self._epoch = secrets.token_urlsafe(8)
+        self._numbers = count()
+        self._topics: dict[str, Topic | None] = {}
+        # The newest message of a topic that this node knows of, and the connection by which.
+        self._seen: OrderedDict[str, tuple[bytes, int]] = OrderedDict()
+        self._connection = 0
+        self._connected = asyncio.Event()
+        self._ahead = time.time() - self._loop.time()
+        self._settling: asyncio.Future[None] | None = None
+        self._reading: set[asyncio.Future[Any]] = set()
+        self.pairings: dict[str, Pairing] = {}
+        self.owed = Owed()
+
+    def find(self, topic: str) -> Topic | None:
+        """Return what has to be known of a topic; None when it has no history."""
+        try:
+            return self._topics[topic]
+        except KeyError:
+            rule, found = self._rules.find(topic), None
+            if rule is not None:
+                channel = self._channel_of(topic)
+                if not self._is_cluster or is_in_one_slot(channel):
+                    found = Topic(topic, channel, HistoryNames(channel), rule, _settings(rule))
+        if len(self._topics) >= _MOST_KNOWN:
+            self._topics.clear()
+        self._topics[topic] = found
+        return found
+
+    def connected(self) -> None:
+        """There is a connection, maybe to another server than before."""
+        self._connection += 1
+        self._connected.set()
+        self._connected = asyncio.Event()
+
+    # What scripts are run with
+
+    def arguments(self, topic: Topic, owed: str, known: StreamPosition | None) -> tuple[Argument, ...]:
+        """The arguments of all scripts.
+
+        Args:
+            topic: of which.
+            owed: the epoch that has to end.
+            known: the newest message, to be compared.
+        """
+        fresh_epoch = f"{self._epoch}{next(self._numbers):x}"
+        return (fresh_epoch, milliseconds(counter_life(topic.rule)), owed, *(known or ("", "", "")))
+
+    def see(self, topic: str, position: bytes) -> None:
+        """A server has named the newest message of a topic."""
+        self._seen[topic] = position, self._connection
+        if len(self._seen) > _MOST_SEEN:
+            self._seen.popitem(last=False)
+
+    def unverified(self, topic: str) -> StreamPosition | None:
+        """Return the newest message of a topic, if the server may not be the one that has named it."""
+        seen = self._seen.get(topic)
+        return None if seen is None or seen[1] == self._connection else self._position_seen(topic)
+
+    def newest(self, topic: str) -> StreamPosition | None:
+        """Return the newest message of a topic that a server has named."""
+        return self._position_seen(topic)
+
+    # The port
+
+    def keeps(self, topic: str) -> bool:
+        """See `Store.keeps`."""
+        return self.find(topic) is not None
+
+    def is_live(self, topic: str) -> bool:
+        """See `Store.is_live`."""
+        pairing = self.pairings.get(topic)
+        return pairing is not None and pairing.is_live
+
+    def now(self) -> float:
+        """See `Store.now`."""
+        return self._loop.time() + self._ahead
+
+    def read(self, topic: str, after: int, limit: int) -> asyncio.Future[Ring]:
+        """See `Store.read`."""
+        reading = asyncio.ensure_future(self._read(topic, after, limit))
+        self._reading.add(reading)
+        reading.add_done_callback(self._read_ended)
+        return reading
+
+    async def _read(self, topic: str, after: int, limit: int) -> Ring:
+        kept = await self.page(topic, after, limit)
+        ring = Ring(*kept.newest)
+        ring.extend_left(kept.entries, kept.before)
+        return ring
+
+    def _read_ended(self, reading: asyncio.Future[Ring]) -> None:
+        self._reading.discard(reading)
+        if not reading.cancelled():
+            reading.exception()  # whoever has asked may have gone
+
+    async def close(self) -> None:
+        """End; what is asked fails."""
+        for reading in self._reading:
+            reading.cancel()
+        await asyncio.gather(*self._reading, return_exceptions=True)
+
+    async def page(self, topic: str, after: int, most: int, upto: int = NO_OFFSET) -> Kept:
+        """Read what came after an offset, of that the newest.
+
+        Args:
+            topic: of which.
+            after: the offset; below 0, everything.
+            most: messages.
+            upto: the last offset that is looked at; below 0, so many messages from the oldest on are meant,
+                with the sign changed.
+
+        Raises:
+            BrokerError: Redis does not answer, or cannot.
+        """
+        found = self.find(topic)
+        if found is None:
+            raise BrokerError("the topic has no history")
+        self._counters.history_reads += 1
+        size = 2 * found.rule.bytes  # what is kept is not more, but for one message
+        arguments = [after, most, size, milliseconds(found.rule.ttl), upto, found.rule.size]
+        reply = await self._ask(found, READ, arguments)
+        epoch, top, nonce, seconds, microseconds, is_cut, entries = reply
+        self._ahead = int(seconds) + int(microseconds) / 1e6 - self._loop.time()
+        newest = StreamPosition(epoch.decode(), int(top), int(nonce))
+        self.see(topic, str(newest).encode())
+        before = int(entries[-1][3]) if entries else newest.nonce
+        return Kept(newest, [_read_entry(entry) for entry in reversed(entries)], before, bool(is_cut))
+
+    async def clear(self, topic: str) -> StreamPosition:
+        """See `Store.clear`."""
+        found = self.find(topic)
+        if found is None:
+            raise BrokerError("the topic has no history")
+        (text,) = await self._ask(found, CLEAR, [self._publish_word, found.names.marks])
+        self.see(topic, text)
+        position = decode_position(text.decode())
+        assert position is not None
+        return position
+
+    def settle(self) -> asyncio.Future[None]:
+        """See `Store.settle`; all who ask in one turn wait for the same."""
+        if self._settling is None:
+            self._settling = asyncio.ensure_future(self._settle())
+            self._reading.add(self._settling)
+            self._settling.add_done_callback(self._reading.discard)
+        return self._settling
+
+    async def _settle(self) -> None:
+        self._settling = None  # it begins now: what is published later is not waited for
+        await self._servers.settle()
+
+    def distrust(self, topic: str) -> None:
+        """See `Store.distrust`."""
+        fields = {"section": self._section, "topic": topic}
+        limited.warning("redis does not bring what is subscribed, connecting again", **fields)
+        self._servers.reconnect(self._channel_of(topic))
+
+    async def _ask(self, topic: Topic, script: Script, arguments: Sequence[Argument]) -> Any:
+        """Run a script; without a connection wait for one, as a join waits for its subscription."""
+        deadline = self._loop.time() + self._timeout
+        keys = [topic.names.stream, topic.names.meta]
+        while True:
+            connected, debt = self._connected, self.owed.find(topic.name)
+            seen = self._handed_over(topic.name) or self._position_seen(topic.name)
+            common = self.arguments(topic, debt.epoch if debt else "", seen)
+            try:
+                reply = await self._servers.run(topic.channel, Call(script, keys, [*common, *arguments]))
+            except BrokerError as error:
+                if not isinstance(error, ErrorReply) and await _is_set_before(deadline, connected):
+                    continue
+                self._counters.history_failures += 1
+                fields = {"section": self._section, "topic": topic.name, "reason": str(error)}
+                limited.warning("redis cannot tell a history", **fields)
+                raise
+            self.owed.settle(topic.name, debt)
+            return reply
+
+    def _position_seen(self, topic: str) -> StreamPosition | None:
+        seen = self._seen.get(topic)
+        return None if seen is None else decode_position(seen[0].decode())
+
+
+async def _is_set_before(deadline: float, event: asyncio.Event) -> bool:
+    try:
+        async with asyncio.timeout_at(deadline):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
+def _read_entry(entry: Sequence[bytes]) -> Entry:
+    """Read a message of a stream: id, payload, milliseconds, nonce before, who is excluded."""
+    offset, _, nonce = entry[0].partition(b"-")
+    return Entry(int(offset), int(nonce), int(entry[2]) / 1000, entry[1], decode_exclude(entry[4]))
+
+
+def _settings(rule: HistoryRule) -> tuple[bytes, ...]:
+    numbers = (rule.size, rule.bytes, milliseconds(rule.ttl), milliseconds(KEY_LIFE))
+    # To drop whole nodes of the stream takes Redis a third of the time of dropping one message after another.
+    return (*(b"%d" % number for number in numbers), b"~" if rule.size >= _NODE else b"=")
+
+
+def milliseconds(seconds: float) -> int:
+    """Round to a number that Redis takes."""
+    return max(1, min(round(seconds * 1000), NO_OFFSET))

@@ -1,0 +1,91 @@
+"""What the core asks of a broker that keeps histories."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from rr_py_ws.core.ring import ReplayLimit
+from rr_py_ws.wire.command import Wish
+from rr_py_ws.wire.publication import Position, Publication
+from rr_py_ws.wire.recovery import Reason, Recovery
+
+KEY_LIFE = 300.0
+"""Seconds for which an idempotency key is known."""
+
+
+class Receipt(NamedTuple):
+    """What becomes of a publication.
+
+    Attributes:
+        position: that it got; None without a history.
+        duplicate: whether it was published before under the same key, and so not now.
+    """
+
+    position: Position | None = None
+    duplicate: bool = False
+
+
+class Query(NamedTuple):
+    """What is to be read of a history.
+
+    Attributes:
+        since: what came after this position; empty for everything that is kept.
+        limit: most messages.
+        newest_first: in that order, which also decides which ones are left out.
+    """
+
+    since: Position = ""
+    limit: int = 0
+    newest_first: bool = False
+
+
+class Page(NamedTuple):
+    """What was read.
+
+    Attributes:
+        publications: in the order that was asked for.
+        position: of the newest publication of the topic; None for `off`.
+        reason: why something is left out; empty when nothing is.
+    """
+
+    publications: Sequence[Publication]
+    position: Position | None
+    reason: Reason = ""
+
+
+Recoveries = dict[str, Recovery]
+Synchronize = Callable[[], Recoveries]
+"""Returns what is kept of each topic up to what was handed to `on_publication` last."""
+
+
+class History(Protocol):
+    """What a broker keeps of topics that a rule of `websockets.history` fits."""
+
+    def keeps(self, topic: str) -> bool:
+        """Whether a topic has a history."""
+
+    def recover(self, wishes: Mapping[str, Wish], limit: ReplayLimit) -> Synchronize | Awaitable[Synchronize]:
+        """Find what clients get that join with a wish; the topics are subscribed. Does not fail.
+
+        Args:
+            wishes: topic -> wish, of topics that have a history or not.
+            limit: for each topic.
+
+        Returns (now, or from the awaitable):
+            What is called in the moment in which the client is in the topics. It does not wait.
+        """
+
+    def read(self, topic: str, query: Query) -> Page | Awaitable[Page]:
+        """Read what is kept of a topic.
+
+        Raises (now, or from the awaitable):
+            BrokerError: it cannot be read now.
+        """
+
+    def clear(self, topic: str) -> Position | Awaitable[Position | None] | None:
+        """Drop what is kept of a topic; the counter stays. Returns the position of the newest publication.
+
+        Raises (now, or from the awaitable):
+            BrokerError: it cannot be done now.
+        """

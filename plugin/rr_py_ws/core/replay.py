@@ -1,0 +1,82 @@
+"""What is sent again to a client that has joined with a position: encoded as the client takes it."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
+
+from rr_py_ws.core.exclusion import is_excluded
+from rr_py_ws.core.history import Recoveries
+from rr_py_ws.core.ports import Subscriber
+from rr_py_ws.wire.command import Wish
+from rr_py_ws.wire.publication import Publication
+from rr_py_ws.wire.push import Encoding
+from rr_py_ws.wire.recovery import OFF, Recovered, Recovery
+
+_OVERHEAD = 64
+"""Bytes that a message of a replay takes beside its payload."""
+
+
+class Replay:
+    """Publications that one client is still to be sent.
+
+    Only the payloads are kept, which the history keeps anyway, or others who wait for the same: a frame is
+    made when the client takes it.
+
+    Args:
+        encoding: that of the client.
+        publications: in order.
+    """
+
+    __slots__ = ("_encoding", "_waiting")
+
+    def __init__(self, encoding: Encoding, publications: Iterable[Publication]) -> None:
+        self._encoding = encoding
+        self._waiting = deque(publications)
+
+    def __len__(self) -> int:
+        """Return how many are left."""
+        return len(self._waiting)
+
+    @property
+    def topics(self) -> Sequence[tuple[str, int]]:
+        """The topics of what is left, and how many messages of each."""
+        return tuple(Counter([publication.topic for publication in self._waiting]).items())
+
+    def next_frames(self, size: int) -> bytes:
+        """Take whole frames, of so many bytes or a little more; empty at the end."""
+        frames = []
+        while size > 0 and self._waiting:
+            frame = self._encoding.push(self._waiting.popleft())
+            size -= len(frame)
+            frames.append(frame)
+        return b"".join(frames)
+
+
+def settle_recoveries(
+    subscriber: Subscriber, wishes: Mapping[str, Wish], recoveries: Recoveries, size: int
+) -> tuple[list[Recovered], list[Publication]]:
+    """Return what a client is told of its wishes, and what it is sent.
+
+    Args:
+        subscriber: messages that it is excluded from are left out.
+        wishes: of the join; those without a recovery were not to be granted.
+        recoveries: of the topics.
+        size: bytes for all topics together; a topic that does not fit is left out as a whole.
+    """
+    told: list[Recovered] = []
+    sent: list[Publication] = []
+    for topic in wishes:
+        recovery = recoveries.get(topic, OFF)
+        weight = sum([len(publication.payload) + _OVERHEAD for publication in recovery.replay])
+        if weight > size:
+            recovery, weight = _too_much(recovery), 0
+        size -= weight
+        replay = [found for found in recovery.replay if not is_excluded(subscriber, found)]
+        told.append(Recovered(topic, recovery.position, len(replay), recovery.reason))
+        sent += replay
+    return told, sent
+
+
+def _too_much(recovery: Recovery) -> Recovery:
+    return Recovery(recovery.replay[-1].position, (), "limit")

@@ -1,0 +1,607 @@
+"""Random publishes, joins, losses and failures on two nodes: each client's sequence is whole, or it is told.
+
+Everything from the command of a client to its frames is the real thing; the store, the feed and the event
+loop are the test's, so that each step of each wait can come before or after any other.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from rr_py_ws.adapters.auth.allow_all import AllowAll
+from rr_py_ws.config import HistoryRule, Limits
+from rr_py_ws.core.command_metrics import CommandMetrics
+from rr_py_ws.core.feed import Arrival, Feeds
+from rr_py_ws.core.history import Receipt
+from rr_py_ws.core.history_rules import HistoryRules
+from rr_py_ws.core.node import Node
+from rr_py_ws.core.replay import Replay
+from rr_py_ws.core.ring import Entry, ReplayLimit, Ring
+from rr_py_ws.core.session import Session, SessionContext
+from rr_py_ws.errors import BrokerError
+from rr_py_ws.wire.command import Wish
+from rr_py_ws.wire.position import StreamPosition
+from rr_py_ws.wire.publication import Publication, Pushes
+from rr_py_ws.wire.push import STRING
+
+TOPICS = ("a", "b")
+SELDOM = st.integers(0, 5).map(lambda number: number == 5)
+"""Of what ends a sequence there must not be so much that there are no sequences."""
+RULES = HistoryRules([HistoryRule(topics=TOPICS, size=6, ttl=60.0)])
+KEPT = 6
+
+
+class Later:
+    """What is awaited by any number of coroutines until the machine lets it happen."""
+
+    def __init__(self, happen: Callable[[], Any]) -> None:
+        self.happen = happen
+        self.waiters: list[Coroutine[Any, Any, None]] = []
+        self.outcome: Any = None
+        self.done = False
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        while not self.done:
+            yield self
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+
+class World:
+    """Stands for the event loop and the network: what has begun, and what is awaited."""
+
+    def __init__(self) -> None:
+        self.pending: list[Later] = []
+
+    def later(self, happen: Callable[[], Any]) -> Later:
+        self.pending.append(Later(happen))
+        return self.pending[-1]
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            later = work.send(None)
+        except StopIteration:
+            return
+        assert isinstance(later, Later)
+        later.waiters.append(work)
+
+    def happen(self, later: Later) -> None:
+        self.pending.remove(later)
+        try:
+            later.outcome = later.happen()
+        except BrokerError as error:
+            later.outcome = error
+        later.done = True
+        for work in later.waiters:
+            self.spawn(work)
+
+
+class SharedStore:
+    """The histories of all nodes, and every message that was ever published."""
+
+    def __init__(self) -> None:
+        self.rings: dict[str, Ring] = {}
+        self.replica: dict[str, Ring] = {}
+        self.published: dict[str, list[str]] = {topic: [] for topic in TOPICS}  # payloads, in order
+        self.index: dict[str, int] = {}  # payload -> place in `published`
+        self.positions: dict[tuple[str, str], int] = {}  # topic and position -> the same
+        self.begun: dict[tuple[str, str], int] = {}  # topic and epoch -> place of its first message
+        self.erased: set[str] = set()
+        self.count = 0
+        self.broken = False
+
+    def ring(self, topic: str) -> Ring:
+        if topic not in self.rings:
+            self.count += 1
+            self.rings[topic] = Ring(f"e{self.count}")
+            self.begun[topic, f"e{self.count}"] = len(self.published[topic])
+        return self.rings[topic]
+
+    def append(self, topic: str) -> Arrival:
+        ring, previous = self.ring(topic), self.ring(topic).nonce
+        self.count += 1
+        payload = f"{topic}{self.count}"
+        ring.append(Entry(ring.top + 1, self.count, 0.0, payload.encode(), ()))
+        while len(ring.entries) > KEPT:
+            ring.pop()
+        self.index[payload] = len(self.published[topic])
+        self.published[topic].append(payload)
+        return Arrival(payload.encode(), (), ring.epoch, ring.top, ring.nonce, previous)
+
+    def read(self, topic: str, after: int, limit: int) -> Ring:
+        if self.broken:
+            raise BrokerError("the store is away")
+        return copy(self.ring(topic), after, limit)
+
+
+def copy(ring: Ring, after: int = 0, limit: int = 1000) -> Ring:
+    found = Ring(ring.epoch, ring.top, ring.nonce)
+    found.extend_left(ring.after(after)[-limit:])
+    return found
+
+
+class FeedBroker:
+    """A broker of one node: the feeds over a feed that loses what the machine wants it to lose."""
+
+    def __init__(self, world: World, store: SharedStore) -> None:
+        self.world, self.store = world, store
+        self.subscribed: set[str] = set()
+        self.on_its_way: deque[tuple[str, Arrival]] = deque()
+        self.interrupted = False
+        self.ready = True
+        self.history = self
+
+    async def start(
+        self, on_publication: Callable[[Publication], None], on_gap: Callable[[Sequence[str]], None]
+    ) -> None:
+        self.feeds = Feeds(self, RULES, on_publication, on_gap, self.world.spawn)
+
+    def subscribe(self, topics: Sequence[str]) -> Later | None:
+        if self.subscribed.issuperset(topics):
+            return None
+
+        def happen() -> None:
+            if self.interrupted:
+                raise BrokerError("not connected")
+            self.subscribed.update(topics)
+
+        return self.world.later(happen)
+
+    def unsubscribe(self, topics: Sequence[str]) -> None:
+        self.subscribed.difference_update(topics)
+        self.feeds.forget(topics)
+
+    # The store
+
+    def read(self, topic: str, after: Any, limit: int = 0) -> Any:
+        return self.world.later(lambda: self.store.read(topic, after, limit))
+
+    def now(self) -> float:
+        return 0.0
+
+    def settle(self) -> Later:
+        return self.world.later(self.deliver_all)
+
+    # The history
+
+    def keeps(self, topic: str) -> bool:
+        return self.feeds.keeps(topic)
+
+    def recover(self, wishes: Mapping[str, Wish], limit: ReplayLimit) -> Any:
+        return self.feeds.recover(wishes, limit)
+
+    def clear(self, topic: str) -> None: ...
+
+    # The feed
+
+    def send(self, topic: str, arrival: Arrival) -> None:
+        if topic in self.subscribed and not self.interrupted:
+            self.on_its_way.append((topic, arrival))
+
+    def deliver_all(self) -> None:
+        while self.on_its_way:
+            self.deliver()
+
+    def deliver(self) -> None:
+        topic, arrival = self.on_its_way.popleft()
+        if topic in self.subscribed:
+            self.feeds.receive(topic, arrival)
+
+    def interrupt(self) -> None:
+        self.on_its_way.clear()
+        self.interrupted = True
+        self.feeds.interrupt(self.subscribed)
+
+    def resume(self) -> None:
+        self.interrupted = False
+        self.feeds.resume(sorted(self.subscribed))
+
+    # What no client needs here
+
+    def publish(self, publication: Publication) -> None: ...
+    def publish_once(self, publication: Publication, key: str = "", *, skip_history: bool = False) -> Receipt:
+        return Receipt()
+
+    async def settled(self) -> None: ...
+    async def close(self) -> None: ...
+    def metrics(self) -> tuple[()]:
+        return ()
+
+
+class Client:
+    """A connection, and the application behind it, which checks each message that it gets."""
+
+    encoding = STRING
+    me = ""
+
+    def __init__(self, node: Node, world: World, store: SharedStore, memory: dict[str, str]) -> None:
+        self.id = f"client {id(self)}"
+        self.world, self.store = world, store
+        self.memory = memory  # topic -> position, survives connections
+        self.next: dict[str, int] = {}  # what comes next, where that is known
+        self.last: dict[str, int] = {}
+        self.joined: set[str] = set()
+        self.closed = False
+        self.failure: Exception | None = None
+        self.send = self.take
+        limits = Limits(recovery_messages=5)
+        self.session = Session(self, None, SessionContext(AllowAll(), node, limits, CommandMetrics()))
+
+    def join(self, wishes: Mapping[str, object]) -> None:
+        command = {"command": "join", "topics": list(wishes), "id": 1, "history": wishes}
+        if None in wishes.values():
+            del command["history"]
+        self.session.receive_message(json.dumps(command).encode())
+
+    def close(self) -> None:
+        self.closed = True
+        self.session.close()
+
+    # Transport
+
+    def write(self, data: bytes) -> None:
+        self.take(data)
+
+    def replay(self, replay: Replay) -> None:
+        while replay:
+            self.take(replay.next_frames(1))
+
+    def push(self, pushes: Pushes, taken: int) -> None:
+        self.take(b"")
+
+    def charge(self, cost: int) -> None: ...
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        async def and_then() -> None:
+            await work
+            while not self.closed and self.session.handle_waiting():
+                pass
+
+        self.world.spawn(and_then())
+
+    def missed(self, topics: Sequence[str]) -> None:
+        assert self.session.missed(topics)
+
+    def write_failed(self, error: Exception) -> None:
+        raise error
+
+    def command_ignored(self, reason: str) -> None:
+        raise AssertionError(reason)
+
+    def join_refused(self, topics: Sequence[str], reason: str, verdict: object) -> None: ...
+    def put_failed(self, topics: Sequence[str], reason: str) -> None: ...
+
+    # The application
+
+    def take(self, frames: bytes) -> int:
+        rest = frames
+        while rest and self.failure is None:
+            assert not self.closed
+            length = rest[1]
+            head = 2
+            if length == 126:
+                length, head = int.from_bytes(rest[2:4]), 4
+            try:
+                self.read(json.loads(rest[head : head + length]))
+            except Exception as error:
+                self.failure = error
+            rest = rest[head + length :]
+        if self.failure is not None:
+            raise self.failure  # also the second time, for the hub has caught what `send` has raised
+        return len(frames)
+
+    def read(self, message: dict[str, Any]) -> None:
+        topic = message["topic"]
+        if topic == "@join":
+            for name, answer in message.get("history", {}).items():
+                self.answered(name, answer)
+            for name in message["payload"]:
+                if name not in self.joined:  # without a wish: what is published from now on
+                    self.joined.add(name)
+                    self.next[name] = len(self.store.published[name])
+        elif topic == "#gap":
+            for name in message["payload"]:
+                self.next.pop(name, None)
+        elif topic != "#join":
+            self.pushed(topic, message["payload"], message.get("pos"))
+
+    def answered(self, topic: str, answer: dict[str, Any]) -> None:
+        self.joined.add(topic)
+        self.last.pop(topic, None)
+        if answer.get("reason") == "off":
+            self.next.pop(topic, None)
+            self.memory.pop(topic, None)
+            return
+        place = self.place(topic, answer["pos"])
+        if answer["recovered"] and topic in self.memory:
+            assert answer["pos"] == self.memory[topic] or self.place(topic, self.memory[topic]) == place
+        self.next[topic] = place
+        self.memory[topic] = answer["pos"]
+
+    def place(self, topic: str, pos: str) -> int:
+        """Where the message after a position is among all that were published."""
+        epoch, offset, *_ = pos.split(".")
+        if offset == "0":
+            return self.store.begun[topic, epoch]
+        # A position may be without its nonce, when the message before a replay is not kept any more.
+        found = [
+            place
+            for (at, known), place in self.store.positions.items()
+            if at == topic and (known == pos or known.startswith(f"{pos}."))
+        ]
+        return found[-1] + 1
+
+    def pushed(self, topic: str, payload: str, pos: str | None) -> None:
+        assert topic in self.joined, "before the answer to the join"
+        if payload not in self.store.index:
+            return  # published past the store
+        place = self.store.index[payload]
+        assert place > self.last.get(topic, -1), "a duplicate"
+        was_on_its_way = pos is None and topic not in self.last
+        if topic in self.next and not (was_on_its_way and place < self.next[topic]):
+            skipped = self.store.published[topic][self.next[topic] : place]
+            assert place >= self.next[topic], "again what the client had"
+            assert self.store.erased.issuperset(skipped), f"a hole: {skipped}"
+        self.last[topic] = place
+        self.next[topic] = place + 1
+        if pos is not None:
+            self.memory[topic] = pos
+
+    def expect_whole(self) -> None:
+        for topic, place in self.next.items():
+            missing = self.store.published[topic][place:]
+            assert self.store.erased.issuperset(missing), f"a hole at the end of {topic}: {missing}"
+
+
+class Recovery(RuleBasedStateMachine):
+    """Two nodes, and clients that move between them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World()
+        self.store = SharedStore()
+        self.scheduled: list[Callable[[], None]] = []
+        self.brokers = [FeedBroker(self.world, self.store) for _ in range(2)]
+        self.nodes = [Node({"": broker}, "", self.scheduled.append) for broker in self.brokers]  # type: ignore[dict-item]
+        for node in self.nodes:
+            starting = node.start()
+            with suppress(StopIteration):
+                starting.send(None)
+        self.clients: list[Client] = []
+        self.memories: list[dict[str, str]] = [{} for _ in range(3)]
+        self.dropped = False
+
+    def end_turn(self) -> None:
+        while self.scheduled:
+            self.scheduled.pop(0)()
+
+    @initialize()
+    def two_clients_are_there(self) -> None:
+        for node, memory in zip(self.nodes, self.memories, strict=False):
+            self.clients.append(Client(node, self.world, self.store, memory))
+            self.clients[-1].join(dict.fromkeys(TOPICS, True))
+        self.everything_comes_to_rest()
+
+    @rule(topic=st.sampled_from(TOPICS), count=st.integers(1, 3))
+    def publish(self, topic: str, count: int) -> None:
+        for _ in range(count):
+            arrival = self.store.append(topic)
+            pos = str(StreamPosition(arrival.epoch, arrival.offset, arrival.nonce))
+            self.store.positions[topic, pos] = self.store.index[arrival.payload.decode()]
+            for broker in self.brokers:
+                broker.send(topic, arrival)
+
+    @rule(topic=st.sampled_from(TOPICS))
+    def publish_past_the_store(self, topic: str) -> None:
+        for broker in self.brokers:
+            broker.send(topic, Arrival(b"foreign"))
+
+    @rule(topic=st.sampled_from(TOPICS), lost=st.sampled_from([(), (0,), (1,), (0, 1)]))
+    def publish_at_rest(self, topic: str, lost: tuple[int, ...]) -> None:
+        """All that was published arrives, but the last one not everywhere; then there is one more."""
+        for broker in self.brokers:
+            broker.deliver_all()
+        self.publish(topic, 1)
+        for number in lost:
+            self.lose(number, -1)
+        self.publish(topic, 1)
+
+    @rule(number=st.integers(0, 1), count=st.integers(1, 4))
+    def deliver(self, number: int, count: int) -> None:
+        for _ in range(min(count, len(self.brokers[number].on_its_way))):
+            self.brokers[number].deliver()
+        self.end_turn()
+
+    @precondition(lambda self: self.world.pending)
+    @rule(data=st.data())
+    def something_awaited_happens(self, data: st.DataObject) -> None:
+        self.world.happen(data.draw(st.sampled_from(self.world.pending)))
+
+    @precondition(lambda self: self.world.pending)
+    @rule(most=st.integers(2, 8))
+    def much_that_is_awaited_happens(self, most: int) -> None:
+        while self.world.pending and most:
+            self.world.happen(self.world.pending[0])
+            most -= 1
+
+    @precondition(lambda self: len(self.clients) < 3)
+    @rule(number=st.integers(0, 1), data=st.data())
+    def a_client_comes_back(self, number: int, data: st.DataObject) -> None:
+        used = [client.memory for client in self.clients]
+        memory = next(memory for memory in self.memories if not any(memory is one for one in used))
+        client = Client(self.nodes[number], self.world, self.store, memory)
+        self.clients.append(client)
+        topics = data.draw(st.lists(st.sampled_from(TOPICS), min_size=1, unique=True))
+        if data.draw(st.integers(0, 3)) == 0:
+            memory.clear()
+        client.join({topic: memory.get(topic, True) for topic in topics})
+        for topic in list(memory.keys() - set(topics)):
+            del memory[topic]
+        if data.draw(st.booleans()):
+            self.much_that_is_awaited_happens(8)
+
+    @precondition(lambda self: self.clients)
+    @rule(
+        data=st.data(),
+        number=st.integers(0, 1),
+        missed=st.lists(st.sampled_from(TOPICS), max_size=7),
+        delivered=st.integers(0, 8),
+        awaited=st.integers(0, 8),
+    )
+    def a_client_is_away_for_a_while(
+        self, data: st.DataObject, number: int, missed: list[str], delivered: int, awaited: int
+    ) -> None:
+        client = data.draw(st.sampled_from(self.clients))
+        if not client.memory:
+            return
+        self.clients.remove(client)
+        client.close()
+        for topic in missed:
+            self.publish(topic, 1)
+        for at in range(2):
+            self.deliver(at, delivered)
+        self.clients.append(Client(self.nodes[number], self.world, self.store, client.memory))
+        self.clients[-1].join(dict(client.memory))
+        self.much_that_is_awaited_happens(awaited)
+
+    @precondition(lambda self: len(self.clients) < 3)
+    @rule(number=st.integers(0, 1), topic=st.sampled_from(TOPICS), last=st.integers(0, 7))
+    def a_client_wants_the_newest(self, number: int, topic: str, last: int) -> None:
+        used = [client.memory for client in self.clients]
+        memory = next(memory for memory in self.memories if not any(memory is one for one in used))
+        memory.clear()
+        self.clients.append(Client(self.nodes[number], self.world, self.store, memory))
+        self.clients[-1].join({topic: {"last": last}})
+
+    @precondition(lambda self: len(self.clients) < 3)
+    @rule(number=st.integers(0, 1), now=st.booleans())
+    def a_client_without_wishes_comes(self, number: int, now: bool) -> None:
+        memory: dict[str, str] = {}
+        self.clients.append(Client(self.nodes[number], self.world, self.store, memory))
+        self.clients[-1].join(dict.fromkeys(TOPICS))
+        if now:
+            self.much_that_is_awaited_happens(8)
+
+    @rule(number=st.integers(0, 1), topic=st.sampled_from(TOPICS), count=st.integers(1, 9))
+    def a_hole_is_filled_before_the_rest_has_arrived(self, number: int, topic: str, count: int) -> None:
+        broker = self.brokers[number]
+        broker.deliver_all()
+        self.publish(topic, 2)
+        self.lose(number, 0)
+        broker.deliver_all()
+        self.publish(topic, count)
+        self.much_that_is_awaited_happens(8)
+
+    @precondition(lambda self: self.clients)
+    @rule(data=st.data())
+    def a_client_goes(self, data: st.DataObject) -> None:
+        client = data.draw(st.sampled_from(self.clients))
+        self.clients.remove(client)
+        client.close()
+
+    @rule(number=st.integers(0, 1), now=SELDOM)
+    def the_feed_is_interrupted(self, number: int, now: bool) -> None:
+        if now and not self.brokers[number].interrupted:
+            self.brokers[number].interrupt()
+
+    @rule(number=st.integers(0, 1))
+    def the_feed_is_there_again(self, number: int) -> None:
+        if self.brokers[number].interrupted:
+            self.brokers[number].resume()
+
+    @rule(number=st.integers(0, 1))
+    def a_message_is_lost_without_a_trace(self, number: int) -> None:
+        self.lose(number, 0)
+
+    def lose(self, number: int, place: int) -> None:
+        """Lose a message without a trace. Nobody can find out when nothing of its topic is known."""
+        broker = self.brokers[number]
+        if not broker.on_its_way:
+            return
+        topic, _ = broker.on_its_way[place]
+        del broker.on_its_way[place]
+        self.dropped = True
+        if broker.feeds.position(topic) is None:
+            for client in self.clients:
+                client.next.pop(topic, None)
+
+    @rule(topic=st.sampled_from(TOPICS), count=st.integers(1, 6), now=SELDOM)
+    def old_messages_expire(self, topic: str, count: int, now: bool) -> None:
+        ring = self.store.ring(topic)
+        for _ in range(min(count, len(ring.entries)) if now else 0):
+            ring.pop()
+
+    @rule()
+    def the_store_is_copied(self) -> None:
+        self.store.replica = {topic: copy(ring) for topic, ring in self.store.rings.items()}
+
+    @rule(now=SELDOM)
+    def the_store_falls_back_to_the_copy(self, now: bool) -> None:
+        """A failover: all feeds are interrupted, and what was published since is gone."""
+        if not now:
+            return
+        for broker in self.brokers:
+            broker.interrupt()
+        for topic, ring in self.store.rings.items():
+            kept = self.store.replica.get(topic)
+            for payload in self.store.published[topic]:
+                pos = next(
+                    p
+                    for (t, p), i in self.store.positions.items()
+                    if t == topic and self.store.published[topic][i] == payload
+                )
+                epoch, offset, *_ = pos.split(".")
+                if epoch == ring.epoch and (kept is None or kept.epoch != epoch or int(offset) > kept.top):
+                    self.store.erased.add(payload)
+        self.store.rings = {topic: copy(ring) for topic, ring in self.store.replica.items()}
+
+    @precondition(lambda self: not self.dropped)
+    @rule(now=SELDOM)
+    def the_store_loses_everything(self, now: bool) -> None:
+        if now:
+            self.store.rings.clear()
+
+    @rule(broken=SELDOM)
+    def the_store_cannot_be_read(self, broken: bool) -> None:
+        self.store.broken = broken
+
+    @rule()
+    def everything_comes_to_rest(self) -> None:
+        """The sweep finds also what was lost without a trace."""
+        self.store.broken = False
+        for broker in self.brokers:
+            if broker.interrupted:
+                broker.resume()
+        self.run_to_the_end()
+        for broker in self.brokers:
+            broker.feeds.check(sorted(broker.subscribed))
+        self.run_to_the_end()
+        self.end_turn()
+        self.dropped = False
+        for client in self.clients:
+            client.expect_whole()
+
+    def run_to_the_end(self) -> None:
+        for _ in range(1000):
+            for broker in self.brokers:
+                broker.deliver_all()
+            if not self.world.pending:
+                return
+            self.world.happen(self.world.pending[0])
+        raise AssertionError("this never ends")
+
+    def teardown(self) -> None:
+        self.everything_comes_to_rest()
+
+
+TestRecovery = Recovery.TestCase
+TestRecovery.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)

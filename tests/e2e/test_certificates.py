@@ -1,0 +1,124 @@
+"""Certificates that are renewed while the server runs."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from websockets.sync.client import ClientConnection
+from websockets.sync.client import connect as connect_websocket
+
+from support.ports import free_port
+from support.process import Server, Servers
+from support.tls import client_context, make_certificate
+from support.waiting import DEADLINE
+from support.ws_peer import reply
+
+
+@dataclass
+class Site:
+    """A server with TLS, and the certificates that it may have; `live` has the one that it has."""
+
+    server: Server
+    port: int
+    live: Path
+    pems: list[Path]
+
+    def renew(self, number: int, *names: str) -> None:
+        """Have links lead to the files of a certificate, as certbot does: each is swapped in one step."""
+        for name in names or ("cert.pem", "key.pem"):
+            (self.live / "new").symlink_to(self.pems[number])
+            (self.live / "new").rename(self.live / name)
+
+    def connect(self, number: int) -> ClientConnection:
+        """Connect a client that trusts one certificate only."""
+        return connect_websocket(
+            f"wss://127.0.0.1:{self.port}/ws",
+            ssl=client_context(self.pems[number]),
+            server_hostname="localhost",
+            proxy=None,
+        )
+
+    def certificate(self) -> bytes:
+        """The certificate that a new client is shown."""
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        plain = socket.create_connection(("127.0.0.1", self.port), DEADLINE)
+        with context.wrap_socket(plain) as secured:
+            return secured.getpeercert(binary_form=True) or b""
+
+    def is_shown(self, number: int) -> bool:
+        text = self.pems[number].with_suffix(".crt").read_text()
+        return self.certificate() == ssl.PEM_cert_to_DER_cert(text)
+
+
+@pytest.fixture
+def site(servers: Servers, tmp_path: Path) -> Iterator[Site]:
+    pems = []
+    for number in range(3):
+        (directory := tmp_path / str(number)).mkdir()
+        pems.append(make_certificate(directory))
+    (live := tmp_path / "live").mkdir()
+    for name in ("cert.pem", "key.pem"):
+        (live / name).symlink_to(pems[0])
+    port = free_port()
+    ssl_section = {
+        "address": f"127.0.0.1:{port}",
+        "cert": str(live / "cert.pem"),
+        "key": str(live / "key.pem"),
+    }
+    yield Site(servers.start(http={"ssl": ssl_section}), port, live, pems)
+
+
+def join(client: ClientConnection, topic: str) -> None:
+    client.send(json.dumps({"command": "join", "topics": [topic]}))
+    assert client.recv(timeout=DEADLINE) == reply("@join", [topic])
+
+
+def test_a_renewed_certificate_is_for_new_clients_and_the_old_ones_stay(site: Site) -> None:
+    with site.connect(0) as old:
+        join(old, "a")
+        # One after the other: a moment later there is a pair that does not fit.
+        site.server.tolerated.append("certificate not loaded again")
+        site.renew(1, "cert.pem")
+        site.server.log.wait_for("(the key is not that of the certificate)")
+        assert site.is_shown(0)
+        site.renew(1, "key.pem")
+        site.server.log.wait_for("certificate loaded again, for new connections")
+        assert site.is_shown(1)
+        with site.connect(1) as new:
+            join(new, "a")
+        join(old, "b")
+    assert len(site.server.log.having("certificate not loaded again")) == 1
+
+
+def test_sighup_loads_files_that_have_changed_and_files_that_the_file_names_now(site: Site) -> None:
+    site.renew(1)
+    site.server.signal(signal.SIGHUP)
+    site.server.log.wait_for("configuration read again, nothing is different")
+    site.server.log.wait_for("certificate loaded again, for new connections")
+    assert site.is_shown(1)
+
+    config = json.loads(json.dumps(site.server.config))
+    config["http"]["ssl"] |= {"cert": str(site.pems[2]), "key": str(site.pems[2])}
+    path = site.server.directory / ".rr.yaml"
+    path.write_text(json.dumps(config))
+    site.server.signal(signal.SIGHUP)
+    site.server.log.wait_for("changed, counts from now on", count=2)
+    site.server.log.wait_for("certificate loaded again, for new connections", count=2)
+    assert site.is_shown(2)
+
+    site.server.tolerated.append("configuration not read again")
+    config["http"]["ssl"]["key"] = str(site.pems[0])
+    config["websockets"]["path"] = "/other"
+    path.write_text(json.dumps(config))
+    site.server.signal(signal.SIGHUP)
+    line = site.server.log.wait_for("configuration not read again, the old one counts")
+    assert "the key is not that of the certificate" in line
+    assert site.is_shown(2)
