@@ -9,29 +9,33 @@ DRAIN_CONNECTIONS ?= 5000
 SOAK_SECONDS ?= 1200
 VENV := .venv
 BIN := $(VENV)/bin
+COMPILED := PYTHONDONTWRITEBYTECODE=
 SOURCES := pyproject.toml README.md $(shell find plugin -name '*.py' -o -name '*.pyi' -o -name 'py.typed')
 
 # command=Debian package
 TEST_PACKAGES := python:ensurepip=python3-venv php=php-cli phpunit=phpunit chromium=chromium openssl=openssl \
-	redis-server=redis-server redis-sentinel=redis-sentinel redis-cli=redis-tools
+	redis-server=redis-server redis-sentinel=redis-sentinel redis-cli=redis-tools \
+	nginx=nginx-light haproxy=haproxy node=nodejs npm=npm
 
-.PHONY: run test check unit lint conformance compat proto bench bystander fuzz chaos chaos-redis drain soak clean help
+.PHONY: run test check unit php-unit js-unit python-unit collect lint conformance compat pure sanitize proto bench bystander fuzz chaos chaos-redis drain soak screenshot clean help
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-run: $(VENV)/.installed ## start the server with .rr.yaml (memory broker)
+run: $(VENV)/.installed ## start the server with .rr.yaml: a chat at http://127.0.0.1:8080/
+	@echo "Open http://127.0.0.1:8080/ in two browser windows: a chat, see examples/chat/."
 	@echo "Next, in other terminals of this directory:"
-	@echo "  $(BIN)/rr-py-ws listen news            join a topic and print what arrives"
-	@echo "  $(BIN)/rr-py-ws publish news 'hello'   publish to it"
-	@echo "  php examples/publish.php news 'hello'  the same from PHP"
-	@echo "  open examples/browser.html in a browser; Ctrl-C here stops the server"
+	@echo "  $(BIN)/rr-py-ws publish chat.lobby 'hello'   say something there"
+	@echo "  $(BIN)/rr-py-ws listen chat.lobby            join the room and print what arrives"
+	@echo "  php examples/publish.php chat.lobby 'hello'  publish from PHP"
+	@echo "Ctrl-C here stops the server."
 	@echo
 	@exec $(BIN)/rr-py-ws serve -c .rr.yaml
 
 test: ## install what the tests need, run every check and every test
 	@./.ci/system-packages $(TEST_PACKAGES)
-	@$(MAKE) --no-print-directory lint unit
+	@$(MAKE) --no-print-directory -j2 --output-sync=target lint php-unit js-unit collect
+	@$(MAKE) --no-print-directory python-unit
 
 check: test
 
@@ -41,9 +45,21 @@ lint: $(VENV)/.dev ## style, types, layers, generated code
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-unit: $(VENV)/.dev ## all tests, Python and PHP
+unit: php-unit js-unit python-unit ## all tests: PHP, JavaScript, Python
+
+php-unit:
 	phpunit -c php-client
-	$(BIN)/pytest -q -n 3 --dist loadfile
+
+js-unit: ## the tests of js-client/ alone
+	@./.ci/js-client
+
+python-unit: $(VENV)/.dev
+	$(COMPILED) $(BIN)/pytest -q -n 4 --dist loadfile --no-loadscope-reorder
+
+# Compiling the tests with pytest's rewritten asserts takes three times as long as importing them: once, beside
+# what needs one core only, and not in each of the processes that run them.
+collect: $(VENV)/.dev
+	@$(COMPILED) $(BIN)/pytest -q --collect-only > /dev/null
 
 conformance: $(VENV)/.dev ## WebSocket conformance in all combinations (`make test` runs all pairs)
 	CONFORMANCE=full $(BIN)/pytest -q -n 2 tests/conformance
@@ -51,6 +67,12 @@ conformance: $(VENV)/.dev ## WebSocket conformance in all combinations (`make te
 compat: ## the tests with the lowest versions that pyproject.toml allows, and with Python 3.13
 	./.ci/compat lowest
 	./.ci/compat 3.13
+
+pure: $(VENV)/.dev ## all tests in Python, without the native part
+	RR_PY_WS_PURE=1 $(COMPILED) $(BIN)/pytest -q -n 4 --dist loadfile --no-loadscope-reorder
+
+sanitize: $(VENV)/.dev ## the tests and the fuzzer of the native part, with the sanitizers of the compiler
+	PYTHONPATH=tests $(BIN)/python -m fuzz.sanitize --seconds $(FUZZ_SECONDS)
 
 proto: $(VENV)/.dev ## regenerate plugin/rr_py_ws/wire/pb from proto/
 	$(BIN)/python proto/generate.py
@@ -77,8 +99,11 @@ drain: $(VENV)/.dev ## stop a server with 5,000 clients; with a tenth beside eac
 soak: $(VENV)/.dev ## 2,000 clients that come and go, beside attackers; nothing may grow (SOAK_SECONDS=1200)
 	PYTHONPATH=tests $(BIN)/python -m chaos.soak --seconds $(SOAK_SECONDS)
 
+screenshot: $(VENV)/.dev ## make docs/chat.png, the picture of the chat in the README
+	PYTHONPATH=tests $(BIN)/python docs/screenshot.py
+
 clean: ## remove the environment and caches
-	rm -rf $(VENV) .compat .fuzz .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) js-client/node_modules js-client/dist js-client/build .compat .fuzz .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(VENV)/bin/python:
 	@./.ci/system-packages python:ensurepip=python3-venv
@@ -89,6 +114,6 @@ $(VENV)/.installed: $(VENV)/bin/python $(SOURCES)
 	$(BIN)/python -m pip install -q --disable-pip-version-check .
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.installed
+$(VENV)/.dev: $(VENV)/bin/python $(SOURCES)
 	$(BIN)/python -m pip install -q --disable-pip-version-check '.[dev]'
-	@touch $@
+	@touch $(VENV)/.installed $@

@@ -16,14 +16,17 @@ import uvloop
 
 from bench import report
 from bench.compression import SCENARIOS as COMPRESSION
+from bench.forward import SCENARIOS as FORWARD
+from bench.forwarding import SCENARIOS as FORWARDING
 from bench.isolation import SCENARIOS as ISOLATION
 from bench.load import LoadError
+from bench.pages import SCENARIOS as PAGES
 from bench.redis import SCENARIOS as REDIS
 from bench.scenarios import QUICK, SCENARIOS, Effort, Line, Start
 from bench.servers import ServerError, find_bun, start_bun, start_ours
 
 _BUN_DIRECTORY = Path(".bench")
-_OURS = SCENARIOS | COMPRESSION | ISOLATION
+_OURS = SCENARIOS | COMPRESSION | ISOLATION | FORWARD | FORWARDING | PAGES
 _ALL = _OURS | REDIS
 
 

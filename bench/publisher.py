@@ -14,15 +14,25 @@ _OK = b"\x08\x01"
 
 
 class Publisher(asyncio.Protocol):
-    """One PHP process: keeps a number of calls in flight and checks each answer."""
+    """One PHP process: keeps a number of calls in flight and checks each answer.
 
-    def __init__(self, *, topics: int = 1, size: int = 100, content: Content = padding) -> None:
+    Args:
+        topics: how many it publishes to, in turn.
+        size: bytes in each payload.
+        content: what is in them.
+        method: what is called. The answer is that of `broadcast.Publish` in any case.
+    """
+
+    def __init__(
+        self, *, topics: int = 1, size: int = 100, content: Content = padding, method: bytes = _METHOD
+    ) -> None:
+        self._method = method
         self._topics = topics
         self._tail = content(size)
         self._fields = [_message_fields(topic_name(number), size) for number in range(topics)]
-        self._call_head = _rpc_head(len(_METHOD) + len(self._fields[0]) + size)
-        self._reply_head = _rpc_head(len(_METHOD) + len(_OK))
-        self._reply_size = len(self._reply_head) + 8 + len(_METHOD) + len(_OK)
+        self._call_head = _rpc_head(len(self._method) + len(self._fields[0]) + size)
+        self._reply_head = _rpc_head(len(self._method) + len(_OK))
+        self._reply_size = len(self._reply_head) + 8 + len(self._method) + len(_OK)
         self._replies = b""
         self._sent = self._answered = 0
         self._most: int | None = None
@@ -33,11 +43,17 @@ class Publisher(asyncio.Protocol):
 
     @classmethod
     async def connect(
-        cls, port: int, *, topics: int = 1, size: int = 100, content: Content = padding
+        cls,
+        port: int,
+        *,
+        topics: int = 1,
+        size: int = 100,
+        content: Content = padding,
+        method: bytes = _METHOD,
     ) -> Publisher:
         loop = asyncio.get_running_loop()
         _, publisher = await loop.create_connection(
-            lambda: cls(topics=topics, size=size, content=content), HOST, port
+            lambda: cls(topics=topics, size=size, content=content, method=method), HOST, port
         )
         return publisher
 
@@ -105,8 +121,8 @@ class Publisher(asyncio.Protocol):
         return b"".join(
             (
                 self._call_head,
-                struct.pack("<II", number + 1, len(_METHOD)),
-                _METHOD,
+                struct.pack("<II", number + 1, len(self._method)),
+                self._method,
                 self._fields[topic],
                 NUMBER % in_topic,
                 self._tail,
@@ -114,7 +130,9 @@ class Publisher(asyncio.Protocol):
         )
 
     def _reply(self, sequence: int) -> bytes:
-        return b"".join((self._reply_head, struct.pack("<II", sequence, len(_METHOD)), _METHOD, _OK))
+        return b"".join(
+            (self._reply_head, struct.pack("<II", sequence, len(self._method)), self._method, _OK)
+        )
 
 
 def _rpc_head(payload: int) -> bytes:

@@ -23,7 +23,13 @@ _CONFIG = """\
 version: "2.7"
 rpc: {{listen: "tcp://{host}:{rpc_port}"}}
 http: {{address: "{host}:{ws_port}"}}
-websockets: {{broker: default, path: /ws, authorize: none, compression: {compression}}}
+websockets:
+  broker: default
+  path: /ws
+  authorize: none
+  compression: {compression}
+  rpc: {rpc}
+  http: {{forward: "{forward}"}}
 broadcast: {{default: {broker}}}
 logs: {{level: info}}
 """
@@ -51,7 +57,12 @@ class Server:
         self._log = log
         with log.open("wb") as output:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=_environment()
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=_HERE.parent,  # where Python finds this package, whoever measures
+                env=_environment(),
             )
 
     @property
@@ -83,6 +94,10 @@ class Server:
         """CPU time used so far by all threads of the process and its children, in nanoseconds."""
         return sum(_cpu(pid) for pid in _family(self._process.pid))
 
+    def own_cpu(self) -> int:
+        """The same without the children."""
+        return _cpu(self._process.pid)
+
     def rss(self) -> int:
         """Resident memory of the process and its children, in bytes."""
         return sum(_rss(pid) for pid in _family(self._process.pid))
@@ -104,12 +119,22 @@ def start_ours(
     name: str = "ours",
     broker: str = "{driver: memory, config: {}}",
     compression: str = "off",
+    rpc: str = "{}",
+    forward: str = "",
 ) -> Server:
     """Start `rr-py-ws serve`; not at their defaults are the log level, and that no worker is asked."""
     ws_port, rpc_port = free_port(), free_port()
     config = directory / f"{name}.yaml"
     config.write_text(
-        _CONFIG.format(host=HOST, ws_port=ws_port, rpc_port=rpc_port, broker=broker, compression=compression)
+        _CONFIG.format(
+            host=HOST,
+            ws_port=ws_port,
+            rpc_port=rpc_port,
+            broker=broker,
+            compression=compression,
+            rpc=rpc,
+            forward=forward,
+        )
     )
     command: list[str | Path] = [sys.executable, "-m", "rr_py_ws", "serve", "-c", config]
     return Server(name, command, ws_port, rpc_port, directory / f"{name}.log")
@@ -120,6 +145,13 @@ def start_redis(directory: Path) -> Server:
     port = free_port()
     command = ["redis-server", "--port", str(port), "--bind", HOST, "--save", "", "--appendonly", "no"]
     return Server("redis", command, port, port, directory / "redis.log")
+
+
+def start_neighbour(directory: Path) -> Server:
+    """Start what stands for a RoadRunner that calls are sent on to."""
+    port = free_port()
+    command = [sys.executable, "-m", "bench.neighbour", str(port)]
+    return Server("neighbour", command, port, port, directory / "neighbour.log")
 
 
 def start_bun(bun: Path, directory: Path) -> Server:
