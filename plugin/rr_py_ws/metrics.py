@@ -106,6 +106,34 @@ class Labelled:
             yield replace(metric, labels=(self._label, *metric.labels), values=values)
 
 
+def merge(metrics: Iterable[Metric]) -> list[Metric]:
+    """Make one metric of those that have one name: the numbers of the same labels are added."""
+    merged: dict[str, Metric] = {}
+    for metric in metrics:
+        name = metric.prefix + metric.name
+        known = merged.get(name)
+        if isinstance(metric, Histogram):
+            distributions = dict(known.values) if isinstance(known, Histogram) else {}
+            for labels, distribution in metric.values.items():
+                distributions[labels] = _together(distributions.get(labels), distribution)
+            merged[name] = replace(metric, values=distributions)
+        else:
+            numbers = dict(known.values) if isinstance(known, Sample) else {}
+            for labels, number in metric.values.items():
+                numbers[labels] = numbers.get(labels, 0) + number
+            merged[name] = replace(metric, values=numbers)
+    return list(merged.values())
+
+
+def _together(one: Distribution | None, other: Distribution) -> Distribution:
+    if one is None:
+        return other
+    both = Distribution(other.bounds)
+    both.buckets = [sum(pair) for pair in zip(one.buckets, other.buckets, strict=True)]
+    both.total = one.total + other.total
+    return both
+
+
 def counter(name: str, text: str, values: Values, *labels: str) -> Sample:
     """Make a counter; with labels, `values` is a map from their values."""
     return Sample(name, "counter", text, labels, _by_labels(values))

@@ -7,6 +7,7 @@ code 0, no process left, no error in its log. A failed test shows the logs of `S
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import socket
@@ -31,6 +32,8 @@ PROGRAM = Path(sys.executable).with_name("rr-py-ws")
 
 _FOLDERS = {"workers": REPOSITORY / "tests" / "e2e" / "workers", "examples": REPOSITORY / "examples"}
 """What is in the directory of every server."""
+PROCESSES = int(os.environ.get("RR_WS_TEST_PROCESSES", "1"))
+"""`websockets.processes` of every server that a test does not give another number."""
 _MARK = "E2E_SERVER"
 """An environment variable by which a server's processes are found again, whoever their parent is by then."""
 
@@ -81,6 +84,8 @@ def configuration(worker: str | None = None, **sections: Any) -> dict[str, Any]:
         "broadcast": {"default": {"driver": "memory", "config": {}}},
         "logs": {"mode": "production", "level": "debug"},
     }
+    if PROCESSES > 1:
+        own["websockets"]["processes"] = PROCESSES
     if worker is None:
         own["websockets"]["authorize"] = "none"
     else:

@@ -169,6 +169,8 @@ def _websockets(config: Config) -> Iterator[tuple[str, str]]:
         yield from _brokers(config)
         return
     yield "websockets", f"path {websockets.path}, broker {websockets.broker}"
+    if websockets.processes > 1:
+        yield "websockets", f"{websockets.processes} processes serve clients, and one has brokers and workers"
     if websockets.http.forward:
         yield "websockets", f"every other path is passed on to {websockets.http.forward}"
     yield "websockets", f"allowed origins: {', '.join(websockets.allowed_origin)}"

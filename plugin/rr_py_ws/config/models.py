@@ -45,6 +45,7 @@ from rr_py_ws.config.section import (
 from rr_py_ws.config.watching import Reload
 from rr_py_ws.errors import Place
 
+Processes = Annotated[int, decoded(quantities.processes)]
 Command = Annotated[tuple[str, ...], BeforeValidator(values.command)]
 """Program and arguments; built by hand it may be one text, as in a file."""
 ClientAddressHeader = Literal[
@@ -224,6 +225,8 @@ class WebSockets(RRSection):
         on_gap: what becomes of a client that may have missed messages and has never used an `id`: it is
             closed, or told like the others.
         history: which topics have a history, and how much is kept of each; the first rule that fits counts.
+        processes: how many processes serve clients; 1: the only one. With more there is one beside them that
+            has brokers, RPC and PHP workers.
     """
 
     broker: Text = ""
@@ -241,6 +244,7 @@ class WebSockets(RRSection):
     select_broker: Flag = False
     on_gap: Annotated[Literal["close", "tell"], decoded(values.one_of("close", "tell"))] = "close"
     history: Annotated[tuple[HistoryRule, ...], decoded(values.maps)] = ()
+    processes: Processes = 1
     http: HTTPExtension = HTTPExtension()
     rpc: RPCExtension | None = None
     metrics: AddressExtension | None = None

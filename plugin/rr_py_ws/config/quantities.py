@@ -67,6 +67,11 @@ def positive_count(value: object) -> int:
     return count(value, 1, accepted="a whole number, 1 or more")
 
 
+def processes(value: object) -> int:
+    """A number of processes, 1 to 256."""
+    return count(value, 1, 256, "a whole number from 1 to 256")
+
+
 def compression_level(value: object) -> int:
     """A level of zlib: 1 (fast) to 9 (small)."""
     return count(value, 1, 9, "a level from 1 (fast) to 9 (small)")

@@ -299,8 +299,8 @@ class AnswerParts(Protocol):
         """Nobody wants the rest; nothing when it has come. Its worker is told so."""
 
 
-class WorkerPool(Protocol):
-    """Workers that answer questions, and what informer and resetter need of them."""
+class QuestionPool(Protocol):
+    """Workers that answer questions, in this process or in another one."""
 
     @property
     def allocate_timeout(self) -> float:
@@ -348,6 +348,10 @@ class WorkerPool(Protocol):
             WorkersDown: refused at once, or while it waited.
             WorkerError: the worker failed.
         """
+
+
+class WorkerPool(QuestionPool, Protocol):
+    """A pool, and what informer and resetter need of it."""
 
     def states(self) -> list[WorkerState]:
         """Describe each worker process."""

@@ -156,7 +156,7 @@ def _get(channel: str, limits: Limits, *, limited: bool) -> Logger:
     return _loggers[key]
 
 
-def setup(section: Logs, max_queue: int) -> None:
+def setup(section: Logs, max_queue: int, *, shared: bool = False, rotates: bool = True) -> None:
     """Apply the `logs` section to all loggers, those that exist and those to come.
 
     From now on nobody who logs waits for an output: each has a queue, and a thread that writes. Also takes
@@ -165,11 +165,13 @@ def setup(section: Logs, max_queue: int) -> None:
     Args:
         section: where lines go.
         max_queue: bytes of lines that may wait for each output; more are dropped.
+        shared: whether other processes of this program write to the same files.
+        rotates: whether it is this process that sets full files aside.
 
     Raises:
         ConfigError: a log file cannot be opened; everything stays as it was.
     """
-    outputs = _Outputs(section, max_queue)
+    outputs = _Outputs(section, max_queue, shared=shared, rotates=rotates)
     try:
         main = outputs.route(section)
         routes = {name.lower(): outputs.route(channel) for name, channel in section.channels.items()}
@@ -271,8 +273,10 @@ class _Outputs:
         queues: those that are open, by the name of the stream or the path of the file.
     """
 
-    def __init__(self, section: Channel, max_queue: int) -> None:
+    def __init__(self, section: Channel, max_queue: int, *, shared: bool, rotates: bool) -> None:
         self.queues: dict[str, OutputQueue] = {}
+        self._shared = shared
+        self._rotates = rotates
         self._max_queue = max_queue
         renderer = _renderer(section, colour=False)
         self._describe_loss = lambda lost: renderer("app", "warn", _LOSS, {"lines": lost})
@@ -300,9 +304,15 @@ class _Outputs:
         # A path, so that a file with the name of a stream is another key.
         key = name if stream else str(Path(name).absolute())
         if key not in self.queues:
-            output: Output = (
-                StreamOutput(name) if stream else FileOutput(Path(name), error_output or _STDERR, options)
-            )
+            output: Output = StreamOutput(name)
+            if not stream:
+                output = FileOutput(
+                    Path(name),
+                    error_output or _STDERR,
+                    options,
+                    shared=self._shared,
+                    rotates=self._rotates,
+                )
             self.queues[key] = OutputQueue(output, self._max_queue, self._describe_loss)
         return self.queues[key]
 

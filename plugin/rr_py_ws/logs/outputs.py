@@ -80,6 +80,8 @@ class FileOutput:
     Names and rules are those of lumberjack, which RoadRunner uses: `app.log` becomes
     `app-2024-05-01T10-20-30.123.log` (UTC), then `.gz` with compression. A thread compresses and removes old
     files, so that no line waits for them.
+
+    Several processes may write to one file when one of them rotates it (`shared`): the others notice.
     """
 
     terminal = False
@@ -90,6 +92,9 @@ class FileOutput:
         error_output: Output,
         options: FileLoggerOptions | None = None,
         clock: Callable[[], float] = time.time,
+        *,
+        shared: bool = False,
+        rotates: bool = True,
     ) -> None:
         """Open the file, and with `options` make its directory when missing.
 
@@ -98,10 +103,14 @@ class FileOutput:
             error_output: gets a line when the file cannot be written or rotated.
             options: when to rotate, and which old files to keep; None never rotates.
             clock: Unix time in seconds.
+            shared: whether other processes write to the file.
+            rotates: whether it is this process that sets a full file aside.
 
         Raises:
             ConfigError: the file cannot be opened.
         """
+        self._shared = shared and options is not None
+        self._rotates = rotates
         self._path = path / _DEFAULT_NAME if path.is_dir() else path
         self._error_output = error_output
         self._options = options
@@ -119,6 +128,8 @@ class FileOutput:
         """Append lines; only the first failure after a success is reported."""
         together = bytearray()
         try:
+            if self._shared:
+                self._look_at_others()
             for line in lines:
                 data = line.encode()
                 if self._is_full(len(data)):
@@ -145,9 +156,21 @@ class FileOutput:
             self._path.parent.mkdir(parents=True, exist_ok=True)
         return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
 
+    def _look_at_others(self) -> None:
+        """Go on in the file that another process has begun; count what others have written to ours."""
+        found = os.fstat(self._descriptor)
+        try:
+            is_there = os.path.samestat(found, self._path.stat())
+        except OSError:
+            is_there = False
+        if not is_there and not self._rotates:
+            before, self._descriptor = self._descriptor, self._open()
+            os.close(before)
+        self._size = found.st_size
+
     def _is_full(self, size: int) -> bool:
         """Whether a line does not fit into the file; a line over the limit gets a file of its own."""
-        if self._options is None:
+        if self._options is None or not self._rotates:
             return False
         full = self._size > 0 and self._size + size > self._options.max_size
         # Begins anew also when the rotation fails: the next attempt is then max_size later, not at each line.

@@ -13,7 +13,7 @@ from rr_py_ws.metrics import MetricSource
 from rr_py_ws.server import rlimits
 from rr_py_ws.server.certificates import CertificateWatch
 from rr_py_ws.server.preparation import Preparation
-from rr_py_ws.server.roles import CoreRole, ListenerRole, tls_files
+from rr_py_ws.server.roles import CoreRole, ListenerRole, page_workers, tls_files
 from rr_py_ws.server.shutdown import shut_down
 from rr_py_ws.server.systemd import InheritedSockets
 
@@ -45,7 +45,7 @@ class App:
         section = loaded.settings
         self._config = loaded
         self._sockets = sockets or InheritedSockets([])
-        self._shares = rlimits.share(section, _page_workers(loaded))
+        self._shares = rlimits.share(section, page_workers(loaded))
         self._core = core = CoreRole(loaded, prepared.brokers, self._shares.rpc)
         self._listener = ListenerRole(
             loaded,
@@ -102,7 +102,7 @@ class App:
     def reload(self, loaded: config.Config) -> None:
         """Take what can change from a configuration without problems: see `server.reload`."""
         section = loaded.settings
-        shares = rlimits.share(section, _page_workers(loaded))
+        shares = rlimits.share(section, page_workers(loaded))
         self._core.reload(section, shares.rpc)
         for ops in self._ops:
             ops.max_connections = section.limits.max_monitoring_connections
@@ -142,7 +142,3 @@ class App:
 
             self._sources = SourceWatch(self._core.pools, loaded.directory)
         self._sources.watch(loaded.reload)
-
-
-def _page_workers(loaded: config.Config) -> int:
-    return loaded.http.pool.num_workers if loaded.http and loaded.serves_pages else 0

@@ -13,7 +13,7 @@ from rr_py_ws.adapters.http.middleware import WithMiddleware, not_found
 from rr_py_ws.adapters.http.pages import Exchanges
 from rr_py_ws.adapters.http.php import PHPPages
 from rr_py_ws.adapters.net.accounts import find_account
-from rr_py_ws.core.ports import WorkerPool
+from rr_py_ws.core.ports import QuestionPool
 from rr_py_ws.metrics import MetricSource
 
 
@@ -29,7 +29,7 @@ class Pages:
         gateway: passes on what nobody here answers; None without `websockets.http.forward`.
     """
 
-    def __init__(self, loaded: config.Config, listener: HTTPListener, workers: WorkerPool | None) -> None:
+    def __init__(self, loaded: config.Config, listener: HTTPListener, workers: QuestionPool | None) -> None:
         section = loaded.settings
         self.gateway = Gateway(section.http, listener) if section.http.forward else None
         self._php = _php(loaded, workers) if workers is not None else None
@@ -66,7 +66,7 @@ class Pages:
             self._php.reload(http, section.limits)
 
 
-def _php(loaded: config.Config, workers: WorkerPool) -> PHPPages:
+def _php(loaded: config.Config, workers: QuestionPool) -> PHPPages:
     assert loaded.http is not None and loaded.server is not None
     # Workers read and move the files of uploads.
     account = find_account(loaded.server.user) if loaded.server.user else None

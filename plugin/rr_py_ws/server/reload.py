@@ -27,6 +27,7 @@ class Reloader:
         apply: gives a configuration to the parts of the server.
         look_at_certificates: loads those whose files have changed, also when the configuration has not.
         changes: which keys can change.
+        tells: whether the log is told; of several processes that read one file, one tells.
     """
 
     def __init__(
@@ -36,6 +37,8 @@ class Reloader:
         apply: Callable[[config.Config], None],
         look_at_certificates: Callable[[], Awaitable[None]],
         changes: Changes,
+        *,
+        tells: bool = True,
     ) -> None:
         self._running = dict(_flat(running))
         self._read = read
@@ -43,6 +46,7 @@ class Reloader:
         self._look_at_certificates = look_at_certificates
         self._changes = changes
         self._asked = asyncio.Event()
+        self._tells = tells
 
     def ask(self) -> None:
         """Read the file soon; asked several times meanwhile, once."""
@@ -58,9 +62,11 @@ class Reloader:
                 found = await asyncio.to_thread(self._read_usable)
             except ConfigError as error:
                 for one in error.errors:
-                    log.error("configuration not read again, the old one counts", reason=one.located)
+                    self._tell(
+                        "error", "configuration not read again, the old one counts", reason=one.located
+                    )
             except RRWSError as error:
-                log.error("configuration not read again, the old one counts", reason=str(error))
+                self._tell("error", "configuration not read again, the old one counts", reason=str(error))
             else:
                 self._take(found)
                 await self._look_at_certificates()
@@ -73,19 +79,23 @@ class Reloader:
             server_context(found.tls)
         return found
 
+    def _tell(self, level: str, text: str, **fields: object) -> None:
+        if self._tells:
+            getattr(log, level)(text, **fields)
+
     def _take(self, found: config.Config) -> None:
         read = dict(_flat(found))
         keys = dict.fromkeys((*self._running, *read))
         changed = [key for key in keys if self._running.get(key) != read.get(key)]
         if not changed:
-            log.info("configuration read again, nothing is different")
+            self._tell("info", "configuration read again, nothing is different")
             return
         for key in changed:
             # Never its value, which may be a password.
             if not self._changes.can_change(key, found):
-                log.warning("changed in the file, counts after a restart", key=key)
+                self._tell("warning", "changed in the file, counts after a restart", key=key)
                 continue
-            log.info("changed, counts from now on", key=key)
+            self._tell("info", "changed, counts from now on", key=key)
             if key in read:
                 self._running[key] = read[key]
             else:

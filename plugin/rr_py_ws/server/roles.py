@@ -18,6 +18,7 @@ from rr_py_ws.adapters.auth.allow_all import AllowAll
 from rr_py_ws.adapters.http import server_context
 from rr_py_ws.adapters.http.health import health_handler
 from rr_py_ws.adapters.http.listener import HTTPListener
+from rr_py_ws.adapters.http.places import Places
 from rr_py_ws.adapters.http.proxies import TrustedProxies
 from rr_py_ws.adapters.net.listen import expect_free
 from rr_py_ws.adapters.php import RR_VERSION
@@ -27,7 +28,7 @@ from rr_py_ws.address import parse_dsn, parse_host_port
 from rr_py_ws.core.backpressure import Backpressure
 from rr_py_ws.core.hold import Topic
 from rr_py_ws.core.node import Node
-from rr_py_ws.core.ports import Authorizer, Broker, Probe, Subscriptions
+from rr_py_ws.core.ports import Authorizer, Broker, Probe, QuestionPool, Subscriptions
 from rr_py_ws.metrics import MetricSource
 from rr_py_ws.server.certificates import TLSFiles
 from rr_py_ws.server.rlimits import FileLimits
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from rr_py_ws.server.pages import Pages
     from rr_py_ws.server.workers import Workers
 
-_TURNS_PER_QUEUE = 4
+TURNS_PER_QUEUE = 4
 """Turns of the loop, each as full as may be, that fit into a send queue."""
 
 log = logs.get_logger("app")
@@ -80,7 +81,7 @@ class CoreRole:
         loop = asyncio.get_running_loop()
         self.serving = False
         self.backpressure = Backpressure(
-            loop.call_later, loop.time, section.limits.send_queue // _TURNS_PER_QUEUE, _report_hold
+            loop.call_later, loop.time, section.limits.send_queue // TURNS_PER_QUEUE, report_hold
         )
         self.node = Node(brokers, section.broker, loop.call_soon, self.backpressure)
         self._workers = self._build_workers()
@@ -128,7 +129,7 @@ class CoreRole:
     def reload(self, section: config.WebSockets, max_rpc_connections: int) -> None:
         """Take the limits of publishers and workers."""
         # Clients that are there keep their send queues, so what is to fit into those may only become less.
-        turn = section.limits.send_queue // _TURNS_PER_QUEUE
+        turn = section.limits.send_queue // TURNS_PER_QUEUE
         self.backpressure.turn = min(self.backpressure.turn, turn)
         limits = section.limits.model_copy(update={"max_rpc_connections": max_rpc_connections})
         if self.rpc is not None:
@@ -229,6 +230,18 @@ def tls_files(loaded: config.Config, brokers: Mapping[str, Broker]) -> Iterator[
             yield TLSFiles(key, tls, files, partial(tls_context, tls, key), broker.use)
 
 
+def client_addresses(loaded: config.Config) -> Iterator[tuple[str, str, str]]:
+    """Yield name, address and key of every listener for clients."""
+    section, http = loaded.settings, loaded.http
+    if section.address:
+        yield "http", section.address, "websockets.address"
+    elif http is not None:
+        if http.address:
+            yield "http", http.address, "http.address"
+        if http.ssl is not None and http.ssl.cert:
+            yield "https", http.ssl.address, "http.ssl.address"
+
+
 class ListenerRole:
     """The HTTP listener that browsers reach, and their WebSockets.
 
@@ -241,6 +254,7 @@ class ListenerRole:
         backpressure: told of receivers that are behind.
         ready: whether the server can be used now, for `websockets.health_path`.
         pages: workers that answer what is for no path of ours; None: the answer is 404.
+        places: what the other processes of the server have; None: there are no others.
 
     Attributes:
         http: the listener.
@@ -256,8 +270,10 @@ class ListenerRole:
         subscriptions: Subscriptions,
         backpressure: Backpressure,
         ready: Callable[[], bool],
-        pages: WorkerPool | None,
+        pages: QuestionPool | None,
+        places: Places | None = None,
     ) -> None:
+        self._config = loaded
         self._section = section = loaded.settings
         self._serves = loaded.websockets is not None
         self._https = https
@@ -271,6 +287,7 @@ class ListenerRole:
             not_found=f"WebSockets are at {section.path}",
             max_connections=shares.clients,
             max_refusals=shares.refusals,
+            places=places,
         )
         self.websockets = WebSocketHandler(
             section, authorizer, subscriptions, backpressure, self.http.release
@@ -322,14 +339,8 @@ class ListenerRole:
         Raises:
             ConfigError: an address cannot be listened on.
         """
-        section, http = self._section, self._http_section
-        wanted = [("http", section.address, "websockets.address")]
-        if not section.address and http is not None:
-            wanted = [("http", http.address, "http.address")]
-            if http.ssl is not None and http.ssl.cert:
-                wanted.append(("https", http.ssl.address, "http.ssl.address"))
-        for name, address, key in wanted:
-            if address and not sockets.has(name, address):
+        for name, address, key in client_addresses(self._config):
+            if not sockets.has(name, address):
                 await expect_free(parse_host_port(address), key)
 
     async def start(self, sockets: InheritedSockets) -> None:
@@ -357,7 +368,7 @@ class ListenerRole:
         if http.address:
             await self._listen(sockets, "http", http.address, "http.address")
 
-    def _build_pages(self, loaded: config.Config, workers: WorkerPool | None) -> Pages | None:
+    def _build_pages(self, loaded: config.Config, workers: QuestionPool | None) -> Pages | None:
         section, http = loaded.settings, loaded.http
         has_files = http is not None and http.serves_files and not section.address
         if workers is None and not section.http.forward and not has_files:
@@ -371,7 +382,13 @@ class ListenerRole:
         await self.http.listen(address, key=key, path=self._section.path, inherited=inherited)
 
 
-def _report_hold(topic: Topic, behind: int, receivers: int) -> None:
+def page_workers(loaded: config.Config) -> int:
+    """Return how many workers answer requests for pages."""
+    return loaded.http.pool.num_workers if loaded.http and loaded.serves_pages else 0
+
+
+def report_hold(topic: Topic, behind: int, receivers: int) -> None:
+    """Log that publishers wait."""
     broker, name = topic
     text = "publishers wait, many receivers are behind"
     limited.warning(text, broker=broker, topic=name, behind=behind, receivers=receivers)

@@ -7,7 +7,6 @@ import gc
 import os
 import signal
 from collections.abc import Callable
-from typing import cast
 
 from rr_py_ws import __version__, config, logs, native
 from rr_py_ws.adapters.php.reaper import reap_orphans
@@ -15,6 +14,7 @@ from rr_py_ws.errors import RRWSError
 from rr_py_ws.server import rlimits
 from rr_py_ws.server.app import App
 from rr_py_ws.server.changes import Changes
+from rr_py_ws.server.loop import event_loop
 from rr_py_ws.server.preparation import Preparation
 from rr_py_ws.server.reload import Reloader
 from rr_py_ws.server.systemd import InheritedSockets, notify
@@ -44,9 +44,13 @@ def run(
         RRWSError: the server cannot start, and nothing of it is left running; or it did not stop in the
             grace period.
     """
+    if loaded.settings.processes > 1:
+        from rr_py_ws.server import processes
+
+        return processes.run(loaded, prepared, read_again, silent=silent, debug=debug)
     # First: the shares of clients and of RPC are computed from it.
     rlimits.raise_limit()
-    with asyncio.Runner(loop_factory=_event_loop(), debug=debug) as runner:
+    with asyncio.Runner(loop_factory=event_loop(), debug=debug) as runner:
         return runner.run(_serve(loaded, prepared, read_again, silent))
 
 
@@ -117,15 +121,6 @@ def _handle_signals(stopping: asyncio.Event, silent: bool, grace: Callable[[], f
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal)
-
-
-def _event_loop() -> Callable[[], asyncio.AbstractEventLoop]:
-    """Choose uvloop, or asyncio's own loop where uvloop is not installed."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop
-    return cast(Callable[[], asyncio.AbstractEventLoop], uvloop.new_event_loop)
 
 
 def _freeze() -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from rr_py_ws import logs
 from rr_py_ws.core.node import Node
-from rr_py_ws.server.roles import CoreRole, ListenerRole
+from rr_py_ws.server.roles import CoreRole
 
 if TYPE_CHECKING:
+    from rr_py_ws.adapters.http.gateway import Gateway
     from rr_py_ws.adapters.ops import OpsListener
 
 _SETTLE = 1.0
@@ -24,9 +25,51 @@ _LAST_ANSWER = 1.0
 log = logs.get_logger("app")
 
 
+class WebSockets(Protocol):
+    """What is stopped of `adapters.ws`, in this process or in others."""
+
+    def __len__(self) -> int: ...
+
+    async def drain(self, seconds: float) -> None:
+        """Tell all clients to go, spread over some seconds."""
+
+    async def stop(self, timeout: float) -> int:
+        """Wait for the last ones, and cut the rest; return how many."""
+
+
+class Requests(Protocol):
+    """The same of `adapters.http`."""
+
+    @property
+    def pages(self) -> object:
+        """What answers requests for pages; None without."""
+
+    def refuse(self) -> None:
+        """Accept nobody any more."""
+
+    async def stop(self, timeout: float) -> int:
+        """Wait for the last ones, and cut the rest; return how many."""
+
+
+class Clients(Protocol):
+    """What clients are connected to."""
+
+    @property
+    def websockets(self) -> WebSockets:
+        """Their WebSockets."""
+
+    @property
+    def http(self) -> Requests:
+        """Their other requests."""
+
+    @property
+    def gateway(self) -> Gateway | None:
+        """What passes requests on; None without, or where it is stopped with `http`."""
+
+
 async def shut_down(
     core: CoreRole,
-    listener: ListenerRole,
+    listener: Clients,
     ops: Sequence[OpsListener],
     *,
     grace: float,

@@ -77,6 +77,10 @@ class InheritedSockets:
         self._left = [item for item in self._left if item not in taken]
         return [sock for _, sock in taken]
 
+    def add(self, sockets: list[tuple[str, socket.socket]]) -> None:
+        """Have more sockets for listeners, by name."""
+        self._left += sockets
+
     def has(self, listener: str, address: str) -> bool:
         """Whether `take` would return any."""
         return bool(self._find(listener, address))

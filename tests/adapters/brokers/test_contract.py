@@ -20,6 +20,7 @@ from rr_py_ws.core.ports import Broker
 from rr_py_ws.errors import BrokerError
 from rr_py_ws.wire.publication import Publication
 from support.broker_node import Node, done, started
+from support.linked import LinkedBroker
 from support.loops import both_loops
 from support.redis_servers import Cluster, RedisServer
 
@@ -49,7 +50,15 @@ def redis_cluster(fixture: Fixture) -> Broker:
     return RedisBroker("default", RedisOptions(addrs=cluster.addresses, prefix=f"{uuid4()}:"))
 
 
-BROKERS = [memory, redis, redis_by_unix_socket, redis_cluster]
+def memory_behind_a_link(fixture: Fixture) -> Broker:
+    return LinkedBroker(MemoryBroker())
+
+
+def redis_behind_a_link(fixture: Fixture) -> Broker:
+    return LinkedBroker(redis(fixture))
+
+
+BROKERS = [memory, memory_behind_a_link, redis, redis_behind_a_link, redis_by_unix_socket, redis_cluster]
 """Each makes a broker that is not started; it may ask for a fixture."""
 
 

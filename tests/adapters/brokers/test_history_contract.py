@@ -24,6 +24,7 @@ from rr_py_ws.wire.command import FROM_NOW, Wish
 from rr_py_ws.wire.position import LONGEST
 from rr_py_ws.wire.publication import Position, Publication
 from rr_py_ws.wire.recovery import OFF, Recovery
+from support.linked import LinkedBroker
 from support.redis_servers import Cluster, RedisServer
 from support.waiting import eventually
 
@@ -69,7 +70,23 @@ def redis_sharded(fixture: Fixture, rules: HistoryRules) -> Broker:
     return RedisBroker("default", options, rules=rules)
 
 
-BROKERS = [memory, redis, redis_of_our_own, redis_cluster, redis_sharded]
+def memory_behind_a_link(fixture: Fixture, rules: HistoryRules) -> Broker:
+    return LinkedBroker(memory(fixture, rules), rules)
+
+
+def redis_behind_a_link(fixture: Fixture, rules: HistoryRules) -> Broker:
+    return LinkedBroker(redis(fixture, rules), rules)
+
+
+BROKERS = [
+    memory,
+    memory_behind_a_link,
+    redis,
+    redis_behind_a_link,
+    redis_of_our_own,
+    redis_cluster,
+    redis_sharded,
+]
 """Each makes a broker that is not started, with these rules; it may ask for a fixture."""
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from rr_py_ws.core.fail_closed import fail_closed
-from rr_py_ws.core.ports import Answer, Lane, WorkerPool
+from rr_py_ws.core.ports import Answer, Lane, QuestionPool
 from rr_py_ws.errors import WorkerError, WorkersDown
 from rr_py_ws.logs import get_limited
 from rr_py_ws.wire.access import (
@@ -60,7 +60,7 @@ class PHPAuthorizer:
         allow_commas: ask about topics with a comma, too.
     """
 
-    def __init__(self, pool: WorkerPool, timeout: float, *, allow_commas: bool = False) -> None:
+    def __init__(self, pool: QuestionPool, timeout: float, *, allow_commas: bool = False) -> None:
         self._pool = pool
         self.reload(timeout, allow_commas=allow_commas)
 

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 
 from rr_py_ws import logs
 from rr_py_ws.adapters.http.connection import HTTPConnection, State
+from rr_py_ws.adapters.http.places import Places
 from rr_py_ws.adapters.http.proxies import TrustedProxies
 from rr_py_ws.adapters.net.timeout_queue import TimeoutQueue
 from rr_py_ws.adapters.net.transports import has_unread
@@ -40,6 +41,7 @@ class ConnectionLimiter:
         max_connections: places; 0 for no limit.
         max_refusals: rejected connections that are being answered.
         close_timeout: seconds that a refused connection has to close; then it is cut.
+        places: what the other processes of the server have; None: there are no others.
     """
 
     def __init__(
@@ -50,8 +52,11 @@ class ConnectionLimiter:
         max_connections: int,
         max_refusals: int,
         close_timeout: float,
+        places: Places | None = None,
     ) -> None:
         self._proxies = proxies
+        self._places = places
+        self._max_everywhere = limits.max_connections
         self._max_connections = max_connections
         self._max_per_address = limits.max_connections_per_address
         self._max_refusals = max_refusals
@@ -68,12 +73,16 @@ class ConnectionLimiter:
         """Take other limits; connections that there are keep their places."""
         self._max_per_address = limits.max_connections_per_address
         self._max_connections = max_connections
+        self._max_everywhere = limits.max_connections
         self._reading_head.change(limits.head_timeout)
         self._idle.change(limits.keep_alive)
 
     def metrics(self) -> Iterator[Sample]:
         """Read what is counted; see `metrics.MetricSource`."""
-        yield gauge("places", "TCP connections that there may be at a time.", self._max_connections)
+        places: float = self._max_connections
+        if self._places is not None and self._max_everywhere:  # added up, they are what there is
+            places = self._max_everywhere / self._places.processes
+        yield gauge("places", "TCP connections that there may be at a time.", places)
         yield gauge("places_taken", "TCP connections that there are.", self._taken)
         yield counter("connections_cut", "TCP connections cut without an answer.", self._cut)
 
@@ -86,10 +95,10 @@ class ConnectionLimiter:
         now = asyncio.get_running_loop().time()
         limit = self._max_connections
         # An idle connection has to make room before somebody is refused.
-        if limit and self._taken >= limit and not self._cut_idle(now):
+        if limit and (self._taken >= limit or self._full_everywhere()) and not self._cut_idle(now):
             log.warning("connection refused, see websockets.limits.max_connections", limit=limit)
             return self._reject(connection, "connections", now)
-        self._taken += 1
+        self._take(1)
         self._reading_head.add(connection, now)
         # Of a proxy's connections the client is known only when the request has come.
         if self._max_per_address and not self._proxies.trusts(connection.peer):
@@ -149,13 +158,24 @@ class ConnectionLimiter:
                 return
             for queue in (self._reading_head, self._idle, self._refused):
                 queue.discard(holder)
-        self._taken -= 1
+        self._take(-1)
         self._uncount_address(holder)
 
     def stop(self) -> None:
         """Cancel the timers."""
         for queue in (self._reading_head, self._idle, self._refused, self._rejected):
             queue.stop()
+
+    def _take(self, places: int) -> None:
+        self._taken += places
+        if self._places is not None:
+            self._places.set_taken(self._taken)
+
+    def _full_everywhere(self) -> bool:
+        """Whether all processes together have as many connections as there may be."""
+        if self._places is None or not self._max_everywhere:
+            return False
+        return self._taken + self._places.taken_elsewhere() >= self._max_everywhere
 
     def _cut_idle(self, now: float) -> bool:
         """Free a place by cutting an idle connection; False when none has been idle for long enough."""
@@ -175,8 +195,13 @@ class ConnectionLimiter:
         network = network_of(address)
         if network is None:
             return True
-        if self._by_network[network] < self._max_per_address:
+        taken = self._by_network[network]
+        if self._places is not None:
+            taken += self._places.of_network_elsewhere(network)
+        if taken < self._max_per_address:
             self._by_network[network] += 1
+            if self._places is not None:
+                self._places.count_network(network, 1)
             self._network_of[connection] = network
             return True
         log.warning("connection refused, see websockets.limits.max_connections_per_address", address=address)
@@ -187,6 +212,8 @@ class ConnectionLimiter:
         network = self._network_of.pop(holder, None)
         if network is not None:
             self._by_network[network] -= 1
+            if self._places is not None:
+                self._places.count_network(network, -1)
             if not self._by_network[network]:  # an address that is gone must leave nothing behind
                 del self._by_network[network]
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from rr_py_ws import logs
 from rr_py_ws.adapters.http.connection import HTTPConnection
 from rr_py_ws.adapters.http.limiter import ConnectionLimiter
+from rr_py_ws.adapters.http.places import Places
 from rr_py_ws.adapters.http.proxies import TrustedProxies
 from rr_py_ws.adapters.http.refusals import Refusals
 from rr_py_ws.adapters.net.acceptor import Acceptor
@@ -84,6 +85,7 @@ class HTTPListener:
             503. 0 for no limit.
         max_refusals: connections over the limits that are being answered; more are cut without an answer.
         close_timeout: seconds that a peer has to read a refusal and to close its side; then it is cut.
+        places: see `ConnectionLimiter`.
 
     Attributes:
         handlers: path -> who answers it. Paths are percent-decoded and compared exactly: `/ws/` and `//ws`
@@ -111,6 +113,7 @@ class HTTPListener:
         max_connections: int,
         max_refusals: int,
         close_timeout: float = 10.0,
+        places: Places | None = None,
     ) -> None:
         self.proxies = proxies
         self.handlers: dict[str, Handler] = {}
@@ -126,6 +129,7 @@ class HTTPListener:
             max_connections=max_connections,
             max_refusals=max_refusals,
             close_timeout=close_timeout,
+            places=places,
         )
         self.reload(limits, max_connections)
         self.stopping = False

@@ -22,7 +22,7 @@ from rr_py_ws.adapters.http.spool import Spool
 from rr_py_ws.adapters.http.uploads import UploadFiles
 from rr_py_ws.address import TCPAddress, parse_ip
 from rr_py_ws.config import HTTP, Limits
-from rr_py_ws.core.ports import AnswerParts, WorkerPool
+from rr_py_ws.core.ports import AnswerParts, QuestionPool
 from rr_py_ws.errors import NoFreeWorkers, ProtocolError, WorkerError, WorkersDown
 from rr_py_ws.metrics import Sample
 from rr_py_ws.wire.content_type import detect_content_type
@@ -67,7 +67,7 @@ class PHPPages:
 
     def __init__(
         self,
-        pool: WorkerPool,
+        pool: QuestionPool,
         section: HTTP,
         limits: Limits,
         owner: tuple[int, int] | None = None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from rr_py_ws.adapters.ops.health import health_page
 from rr_py_ws.adapters.ops.listener import OpsListener
@@ -15,7 +15,10 @@ __all__ = ["MetricsPage", "OpsListener", "build_servers", "health_page"]
 
 
 def build_servers(
-    config: Config, sources: Sequence[MetricSource], probes: Mapping[str, Probe]
+    config: Config,
+    sources: Sequence[MetricSource],
+    probes: Mapping[str, Probe],
+    refresh: Callable[[], Awaitable[None]] | None = None,
 ) -> list[OpsListener]:
     """Make the listeners of the sections `metrics` and `status`, or of those under `websockets`.
 
@@ -23,6 +26,7 @@ def build_servers(
         config: the configuration.
         sources: parts of the program that have metrics.
         probes: plugin name -> its probe.
+        refresh: see `MetricsPage`.
 
     Raises:
         ConfigError: an address cannot be read.
@@ -32,7 +36,7 @@ def build_servers(
     sources = [*sources]
     if address := config.metrics_address:
         key = "websockets.metrics.address" if own and own.metrics else "metrics.address"
-        servers.append(OpsListener(MetricsPage(sources), address, key=key, max_connections=limit))
+        servers.append(OpsListener(MetricsPage(sources, refresh), address, key=key, max_connections=limit))
     if address := config.status_address:
         key = "websockets.status.address" if own and own.status else "status.address"
         page = health_page(probes, (config.status or Status()).unavailable_status_code)

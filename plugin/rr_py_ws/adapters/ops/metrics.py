@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
 
 from prometheus_client import (
@@ -30,10 +30,14 @@ class MetricsPage(Collector):
 
     Args:
         sources: the parts; read at each scrape.
+        refresh: waited for before that, when parts are in other processes.
     """
 
-    def __init__(self, sources: Sequence[MetricSource]) -> None:
+    def __init__(
+        self, sources: Sequence[MetricSource], refresh: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
         self._sources = sources
+        self._refresh = refresh
         self._one_at_a_time = asyncio.Lock()
         self._next: asyncio.Task[bytes] | None = None
         # Two registries, because only one of them can be read in a thread: the parts belong to the loop.
@@ -52,6 +56,8 @@ class MetricsPage(Collector):
     async def _make(self) -> bytes:
         async with self._one_at_a_time:
             self._next = None
+            if self._refresh is not None:
+                await self._refresh()
             text = generate_latest(self._parts)
             # Not in the event loop: it counts open files by listing them, which takes 8 ms for 10,000.
             return text + await asyncio.to_thread(generate_latest, self._process)

@@ -1,0 +1,121 @@
+"""The core process, as a listener process sees it: there, or not there for a while."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from rr_py_ws import logs
+from rr_py_ws.adapters.link.connection import DOWN, Call, Handlers, Link
+from rr_py_ws.errors import BrokerError
+from rr_py_ws.wire.publication import Publication
+
+log = logs.get_logger("app")
+
+
+class LinkedBroker(Protocol):
+    """A broker whose publications come over the link."""
+
+    def receive(self, publications: list[Publication]) -> None:
+        """Take publications."""
+
+    def missed(self, topics: list[str]) -> None:
+        """Publications of these topics may have been missed, by the core itself."""
+
+    def connected(self) -> None:
+        """There is a new link."""
+
+    def lost(self) -> None:
+        """There is none any more."""
+
+
+class Core:
+    """The link of a listener process, one after the other.
+
+    Args:
+        on_lost: called when the core is gone.
+
+    Attributes:
+        brokers: number -> broker.
+        handlers: what the core may call.
+        ready: whether the core has said that it can be used.
+    """
+
+    def __init__(self, on_lost: Callable[[], None]) -> None:
+        self.brokers: dict[int, LinkedBroker] = {}
+        self.handlers: dict[str, Callable[..., Any]] = {
+            "ready": self._set_ready,
+            "gap": lambda number, topics: self.brokers[number].missed(topics),
+        }
+        self.ready = False
+        self._link: Link | None = None
+        self._on_lost = on_lost
+        self._paused = False
+        self._changed = asyncio.Event()
+
+    @property
+    def there(self) -> bool:
+        """Whether there is a link."""
+        return self._link is not None
+
+    async def connect(self, accepted: socket.socket) -> None:
+        """Use a socket that leads to the core."""
+        handlers: Handlers = self.handlers
+        link = Link(handlers, self._receive, lambda: self._lose(link))
+        if self._link is not None:  # its end has not been seen yet
+            self._lose(self._link)
+        self._link = link  # from now on what is said waits for the transport
+        await asyncio.get_running_loop().create_connection(lambda: link, sock=accepted)
+        link.pause_reading(self._paused)
+        for broker in self.brokers.values():
+            broker.connected()
+
+    def call(self, method: str, *args: object, convert: Callable[[Any], Any] | None = None) -> Call:
+        """See `Link.call`.
+
+        Raises:
+            BrokerError: the core is not there.
+        """
+        if self._link is None:
+            raise BrokerError(DOWN)
+        return self._link.call(method, *args, convert=convert)
+
+    def tell(self, method: str, *args: object) -> None:
+        """See `Link.tell`; nothing when the core is not there."""
+        if self._link is not None:
+            self._link.tell(method, *args)
+
+    def pause(self, paused: bool) -> None:
+        """Look at nothing that comes, or go on."""
+        self._paused = paused
+        if self._link is not None:
+            self._link.pause_reading(paused)
+
+    async def wait_until_ready(self) -> None:
+        """Wait until the core can be used."""
+        while not self.ready:
+            self._changed.clear()
+            await self._changed.wait()
+
+    def close(self) -> None:
+        """End the link."""
+        if self._link is not None:
+            self._link.close()
+
+    def _set_ready(self, ready: bool) -> None:
+        self.ready = ready
+        self._changed.set()
+
+    def _receive(self, number: int, publications: list[Publication]) -> None:
+        self.brokers[number].receive(publications)
+
+    def _lose(self, link: Link) -> None:
+        if link is not self._link:
+            return
+        self._link = None
+        self.ready = False
+        for broker in self.brokers.values():
+            broker.lost()
+        self._on_lost()

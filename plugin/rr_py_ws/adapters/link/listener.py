@@ -1,0 +1,261 @@
+"""One listener process, as the core process has it.
+
+To the core's node it is a subscriber of each broker: of the topics that somebody at the listener is in. The
+hubs gather what is for it in a turn of the loop, as they do for clients.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from itertools import count
+from typing import Any, Protocol
+
+from rr_py_ws import logs
+from rr_py_ws.adapters.link.connection import Link
+from rr_py_ws.core.history import Query, Receipt, Synchronize
+from rr_py_ws.core.node import Node
+from rr_py_ws.core.ports import Answer, AnswerParts, Lane, QuestionPool
+from rr_py_ws.core.registry import new_id
+from rr_py_ws.core.remote_holds import RemoteHolds
+from rr_py_ws.core.ring import ReplayLimit
+from rr_py_ws.errors import BrokerError
+from rr_py_ws.metrics import Metric
+from rr_py_ws.wire.command import Wish
+from rr_py_ws.wire.link import Plain, encode_part, pack_publications, pack_recoveries
+from rr_py_ws.wire.publication import Publication, Pushes
+from rr_py_ws.wire.push import Encoding
+from rr_py_ws.wire.worker import Message
+
+_ENCODING = Encoding("", encode_part)
+log = logs.get_logger("app")
+
+
+class Owner(Protocol):
+    """Who looks after all listeners."""
+
+    def listening(self, listener: Listener) -> None:
+        """It accepts clients."""
+
+    def full(self, listener: Listener, full: bool) -> None:
+        """It takes nothing more, or has taken what waited."""
+
+    def lost(self, listener: Listener) -> None:
+        """Its process is gone."""
+
+
+class LinkSubscriber:
+    """Implements the port `Subscriber`: a listener, in the hub of one broker."""
+
+    def __init__(self, link: Link, broker: int) -> None:
+        self.id = new_id()
+        self.me = ""
+        self.encoding = _ENCODING
+        self.send: Callable[[bytes], int] = _take_nothing
+        self._link = link
+        self._broker = broker
+
+    def push(self, pushes: Pushes, taken: int) -> None:
+        """Write everything; `send` takes nothing, it is not told how many publications there are."""
+        self._link.push(self._broker, sum([number for _, number in pushes.topics]), pushes.frames)
+
+    def charge(self, cost: int) -> None:
+        """A listener has charged its client already."""
+
+    def missed(self, topics: Sequence[str]) -> None:
+        """Have the listener tell its clients."""
+        self._link.tell("gap", self._broker, list(topics))
+
+    def write_failed(self, error: Exception) -> None:
+        """`push` does not fail: a link that is lost takes anything."""
+        log.error("a link failed", exc_info=error)
+
+
+class Listener:
+    """What one listener may ask of the core, and what it has there.
+
+    Args:
+        number: of the process.
+        owner: who looks after all of them.
+        node: of the core.
+        pools: name -> workers.
+        holds: told of topics whose receivers are behind.
+
+    Attributes:
+        link: to its process.
+        snapshot: what it has counted, as far as it was told.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        owner: Owner,
+        node: Node,
+        pools: Mapping[str, QuestionPool],
+        holds: RemoteHolds,
+    ) -> None:
+        self.number = number
+        self.snapshot: list[Metric] = []
+        self._node = node
+        self._pools = pools
+        self._holds = holds
+        self._parts: dict[int, AnswerParts] = {}
+        self._numbers = count(1)
+        handlers: dict[str, Callable[..., Any]] = {
+            "subscribe": self._subscribe,
+            "unsubscribe": self._unsubscribe,
+            "publish": self._publish,
+            "publish_once": self._publish_once,
+            "settle": self._settle,
+            "recover": self._recover,
+            "read": self._read,
+            "clear": self._clear,
+            "ask": self._ask,
+            "exec": self._exec,
+            "next_part": self._next_part,
+            "stop_parts": self._stop_parts,
+            "hold": lambda broker, topic: holds.begin(self, (broker, topic)),
+            "release": lambda broker, topic: holds.end(self, (broker, topic)),
+            "listening": partial(owner.listening, self),
+        }
+        self.link = Link(handlers, _no_batches, self._lost, partial(owner.full, self))
+        self._owner = owner
+        self._subscribers = {
+            name: LinkSubscriber(self.link, place) for place, name in enumerate(sorted(node.brokers))
+        }
+
+    def _lost(self) -> None:
+        for subscriber in self._subscribers.values():
+            self._node.leave_all(subscriber)
+        self._holds.forget(self)
+        for parts in self._parts.values():
+            parts.stop()
+        self._owner.lost(self)
+
+    # Brokers
+
+    def _subscribe(self, broker: str, topics: list[str]) -> Awaitable[None] | None:
+        return self._node.join(self._subscribers[broker], broker, topics)
+
+    def _unsubscribe(self, broker: str, topics: list[str]) -> None:
+        self._node.leave(self._subscribers[broker], broker, topics)
+
+    def _publish(self, broker: str, publication: Plain) -> Plain:
+        return self._node.publish(broker, Publication(*publication))
+
+    async def _publish_once(self, broker: str, publication: Plain, key: str, skip_history: bool) -> Plain:
+        receipt = self._node.publish_once(broker, Publication(*publication), key, skip_history=skip_history)
+        return tuple(receipt if isinstance(receipt, Receipt) else await receipt)
+
+    async def _settle(self, broker: str) -> None:
+        await self._node.brokers[broker].settle()
+        self._node.hub(broker).flush()
+
+    # Histories
+
+    def _recover(self, broker: str, wishes: dict[str, Wish], limit: Plain) -> Plain:
+        history = self._node.history(broker)
+        if history is None:
+            raise BrokerError("no topic has a history")
+        finding = history.recover(wishes, ReplayLimit(*limit))
+        if isinstance(finding, Awaitable):
+            return self._recover_later(broker, finding)
+        return self._synchronize(broker, finding)
+
+    async def _recover_later(self, broker: str, finding: Awaitable[Synchronize]) -> Plain:
+        return self._synchronize(broker, await finding)
+
+    def _synchronize(self, broker: str, synchronize: Synchronize) -> Plain:
+        # What has been published before is written first, so that nothing is there twice or is missing.
+        self._node.hub(broker).flush()
+        return pack_recoveries(synchronize())
+
+    async def _read(self, broker: str, topic: str, query: Plain) -> Plain:
+        history = self._node.history(broker)
+        if history is None:
+            return (), None, "off"
+        page = history.read(topic, Query(*query))
+        found, position, reason = await page if isinstance(page, Awaitable) else page
+        return pack_publications(found), position, reason
+
+    async def _clear(self, broker: str, topic: str) -> Plain:
+        history = self._node.history(broker)
+        position = None if history is None else history.clear(topic)
+        return await position if isinstance(position, Awaitable) else position
+
+    # Workers
+
+    def _ask(
+        self,
+        pool: str,
+        context: bytes,
+        body: bytes,
+        limit: float,
+        lane: int,
+        wait: float | None,
+        within: float,
+    ) -> asyncio.Future[Plain]:
+        asked = _Asked()
+
+        def on_answer(answer: Answer) -> None:
+            asked.withdraw = _do_nothing
+            if asked.done():
+                return
+            if isinstance(answer, Message):
+                asked.set_result(tuple(answer))
+            else:
+                asked.set_exception(answer)
+
+        question = Message(context, body)
+        withdraw = self._pools[pool].ask(
+            question, on_answer, limit, lane=Lane(lane), wait=wait, within=within
+        )
+        if not asked.done():
+            asked.withdraw = withdraw
+        return asked
+
+    async def _exec(self, pool: str, context: bytes, body: bytes, limit: float) -> Plain:
+        answer, parts = await self._pools[pool].exec_streamed(Message(context, body), limit)
+        if parts is None:
+            return tuple(answer), 0
+        number = next(self._numbers)
+        self._parts[number] = parts
+        return tuple(answer), number
+
+    async def _next_part(self, number: int) -> Plain:
+        part = await self._parts[number].next_part()
+        if part is not None:
+            return tuple(part)
+        self._parts.pop(number, None)
+        return None
+
+    def _stop_parts(self, number: int) -> None:
+        if (parts := self._parts.pop(number, None)) is not None:
+            parts.stop()
+
+
+class _Asked(asyncio.Future[Any]):
+    """The answer of a worker; to cancel it withdraws the question."""
+
+    def __init__(self) -> None:
+        super().__init__(loop=asyncio.get_running_loop())
+        self.withdraw: Callable[[], None] = _do_nothing
+
+    def cancel(self, msg: object = None) -> bool:
+        """Withdraw the question."""
+        withdraw, self.withdraw = self.withdraw, _do_nothing
+        withdraw()
+        return super().cancel(msg)
+
+
+def _take_nothing(_: bytes) -> int:
+    return -1
+
+
+def _no_batches(_: int, __: object) -> None:
+    pass
+
+
+def _do_nothing() -> None:
+    pass

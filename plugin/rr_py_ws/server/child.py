@@ -1,0 +1,134 @@
+"""What core and listener processes have in common: their event loop, the orders of the parent, the reload."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from rr_py_ws import config, logs
+from rr_py_ws.server.changes import Changes
+from rr_py_ws.server.control import Control
+from rr_py_ws.server.loop import event_loop
+from rr_py_ws.server.reload import Reloader
+
+log = logs.get_logger("app")
+
+
+class ChildProcess:
+    """One child of the parent process.
+
+    Args:
+        loaded: the configuration that the server was started with.
+        read_again: reads it at a reload.
+        control: to the parent.
+        again: whether the process takes the place of one that has ended.
+
+    Attributes:
+        stopping: set when the server stops.
+    """
+
+    def __init__(
+        self,
+        loaded: config.Config,
+        read_again: Callable[[], config.Config],
+        control: Control,
+        *,
+        again: bool,
+    ) -> None:
+        self.loaded = loaded
+        self.control = control
+        self.again = again
+        self._read_again = read_again
+        self._reloader: Reloader | None = None
+        self._linking: set[asyncio.Task[None]] = set()
+        self.stopping: asyncio.Event
+
+    def run(self, *, debug: bool) -> int:
+        """Run until the end; return the exit code.
+
+        Raises:
+            RRWSError: it cannot start, or did not stop in order.
+        """
+        with asyncio.Runner(loop_factory=event_loop(), debug=debug) as runner:
+            return runner.run(self._run())
+
+    async def _run(self) -> int:
+        loop = asyncio.get_running_loop()
+        self.stopping = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            # Of a terminal or a service manager all processes get them; what counts is what the parent says.
+            loop.add_signal_handler(number, _leave_to_parent)
+        self.prepare()
+        loop.add_reader(self.control.socket, self._take_orders)
+        return await self.serve()
+
+    # What the two differ in
+
+    def prepare(self) -> None:
+        """Make the parts; the loop runs, and no order has been taken."""
+        raise NotImplementedError
+
+    async def serve(self) -> int:
+        """Start, run and stop."""
+        raise NotImplementedError
+
+    async def link(self, number: int, accepted: socket.socket) -> None:
+        """Use a socket that leads to another process."""
+        raise NotImplementedError
+
+    def take(self, loaded: config.Config) -> None:
+        """Take what can change."""
+        raise NotImplementedError
+
+    # What they share
+
+    def started(self, look_at_certificates: Callable[[], Any], changes: Changes, *, tells: bool) -> None:
+        """Everything that lives as long as the process is made."""
+        gc.freeze()
+        self._reloader = Reloader(
+            self.loaded, self._read_again, self.take, look_at_certificates, changes, tells=tells
+        )
+        if self.again:  # the file may have changed since the server was started
+            self._reloader.ask()
+
+    async def run_beside(self, *work: Any) -> None:
+        """Reload when asked, and do other work, until cancelled."""
+        assert self._reloader is not None
+        await asyncio.gather(self._reloader.run(), *work)
+
+    def _take_orders(self) -> None:
+        while True:
+            try:
+                found = self.control.receive()
+            except BlockingIOError:
+                return
+            if found is None:  # the parent has died: nobody would start again what ends here
+                asyncio.get_running_loop().remove_reader(self.control.socket)
+                if not self.stopping.is_set():
+                    log.error("the parent process ended, so this one stops")
+                self.stopping.set()
+                return
+            (order, *values), sockets = found
+            if order == "stop":
+                self.stopping.set()
+            elif order == "reload":
+                if self._reloader is not None:
+                    self._reloader.ask()
+                else:
+                    self.again = True
+            elif order == "log":
+                level, text, fields = values
+                getattr(log, level)(text, **fields)
+            elif order == "link":
+                sockets[0].setblocking(False)
+                task = asyncio.get_running_loop().create_task(self.link(values[0], sockets[0]))
+                self._linking.add(task)
+                task.add_done_callback(self._linking.discard)
+
+
+def _leave_to_parent() -> None:
+    pass

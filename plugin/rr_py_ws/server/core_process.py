@@ -1,0 +1,218 @@
+"""The core process of a server with several: RPC, brokers, histories, PHP workers, pages for operators."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from rr_py_ws import config, logs
+from rr_py_ws.adapters.link.listeners import Listeners
+from rr_py_ws.adapters.php.reaper import reap_orphans
+from rr_py_ws.errors import RRWSError
+from rr_py_ws.metrics import Metric, MetricSource, merge
+from rr_py_ws.server import rlimits
+from rr_py_ws.server.certificates import CertificateWatch
+from rr_py_ws.server.changes import Changes
+from rr_py_ws.server.child import ChildProcess
+from rr_py_ws.server.control import Control
+from rr_py_ws.server.preparation import Preparation
+from rr_py_ws.server.roles import CoreRole, client_addresses, page_workers, tls_files
+from rr_py_ws.server.shutdown import shut_down
+from rr_py_ws.server.systemd import InheritedSockets
+
+if TYPE_CHECKING:
+    from rr_py_ws.adapters.ops import OpsListener
+    from rr_py_ws.adapters.php.source_watch import SourceWatch
+
+_OF_LISTENERS = frozenset(("subscriptions", "delivered_messages", "delivered_bytes", "flushes"))
+"""Metrics of hubs that are about clients: those of the core's hubs are about listeners."""
+_END_TIMEOUT = 2.0
+"""Seconds that listeners have to end when all their clients are gone."""
+
+log = logs.get_logger("app")
+
+
+class CoreProcess(ChildProcess):
+    """See `ChildProcess`.
+
+    Args:
+        loaded: the configuration.
+        prepared: of this configuration, without problems.
+        read_again: reads it at a reload.
+        control: to the parent.
+        sockets: that systemd has handed over.
+        again: whether the process takes the place of one that has ended.
+    """
+
+    def __init__(
+        self,
+        loaded: config.Config,
+        prepared: Preparation,
+        read_again: Callable[[], config.Config],
+        control: Control,
+        sockets: InheritedSockets,
+        *,
+        again: bool,
+    ) -> None:
+        super().__init__(loaded, read_again, control, again=again)
+        self._prepared = prepared
+        self._sockets = sockets
+        self._ops: list[OpsListener] = []
+        self._sources: SourceWatch | None = None
+
+    def prepare(self) -> None:
+        """Make the parts."""
+        loaded = self.loaded
+        reap_orphans()
+        for name, address, _ in client_addresses(loaded):
+            for inherited in self._sockets.take(name, address):
+                inherited.close()
+        self._shares = rlimits.share(loaded.settings, page_workers(loaded))
+        self._core = core = CoreRole(loaded, self._prepared.brokers, self._shares.rpc)
+        pauses = _Pauses(core.backpressure.publishers)
+        core.backpressure.publishers = [pauses.of("turn")]
+        pools = {name: pool for name, pool in (("websockets", core.pool), ("http", core.pages)) if pool}
+        self._listeners = listeners = Listeners(
+            loaded.settings.processes,
+            core.node,
+            pools,
+            core.backpressure,
+            core.ready,
+            pauses.of("links"),
+            lambda number: self.control.send("stuck", number),
+            has_pages=loaded.serves_pages,
+        )
+        clients = core.probes["websockets"]
+        core.probes["websockets"] = replace(
+            clients, ready=lambda: clients.ready() and listeners.any_listening
+        )
+        self._certificates = CertificateWatch(tls_files(loaded, self._prepared.brokers))
+        if loaded.metrics_address or loaded.status_address:
+            from rr_py_ws.adapters.ops import build_servers
+
+            sources = [*core.metric_sources(), logs]
+            self._ops = build_servers(loaded, [_Whole(sources, listeners)], core.probes, listeners.refresh)
+
+    async def link(self, number: int, accepted: socket.socket) -> None:
+        """Serve a listener."""
+        await self._listeners.connect(number, accepted)
+
+    async def serve(self) -> int:
+        """Start everything, then let listeners accept clients; until the server stops."""
+        background: asyncio.Future[None] | None = None
+        try:
+            starting = asyncio.ensure_future(self._start())
+            stop = asyncio.ensure_future(self.stopping.wait())
+            await asyncio.wait((starting, stop), return_when=asyncio.FIRST_COMPLETED)
+            if not starting.done():
+                starting.cancel()
+                await asyncio.wait((starting,))
+            if not starting.cancelled():
+                starting.result()
+            if not self.stopping.is_set():
+                if self.again:
+                    log.warning("the core process is back")
+                self.started(self._certificates.look, Changes(self.loaded, serves_pages=True), tells=True)
+                self.control.send("ready", self.loaded.endure.grace_period)
+                background = asyncio.ensure_future(self.run_beside(self._certificates.run()))
+                await stop
+        finally:
+            if background is not None:
+                background.cancel()
+                await asyncio.wait((background,))
+            in_time = await self._stop(self.loaded.endure.grace_period)
+        if not in_time:
+            raise RRWSError("grace timeout exceeded, some parts were not stopped in order")
+        return 0
+
+    def take(self, loaded: config.Config) -> None:
+        """Take what can change."""
+        section = loaded.settings
+        self._core.reload(section, rlimits.share(section, page_workers(loaded)).rpc)
+        for ops in self._ops:
+            ops.max_connections = section.limits.max_monitoring_connections
+        if loaded.reload != self.loaded.reload:
+            self._watch_sources(loaded)
+        self.loaded = loaded
+        self.control.send("grace", loaded.endure.grace_period)
+        logs.set_levels(loaded.logs)
+
+    async def _start(self) -> None:
+        if self._shares.warning:
+            log.warning(self._shares.warning)
+        for key, text in config.unmatched_rules(self.loaded):
+            log.warning("a rule of the configuration matches nobody", rule=f"{key}: {text}")
+        for ops in self._ops:
+            await ops.start(self._sockets.take(ops.key.split(".")[-2], ops.address))
+        await self._core.start(self._sockets)
+        self._watch_sources(self.loaded)
+        self._sockets.expect_none_left()
+        self._core.serving = True
+        self._listeners.open()
+        await self._listeners.all_listening.wait()
+        self._listeners.look()
+
+    async def _stop(self, grace: float) -> bool:
+        drain = self.loaded.settings.drain
+        delay = drain.delay if self._core.serving else 0.0
+        self._core.serving = False
+        self._listeners.look()
+        self._sockets.close()
+        if self._sources is not None:
+            await self._sources.stop()
+        await self._listeners.refresh()
+        return await shut_down(
+            self._core, self._listeners, self._ops, grace=grace, delay=delay, drain=drain.time
+        )
+
+    def _watch_sources(self, loaded: config.Config) -> None:
+        if self._sources is None:
+            if loaded.reload is None:
+                return
+            from rr_py_ws.adapters.php.source_watch import SourceWatch
+
+            self._sources = SourceWatch(self._core.pools, loaded.directory)
+        self._sources.watch(loaded.reload)
+
+
+class _Whole:
+    """The metrics of all processes as those of one server."""
+
+    def __init__(self, core: list[MetricSource], listeners: Listeners) -> None:
+        self._core = core
+        self._listeners = listeners
+
+    def metrics(self) -> Iterator[Metric]:
+        """Yield them."""
+        own = [metric for source in self._core for metric in source.metrics()]
+        yield from merge([*(one for one in own if one.name not in _OF_LISTENERS), *self._listeners.metrics()])
+
+
+class _Pauses:
+    """Pauses publishers as long as there is any reason to.
+
+    Args:
+        publishers: called with True when they are paused, with False when they may go on.
+    """
+
+    def __init__(self, publishers: list[Callable[[bool], None]]) -> None:
+        self._publishers = publishers
+        self._reasons: set[str] = set()
+
+    def of(self, reason: str) -> Callable[[bool], None]:
+        """Return what is called when there is this reason, and when there is not."""
+
+        def pause(paused: bool) -> None:
+            before = bool(self._reasons)
+            if paused:
+                self._reasons.add(reason)
+            else:
+                self._reasons.discard(reason)
+            if before != bool(self._reasons):
+                for publisher in self._publishers:
+                    publisher(not before)
+
+        return pause

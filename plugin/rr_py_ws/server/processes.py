@@ -1,0 +1,115 @@
+"""A server of several processes: addresses are reserved, then the parent starts the others.
+
+The sockets of clients are bound in each listener, with SO_REUSEPORT: the kernel spreads connections over them
+evenly. One socket that all inherit would be served very unevenly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import socket
+from collections.abc import Callable
+
+from rr_py_ws import __version__, config, logs, native
+from rr_py_ws.adapters.http.places import SharedPlaces
+from rr_py_ws.adapters.net.listen import listen
+from rr_py_ws.address import parse_host_port
+from rr_py_ws.server import rlimits
+from rr_py_ws.server.control import Control
+from rr_py_ws.server.preparation import Preparation
+from rr_py_ws.server.roles import client_addresses
+from rr_py_ws.server.supervisor import CORE, Supervisor
+from rr_py_ws.server.systemd import InheritedSockets
+
+Reserved = list[tuple[str, socket.socket]]
+"""Name of the listener, and a socket that is bound and does not listen."""
+
+
+def run(
+    loaded: config.Config,
+    prepared: Preparation,
+    read_again: Callable[[], config.Config],
+    *,
+    silent: bool,
+    debug: bool,
+) -> int:
+    """Serve until SIGINT or SIGTERM and return the exit code; see `server.run`."""
+    rlimits.raise_limit()
+    sockets = InheritedSockets.take_over()
+    count = loaded.settings.processes
+    places = SharedPlaces(count)
+    reserved = asyncio.run(_reserve(loaded, sockets))
+    # The parent has neither log nor threads, which a fork would not have.
+    logs.shutdown()
+    gc.freeze()
+
+    def run_child(number: int, control: Control, again: bool) -> int:
+        section = loaded.logs, loaded.settings.limits.log_queue
+        logs.setup(*section, shared=True, rotates=number == CORE)
+        if number == CORE:
+            from rr_py_ws.server.core_process import CoreProcess
+
+            core = CoreProcess(loaded, prepared, read_again, control, sockets, again=again)
+            return core.run(debug=debug)
+        from rr_py_ws.server.listener_process import ListenerProcess
+
+        sockets.add([(name, _bind_beside(found)) for name, found in reserved])
+        own = places.of(number - 1)
+        listener = ListenerProcess(number, loaded, prepared, read_again, control, sockets, own, again=again)
+        return listener.run(debug=debug)
+
+    def tell_ready() -> None:
+        if not silent:
+            logs.print_line(f"[INFO] rr-py-ws server started; version: {__version__}")
+            if native.MISSING:
+                logs.print_line(f"[INFO] it runs without its native part, slower: {native.MISSING}")
+
+    supervisor = Supervisor(
+        count,
+        run_child,
+        lambda number: places.clear(number - 1),
+        tell_ready,
+        loaded.endure.grace_period,
+        silent=silent,
+    )
+    return supervisor.run()
+
+
+async def _reserve(loaded: config.Config, sockets: InheritedSockets) -> Reserved:
+    """Take the addresses of clients, so that nobody else can, and port 0 is one port for all.
+
+    Raises:
+        ConfigError: an address cannot be listened on.
+    """
+    reserved: Reserved = []
+    for name, address, key in client_addresses(loaded):
+        if sockets.has(name, address):
+            continue
+        # Without SO_REUSEPORT first: a server that runs already would let another one in.
+        found = await listen(parse_host_port(address), key)
+        places = [(one, one.getsockname()) for one in found]
+        for one, place in places:
+            both = _takes_both_families(one)
+            one.close()
+            reserved.append((name, _bind(one.family, place, both_families=both)))
+    return reserved
+
+
+def _bind_beside(reserved: socket.socket) -> socket.socket:
+    """Bind another socket to the address of one."""
+    return _bind(reserved.family, reserved.getsockname(), both_families=_takes_both_families(reserved))
+
+
+def _takes_both_families(bound: socket.socket) -> bool:
+    return bound.family == socket.AF_INET6 and not bound.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+
+
+def _bind(family: int, place: object, *, both_families: bool) -> socket.socket:
+    bound = socket.socket(family)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    if family == socket.AF_INET6:
+        bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(not both_families))
+    bound.bind(place)  # type: ignore[arg-type]
+    return bound

@@ -1,0 +1,326 @@
+"""The parent process of a server with several: it starts the others, and again when one ends.
+
+It does nothing else, so that there is nothing that could end it: no event loop, no thread, no file, no
+client. Its children are forks of it: they have the same configuration, and share the memory of the program.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType
+from typing import Any
+
+from rr_py_ws import logs
+from rr_py_ws.core.backoff import Backoff
+from rr_py_ws.errors import ConfigError, RRWSError, all_of
+from rr_py_ws.server.control import Control
+from rr_py_ws.server.systemd import notify
+
+CORE = 0
+"""The number of the core process; listeners are numbered from 1."""
+_SHORT_LIFE = 5.0
+"""Seconds; a process that lived no longer is started again after a pause, which grows."""
+_LAST_PAUSE = 10.0
+_SPARE = 3.0
+"""Seconds, beyond the grace period, until a process that has not ended is killed."""
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+
+RunChild = Callable[[int, Control, bool], int]
+"""Runs a process: its number, its end of the control socket, and whether it has been started before."""
+
+
+class _Child:
+    """One of the processes, over all its lives.
+
+    Attributes:
+        pid: of the process; 0 while there is none.
+        control: to the process.
+        started: when.
+        due: when it is to be started again.
+        again: whether it has been started before.
+        killed: whether it was ended by us.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.pid = 0
+        self.control: Control | None = None
+        self.started = 0.0
+        self.due: float | None = None
+        self.again = False
+        self.backoff = Backoff(0.1, _LAST_PAUSE)
+
+    @property
+    def name(self) -> str:
+        return "core" if self.number == CORE else f"listener {self.number}"
+
+    def send(self, *message: Any, sockets: tuple[socket.socket, ...] = ()) -> None:
+        if self.control is not None:
+            self.control.send(*message, sockets=sockets)
+
+
+class Supervisor:
+    """Starts the core and the listeners, and looks after them.
+
+    Args:
+        listeners: how many.
+        run_child: what a child does.
+        on_listener_end: called with the number of a listener that has ended.
+        on_ready: called when everything is started for the first time.
+        grace: seconds that a stop may take.
+        silent: print nothing.
+    """
+
+    def __init__(
+        self,
+        listeners: int,
+        run_child: RunChild,
+        on_listener_end: Callable[[int], None],
+        on_ready: Callable[[], None],
+        grace: float,
+        *,
+        silent: bool,
+    ) -> None:
+        self._run_child = run_child
+        self._on_listener_end = on_listener_end
+        self._on_ready = on_ready
+        self._grace = grace
+        self._silent = silent
+        self._children = [_Child(number) for number in range(listeners + 1)]
+        self._core = self._children[CORE]
+        self._selector = selectors.DefaultSelector()
+        self._signals, self._wakeup = socket.socketpair()
+        self._is_ready = False
+        self._stopping = False
+        self._kill_at: float | None = None
+        self._failures: list[str] = []
+
+    def run(self) -> int:
+        """Serve until a signal; return the exit code.
+
+        Raises:
+            RRWSError: the server cannot start, or did not stop in the grace period.
+        """
+        self._listen_to_signals()
+        try:
+            for child in self._children:
+                self._start(child)
+            while any(child.pid for child in self._children) or not self._stopping:
+                self._turn()
+        finally:
+            self._kill_all()
+        if self._failures:
+            raise all_of(ConfigError("", text) for text in dict.fromkeys(self._failures))
+        return 0
+
+    # The turns
+
+    def _turn(self) -> None:
+        for key, _ in self._selector.select(self._pause()):
+            if key.data is None:
+                for number in self._signals.recv(4096):
+                    self._take_signal(number)
+            else:
+                self._take_messages(key.data)
+        self._reap()
+        now = time.monotonic()
+        for child in self._children:
+            if child.due is not None and child.due <= now:
+                self._start(child)
+        if self._kill_at is not None and now >= self._kill_at:
+            self._kill_at = None
+            self._failures.append("grace timeout exceeded, some processes were not stopped in order")
+            self._kill_all()
+
+    def _pause(self) -> float | None:
+        """Return for how long there is nothing to do but to wait."""
+        moments = [child.due for child in self._children if child.due is not None]
+        if self._kill_at is not None:
+            moments.append(self._kill_at)
+        return max(0.0, min(moments) - time.monotonic()) if moments else None
+
+    def _listen_to_signals(self) -> None:
+        for sock in (self._signals, self._wakeup):
+            sock.setblocking(False)
+        for number in _SIGNALS:
+            signal.signal(number, _note)
+        signal.set_wakeup_fd(self._wakeup.fileno(), warn_on_full_buffer=False)
+        self._selector.register(self._signals, selectors.EVENT_READ)
+
+    def _take_signal(self, number: int) -> None:
+        if number == signal.SIGHUP:
+            for child in self._children:
+                child.send("reload")
+        elif number in (signal.SIGTERM, signal.SIGINT):
+            if self._stopping:
+                self._force()
+            if not self._silent:
+                logs.print_line(f"stop signal received, grace timeout is: {self._grace:g} seconds")
+            self._stop()
+
+    def _take_messages(self, child: _Child) -> None:
+        while child.control is not None:
+            try:
+                found = child.control.receive()
+            except BlockingIOError:
+                return
+            if found is None:
+                self._forget_control(child)
+                return
+            (what, *values), _ = found
+            if what in ("ready", "grace"):
+                self._grace = values[0]
+                if what == "ready" and not self._is_ready:
+                    self._is_ready = True
+                    notify("READY=1")
+                    self._on_ready()
+            elif what == "failed":
+                if not self._is_ready or self._stopping:
+                    self._failures += values[0]
+                else:
+                    text = "a process could not be started again"
+                    self._log("error", text, process=child.name, reason="; ".join(values[0]))
+            elif what == "stuck":
+                listener = self._children[values[0]]
+                self._log("error", "a process takes nothing any more, it is ended", process=listener.name)
+                self._kill(listener)
+
+    # Start and end
+
+    def _start(self, child: _Child) -> None:
+        child.due = None
+        ours, theirs = Control.pair()
+        pid = os.fork()
+        if pid == 0:
+            self._live(child, ours, theirs)
+        theirs.close()
+        child.pid, child.control, child.started = pid, ours, time.monotonic()
+        self._selector.register(ours.socket, selectors.EVENT_READ, child)
+        others = self._children[1:] if child is self._core else [self._core]
+        for other in others:
+            if other.pid:
+                self._link(other if child is self._core else child)
+        child.again = True
+
+    def _link(self, listener: _Child) -> None:
+        """Connect a listener and the core."""
+        one, other = socket.socketpair()
+        self._core.send("link", listener.number, sockets=(one,))
+        listener.send("link", CORE, sockets=(other,))
+        one.close()
+        other.close()
+
+    def _live(self, child: _Child, ours: Control, theirs: Control) -> None:
+        """Be a child; does not return."""
+        code = 1
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            # What the others have of the parent must end with it, and so must what this one has.
+            ours.close()
+            for other in self._children:
+                if other.control is not None:
+                    other.control.close()
+            self._selector.close()
+            self._signals.close()
+            self._wakeup.close()
+            code = self._run_child(child.number, theirs, child.again)
+        except RRWSError as error:
+            errors = error.errors if isinstance(error, ConfigError) else ()
+            theirs.send("failed", [one.located for one in errors] or [str(error)])
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            logs.shutdown()
+            sys.stdout.flush()
+            os._exit(code)
+
+    def _reap(self) -> None:
+        # All that end: as process 1 of a container the parent gets orphans of PHP workers, too.
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            for child in self._children:
+                if child.pid == pid:
+                    self._ended(child, status)
+
+    def _ended(self, child: _Child, status: int) -> None:
+        self._take_messages(child)  # its last words
+        self._forget_control(child)
+        pid, child.pid = child.pid, 0
+        if child is not self._core:
+            self._on_listener_end(child.number)
+        if self._stopping:
+            return
+        if not self._is_ready:
+            if not self._failures:
+                self._failures.append(f"the process of {child.name} ended while the server started")
+            self._stop()
+            return
+        lived = time.monotonic() - child.started
+        if lived > _SHORT_LIFE:
+            child.backoff.reset()
+        pause = 0.0 if lived > _SHORT_LIFE else child.backoff.next_pause()
+        child.due = time.monotonic() + pause
+        text = "a listener process ended, it is started again; its clients have to connect again"
+        if child is self._core:
+            text = "the core process ended, it is started again; meanwhile nobody can publish or join"
+        self._log("error", text, process=child.name, pid=pid, end=_describe(status), pause=round(pause, 1))
+
+    def _forget_control(self, child: _Child) -> None:
+        if child.control is not None:
+            self._selector.unregister(child.control.socket)
+            child.control.close()
+            child.control = None
+
+    def _stop(self) -> None:
+        self._stopping = True
+        notify("STOPPING=1")
+        self._kill_at = time.monotonic() + self._grace + _SPARE
+        for child in self._children:
+            child.due = None
+            child.send("stop")
+
+    def _force(self) -> None:
+        if not self._silent:
+            logs.print_line("exit forced")
+        self._kill_all()
+        os._exit(1)
+
+    def _kill_all(self) -> None:
+        for child in self._children:
+            self._kill(child)
+
+    def _kill(self, child: _Child) -> None:
+        if child.pid:
+            with suppress(ProcessLookupError):
+                os.kill(child.pid, signal.SIGKILL)
+
+    def _log(self, level: str, text: str, **fields: Any) -> None:
+        """Have a child write a line, the core if it can."""
+        for child in self._children:
+            if child.pid and child.control is not None:
+                child.send("log", level, text, fields)
+                return
+
+
+def _note(number: int, frame: FrameType | None) -> None:
+    """Take a signal: its number has been written to the wakeup socket. So does a child."""
+
+
+def _describe(status: int) -> str:
+    if os.WIFSIGNALED(status):
+        return signal.Signals(os.WTERMSIG(status)).name
+    return f"exit code {os.WEXITSTATUS(status)}"
