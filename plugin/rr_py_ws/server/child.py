@@ -44,6 +44,7 @@ class ChildProcess:
         self.again = again
         self._read_again = read_again
         self._reloader: Reloader | None = None
+        self._reload_asked = False
         self._linking: set[asyncio.Task[None]] = set()
         self.stopping: asyncio.Event
 
@@ -92,7 +93,7 @@ class ChildProcess:
         self._reloader = Reloader(
             self.loaded, self._read_again, self.take, look_at_certificates, changes, tells=tells
         )
-        if self.again:  # the file may have changed since the server was started
+        if self._reload_asked:
             self._reloader.ask()
 
     async def run_beside(self, *work: Any) -> None:
@@ -119,7 +120,7 @@ class ChildProcess:
                 if self._reloader is not None:
                     self._reloader.ask()
                 else:
-                    self.again = True
+                    self._reload_asked = True
             elif order == "log":
                 level, text, fields = values
                 getattr(log, level)(text, **fields)

@@ -164,9 +164,11 @@ class CoreProcess(ChildProcess):
         if self._sources is not None:
             await self._sources.stop()
         await self._listeners.refresh()
-        return await shut_down(
+        in_time = await shut_down(
             self._core, self._listeners, self._ops, grace=grace, delay=delay, drain=drain.time
         )
+        await self._listeners.end(_END_TIMEOUT)
+        return in_time
 
     def _watch_sources(self, loaded: config.Config) -> None:
         if self._sources is None:

@@ -20,6 +20,7 @@ from rr_py_ws.core.history_rules import HistoryRules
 from rr_py_ws.core.hold import Topic
 from rr_py_ws.core.node import Node
 from rr_py_ws.core.ports import Authorizer
+from rr_py_ws.errors import RRWSError
 from rr_py_ws.metrics import MetricSource
 from rr_py_ws.server import rlimits
 from rr_py_ws.server.certificates import CertificateWatch
@@ -72,6 +73,8 @@ class ListenerProcess(ChildProcess):
         self._sockets = sockets
         self._places = places
         self._is_listening = False
+        self._failure: RRWSError | None = None
+        self._alone: asyncio.Task[None] | None = None
         self._ended: asyncio.Event
 
     def prepare(self) -> None:
@@ -146,6 +149,8 @@ class ListenerProcess(ChildProcess):
         await asyncio.wait((background,))
         await self._node.close()
         self._core.close()
+        if self._failure is not None:
+            raise self._failure
         return 0
 
     def take(self, loaded: config.Config) -> None:
@@ -170,7 +175,12 @@ class ListenerProcess(ChildProcess):
     async def _open(self) -> None:
         """Accept clients: everything that they need is started."""
         if not self._is_listening and not self.stopping.is_set():
-            await self._role.start(self._sockets)
+            try:
+                await self._role.start(self._sockets)
+            except RRWSError as error:
+                self._failure = error
+                self._ended.set()
+                return
             self._sockets.close()  # those of the core
             self._is_listening = True
         self._core.tell("listening")
@@ -196,7 +206,7 @@ class ListenerProcess(ChildProcess):
 
     def _core_lost(self) -> None:
         if self.stopping.is_set() and not self._ended.is_set():
-            self._alone = asyncio.ensure_future(self._stop_alone())
+            self._alone = asyncio.get_running_loop().create_task(self._stop_alone())
 
     async def _stop_alone(self) -> None:
         """Stop without a core that would say how."""

@@ -100,6 +100,7 @@ class Supervisor:
         self._signals, self._wakeup = socket.socketpair()
         self._is_ready = False
         self._stopping = False
+        self._reloaded = False
         self._kill_at: float | None = None
         self._failures: list[str] = []
 
@@ -157,6 +158,7 @@ class Supervisor:
 
     def _take_signal(self, number: int) -> None:
         if number == signal.SIGHUP:
+            self._reloaded = True
             for child in self._children:
                 child.send("reload")
         elif number in (signal.SIGTERM, signal.SIGINT):
@@ -209,6 +211,8 @@ class Supervisor:
             if other.pid:
                 self._link(other if child is self._core else child)
         child.again = True
+        if self._reloaded:  # it is a fork that has the configuration of the start
+            child.send("reload")
 
     def _link(self, listener: _Child) -> None:
         """Connect a listener and the core."""

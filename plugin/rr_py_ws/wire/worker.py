@@ -66,10 +66,12 @@ class MappedQuestion(NamedTuple):
     Attributes:
         context: the first part.
         body: the second part.
+        descriptor: of the file, which is open until the answer is here.
     """
 
     context: bytes
     body: mmap
+    descriptor: int
 
 
 Question = Message | MappedQuestion
@@ -92,7 +94,7 @@ def encode_message(message: Message) -> bytes:
 
 def encode_question(question: Question) -> tuple[bytes | memoryview, ...]:
     """Encode a question as pieces to be written one after the other: a large body is not copied."""
-    context, body = question
+    context, body = question.context, question.body
     if isinstance(question, Message) and len(body) <= _SMALL:
         return (encode_message(question),)
     return encode_header(0, (len(context),), len(context) + len(body)) + context, memoryview(body)

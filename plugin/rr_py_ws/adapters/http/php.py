@@ -180,7 +180,9 @@ class PHPPages:
             parsed=kind.is_form,
             uploads=uploads,
         )
-        return Message(context, body) if isinstance(body, bytes) else MappedQuestion(context, body)
+        if isinstance(body, bytes):
+            return Message(context, body)
+        return MappedQuestion(context, body, held.spool.descriptor)
 
     def _failure(self, scope: Scope, error: Exception) -> _Page:
         """What a client gets when no worker has answered: nothing of the reason."""

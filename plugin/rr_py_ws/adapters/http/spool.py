@@ -107,6 +107,11 @@ class Spool:
         await self._file.flush()
         return mmap(self._file.descriptor, self._file.size, access=ACCESS_READ)
 
+    @property
+    def descriptor(self) -> int:
+        """Of the file; -1 when there is none."""
+        return -1 if self._file is None else self._file.descriptor
+
     def close(self) -> None:
         """Let go of the file; what `content` returned stays."""
         if self._file is not None:

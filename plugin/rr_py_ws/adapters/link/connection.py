@@ -128,8 +128,7 @@ class Link(asyncio.Protocol):
     def push(self, broker: int, publications: int, parts: bytes) -> None:
         """Write a batch now: the turn is over."""
         self._out.append(encode_batch(broker, publications, parts))
-        if len(self._out) == 1 or self.waiting > _HIGH:
-            self._flush()
+        self._flush()
 
     @property
     def waiting(self) -> int:

@@ -7,9 +7,11 @@ hubs gather what is for it in a turn of the loop, as they do for clients.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from itertools import count
+from mmap import ACCESS_READ, mmap
 from typing import Any, Protocol
 
 from rr_py_ws import logs
@@ -26,7 +28,7 @@ from rr_py_ws.wire.command import Wish
 from rr_py_ws.wire.link import Plain, encode_part, pack_publications, pack_recoveries
 from rr_py_ws.wire.publication import Publication, Pushes
 from rr_py_ws.wire.push import Encoding
-from rr_py_ws.wire.worker import Message
+from rr_py_ws.wire.worker import MappedQuestion, Message, Question
 
 _ENCODING = Encoding("", encode_part)
 log = logs.get_logger("app")
@@ -113,6 +115,7 @@ class Listener:
             "clear": self._clear,
             "ask": self._ask,
             "exec": self._exec,
+            "exec_file": self._exec_file,
             "next_part": self._next_part,
             "stop_parts": self._stop_parts,
             "hold": lambda broker, topic: holds.begin(self, (broker, topic)),
@@ -215,8 +218,19 @@ class Listener:
             asked.withdraw = withdraw
         return asked
 
+    async def _exec_file(self, pool: str, context: bytes, file: str, limit: float) -> Plain:
+        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            body = mmap(descriptor, 0, access=ACCESS_READ)
+        finally:
+            os.close(descriptor)
+        return await self._exec_question(pool, MappedQuestion(context, body, -1), limit)
+
     async def _exec(self, pool: str, context: bytes, body: bytes, limit: float) -> Plain:
-        answer, parts = await self._pools[pool].exec_streamed(Message(context, body), limit)
+        return await self._exec_question(pool, Message(context, body), limit)
+
+    async def _exec_question(self, pool: str, question: Question, limit: float) -> Plain:
+        answer, parts = await self._pools[pool].exec_streamed(question, limit)
         if parts is None:
             return tuple(answer), 0
         number = next(self._numbers)

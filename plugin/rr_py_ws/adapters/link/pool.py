@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 from collections.abc import Callable
 
 from rr_py_ws.adapters.link.core import Core
@@ -59,10 +60,12 @@ class LinkPool:
         self, question: Question, limit: float = 0.0
     ) -> tuple[Message, AnswerParts | None]:
         """See `QuestionPool.exec_streamed`."""
-        context, body = question
-        # A body in a file is read here, and is in memory of both processes until it is on its way to PHP.
-        whole = body if isinstance(body, bytes) else body[:]
-        first, number = await self._ask_core("exec", self._name, context, whole, limit)
+        if isinstance(question, Message):
+            asking = self._ask_core("exec", self._name, *question, limit)
+        else:  # the core maps the file, too, so that nothing of it has to go over the link
+            file = f"/proc/{os.getpid()}/fd/{question.descriptor}"
+            asking = self._ask_core("exec_file", self._name, question.context, file, limit)
+        first, number = await asking
         return Message(*first), LinkParts(self._core, number) if number else None
 
     async def _ask_core(self, method: str, *args: object) -> tuple[tuple[bytes, bytes], int]:

@@ -1,0 +1,338 @@
+"""A listener and its core: what the one has of the other, and what becomes of it when the core is gone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from rr_py_ws.adapters.auth.php import PHPAuthorizer
+from rr_py_ws.adapters.brokers.memory import MemoryBroker
+from rr_py_ws.adapters.link.broker import LinkBroker
+from rr_py_ws.adapters.link.connection import DOWN
+from rr_py_ws.adapters.link.core import Core
+from rr_py_ws.adapters.link.pool import LinkPool
+from rr_py_ws.config import HistoryRule
+from rr_py_ws.core.history_rules import HistoryRules
+from rr_py_ws.core.ports import Answer, Lane
+from rr_py_ws.core.ring import ReplayLimit
+from rr_py_ws.errors import BrokerError, ExecTimeout, WorkersDown
+from rr_py_ws.metrics import counter, gauge
+from rr_py_ws.wire.access import Verdict
+from rr_py_ws.wire.command import FROM_NOW
+from rr_py_ws.wire.link import pack_metrics
+from rr_py_ws.wire.publication import Publication
+from rr_py_ws.wire.worker import Message
+from support.linked import CoreProcess
+from support.php_pool import grant, request
+from support.waiting import eventually
+
+RULES = HistoryRules([HistoryRule(topics=("news*",), size=100, ttl=60.0)])
+LIMIT = ReplayLimit(100, 10_000)
+
+
+class Listener:
+    """The half of a listener process that speaks to the core."""
+
+    def __init__(self) -> None:
+        self.lost = 0
+        self.core = Core(self._lose)
+        self.core.handlers["end"] = self.core.close
+        self.broker = LinkBroker("default", 0, self.core, RULES)
+        self.events: list[object] = []
+
+    def _lose(self) -> None:
+        self.lost += 1
+
+    async def start(self) -> None:
+        await self.broker.start(
+            lambda publication: self.events.append((publication.topic, publication.payload)),
+            lambda topics: self.events.append(("gap", *topics)),
+        )
+
+    async def subscribe(self, *topics: str) -> None:
+        if (waiting := self.broker.subscribe(topics)) is not None:
+            await waiting
+
+
+class Pool:
+    """Workers that answer when a test says so."""
+
+    allocate_timeout = 1.0
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Message, Callable[[Answer], object], Lane]] = []
+        self.withdrawn: list[Message] = []
+
+    def ask(
+        self, question: Message, on_answer: Callable[[Answer], object], limit: float = 0.0, **how: Any
+    ) -> Callable[[], None]:
+        self.asked.append((question, on_answer, how["lane"]))
+        return lambda: self.withdrawn.append(question)
+
+
+@pytest.fixture
+async def pool() -> Pool:
+    return Pool()
+
+
+@pytest.fixture
+async def cores(pool: Pool) -> AsyncIterator[Callable[[], Awaitable[CoreProcess]]]:
+    """Starts core processes; each is as new as one that takes the place of one that has died."""
+    started: list[CoreProcess] = []
+
+    async def start() -> CoreProcess:
+        core = CoreProcess({"default": MemoryBroker(RULES)}, {"websockets": pool})  # type: ignore[dict-item]
+        await core.node.start()
+        started.append(core)
+        return core
+
+    yield start
+    for core in started:
+        await core.close()
+
+
+Cores = Callable[[], Awaitable[CoreProcess]]
+
+
+@pytest.fixture
+async def listener() -> AsyncIterator[Listener]:
+    made = Listener()
+    await made.start()
+    yield made
+    await made.broker.close()
+    made.core.close()
+
+
+def die(core: CoreProcess) -> None:
+    """End the core's half of its links, as the kernel does for a process that has died."""
+    for listener in core.listeners._all.values():
+        listener.link.close()
+
+
+async def test_without_a_core_joins_are_refused_with_a_reason(listener: Listener) -> None:
+    assert not listener.broker.ready
+    with pytest.raises(BrokerError, match=DOWN):
+        listener.broker.subscribe(["a"])
+
+
+async def test_when_the_core_dies_everything_is_subscribed_again_at_the_next(
+    listener: Listener, cores: Cores
+) -> None:
+    """The gap is told before the first message that comes again, and joins are refused until then."""
+    core = await cores()
+    await core.link(listener.core)
+    await listener.subscribe("a", "b", "left")
+    listener.broker.unsubscribe(["left"])
+    core.node.publish("", Publication("a", b"1"))
+    await eventually(lambda: listener.events == [("a", b"1")])
+    die(core)
+    await eventually(lambda: listener.lost)
+    assert not listener.broker.ready
+    with pytest.raises(BrokerError, match=DOWN):
+        listener.broker.subscribe(["a"])
+    core = await cores()
+    await core.link(listener.core)
+    await eventually(lambda: listener.broker.ready)
+    core.node.publish("", Publication("b", b"2"))
+    await eventually(lambda: ("b", b"2") in listener.events)
+    _, (told, *topics), last = listener.events
+    assert (told, sorted(topics), last) == ("gap", ["a", "b"], ("b", b"2"))
+    assert "left" not in core.node.hub()
+
+
+async def test_what_comes_before_a_topic_is_confirmed_again_is_part_of_the_gap(
+    listener: Listener, cores: Cores
+) -> None:
+    core = await cores()
+    await core.link(listener.core)
+    await listener.subscribe("a")
+    die(core)
+    await eventually(lambda: listener.lost)
+    core = await cores()
+    await core.link(listener.core)
+    listener.broker.receive([Publication("a", b"too early")])
+    await eventually(lambda: listener.broker.ready)
+    assert listener.events == [("gap", "a")]
+
+
+async def test_a_join_during_the_loss_is_refused_and_leaves_nothing(listener: Listener, cores: Cores) -> None:
+    core = await cores()
+    await core.link(listener.core)
+    joining = listener.broker.subscribe(["a"])
+    assert joining is not None
+    die(core)
+    with pytest.raises(BrokerError, match=DOWN):
+        await joining
+    listener.broker.unsubscribe(["a"])  # as the node does for a client that is in no topic
+    core = await cores()
+    await core.link(listener.core)
+    await listener.subscribe("b")
+    assert listener.events == []
+
+
+async def test_a_topic_that_is_given_up_and_wanted_again_is_not_confirmed_by_an_old_answer(
+    listener: Listener, cores: Cores
+) -> None:
+    core = await cores()
+    await core.link(listener.core)
+    first = listener.broker.subscribe(["a"])
+    listener.broker.unsubscribe(["a"])
+    second = listener.broker.subscribe(["a"])
+    assert first is not None and second is not None
+    await first
+    third = listener.broker.subscribe(["a"])
+    assert third is not None
+    await second
+    await third
+    assert listener.broker.subscribe(["a"]) is None
+    assert "a" in core.node.hub()
+
+
+async def test_what_is_published_between_the_answer_and_its_reading_is_in_the_replay(
+    listener: Listener, cores: Cores
+) -> None:
+    """The core has said what is kept; the client enters the topic in a later turn of the loop."""
+    core = await cores()
+    await core.link(listener.core)
+    await listener.subscribe("news")
+    core.node.publish("", Publication("news", b"0"))
+    history = listener.broker.history
+    assert history is not None
+    recovering = asyncio.ensure_future(history.recover({"news": FROM_NOW}, LIMIT))
+    while not recovering.done():
+        core.node.publish("", Publication("news", b"%d" % len(listener.events)))
+        await asyncio.sleep(0)
+    seen = len(listener.events)
+    core.node.publish("", Publication("news", b"the last"))
+    await eventually(lambda: listener.events[-1] == ("news", b"the last"))
+    recovery = recovering.result()()["news"]
+    assert recovery.replay and recovery.replay[-1].payload == b"the last"
+    positions = [publication.position for publication in recovery.replay]
+    assert positions == [f"{positions[0].split('.')[0]}.{at}" for at in _offsets(positions)]  # type: ignore[union-attr]
+    first = int(str(recovery.position).split(".")[1])
+    assert _offsets(positions)[0] == first + 1
+    assert seen < len(listener.events)
+
+
+def _offsets(positions: list[str | None]) -> list[int]:
+    found = [int(str(position).split(".")[1]) for position in positions]
+    assert found == list(range(found[0], found[0] + len(found)))
+    return found
+
+
+async def test_recovery_without_a_core_is_off(listener: Listener) -> None:
+    assert listener.broker.history is not None
+    recovery = (await listener.broker.history.recover({"news": FROM_NOW}, LIMIT))()["news"]
+    assert recovery.reason == "off"
+
+
+async def decision(deciding: Verdict | Awaitable[Verdict]) -> Verdict:
+    return deciding if isinstance(deciding, Verdict) else await deciding
+
+
+async def test_php_decides_over_the_link(listener: Listener, cores: Cores, pool: Pool) -> None:
+    await (await cores()).link(listener.core)
+    authorizer = PHPAuthorizer(LinkPool("websockets", listener.core, 1.0), 8.0)
+    deciding = authorizer.connect(request("do=ok"))
+    await eventually(lambda: pool.asked)
+    question, on_answer, lane = pool.asked[0]
+    assert b"ws:joinServer" in question.context and lane is Lane.HANDSHAKES
+    on_answer(Message(b'{"status":200}'))
+    assert (await decision(deciding)).allowed
+    deciding = authorizer.join(grant("do=ok"), ["a"])
+    await eventually(lambda: len(pool.asked) == 2)
+    pool.asked[1][1](ExecTimeout("too slow"))
+    verdict = await decision(deciding)
+    assert not verdict.allowed and not verdict.answered
+
+
+async def test_a_question_that_nobody_needs_any_more_is_withdrawn(
+    listener: Listener, cores: Cores, pool: Pool
+) -> None:
+    await (await cores()).link(listener.core)
+    deciding = PHPAuthorizer(LinkPool("websockets", listener.core, 1.0), 8.0).connect(request("do=ok"))
+    await eventually(lambda: pool.asked)
+    assert isinstance(deciding, asyncio.Future)
+    deciding.cancel()
+    await eventually(lambda: pool.withdrawn)
+
+
+async def test_without_a_core_questions_are_refused_with_a_reason(
+    listener: Listener, cores: Cores, pool: Pool
+) -> None:
+    """Those that wait for an answer when it dies, and those after it."""
+    core = await cores()
+    await core.link(listener.core)
+    authorizer = PHPAuthorizer(LinkPool("websockets", listener.core, 1.0), 8.0)
+    waiting = authorizer.connect(request("do=ok"))
+    await eventually(lambda: pool.asked)
+    die(core)
+    for deciding in (waiting, authorizer.connect(request("do=ok"))):
+        verdict = await decision(deciding)
+        assert (verdict.allowed, verdict.answered, verdict.reason) == (False, False, DOWN)
+    with pytest.raises(WorkersDown, match=DOWN):
+        await LinkPool("websockets", listener.core, 1.0).exec_streamed(Message(b"{}"))
+
+
+async def test_holds_of_listeners_hold_publishers(listener: Listener, cores: Cores) -> None:
+    core = await cores()
+    await core.link(listener.core, 1)
+    other = Listener()
+    await core.link(other.core, 2)
+    released: list[str] = []
+    topic = "default", "busy"
+    listener.core.tell("hold", *topic)
+    await eventually(lambda: core.node.held)
+    hold = core.node.find_hold("", ["busy"])
+    assert hold is not None and core.node.find_hold("", ["other"]) is None
+    hold.wait(lambda: released.append("a publisher"))
+    other.core.tell("hold", *topic)
+    assert await other.core.call("settle", "default") is None
+    listener.core.tell("release", *topic)
+    await listener.core.call("settle", "default")
+    assert core.node.held and not released
+    other.core.close()  # a listener that is gone holds nobody
+    await eventually(lambda: released)
+    assert not core.node.held
+
+
+async def test_a_listener_that_takes_nothing_pauses_publishers_and_is_given_up(
+    listener: Listener, cores: Cores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    core = await cores()
+    await core.link(listener.core)
+    await listener.subscribe("a")
+    listener.core.pause(True)
+    monkeypatch.setattr("rr_py_ws.adapters.link.listeners._LONGEST_STANDSTILL", 0.01)
+    for _ in range(5):
+        core.node.publish("", Publication("a", b"x" * 1_000_000))
+    await eventually(lambda: core.paused)
+    await eventually(lambda: core.stuck == [1])
+    listener.core.pause(False)
+    await eventually(lambda: not core.paused)
+    await eventually(lambda: len(listener.events) == 5)
+
+
+async def test_counters_of_listeners_that_are_gone_are_kept(cores: Cores) -> None:
+    core = await cores()
+    counted = SimpleNamespace(now=0)
+
+    def tell() -> list[object]:
+        return pack_metrics([counter("messages", "So many.", counted.now), gauge("open", "Now.", 2)])
+
+    for number, now in ((1, 5), (2, 7)):
+        one = Listener()
+        one.core.handlers["metrics"] = tell
+        await core.link(one.core, number)
+        counted.now = now
+        await core.listeners.refresh()
+        told = {metric.name: sum(metric.values.values()) for metric in core.listeners.metrics()}  # type: ignore[misc]
+        assert (told["messages"], told["open"]) == ({1: 5, 2: 12}[number], 2)
+        one.core.close()
+        await eventually(lambda number=number: number not in core.listeners._all)
+    told = {metric.name: sum(metric.values.values()) for metric in core.listeners.metrics()}  # type: ignore[misc]
+    assert told == {"messages": 12, "listeners": 0, "listeners_lost": 2}
