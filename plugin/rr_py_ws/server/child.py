@@ -28,8 +28,11 @@ class ChildProcess:
         again: whether the process takes the place of one that has ended.
 
     Attributes:
+        tells: whether it logs what all of them do.
         stopping: set when the server stops.
     """
+
+    tells = False
 
     def __init__(
         self,
@@ -87,11 +90,11 @@ class ChildProcess:
 
     # What they share
 
-    def started(self, look_at_certificates: Callable[[], Any], changes: Changes, *, tells: bool) -> None:
+    def started(self, look_at_certificates: Callable[[], Any], changes: Changes) -> None:
         """Everything that lives as long as the process is made."""
         gc.freeze()
         self._reloader = Reloader(
-            self.loaded, self._read_again, self.take, look_at_certificates, changes, tells=tells
+            self.loaded, self._read_again, self.take, look_at_certificates, changes, tells=self.tells
         )
         if self._reload_asked:
             self._reloader.ask()
@@ -109,8 +112,8 @@ class ChildProcess:
                 return
             if found is None:  # the parent has died: nobody would start again what ends here
                 asyncio.get_running_loop().remove_reader(self.control.socket)
-                if not self.stopping.is_set():
-                    log.error("the parent process ended, so this one stops")
+                if not self.stopping.is_set() and self.tells:
+                    log.error("the parent process ended, so all others stop")
                 self.stopping.set()
                 return
             (order, *values), sockets = found

@@ -47,6 +47,8 @@ class CoreProcess(ChildProcess):
         again: whether the process takes the place of one that has ended.
     """
 
+    tells = True
+
     def __init__(
         self,
         loaded: config.Config,
@@ -115,7 +117,7 @@ class CoreProcess(ChildProcess):
             if not self.stopping.is_set():
                 if self.again:
                     log.warning("the core process is back")
-                self.started(self._certificates.look, Changes(self.loaded, serves_pages=True), tells=True)
+                self.started(self._certificates.look, Changes(self.loaded, serves_pages=True))
                 self.control.send("ready", self.loaded.endure.grace_period)
                 background = asyncio.ensure_future(self.run_beside(self._certificates.run()))
                 await stop

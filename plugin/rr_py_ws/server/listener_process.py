@@ -135,9 +135,7 @@ class ListenerProcess(ChildProcess):
     async def serve(self) -> int:
         """Accept clients when the core is ready, until it says that this is the end."""
         await self._node.start()
-        self.started(
-            self._certificates.look, Changes(self.loaded, serves_pages=self._role.serves_pages), tells=False
-        )
+        self.started(self._certificates.look, Changes(self.loaded, serves_pages=self._role.serves_pages))
         background = asyncio.ensure_future(self.run_beside(self._certificates.run()))
         stop = asyncio.ensure_future(self.stopping.wait())
         end = asyncio.ensure_future(self._ended.wait())
@@ -190,9 +188,10 @@ class ListenerProcess(ChildProcess):
         found = [metric for source in sources for metric in source.metrics()]
         return pack_metrics(metric for metric in found if metric.name not in _OF_CORE)
 
-    async def _drain(self, seconds: float) -> int:
+    async def _drain(self, seconds: float, clients: int = 0) -> int:
         self._node.flush()
-        await self._role.websockets.drain(seconds)
+        websockets = self._role.websockets
+        await websockets.drain(seconds, max(0, clients - len(websockets)))
         return 0
 
     async def _stop_requests(self, timeout: float) -> int:

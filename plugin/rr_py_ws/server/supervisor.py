@@ -7,6 +7,7 @@ client. Its children are forks of it: they have the same configuration, and shar
 from __future__ import annotations
 
 import os
+import select
 import selectors
 import signal
 import socket
@@ -32,6 +33,8 @@ _LAST_PAUSE = 10.0
 _SPARE = 3.0
 """Seconds, beyond the grace period, until a process that has not ended is killed."""
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+
+log = logs.get_logger("app")
 
 RunChild = Callable[[int, Control, bool], int]
 """Runs a process: its number, its end of the control socket, and whether it has been started before."""
@@ -100,6 +103,7 @@ class Supervisor:
         self._signals, self._wakeup = socket.socketpair()
         self._is_ready = False
         self._stopping = False
+        self._start_failed = False
         self._reloaded = False
         self._kill_at: float | None = None
         self._failures: list[str] = []
@@ -118,6 +122,8 @@ class Supervisor:
                 self._turn()
         finally:
             self._kill_all()
+        if self._start_failed and not self._failures:
+            self._failures.append("a process ended while the server started")
         if self._failures:
             raise all_of(ConfigError("", text) for text in dict.fromkeys(self._failures))
         return 0
@@ -164,8 +170,7 @@ class Supervisor:
         elif number in (signal.SIGTERM, signal.SIGINT):
             if self._stopping:
                 self._force()
-            if not self._silent:
-                logs.print_line(f"stop signal received, grace timeout is: {self._grace:g} seconds")
+            self._print(f"stop signal received, grace timeout is: {self._grace:g} seconds")
             self._stop()
 
     def _take_messages(self, child: _Child) -> None:
@@ -269,8 +274,7 @@ class Supervisor:
         if self._stopping:
             return
         if not self._is_ready:
-            if not self._failures:
-                self._failures.append(f"the process of {child.name} ended while the server started")
+            self._start_failed = True  # the core ends the listeners when it fails: it says why, in a moment
             self._stop()
             return
         lived = time.monotonic() - child.started
@@ -298,8 +302,7 @@ class Supervisor:
             child.send("stop")
 
     def _force(self) -> None:
-        if not self._silent:
-            logs.print_line("exit forced")
+        self._print("exit forced")
         self._kill_all()
         os._exit(1)
 
@@ -312,12 +315,19 @@ class Supervisor:
             with suppress(ProcessLookupError):
                 os.kill(child.pid, signal.SIGKILL)
 
+    def _print(self, line: str) -> None:
+        """Print a line, if somebody takes it: nothing may hold up the parent."""
+        with suppress(OSError, ValueError):
+            if not self._silent and select.select((), (sys.stdout,), (), 0)[1]:
+                logs.print_line(line)
+
     def _log(self, level: str, text: str, **fields: Any) -> None:
         """Have a child write a line, the core if it can."""
         for child in self._children:
             if child.pid and child.control is not None:
                 child.send("log", level, text, fields)
                 return
+        getattr(log, level)(text, **fields)
 
 
 def _note(number: int, frame: FrameType | None) -> None:

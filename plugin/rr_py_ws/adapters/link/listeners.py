@@ -194,7 +194,8 @@ class Listeners:
 
     async def drain(self, seconds: float) -> None:
         """See `WebSocketHandler.drain`."""
-        await self.call_all("drain", seconds)
+        await self.refresh()
+        await self.call_all("drain", seconds, len(self))
 
     async def stop(self, timeout: float) -> int:
         """See `WebSocketHandler.stop`."""

@@ -18,7 +18,7 @@ _BATCH = 200
 """Clients closed in one turn of the event loop; whatever else goes on has its turn in between."""
 
 
-async def close_all(closes: Sequence[Callable[[], bool]], seconds: float) -> None:
+async def close_all(closes: Sequence[Callable[[], bool]], seconds: float, elsewhere: int = 0) -> None:
     """Close all clients, evenly spread over some time.
 
     Cancelling this leaves the rest of the clients alone.
@@ -26,10 +26,11 @@ async def close_all(closes: Sequence[Callable[[], bool]], seconds: float) -> Non
     Args:
         closes: begins to close one client; returns False when the client is leaving anyway.
         seconds: how long it may take; 0, or `FEW` clients, is as fast as possible.
+        elsewhere: clients that other processes of the server close meanwhile.
     """
     clock = asyncio.get_running_loop().time
     began = clock()
-    rate = len(closes) / seconds if seconds > 0 and len(closes) > FEW else math.inf
+    rate = len(closes) / seconds if seconds > 0 and len(closes) + elsewhere > FEW else math.inf
     closed = 0
     for close in closes:
         if close():

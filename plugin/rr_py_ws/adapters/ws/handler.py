@@ -195,10 +195,15 @@ class WebSocketHandler:
         if rest:
             opened.data_received(rest)
 
-    async def drain(self, seconds: float) -> None:
-        """Tell all clients to go (1001), spread over some seconds; until its turn each is served as ever."""
+    async def drain(self, seconds: float, elsewhere: int = 0) -> None:
+        """Tell all clients to go (1001), spread over some seconds; until its turn each is served as ever.
+
+        Args:
+            seconds: how many.
+            elsewhere: clients of the server that are in other processes.
+        """
         self._gaps.stop()
-        await close_all([connection.close_going_away for connection in self.registry], seconds)
+        await close_all([connection.close_going_away for connection in self.registry], seconds, elsewhere)
 
     async def stop(self, timeout: float) -> int:
         """Cut the clients that do not go, after `drain`. Cancelling this cuts nobody.

@@ -1,0 +1,289 @@
+"""One server of several processes: `websockets.processes`."""
+
+from __future__ import annotations
+
+import json
+import signal
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from e2e.client import Client, Connect, OpenRaw
+from support.ports import free_port
+from support.process import Server, Servers, configuration, start_failure
+from support.waiting import eventually_sync
+from support.ws_peer import push
+
+CLIENTS = 40
+"""So many that no process of three is without any, but once in ten million runs."""
+
+
+def start(servers: Servers, worker: str | None = None, processes: int = 3, **sections: Any) -> Server:
+    """A server of several processes, with metrics and status."""
+    websockets = {"processes": processes, **sections.pop("websockets", {})}
+    metrics, status = ({"address": f"127.0.0.1:{free_port()}"} for _ in range(2))
+    return servers.start(worker, websockets=websockets, metrics=metrics, status=status, **sections)
+
+
+def get(server: Server, section: str, path: str) -> str:
+    with urllib.request.urlopen(f"http://{server.config[section]['address']}{path}") as answer:
+        return answer.read().decode()  # type: ignore[no-any-return]
+
+
+def metrics(server: Server) -> dict[str, float]:
+    """Name with labels -> number."""
+    lines = [line.rpartition(" ") for line in get(server, "metrics", "/metrics").splitlines()]
+    return {name.removeprefix("rr_ws_"): float(number) for name, _, number in lines if name[:1] != "#"}
+
+
+def children(server: Server) -> dict[str, psutil.Process]:
+    """The processes by what they are: the core was started first."""
+    core, *listeners = sorted(psutil.Process(server.process.pid).children(), key=lambda one: one.pid)
+    return {"core": core} | {f"listener {number}": one for number, one in enumerate(listeners, 1)}
+
+
+def serving(server: Server, clients: list[Client]) -> list[psutil.Process]:
+    """The process that serves each of the clients."""
+    found = {
+        connection.raddr.port: process
+        for process in children(server).values()
+        for connection in process.net_connections("tcp")
+        if connection.raddr
+    }
+    return [found[client.websocket.socket.getsockname()[1]] for client in clients]
+
+
+@pytest.fixture(scope="module")
+def server(servers: Servers) -> Server:
+    return start(servers, "questions.php")
+
+
+def test_clients_of_all_processes_get_everything_in_order(server: Server, connect: Connect) -> None:
+    clients = [connect(server) for _ in range(CLIENTS)]
+    for client in clients:
+        client.join("all", "a", "b")
+    assert len(set(serving(server, clients))) == 3
+    server.php(
+        "for ($n = 0; $n < 300; $n++) { $broadcast->publish($n % 3 ? 'all' : 'ab'[$n % 2], (string) $n); }"
+    )
+    messages = [push("all" if number % 3 else "ab"[number % 2], str(number)) for number in range(300)]
+    for client in clients:
+        client.expect(*messages)
+
+
+def test_d5_what_is_published_after_a_join_is_answered_arrives(server: Server, connect: Connect) -> None:
+    """The subscription has passed through two processes."""
+    clients = [connect(server) for _ in range(6)]
+    for number in range(5):
+        for client in clients:
+            client.join(f"topic {number}")
+        server.php(f"$broadcast->publish('topic {number}', 'hello');")
+        for client in clients:
+            client.expect(push(f"topic {number}", "hello"))
+
+
+def test_metrics_are_those_of_the_whole_server(server: Server, connect: Connect) -> None:
+    before = metrics(server)
+    clients = [connect(server) for _ in range(10)]
+    for client in clients:
+        client.join("counted")
+    server.php("$broadcast->publish('counted', 'hello');")
+    for client in clients:
+        client.expect(push("counted", "hello"))
+    now = metrics(server)
+
+    def more(name: str) -> float:
+        return now[name] - before[name]
+
+    assert more('published_messages_total{broker="default"}') == 1
+    assert more('delivered_messages_total{broker="default"}') == 10
+    assert more('commands_total{command="join"}') == 10
+    assert now['topics{broker="default"}'] - before['topics{broker="default"}'] == 1
+    assert now["listeners"] == 3
+
+
+def test_readiness_is_that_of_the_whole_server(server: Server) -> None:
+    assert "websockets: Status: 200" in get(server, "status", "/ready")
+
+
+def test_php_decides_for_all_processes(server: Server, connect: Connect) -> None:
+    for _ in range(6):
+        client = connect(server)
+        client.join("a")
+    assert len(server.workers()) == 2
+    before = server.workers()
+    assert server.cli("reset").returncode == 0
+    assert not before & server.workers()
+    client.join("b")
+
+
+def test_a_reload_is_told_once_and_counts_for_all(servers: Servers, raw: OpenRaw, connect: Connect) -> None:
+    server = start(servers, websockets={"limits": {"max_connections": 100}})
+    config = json.loads((server.directory / ".rr.yaml").read_text())
+    config["websockets"]["limits"]["max_connections"] = 2
+    (server.directory / ".rr.yaml").write_text(json.dumps(config))
+    seen = len(server.log)
+    server.signal(signal.SIGHUP)
+    server.log.wait_for("changed, counts from now on", since=seen)
+    for _ in range(2):
+        raw(server).upgrade()
+    eventually_sync(lambda: metrics(server)["places"] == 2, "the limit counts in all processes")
+    for _ in range(6):
+        assert raw(server).refused().status == 503
+    assert len(server.log.having("changed, counts from now on", seen)) == 1
+
+
+def test_the_number_of_connections_is_limited_over_all_processes(
+    servers: Servers, connect: Connect, raw: OpenRaw
+) -> None:
+    server = start(servers, websockets={"limits": {"max_connections": 8}})
+    clients = [connect(server) for _ in range(8)]
+    assert len(set(serving(server, clients))) > 1
+    for _ in range(10):
+        assert raw(server).refused().status == 503
+    clients.pop().websocket.close()
+    eventually_sync(lambda: metrics(server)["places_taken"] == 7, "there is a place again")
+    connect(server)
+    assert metrics(server)["places"] == 8
+
+
+def test_connections_of_an_address_are_limited_over_all_processes(
+    servers: Servers, connect: Connect, raw: OpenRaw
+) -> None:
+    server = start(servers, websockets={"limits": {"max_connections_per_address": 8}})
+    clients = [connect(server) for _ in range(8)]
+    assert len(set(serving(server, clients))) > 1
+    for _ in range(10):
+        assert raw(server).refused().status == 429
+
+
+# Ends of processes
+
+
+def test_a_listener_that_dies_is_started_again_and_nobody_else_notices(
+    servers: Servers, connect: Connect
+) -> None:
+    server = start(servers)
+    server.tolerated.append("a listener process ended")
+    clients = [connect(server) for _ in range(CLIENTS)]
+    for client in clients:
+        client.join("news")
+    before = metrics(server)
+    processes = serving(server, clients)
+    victim = processes[0]
+    theirs = [client for client, process in zip(clients, processes, strict=True) if process == victim]
+    others = [client for client in clients if client not in theirs]
+    victim.kill()
+    for client in theirs:
+        assert client.close_code() is None
+    server.log.wait_for("a listener process ended, it is started again")
+    server.php("$broadcast->publish('news', 'meanwhile');")
+    for client in others:
+        client.expect(push("news", "meanwhile"))
+    eventually_sync(lambda: metrics(server)["listeners"] == 3, "it is back")
+    now = metrics(server)
+    assert now["handshakes_accepted_total"] == before["handshakes_accepted_total"] == CLIENTS
+    assert (now["connections"], now["listeners_lost_total"]) == (len(others), 1)
+    back = [connect(server) for _ in range(CLIENTS)]
+    assert len(set(serving(server, back))) == 3
+    for client in back:
+        client.join("news")
+    server.php("$broadcast->publish('news', 'afterwards');")
+    for client in (*others, *back):
+        client.expect(push("news", "afterwards"))
+
+
+def test_when_the_core_dies_clients_stay_and_are_told_of_the_gap(servers: Servers, connect: Connect) -> None:
+    server = start(servers, "ok.php")
+    server.tolerated.append("the core process ended")
+    clients = [connect(server) for _ in range(9)]
+    for client in clients:
+        client.command("join", ["news"], id="1")
+        client.expect('{"topic":"@join","payload":["news"],"id":"1"}')
+    before = metrics(server)
+    children(server)["core"].kill()
+    for client in clients:
+        client.expect('{"topic":"#gap","payload":["news"],"id":""}')
+    server.log.wait_for("the core process is back")
+    server.php("$broadcast->publish('news', 'it is back');")
+    for client in clients:
+        client.expect(push("news", "it is back"))
+        client.command("join", ["other"], id="2")
+        client.expect('{"topic":"@join","payload":["other"],"id":"2"}')
+    now = metrics(server)
+    assert now["handshakes_accepted_total"] == before["handshakes_accepted_total"] == 9
+    assert now["connections"] == 9
+    assert len(server.log.having("the core process ended, it is started again")) == 1
+
+
+@pytest.mark.parametrize("victim", ["core", "listener 2"])
+def test_a_server_stops_in_order_while_a_process_is_gone(
+    victim: str, servers: Servers, connect: Connect
+) -> None:
+    server = start(servers)
+    server.tolerated.append("process ended")
+    clients = [connect(server) for _ in range(10)]
+    killed = children(server)[victim]
+    processes = serving(server, clients)
+    left = [client for client, process in zip(clients, processes, strict=True) if process != killed]
+    killed.kill()
+    server.signal(signal.SIGTERM)
+    for client in left:
+        assert client.close_code() == 1001
+    assert server.wait() == 0
+    assert server.family() == []
+
+
+def test_without_its_parent_no_process_stays_behind(servers: Servers, connect: Connect) -> None:
+    server = start(servers, "ok.php", wait=True)
+    server.tolerated += ["the parent process ended"]
+    client = connect(server)
+    client.join("news")
+    family = server.family()
+    assert len(family) >= 6
+    server.process.kill()
+    assert client.close_code() == 1001
+    assert server.wait() == -signal.SIGKILL
+    eventually_sync(lambda: server.family() == [], "all have ended")
+
+
+def test_a_second_signal_ends_all_processes_at_once(servers: Servers, raw: OpenRaw) -> None:
+    server = start(servers)
+    peer = raw(server)
+    peer.upgrade()  # and does not answer the close frame
+    server.signal(signal.SIGTERM)
+    server.out.wait_for("stop signal received")
+    server.signal(signal.SIGTERM)
+    assert server.wait() == 1
+    eventually_sync(lambda: server.family() == [], "all have ended")
+
+
+def test_signals_to_the_whole_group_are_one_stop(servers: Servers, connect: Connect) -> None:
+    """As systemd and a terminal send them."""
+    server = start(servers)
+    clients = [connect(server) for _ in range(5)]
+    for process in children(server).values():
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGINT)
+    clients[0].join("still there")
+    server.signal(signal.SIGTERM)
+    for client in clients:
+        assert client.close_code() == 1001
+    assert server.wait() == 0
+
+
+# The start
+
+
+def test_an_address_in_use_is_one_error(server: Server, tmp_path: Path) -> None:
+    for section, key in (("http", "http.address"), ("rpc", "rpc.listen"), ("status", "status.address")):
+        wrong = configuration(websockets={"processes": 2}, **{section: server.config[section]})
+        assert start_failure(tmp_path, wrong).startswith(f"{key}: cannot listen on")
+
+
+def test_one_process_is_one_process(servers: Servers) -> None:
+    server = start(servers, processes=1)
+    assert psutil.Process(server.process.pid).children() == []
