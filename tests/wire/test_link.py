@@ -79,8 +79,8 @@ def test_a_call(number: int, method: str, args: list[object]) -> None:
 
 
 @given(st.integers(0, 255), st.lists(publications, max_size=20))
-def test_a_batch_is_its_parts_joined(broker: int, found: list[Publication]) -> None:
-    data = encode_batch(broker, len(found), b"".join(map(encode_part, found)))
+def test_a_batch(broker: int, found: list[Publication]) -> None:
+    data = encode_batch(broker, list(map(encode_part, found)))
     kind, number, value = decoded(data)
     assert (kind, number, value) == (Kind.BATCH, broker, found)
     assert isinstance(value, list) and all(type(one) is Publication for one in value)

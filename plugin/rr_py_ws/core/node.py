@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 from rr_py_ws.core.backpressure import Backpressure
 from rr_py_ws.core.history import History, Receipt, Recoveries, Synchronize
@@ -20,7 +21,47 @@ from rr_py_ws.errors import BrokerError
 from rr_py_ws.metrics import Sample, gauge
 from rr_py_ws.wire.command import Wish
 from rr_py_ws.wire.publication import Position, Publication
+from rr_py_ws.wire.push import Encoding
 from rr_py_ws.wire.recovery import OFF
+
+Schedule = Callable[[Callable[[], None]], object]
+"""Calls its argument once, after the current turn of the loop."""
+
+
+class Fanout(Protocol):
+    """Who is in which topic of a broker, and gets what is published: a `Hub`, or what takes its place."""
+
+    def __contains__(self, topic: str) -> bool: ...
+
+    def metrics(self, broker: str) -> Iterator[Sample]:
+        """See `Hub.metrics`."""
+
+    def count_with(self, subscriber: Any, topics: Iterable[str]) -> int:
+        """See `Hub.count_with`."""
+
+    def subscribe(self, subscriber: Any, topics: Collection[str]) -> list[str]:
+        """See `Hub.subscribe`."""
+
+    def unsubscribe(self, subscriber: Any, topics: Collection[str]) -> list[str]:
+        """See `Hub.unsubscribe`."""
+
+    def unsubscribe_all(self, subscriber: Any) -> list[str]:
+        """See `Hub.unsubscribe_all`."""
+
+    def regroup(self, subscriber: Any, encoding: Encoding) -> None:
+        """See `Hub.regroup`."""
+
+    def publish(self, publication: Publication) -> None:
+        """See `Hub.publish`."""
+
+    def tell_missed(self, topics: Iterable[str]) -> None:
+        """See `Hub.tell_missed`."""
+
+    def flush(self) -> None:
+        """See `Hub.flush`."""
+
+
+MakeHub = Callable[[Schedule, Backpressure | None, str], Fanout]
 
 
 class Node:
@@ -31,6 +72,7 @@ class Node:
         default: name of the section that other names mean.
         schedule: see `Hub`.
         backpressure: see `Hub`.
+        make_hub: makes a hub of `schedule`, `backpressure` and the name of a section.
 
     Attributes:
         brokers: the same.
@@ -40,16 +82,17 @@ class Node:
         self,
         brokers: Mapping[str, Broker],
         default: str,
-        schedule: Callable[[Callable[[], None]], object],
+        schedule: Schedule,
         backpressure: Backpressure | None = None,
+        make_hub: MakeHub = Hub,
     ) -> None:
         self.brokers = dict(brokers)
         self._by_name = {**self.brokers, "": self.brokers[default]}  # what is nearly always asked for
-        self._hubs = {name: Hub(schedule, backpressure, name) for name in brokers}
+        self._hubs = {name: make_hub(schedule, backpressure, name) for name in brokers}
         self._backpressure = backpressure
         self._default = default
         # Who is about to enter topics, and how many are about to enter each.
-        self._entering: dict[Subscriber, tuple[str, Sequence[str]]] = {}
+        self._entering: dict[object, tuple[str, Sequence[str]]] = {}
         self._entered: dict[str, Counter[str]] = {name: Counter() for name in brokers}
 
     async def start(self) -> None:
@@ -90,7 +133,7 @@ class Node:
         for hub in self._hubs.values():
             hub.flush()
 
-    def hub(self, broker: str = "") -> Hub:
+    def hub(self, broker: str = "") -> Fanout:
         """Return the hub of a section, or of the default one."""
         return self._hubs[self._section(broker)]
 
@@ -127,7 +170,7 @@ class Node:
         chosen = self._hubs[self._section(broker)]
         return sum(hub.count_with(subscriber, topics if hub is chosen else ()) for hub in self._hubs.values())
 
-    def join(self, subscriber: Subscriber, broker: str, topics: Sequence[str]) -> Awaitable[None] | None:
+    def join(self, subscriber: object, broker: str, topics: Sequence[str]) -> Awaitable[None] | None:
         """See `Subscriptions.join`.
 
         The subscriber is in the hub before the broker is asked, so that nothing is lost in between; when the
@@ -163,11 +206,11 @@ class Node:
         self._entered[name].update(topics)
         return self._enter_later(subscriber, name, topics, wishes, limit, waiting, finding)
 
-    def leave(self, subscriber: Subscriber, broker: str, topics: Sequence[str]) -> None:
+    def leave(self, subscriber: object, broker: str, topics: Sequence[str]) -> None:
         """See `Subscriptions.leave`."""
         self._leave(subscriber, self._section(broker), topics)
 
-    def leave_all(self, subscriber: Subscriber) -> None:
+    def leave_all(self, subscriber: object) -> None:
         """See `Subscriptions.leave_all`."""
         self._enter_no_longer(subscriber)
         for name, hub in self._hubs.items():
@@ -180,7 +223,7 @@ class Node:
         return name if name in self.brokers else self._default
 
     async def _confirm(
-        self, waiting: Awaitable[None], subscriber: Subscriber, name: str, added: Sequence[str]
+        self, waiting: Awaitable[None], subscriber: object, name: str, added: Sequence[str]
     ) -> None:
         """Wait for the broker; take the topics back when it fails, or when nobody waits any more."""
         try:
@@ -189,7 +232,7 @@ class Node:
             self._leave(subscriber, name, added)
             raise
 
-    def _leave(self, subscriber: Subscriber, name: str, topics: Sequence[str]) -> None:
+    def _leave(self, subscriber: object, name: str, topics: Sequence[str]) -> None:
         self._unsubscribe(name, self._hubs[name].unsubscribe(subscriber, topics))
 
     def _unsubscribe(self, name: str, emptied: Iterable[str]) -> None:
@@ -240,7 +283,7 @@ class Node:
         self._hubs[name].subscribe(subscriber, topics)
         return synchronize()
 
-    def _enter_no_longer(self, subscriber: Subscriber) -> None:
+    def _enter_no_longer(self, subscriber: object) -> None:
         """The subscriber is in the topics, or will not be."""
         name, topics = self._entering.pop(subscriber, ("", ()))
         if topics:

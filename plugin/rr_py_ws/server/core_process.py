@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rr_py_ws import config, logs
+from rr_py_ws.adapters.link.listener import make_hub
 from rr_py_ws.adapters.link.listeners import Listeners
 from rr_py_ws.adapters.php.reaper import reap_orphans
 from rr_py_ws.errors import RRWSError
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from rr_py_ws.adapters.ops import OpsListener
     from rr_py_ws.adapters.php.source_watch import SourceWatch
 
-_OF_LISTENERS = frozenset(("subscriptions", "delivered_messages", "delivered_bytes", "flushes"))
-"""Metrics of hubs that are about clients: those of the core's hubs are about listeners."""
 _END_TIMEOUT = 2.0
 """Seconds that listeners have to end when all their clients are gone."""
 
@@ -73,7 +72,7 @@ class CoreProcess(ChildProcess):
             for inherited in self._sockets.take(name, address):
                 inherited.close()
         self._shares = rlimits.share(loaded.settings, page_workers(loaded))
-        self._core = core = CoreRole(loaded, self._prepared.brokers, self._shares.rpc)
+        self._core = core = CoreRole(loaded, self._prepared.brokers, self._shares.rpc, make_hub)
         pauses = _Pauses(core.backpressure.publishers)
         core.backpressure.publishers = [pauses.of("turn")]
         pools = {name: pool for name, pool in (("websockets", core.pool), ("http", core.pages)) if pool}
@@ -192,7 +191,7 @@ class _Whole:
     def metrics(self) -> Iterator[Metric]:
         """Yield them."""
         own = [metric for source in self._core for metric in source.metrics()]
-        yield from merge([*(one for one in own if one.name not in _OF_LISTENERS), *self._listeners.metrics()])
+        yield from merge([*own, *self._listeners.metrics()])
 
 
 class _Pauses:

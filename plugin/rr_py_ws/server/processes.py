@@ -44,9 +44,15 @@ def run(
     logs.shutdown()
     gc.freeze()
 
+    def close_reserved() -> None:
+        for _, sock in reserved:
+            sock.close()
+
     def run_child(number: int, control: Control, again: bool) -> int:
         section = loaded.logs, loaded.settings.limits.log_queue
         logs.setup(*section, shared=True, rotates=number == CORE)
+        own = [(name, _bind_beside(sock)) for name, sock in reserved] if number != CORE else []
+        close_reserved()  # the parent has them, so that a stop can give the addresses back at once
         if number == CORE:
             from rr_py_ws.server.core_process import CoreProcess
 
@@ -54,9 +60,10 @@ def run(
             return core.run(debug=debug)
         from rr_py_ws.server.listener_process import ListenerProcess
 
-        sockets.add([(name, _bind_beside(found)) for name, found in reserved])
-        own = places.of(number - 1)
-        listener = ListenerProcess(number, loaded, prepared, read_again, control, sockets, own, again=again)
+        sockets.add(own)
+        listener = ListenerProcess(
+            number, loaded, prepared, read_again, control, sockets, places.of(number - 1), again=again
+        )
         return listener.run(debug=debug)
 
     def tell_ready() -> None:
@@ -70,6 +77,7 @@ def run(
         run_child,
         lambda number: places.clear(number - 1),
         tell_ready,
+        close_reserved,
         loaded.endure.grace_period,
         silent=silent,
     )

@@ -27,7 +27,8 @@ from rr_py_ws.adapters.ws import WebSocketHandler
 from rr_py_ws.address import parse_dsn, parse_host_port
 from rr_py_ws.core.backpressure import Backpressure
 from rr_py_ws.core.hold import Topic
-from rr_py_ws.core.node import Node
+from rr_py_ws.core.hub import Hub
+from rr_py_ws.core.node import MakeHub, Node
 from rr_py_ws.core.ports import Authorizer, Broker, Probe, QuestionPool, Subscriptions
 from rr_py_ws.metrics import MetricSource
 from rr_py_ws.server.certificates import TLSFiles
@@ -55,6 +56,7 @@ class CoreRole:
         loaded: the configuration.
         brokers: one for each section of `broadcast` that is served.
         max_rpc_connections: connections that the descriptors are enough for.
+        make_hub: see `Node`.
 
     Attributes:
         backpressure: told of receivers that are behind; holds and pauses publishers.
@@ -74,7 +76,11 @@ class CoreRole:
     """
 
     def __init__(
-        self, loaded: config.Config, brokers: Mapping[str, Broker], max_rpc_connections: int
+        self,
+        loaded: config.Config,
+        brokers: Mapping[str, Broker],
+        max_rpc_connections: int,
+        make_hub: MakeHub = Hub,
     ) -> None:
         self._config = loaded
         self._section = section = loaded.settings
@@ -83,7 +89,7 @@ class CoreRole:
         self.backpressure = Backpressure(
             loop.call_later, loop.time, section.limits.send_queue // TURNS_PER_QUEUE, report_hold
         )
-        self.node = Node(brokers, section.broker, loop.call_soon, self.backpressure)
+        self.node = Node(brokers, section.broker, loop.call_soon, self.backpressure, make_hub)
         self._workers = self._build_workers()
         self.pool = self._workers.deciding if self._workers else None
         self.pages = self._workers.pages if self._workers else None

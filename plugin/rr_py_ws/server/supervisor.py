@@ -78,6 +78,7 @@ class Supervisor:
         run_child: what a child does.
         on_listener_end: called with the number of a listener that has ended.
         on_ready: called when everything is started for the first time.
+        on_stop: called when a stop begins.
         grace: seconds that a stop may take.
         silent: print nothing.
     """
@@ -88,6 +89,7 @@ class Supervisor:
         run_child: RunChild,
         on_listener_end: Callable[[int], None],
         on_ready: Callable[[], None],
+        on_stop: Callable[[], None],
         grace: float,
         *,
         silent: bool,
@@ -95,6 +97,7 @@ class Supervisor:
         self._run_child = run_child
         self._on_listener_end = on_listener_end
         self._on_ready = on_ready
+        self._on_stop = on_stop
         self._grace = grace
         self._silent = silent
         self._children = [_Child(number) for number in range(listeners + 1)]
@@ -249,7 +252,6 @@ class Supervisor:
             traceback.print_exc()
         finally:
             logs.shutdown()
-            sys.stdout.flush()
             os._exit(code)
 
     def _reap(self) -> None:
@@ -295,6 +297,7 @@ class Supervisor:
 
     def _stop(self) -> None:
         self._stopping = True
+        self._on_stop()
         notify("STOPPING=1")
         self._kill_at = time.monotonic() + self._grace + _SPARE
         for child in self._children:
@@ -317,7 +320,7 @@ class Supervisor:
 
     def _print(self, line: str) -> None:
         """Print a line, if somebody takes it: nothing may hold up the parent."""
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, TypeError):  # closed, or none from the start
             if not self._silent and select.select((), (sys.stdout,), (), 0)[1]:
                 logs.print_line(line)
 

@@ -71,14 +71,15 @@ def encode_tell(method: str, args: Sequence[object]) -> bytes:
 
 
 def encode_part(publication: Publication) -> bytes:
-    """Encode a publication as a part of a batch; parts are joined."""
+    """Encode a publication as a part of a batch."""
     return marshal.dumps(tuple(publication), _FORM)
 
 
-def encode_batch(broker: int, count: int, parts: bytes) -> bytes:
-    """Encode so many parts, joined, as a frame."""
-    head = encode_header(_RAW, (_BATCH, broker), _LIST.size + len(parts))
-    return b"".join((head, _LIST.pack(b"[", count), parts))
+def encode_batch(broker: int, parts: Sequence[bytes]) -> bytes:
+    """Encode parts as a frame."""
+    body = b"".join(parts)
+    head = encode_header(_RAW, (_BATCH, broker), _LIST.size + len(body))
+    return b"".join((head, _LIST.pack(b"[", len(parts)), body))
 
 
 def decode(frame: Frame) -> tuple[int, int, Any]:

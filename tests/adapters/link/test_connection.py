@@ -72,8 +72,8 @@ async def ends() -> AsyncIterator[tuple[End, End]]:
 Ends = tuple[End, End]
 
 
-def batch(*payloads: bytes) -> tuple[int, int, bytes]:
-    return 3, len(payloads), b"".join(encode_part(Publication("t", one)) for one in payloads)
+def batch(*payloads: bytes) -> tuple[int, list[bytes]]:
+    return 3, [encode_part(Publication("t", one)) for one in payloads]
 
 
 async def test_calls_go_in_both_directions(ends: Ends) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import count
 from typing import Any, cast
@@ -125,9 +125,9 @@ class Link(asyncio.Protocol):
         """Have the peer carry out a method whose result nobody wants."""
         self._write(encode_tell(method, args))
 
-    def push(self, broker: int, publications: int, parts: bytes) -> None:
-        """Write a batch now: the turn is over."""
-        self._out.append(encode_batch(broker, publications, parts))
+    def push(self, broker: int, parts: Sequence[bytes]) -> None:
+        """Write a batch of encoded publications now: the turn is over."""
+        self._out.append(encode_batch(broker, parts))
         self._flush()
 
     @property

@@ -1,7 +1,7 @@
 """One listener process, as the core process has it.
 
 To the core's node it is a subscriber of each broker: of the topics that somebody at the listener is in. The
-hubs gather what is for it in a turn of the loop, as they do for clients.
+hubs gather what is for it in a turn of the loop.
 """
 
 from __future__ import annotations
@@ -14,24 +14,19 @@ from itertools import count
 from mmap import ACCESS_READ, mmap
 from typing import Any, Protocol
 
-from rr_py_ws import logs
 from rr_py_ws.adapters.link.connection import Link
+from rr_py_ws.core.forwarder import Forwarder
 from rr_py_ws.core.history import Query, Receipt, Synchronize
 from rr_py_ws.core.node import Node
 from rr_py_ws.core.ports import Answer, AnswerParts, Lane, QuestionPool
-from rr_py_ws.core.registry import new_id
 from rr_py_ws.core.remote_holds import RemoteHolds
 from rr_py_ws.core.ring import ReplayLimit
 from rr_py_ws.errors import BrokerError
 from rr_py_ws.metrics import Metric
 from rr_py_ws.wire.command import Wish
 from rr_py_ws.wire.link import Plain, encode_part, pack_publications, pack_recoveries
-from rr_py_ws.wire.publication import Publication, Pushes
-from rr_py_ws.wire.push import Encoding
+from rr_py_ws.wire.publication import Publication
 from rr_py_ws.wire.worker import MappedQuestion, Message, Question
-
-_ENCODING = Encoding("", encode_part)
-log = logs.get_logger("app")
 
 
 class Owner(Protocol):
@@ -48,30 +43,23 @@ class Owner(Protocol):
 
 
 class LinkSubscriber:
-    """Implements the port `Subscriber`: a listener, in the hub of one broker."""
+    """Implements `Receiver`: a listener, in the hub of one broker."""
 
     def __init__(self, link: Link, broker: int) -> None:
-        self.id = new_id()
-        self.me = ""
-        self.encoding = _ENCODING
-        self.send: Callable[[bytes], int] = _take_nothing
         self._link = link
         self._broker = broker
 
-    def push(self, pushes: Pushes, taken: int) -> None:
-        """Write everything; `send` takes nothing, it is not told how many publications there are."""
-        self._link.push(self._broker, sum([number for _, number in pushes.topics]), pushes.frames)
-
-    def charge(self, cost: int) -> None:
-        """A listener has charged its client already."""
+    def forward(self, parts: Sequence[bytes]) -> None:
+        """Write what has come in a turn; a link that is lost takes anything."""
+        self._link.push(self._broker, parts)
 
     def missed(self, topics: Sequence[str]) -> None:
         """Have the listener tell its clients."""
         self._link.tell("gap", self._broker, list(topics))
 
-    def write_failed(self, error: Exception) -> None:
-        """`push` does not fail: a link that is lost takes anything."""
-        log.error("a link failed", exc_info=error)
+
+make_hub = partial(Forwarder, encode_part)
+"""What a node makes its hubs with, whose subscribers are listeners."""
 
 
 class Listener:
@@ -261,10 +249,6 @@ class _Asked(asyncio.Future[Any]):
         withdraw, self.withdraw = self.withdraw, _do_nothing
         withdraw()
         return super().cancel(msg)
-
-
-def _take_nothing(_: bytes) -> int:
-    return -1
 
 
 def _no_batches(_: int, __: object) -> None:
