@@ -16,9 +16,9 @@ from support.ws_peer import PING, PONG, command, frame, push, reply
 LIMITS = {"max_topics": 3, "max_topics_per_command": 2, "max_topic_length": 10, "max_joins_waiting": 1}
 
 
-@pytest.fixture(scope="module")
-def server(servers: Servers) -> Server:
-    return servers.start("obedient.php", websockets={"limits": LIMITS})
+@pytest.fixture(scope="module", params=[1, 3], ids=["one process", "several processes"])
+def server(servers: Servers, request: pytest.FixtureRequest) -> Server:
+    return servers.start("obedient.php", websockets={"limits": LIMITS, "processes": request.param})
 
 
 def answer(browser: Client, command: str, *topics: str) -> tuple[str, str]:

@@ -23,9 +23,9 @@ from support.ws_peer import CLOSE, PING, PONG, TEXT, Received, command, frame, p
 MIB = 1024 * 1024
 
 
-@pytest.fixture(scope="module")
-def server(servers: Servers) -> Server:
-    return servers.start()
+@pytest.fixture(scope="module", params=[1, 3], ids=["one process", "several processes"])
+def server(servers: Servers, request: pytest.FixtureRequest) -> Server:
+    return servers.start(websockets={"processes": request.param})
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from support.ws_peer import CLOSE, frame
 
 CLIENTS = 110
 """More than are told to go at once."""
+several = pytest.mark.parametrize("processes", [1, 3], ids=["one process", "several processes"])
 
 
 @pytest.fixture
@@ -93,24 +94,33 @@ async def end_under_load(server: Server, *commands: str) -> None:
     server.log.wait_for("stopped in time")
 
 
-async def test_nothing_accepted_is_lost_by_a_reset_of_the_workers_or_a_stop(servers: Servers) -> None:
-    server = servers.start("ok.php", "-p", websockets={"drain": {"time": "500ms"}})
+@several
+async def test_nothing_accepted_is_lost_by_a_reset_of_the_workers_or_a_stop(
+    servers: Servers, processes: int
+) -> None:
+    websockets = {"drain": {"time": "500ms"}, "processes": processes}
+    server = servers.start("ok.php", "-p", websockets=websockets)
     await end_under_load(server, "reset", "stop")
 
 
-async def test_nothing_accepted_is_lost_with_redis(servers: Servers, redis: RedisServer) -> None:
+@several
+async def test_nothing_accepted_is_lost_with_redis(
+    servers: Servers, redis: RedisServer, processes: int
+) -> None:
     """Redis may answer the publisher before the message comes back."""
-    server = servers.start(None, "-p", broadcast=by_redis(redis), websockets={"drain": {"time": "500ms"}})
+    websockets = {"drain": {"time": "500ms"}, "processes": processes}
+    server = servers.start(None, "-p", broadcast=by_redis(redis), websockets=websockets)
     await end_under_load(server, "stop")
 
 
+@several
 async def test_while_a_server_drains_its_clients_receive_what_other_nodes_publish(
-    servers: Servers, redis: RedisServer
+    servers: Servers, redis: RedisServer, processes: int
 ) -> None:
     """A drain that lasts long; it ends when everybody has gone."""
     sections: dict[str, Any] = {"broadcast": by_redis(redis), "endure": {"grace_period": "1h"}}
     server, other = (
-        servers.start(None, websockets={"drain": {"time": "60s"}}, **sections),
+        servers.start(None, websockets={"drain": {"time": "60s"}, "processes": processes}, **sections),
         servers.start(**sections),
     )
     told: asyncio.Queue[str] = asyncio.Queue()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import signal
 import urllib.request
@@ -12,6 +13,7 @@ import psutil
 import pytest
 
 from e2e.client import Client, Connect, OpenRaw
+from support.php import StartPHP
 from support.ports import free_port
 from support.process import Server, Servers, configuration, start_failure
 from support.waiting import eventually_sync
@@ -74,7 +76,7 @@ def test_clients_of_all_processes_get_everything_in_order(server: Server, connec
         client.expect(*messages)
 
 
-def test_d5_what_is_published_after_a_join_is_answered_arrives(server: Server, connect: Connect) -> None:
+def test_what_is_published_after_a_join_is_answered_arrives(server: Server, connect: Connect) -> None:
     """The subscription has passed through two processes."""
     clients = [connect(server) for _ in range(6)]
     for number in range(5):
@@ -158,6 +160,49 @@ def test_connections_of_an_address_are_limited_over_all_processes(
     assert len(set(serving(server, clients))) > 1
     for _ in range(10):
         assert raw(server).refused().status == 429
+
+
+def test_pages_come_from_the_workers_of_the_core(servers: Servers) -> None:
+    """Small and large bodies, and answers in parts."""
+    server = start(servers, "pages.php")
+    for size in (10, 3_000_000):
+        body = bytes(range(256)) * (size // 256 + 1)
+        request = urllib.request.Request(f"http://{server.config['http']['address']}/length", body)
+        request.add_header("Content-Type", "application/octet-stream")
+        with urllib.request.urlopen(request) as answer:
+            assert json.loads(answer.read()) == {"length": len(body), "md5": hashlib.md5(body).hexdigest()}
+    with urllib.request.urlopen(f"http://{server.config['http']['address']}/hello") as answer:
+        assert answer.read() == b"hello"
+
+
+def test_what_was_missed_is_recovered_at_another_process_without_a_hole(
+    servers: Servers, connect: Connect, php: StartPHP
+) -> None:
+    """While somebody publishes without a pause, clients come back again and again, to whatever process."""
+    rule = {"topics": "news", "size": 100_000, "ttl": "60s"}
+    server = start(servers, websockets={"history": [rule], "limits": {"recovery_messages": 100_000}})
+    publisher = php(
+        server,
+        "$n = 0; while (fgets(STDIN)) {"
+        " for ($i = 0; $i < 300; $i++) { $broadcast->publish('news', (string) $n++); } echo $n, PHP_EOL; }",
+    )
+    came: list[int] = []
+    position: Any = True
+    for number in range(20):
+        client = connect(server)
+        client.command("join", ["news"], id="1", history={"news": position})
+        if number % 2:  # while the join is on its way
+            publisher.ask("publish")
+        answer = json.loads(client.receive())["history"]["news"]
+        assert answer["recovered"]
+        if not number % 2:
+            publisher.ask("publish")
+        for _ in range(300):
+            message = json.loads(client.receive())
+            came.append(int(message["payload"]))
+            position = message["pos"]
+        client.websocket.close()
+    assert came == list(range(20 * 300))
 
 
 # Ends of processes

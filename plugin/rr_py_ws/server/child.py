@@ -6,6 +6,7 @@ import asyncio
 import gc
 import signal
 import socket
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +19,7 @@ from rr_py_ws.server.reload import Reloader
 log = logs.get_logger("app")
 
 
-class ChildProcess:
+class ChildProcess(ABC):
     """One child of the parent process.
 
     Args:
@@ -72,21 +73,21 @@ class ChildProcess:
 
     # What the two differ in
 
+    @abstractmethod
     def prepare(self) -> None:
         """Make the parts; the loop runs, and no order has been taken."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def serve(self) -> int:
         """Start, run and stop."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def link(self, number: int, accepted: socket.socket) -> None:
         """Use a socket that leads to another process."""
-        raise NotImplementedError
 
+    @abstractmethod
     def take(self, loaded: config.Config) -> None:
         """Take what can change."""
-        raise NotImplementedError
 
     # What they share
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from rr_py_ws import config, logs
@@ -21,7 +24,7 @@ from rr_py_ws.core.hold import Topic
 from rr_py_ws.core.node import Node
 from rr_py_ws.core.ports import Authorizer
 from rr_py_ws.errors import RRWSError
-from rr_py_ws.metrics import MetricSource
+from rr_py_ws.metrics import MetricSource, Sample, counter, gauge
 from rr_py_ws.server import rlimits
 from rr_py_ws.server.certificates import CertificateWatch
 from rr_py_ws.server.changes import Changes
@@ -186,7 +189,16 @@ class ListenerProcess(ChildProcess):
     def _metrics(self) -> list[Plain]:
         sources: list[MetricSource] = [*self._role.metric_sources(), self._node, logs]
         found = [metric for source in sources for metric in source.metrics()]
-        return pack_metrics(metric for metric in found if metric.name not in _OF_CORE)
+        kept = [metric for metric in found if metric.name not in _OF_CORE]
+        return pack_metrics([*kept, *self._usage()])
+
+    def _usage(self) -> Iterator[Sample]:
+        """Yield what the process takes: what the core tells as `process_*` is about the core."""
+        number = str(self._number)
+        text = "CPU time of a listener process."
+        yield counter("listener_cpu_seconds", text, {number: time.process_time()}, "process")
+        memory = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+        yield gauge("listener_resident_bytes", "Memory of a listener process.", {number: memory}, "process")
 
     async def _drain(self, seconds: float, clients: int = 0) -> int:
         self._node.flush()

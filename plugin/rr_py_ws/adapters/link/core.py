@@ -7,12 +7,9 @@ import socket
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from rr_py_ws import logs
 from rr_py_ws.adapters.link.connection import DOWN, Call, Handlers, Link
 from rr_py_ws.errors import BrokerError
 from rr_py_ws.wire.publication import Publication
-
-log = logs.get_logger("app")
 
 
 class LinkedBroker(Protocol):
@@ -53,7 +50,6 @@ class Core:
         self._link: Link | None = None
         self._on_lost = on_lost
         self._paused = False
-        self._changed = asyncio.Event()
 
     @property
     def there(self) -> bool:
@@ -93,12 +89,6 @@ class Core:
         if self._link is not None:
             self._link.pause_reading(paused)
 
-    async def wait_until_ready(self) -> None:
-        """Wait until the core can be used."""
-        while not self.ready:
-            self._changed.clear()
-            await self._changed.wait()
-
     def close(self) -> None:
         """End the link."""
         if self._link is not None:
@@ -106,7 +96,6 @@ class Core:
 
     def _set_ready(self, ready: bool) -> None:
         self.ready = ready
-        self._changed.set()
 
     def _receive(self, number: int, publications: list[Publication]) -> None:
         self.brokers[number].receive(publications)
