@@ -256,3 +256,20 @@ def test_a_file_of_two_channels_is_opened_once_and_each_channel_keeps_its_format
     [backup] = [file for file in tmp_path.iterdir() if file != path]
     assert [line.get("msg", line.get("message"))[0] for line in lines(backup)] == ["m", "r", "m"]
     assert [set(line) for line in lines(path)] == [{"message"}]
+
+
+def test_of_several_processes_one_rotates_a_file_and_the_others_go_on_in_the_new_one(tmp_path: Path) -> None:
+    path = tmp_path / "app.log"
+    options = FileLoggerOptions(log_output=str(path), max_size=100)
+    rotating = FileOutput(path, StreamOutput("stderr"), options, shared=True)
+    other = FileOutput(path, StreamOutput("stderr"), options, shared=True, rotates=False)
+    for _ in range(5):
+        other.write(["x" * 49 + "\n"])  # over the limit, and nobody sets it aside
+    assert [file.name for file in tmp_path.iterdir()] == ["app.log"]
+    rotating.write(["of the core\n"])
+    other.write(["of a listener\n"])
+    assert path.read_text() == "of the core\nof a listener\n"
+    rotating.close()
+    other.close()
+    [old] = [file for file in tmp_path.iterdir() if file != path]
+    assert old.stat().st_size == 250

@@ -20,6 +20,7 @@ The end of the parent is the end of its sockets: no child stays behind.
 from __future__ import annotations
 
 import marshal
+import os
 import socket
 from collections.abc import Iterable
 from contextlib import suppress
@@ -62,16 +63,13 @@ class Control:
             BlockingIOError: there is none now.
         """
         try:
-            data, descriptors, _, _ = socket.recv_fds(
-                self.socket,
-                _LARGEST,
-                1,
-                socket.MSG_CMSG_CLOEXEC,  # the PHP workers must not have it
-            )
+            data, descriptors, _, _ = socket.recv_fds(self.socket, _LARGEST, 1)
         except ConnectionResetError:
             return None
         if not data:
             return None
+        for descriptor in descriptors:  # the PHP workers must not have it
+            os.set_inheritable(descriptor, False)
         return marshal.loads(data), [socket.socket(fileno=descriptor) for descriptor in descriptors]
 
     def close(self) -> None:

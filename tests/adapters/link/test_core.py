@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,15 +19,15 @@ from rr_py_ws.adapters.link.core import Core
 from rr_py_ws.adapters.link.pool import LinkPool
 from rr_py_ws.config import HistoryRule
 from rr_py_ws.core.history_rules import HistoryRules
-from rr_py_ws.core.ports import Answer, Lane
+from rr_py_ws.core.ports import Answer, AnswerParts, Lane
 from rr_py_ws.core.ring import ReplayLimit
-from rr_py_ws.errors import BrokerError, ExecTimeout, WorkersDown
+from rr_py_ws.errors import BrokerError, ExecTimeout, WorkerDied, WorkersDown
 from rr_py_ws.metrics import counter, gauge
 from rr_py_ws.wire.access import Verdict
 from rr_py_ws.wire.command import FROM_NOW
 from rr_py_ws.wire.link import pack_metrics
 from rr_py_ws.wire.publication import Publication
-from rr_py_ws.wire.worker import Message
+from rr_py_ws.wire.worker import MappedQuestion, Message, Question
 from support.linked import CoreProcess
 from support.php_pool import grant, request
 from support.waiting import eventually
@@ -66,12 +68,32 @@ class Pool:
     def __init__(self) -> None:
         self.asked: list[tuple[Message, Callable[[Answer], object], Lane]] = []
         self.withdrawn: list[Message] = []
+        self.questions: list[tuple[bytes, bytes]] = []
+        self.parts: list[Message] = []
+        self.stopped = 0
 
     def ask(
         self, question: Message, on_answer: Callable[[Answer], object], limit: float = 0.0, **how: Any
     ) -> Callable[[], None]:
         self.asked.append((question, on_answer, how["lane"]))
         return lambda: self.withdrawn.append(question)
+
+    async def exec_streamed(
+        self, question: Question, limit: float = 0.0
+    ) -> tuple[Message, AnswerParts | None]:
+        self.questions.append((question.context, question.body[:]))
+        return Message(b"head", b"1"), self if self.parts else None
+
+    async def next_part(self) -> Message | None:
+        if not self.parts:
+            return None
+        part = self.parts.pop(0)
+        if part.context == b"fails":
+            raise WorkerDied("in the middle")
+        return part
+
+    def stop(self) -> None:
+        self.stopped += 1
 
 
 @pytest.fixture
@@ -276,6 +298,38 @@ async def test_without_a_core_questions_are_refused_with_a_reason(
         assert (verdict.allowed, verdict.answered, verdict.reason) == (False, False, DOWN)
     with pytest.raises(WorkersDown, match=DOWN):
         await LinkPool("websockets", listener.core, 1.0).exec_streamed(Message(b"{}"))
+
+
+async def test_a_page_in_parts(listener: Listener, cores: Cores, pool: Pool) -> None:
+    await (await cores()).link(listener.core)
+    pages = LinkPool("websockets", listener.core, 1.0)
+    assert await pages.exec_streamed(Message(b"{}", b"body")) == (Message(b"head", b"1"), None)
+    pool.parts = [Message(b"", b"2"), Message(b"", b"3")]
+    _, parts = await pages.exec_streamed(Message(b"{}"))
+    assert parts is not None
+    assert [await parts.next_part() for _ in range(3)] == [Message(b"", b"2"), Message(b"", b"3"), None]
+    pool.parts = [Message(b"fails"), Message(b"never asked for")]
+    _, parts = await pages.exec_streamed(Message(b"{}"))
+    assert parts is not None
+    with pytest.raises(WorkerDied, match="in the middle"):
+        await parts.next_part()
+    parts.stop()
+    await eventually(lambda: pool.stopped == 1)
+    _, parts = await pages.exec_streamed(Message(b"{}"))
+    listener.core.close()
+    await eventually(lambda: pool.stopped == 2)
+
+
+async def test_a_body_in_a_file_does_not_go_over_the_link(
+    listener: Listener, cores: Cores, pool: Pool, tmp_path: Path
+) -> None:
+    await (await cores()).link(listener.core)
+    body = b"x" * 1_000_000
+    (tmp_path / "body").write_bytes(body)
+    with (tmp_path / "body").open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as mapped:
+        question = MappedQuestion(b"{}", mapped, file.fileno())
+        await LinkPool("websockets", listener.core, 1.0).exec_streamed(question)
+    assert pool.questions == [(b"{}", body)]
 
 
 async def test_holds_of_listeners_hold_publishers(listener: Listener, cores: Cores) -> None:
