@@ -22,6 +22,7 @@ FOR = {
     "workers": ["psutil", "rr_py_ws.adapters.php.pool"],
     "redis": ["hiredis", "rr_py_ws.adapters.brokers.redis"],
     "reload": ["watchfiles"],
+    "several processes": ["rr_py_ws.adapters.link", "rr_py_ws.server.supervisor", "rr_py_ws.wire.link"],
     "protobuf calls": ["google.protobuf"],
     "other commands": ["rich", "rr_py_ws.adapters.rpc.client", "websockets.asyncio"],
 }

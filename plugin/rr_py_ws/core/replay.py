@@ -66,16 +66,24 @@ def settle_recoveries(
     """
     told: list[Recovered] = []
     sent: list[Publication] = []
-    for topic in wishes:
+    for topic, recovery in limit_recoveries(wishes, recoveries, size).items():
+        replay = [found for found in recovery.replay if not is_excluded(subscriber, found)]
+        told.append(Recovered(topic, recovery.position, len(replay), recovery.reason))
+        sent += replay
+    return told, sent
+
+
+def limit_recoveries(topics: Iterable[str], recoveries: Recoveries, size: int) -> Recoveries:
+    """Return what may be sent of recoveries, see `settle_recoveries`, in the order of the topics."""
+    fitting: Recoveries = {}
+    for topic in topics:
         recovery = recoveries.get(topic, OFF)
         weight = sum([len(publication.payload) + _OVERHEAD for publication in recovery.replay])
         if weight > size:
             recovery, weight = _too_much(recovery), 0
         size -= weight
-        replay = [found for found in recovery.replay if not is_excluded(subscriber, found)]
-        told.append(Recovered(topic, recovery.position, len(replay), recovery.reason))
-        sent += replay
-    return told, sent
+        fitting[topic] = recovery
+    return fitting
 
 
 def _too_much(recovery: Recovery) -> Recovery:

@@ -91,11 +91,12 @@ class ListenerProcess(ChildProcess):
         self._backpressure = Backpressure(loop.call_later, loop.time, turn, self._begin_hold)
         self._backpressure.publishers.append(core.pause)
         rules = HistoryRules(section.history)
-        brokers = {
-            name: LinkBroker(name, place, core, rules)
+        size = section.limits.recovery_size
+        self._brokers = {
+            name: LinkBroker(name, place, core, rules, size)
             for place, name in enumerate(sorted(self._prepared.brokers))
         }
-        self._node = Node(brokers, section.broker, loop.call_soon, self._backpressure)
+        self._node = Node(self._brokers, section.broker, loop.call_soon, self._backpressure)
         authorizer: Authorizer = AllowAll()
         self._authorizer: PHPAuthorizer | None = None
         if loaded.asks_php:
@@ -161,6 +162,9 @@ class ListenerProcess(ChildProcess):
         section = own.settings
         turn = section.limits.send_queue // TURNS_PER_QUEUE
         self._backpressure.turn = min(self._backpressure.turn, turn)
+        for broker in self._brokers.values():
+            if broker.history is not None:
+                broker.history.recovery_size = section.limits.recovery_size
         if self._authorizer is not None:
             self._authorizer.reload(section.authorize_timeout, allow_commas=section.allow_commas)
         self._role.reload(own, rlimits.share(section, page_workers(own)).clients)

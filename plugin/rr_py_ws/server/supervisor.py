@@ -208,7 +208,13 @@ class Supervisor:
     def _start(self, child: _Child) -> None:
         child.due = None
         ours, theirs = Control.pair()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            ours.close()
+            theirs.close()
+            self._cannot_fork(child, error)
+            return
         if pid == 0:
             self._live(child, ours, theirs)
         theirs.close()
@@ -221,6 +227,14 @@ class Supervisor:
         child.again = True
         if self._reloaded:  # it is a fork that has the configuration of the start
             child.send("reload")
+
+    def _cannot_fork(self, child: _Child, error: OSError) -> None:
+        if not self._is_ready:
+            raise RRWSError(f"cannot start a process: {error.strerror}") from error
+        pause = child.backoff.next_pause()
+        child.due = time.monotonic() + pause
+        reason, text = error.strerror, "a process could not be started again"
+        self._log("error", text, process=child.name, reason=reason, pause=round(pause, 1))
 
     def _link(self, listener: _Child) -> None:
         """Connect a listener and the core."""

@@ -246,6 +246,19 @@ def _offsets(positions: list[str | None]) -> list[int]:
     return found
 
 
+async def test_no_more_goes_over_the_link_than_a_client_may_get(listener: Listener, cores: Cores) -> None:
+    core = await cores()
+    await core.link(listener.core)
+    await listener.subscribe("news a", "news b")
+    for topic in ("news a", "news b"):
+        core.node.publish("", Publication(topic, b"x" * 500))
+    history = listener.broker.history
+    assert history is not None
+    history.recovery_size = 1000
+    found = (await history.recover({"news a": 1, "news b": 1}, LIMIT))()
+    assert [(len(one.replay), one.reason) for one in found.values()] == [(1, ""), (0, "limit")]
+
+
 async def test_recovery_without_a_core_is_off(listener: Listener) -> None:
     assert listener.broker.history is not None
     recovery = (await listener.broker.history.recover({"news": FROM_NOW}, LIMIT))()["news"]

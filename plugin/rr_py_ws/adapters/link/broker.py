@@ -33,9 +33,12 @@ class LinkBroker:
         number: of the broker, in batches.
         core: where the broker is.
         rules: which topics have a history.
+        recovery_size: see `LinkHistory`.
     """
 
-    def __init__(self, name: str, number: int, core: Core, rules: HistoryRules) -> None:
+    def __init__(
+        self, name: str, number: int, core: Core, rules: HistoryRules, recovery_size: int = 1 << 31
+    ) -> None:
         self._name = name
         self._core = core
         self._running = False
@@ -47,7 +50,7 @@ class LinkBroker:
         # Those of which nothing is handed on until they are subscribed again: first comes the gap.
         self._interrupted: set[str] = set()
         self._resuming = TaskSet("link")
-        self.history = LinkHistory(name, core, rules) if rules else None
+        self.history = LinkHistory(name, core, rules, recovery_size) if rules else None
         core.brokers[number] = self
 
     @property
@@ -178,9 +181,14 @@ class LinkHistory:
         name: of the section of `broadcast`.
         core: where the histories are.
         rules: which topics have one.
+        recovery_size: bytes that all topics of a join may get: more must not go over the link, either.
+
+    Attributes:
+        recovery_size: the same; it may change.
     """
 
-    def __init__(self, name: str, core: Core, rules: HistoryRules) -> None:
+    def __init__(self, name: str, core: Core, rules: HistoryRules, recovery_size: int) -> None:
+        self.recovery_size = recovery_size
         self._name = name
         self._core = core
         self._rules = rules
@@ -194,7 +202,7 @@ class LinkHistory:
         """See `History.recover`."""
         try:
             return await self._core.call(  # type: ignore[no-any-return]
-                "recover", self._name, dict(wishes), tuple(limit), convert=self._begin
+                "recover", self._name, dict(wishes), tuple(limit), self.recovery_size, convert=self._begin
             )
         except BrokerError:
             return lambda: dict.fromkeys(wishes, OFF)

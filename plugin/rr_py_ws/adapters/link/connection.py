@@ -137,7 +137,7 @@ class Link(asyncio.Protocol):
 
     def pause_reading(self, paused: bool) -> None:
         """Look at nothing that comes, or go on."""
-        if self._transport is not None and not self.lost:
+        if self._transport is not None and not self._transport.is_closing():
             if paused:
                 self._transport.pause_reading()
             else:

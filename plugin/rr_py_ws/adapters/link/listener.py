@@ -20,6 +20,7 @@ from rr_py_ws.core.history import Query, Receipt, Synchronize
 from rr_py_ws.core.node import Node
 from rr_py_ws.core.ports import Answer, AnswerParts, Lane, QuestionPool
 from rr_py_ws.core.remote_holds import RemoteHolds
+from rr_py_ws.core.replay import limit_recoveries
 from rr_py_ws.core.ring import ReplayLimit
 from rr_py_ws.errors import BrokerError
 from rr_py_ws.metrics import Metric
@@ -145,22 +146,26 @@ class Listener:
 
     # Histories
 
-    def _recover(self, broker: str, wishes: dict[str, Wish], limit: Plain) -> Plain:
+    def _recover(self, broker: str, wishes: dict[str, Wish], limit: Plain, size: int) -> Plain:
         history = self._node.history(broker)
         if history is None:
             raise BrokerError("no topic has a history")
         finding = history.recover(wishes, ReplayLimit(*limit))
         if isinstance(finding, Awaitable):
-            return self._recover_later(broker, finding)
-        return self._synchronize(broker, finding)
+            return self._recover_later(broker, wishes, finding, size)
+        return self._synchronize(broker, wishes, finding, size)
 
-    async def _recover_later(self, broker: str, finding: Awaitable[Synchronize]) -> Plain:
-        return self._synchronize(broker, await finding)
+    async def _recover_later(
+        self, broker: str, wishes: dict[str, Wish], finding: Awaitable[Synchronize], size: int
+    ) -> Plain:
+        return self._synchronize(broker, wishes, await finding, size)
 
-    def _synchronize(self, broker: str, synchronize: Synchronize) -> Plain:
+    def _synchronize(
+        self, broker: str, wishes: dict[str, Wish], synchronize: Synchronize, size: int
+    ) -> Plain:
         # What has been published before is written first, so that nothing is there twice or is missing.
         self._node.hub(broker).flush()
-        return pack_recoveries(synchronize())
+        return pack_recoveries(limit_recoveries(wishes, synchronize(), size))
 
     async def _read(self, broker: str, topic: str, query: Plain) -> Plain:
         history = self._node.history(broker)
