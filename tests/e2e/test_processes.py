@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import signal
 import urllib.request
 from pathlib import Path
@@ -13,7 +14,7 @@ import psutil
 import pytest
 
 from e2e.client import Client, Connect, OpenRaw
-from support.php import StartPHP
+from support.php import REPOSITORY, StartPHP
 from support.ports import free_port
 from support.process import Server, Servers, configuration, start_failure
 from support.waiting import eventually_sync
@@ -105,6 +106,10 @@ def test_metrics_are_those_of_the_whole_server(server: Server, connect: Connect)
     assert more('commands_total{command="join"}') == 10
     assert now['topics{broker="default"}'] - before['topics{broker="default"}'] == 1
     assert now["listeners"] == 3
+    page = (REPOSITORY / "docs" / "operations.md").read_text("utf-8")
+    documented = re.findall(r"^\| `rr_ws_(listener\w*)` \|", page, re.MULTILINE)
+    served = {name.partition("{")[0] for name in now if name.startswith("listener")}
+    assert served == set(documented)
 
 
 def test_readiness_is_that_of_the_whole_server(server: Server) -> None:
