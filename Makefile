@@ -10,7 +10,7 @@ SOAK_SECONDS ?= 1200
 VENV := .venv
 BIN := $(VENV)/bin
 COMPILED := PYTHONDONTWRITEBYTECODE=
-SOURCES := pyproject.toml README.md $(shell find plugin -name '*.py' -o -name '*.pyi' -o -name 'py.typed')
+SOURCES := pyproject.toml README.md $(shell find plugin -name '*.py' -o -name '*.pyi' -o -name '*.c' -o -name 'py.typed')
 
 # command=Debian package
 TEST_PACKAGES := python:ensurepip=python3-venv php=php-cli phpunit=phpunit chromium=chromium openssl=openssl \

@@ -221,6 +221,7 @@ class Client:
     """A connection, and the application behind it, which checks each message that it gets."""
 
     encoding = STRING
+    descriptor = -1
     me = ""
 
     def __init__(self, node: Node, world: World, store: SharedStore, memory: dict[str, str]) -> None:

@@ -36,12 +36,14 @@ class Subscriber(Protocol):
         encoding: the form in which it gets pushes and replies; `Subscriptions` changes it, nobody else.
         send: the fast way for pushes: like `socket.send` it returns how many bytes it took, and when it
             raises it took none. May be replaced between calls.
+        descriptor: of the socket that `send` writes to as it is; -1 when it does anything else.
     """
 
     id: str
     me: str
     encoding: Encoding
     send: Callable[[bytes], int]
+    descriptor: int
 
     def push(self, pushes: Pushes, taken: int) -> None:
         """Take pushes of which `send` has taken only the first `taken` bytes; never blocks."""

@@ -6,12 +6,14 @@ import asyncio
 import gc
 import select
 import socket
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
 
-from rr_py_ws.adapters.net.polled import PolledTransport, Poller
+from rr_py_ws.adapters.net.polled import PolledTransport
+from rr_py_ws.adapters.net.poller import Poller
 from support.loops import both_loops
 from support.waiting import eventually
 
@@ -131,8 +133,9 @@ async def test_what_is_written_arrives_in_order_however_slow_the_peer(connect: O
     protocol = Recorder()
     peer = await connect(protocol)
     parts = [b"%07d" % number * 4096 for number in range(400)]
-    protocol.transport.write(parts[0])
-    protocol.transport.writelines(parts[1:200])
+    protocol.transport.writelines(parts[:2])
+    protocol.transport.write(parts[2])
+    protocol.transport.writelines([*parts[3:200], b""])
     for part in parts[200:]:
         protocol.transport.write(memoryview(part))
     assert protocol.transport.get_write_buffer_size() > 0
@@ -140,6 +143,16 @@ async def test_what_is_written_arrives_in_order_however_slow_the_peer(connect: O
     assert await peer.read(len(whole)) == whole
     await eventually(lambda: protocol.events == ["made", "pause", "resume"])
     assert protocol.transport.get_write_buffer_size() == 0
+
+
+async def test_many_small_parts_arrive_as_they_were_given(connect: Open) -> None:
+    protocol = Recorder()
+    peer = await connect(protocol)
+    parts = [b"%05d" % number for number in range(5000)]
+    protocol.transport.writelines(parts)
+    protocol.transport.writelines([])
+    protocol.transport.write(b"end")
+    assert await peer.read(25003) == b"".join(parts) + b"end"
 
 
 async def test_without_a_buffer_the_protocol_is_paused_by_the_first_byte_that_waits(connect: Open) -> None:
@@ -349,6 +362,38 @@ async def test_many_that_become_readable_at_once_are_all_read() -> None:
         peer.socket.close()
     for protocol in protocols:
         await protocol.lost()
+
+
+async def test_what_waits_does_not_change_with_the_buffer_that_it_came_in() -> None:
+    (protocol,), (peer,) = await open_many(1)
+    size = 8 * 1024 * 1024
+    buffer = bytearray(b"x" * size)
+    protocol.transport.write(buffer)
+    buffer[:] = b"y" * size
+    protocol.transport.writelines([buffer, b""])
+    buffer[:] = b"z" * size
+    data = await peer.read(2 * size)
+    assert (data[:size].count(b"x"), data[size:].count(b"y")) == (size, size)
+    protocol.transport.abort()
+    await protocol.lost()
+    peer.socket.close()
+
+
+async def test_what_waits_of_one_message_is_held_once() -> None:
+    """A hundred clients that are behind wait with the same megabytes."""
+    protocols, peers = await open_many(100)
+    message = bytes(8 * 1024 * 1024)
+    before = sys.getrefcount(message)
+    for protocol in protocols:
+        protocol.transport.set_write_buffer_limits(0)
+        protocol.transport.writelines([message, message])
+    assert sys.getrefcount(message) > before + 100
+    for protocol, peer in zip(protocols, peers, strict=True):
+        assert protocol.events == ["made", "pause"]
+        protocol.transport.abort()
+        await protocol.lost()
+        peer.socket.close()
+    assert sys.getrefcount(message) == before
 
 
 async def test_who_is_closed_by_another_in_the_same_turn_is_told_nothing_more() -> None:

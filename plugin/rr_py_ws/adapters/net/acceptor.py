@@ -19,7 +19,7 @@ from typing import Any
 from rr_py_ws import logs
 from rr_py_ws.adapters.net.client_hello import ClientHellos
 from rr_py_ws.adapters.net.listen import BACKLOG, bound_address
-from rr_py_ws.adapters.net.polled import Poller
+from rr_py_ws.adapters.net.poller import Poller
 from rr_py_ws.address import Address
 
 _BATCH = 16
@@ -46,7 +46,7 @@ class Acceptor:
         tls_shutdown_timeout: seconds for the closing handshake of TLS.
         channel: the log's channel for failures.
         on_failure: called each time that the system has run out of descriptors or memory.
-        polled: make transports that are made for many idle connections, see `polled`; not with TLS.
+        polled: make transports for many idle connections, see the module `polled`; not with TLS.
     """
 
     def __init__(

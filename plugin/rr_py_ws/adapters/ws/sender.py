@@ -69,6 +69,7 @@ class Sender(asyncio.Protocol):
         encoding: see `Subscriber`.
         me: see `Subscriber`.
         send: see `Subscriber`.
+        descriptor: see `Subscriber`.
         alive: set whenever the client is heard of; keep-alive sets it to False.
     """
 
@@ -84,6 +85,7 @@ class Sender(asyncio.Protocol):
         "_state",
         "_transport",
         "alive",
+        "descriptor",
         "encoding",
         "id",
         "me",
@@ -116,8 +118,12 @@ class Sender(asyncio.Protocol):
     def _transition(self, state: State) -> None:
         """Enter a state: `send`, the fast way of the hub, is what fits to it."""
         self._state = state
-        if state is State.OPEN:
-            self.send = self._send_by_transport if self._socket is None else self._socket.send
+        self.descriptor = -1
+        if state is State.OPEN and self._socket is not None:
+            self.send = self._socket.send
+            self.descriptor = self._socket.fileno()
+        elif state is State.OPEN:
+            self.send = self._send_by_transport
         elif state is State.QUEUEING:
             self.send = _take_nothing  # so that the hub calls `push`
         else:
