@@ -17,7 +17,7 @@ from rr_py_ws.adapters.rpc import Registry, RPCListener, build_registry, publish
 from rr_py_ws.adapters.rpc.connection import RPCConnection
 from rr_py_ws.adapters.rpc.partial_frames import PartialFrames
 from rr_py_ws.adapters.rpc.publishing import Publishing
-from rr_py_ws.adapters.rpc.turns import BUDGET, CALL, HALF
+from rr_py_ws.adapters.rpc.turns import BUDGET, CALL, SHARE
 from rr_py_ws.adapters.rpc.unread import UnreadReplies
 from rr_py_ws.config import Limits
 from rr_py_ws.wire import publish, publish_protobuf, values
@@ -113,7 +113,7 @@ class TestTooMuch:
         ):
             tracemalloc.start()
             try:
-                await calls.publish_in_pieces(codec, body, True, has_broker=False)
+                await calls.publish_in_pieces(codec, body, True, connected(registry), has_broker=False)
                 _, peak = tracemalloc.get_traced_memory()
             finally:
                 tracemalloc.stop()
@@ -556,19 +556,59 @@ class TestTurns:
             assert transport.written
             assert len(publisher.messages) > before + 100  # the others go on
 
-    async def test_very_many_peers_of_one_call_each_leave_half_of_a_turn_to_others(
+    @pytest.mark.parametrize("chunk", [5, 100])
+    async def test_who_uses_less_does_not_wait_behind_who_uses_more(
+        self, registry: Registry, publisher: RecordingPublisher, chunk: int
+    ) -> None:
+        """A publisher waited six turns behind 500 that sent five calls at a time."""
+        call = encode_request(1, "broadcast.Publish", many(1), Flag.PROTO)
+        floods = [with_transport(registry) for _ in range(2400 // chunk)]
+        beside, transport = with_transport(registry)
+
+        async def turn() -> None:
+            for flood, itself in floods:
+                if itself.reading:
+                    flood.data_received(call * chunk)
+            await asyncio.sleep(0)
+
+        for _ in range(20):
+            for _ in range(8):  # more than what it asks for is its share
+                await turn()
+            transport.written = 0
+            beside.data_received(encode_request(1, "broadcast.Publish", many(1, 1, bytes(2000)), Flag.PROTO))
+            for _ in range(2):
+                if not transport.written:
+                    await turn()
+            assert transport.written
+
+    async def test_all_that_wait_use_as_much(self, registry: Registry) -> None:
+        """Whether they bring one call at a time or a hundred, and also beside a new peer for each call."""
+        call = encode_request(1, "broadcast.Publish", many(1), Flag.PROTO)
+        crowd = [(with_transport(registry), number % 2 * 99 + 1) for number in range(1000)]
+        begun = [peer.used for (peer, _), _ in crowd]
+        for _ in range(200):
+            for (peer, transport), calls in crowd:
+                if transport.reading:
+                    peer.data_received(call * calls)
+            connected(registry).data_received(call)
+            await asyncio.sleep(0)
+        used = [peer.used - before for ((peer, _), _), before in zip(crowd, begun, strict=True)]
+        assert max(used) - min(used) <= SHARE
+
+    async def test_the_next_large_call_is_that_of_who_has_used_least(
         self, registry: Registry, publisher: RecordingPublisher
     ) -> None:
-        call = encode_request(1, "broadcast.Publish", many(1), Flag.PROTO)
-        connected(registry).data_received(call * 5000)
-        crowd = [with_transport(registry) for _ in range(1000)]
-        for peer, _ in crowd:
-            peer.data_received(call)
+        beside, transport = with_transport(registry)
+        busy = [connected(registry) for _ in range(8)]
+        large = encode_request(1, "broadcast.Publish", many(600), Flag.PROTO)
+        for connection in busy:
+            connection.data_received(large * 3)
+        await eventually(lambda: len(publisher.messages) > 600 * 8)
+        beside.data_received(encode_request(1, "broadcast.Publish", many(700), Flag.PROTO))
         before = len(publisher.messages)
-        await asyncio.sleep(0)
-        answered = sum(transport.written > 0 for _, transport in crowd)
-        assert 200 < answered <= HALF // CALL
-        assert len(publisher.messages) - before - answered > 40
+        await eventually(lambda: transport.written)
+        assert len(publisher.messages) - before <= 600 + 700 + 600
+        await eventually(lambda: registry.counters.answered[b"broadcast.Publish"] == 25)
 
     @pytest.mark.parametrize("body", [b"\x0a\x00" * 2000, many(1, topics=500), many(300)])
     @pytest.mark.parametrize("method", ["broadcast.Publish", "broadcast.PublishAsync"])
