@@ -21,6 +21,7 @@ from rr_py_ws.adapters.rpc.turns import BUDGET, CALL, SHARE
 from rr_py_ws.adapters.rpc.unread import UnreadReplies
 from rr_py_ws.config import Limits
 from rr_py_ws.wire import publish, publish_protobuf, values
+from rr_py_ws.wire.elements import count_elements
 from rr_py_ws.wire.goridge import Flag
 from rr_py_ws.wire.publish import Message
 from rr_py_ws.wire.publish_protobuf import encode_broadcast
@@ -434,6 +435,31 @@ class TestOneBudgetForAll:
         failed = registry.counters.failed
         assert failed[b"broadcast.Publish"] <= 8
         await eventually(lambda: failed[b"broadcast.Publish"] == 57)
+
+    @pytest.mark.parametrize(
+        ("codec", "body"),
+        [
+            (Flag.PROTO, b"\x78\x00" * 510),
+            (Flag.PROTO, b"\x0a\x00" * 1990),
+            (Flag.PROTO, many(1, topics=600)),
+            (Flag.PROTO, b"\x0a\x00" * 1990 + b"\x0a"),
+            (Flag.JSON, b'{"x":[' + b"0," * 510 + b"0]}"),
+            (Flag.MSGPACK, msgpack.packb({"x": [None] * 20_000})),
+        ],
+    )
+    async def test_a_call_is_charged_by_its_elements(
+        self, registry: Registry, codec: Flag, body: bytes
+    ) -> None:
+        """Counting and decoding them took ten times as long as the bytes said, of which many fit a turn.
+
+        A call of 4 KB in protobuf with 1,990 messages was decoded at once, to find out that it was too much.
+        """
+        connection, transport = with_transport(registry)
+        before = connection.used
+        connection.data_received(encode_request(1, "broadcast.Publish", body, codec))
+        await eventually(lambda: transport.written)
+        *_, elements = count_elements(codec, body)
+        assert connection.used - before >= len(body) + 32 * elements
 
     @pytest.mark.parametrize(
         ("method", "body"),

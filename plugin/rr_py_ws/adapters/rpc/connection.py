@@ -16,16 +16,13 @@ from rr_py_ws.adapters.rpc.unread import UnreadReplies
 from rr_py_ws.config import Limits
 from rr_py_ws.core.hold import Gate
 from rr_py_ws.errors import PayloadTooBig, ProtocolError
-from rr_py_ws.wire.goridge import Flag, Frame, FrameDecoder
+from rr_py_ws.wire.goridge import Frame, FrameDecoder
 from rr_py_ws.wire.publish_call import read_calls
 
 _KEEP = 256
 """Bytes kept of a payload over the limit, to find the name of the method in: none of ours is that long."""
-_LARGE = 4096
-"""Bytes of a call that may be dear: of fewer protobuf makes no more than a millisecond of work,"""
-_LARGE_TEXT = 1024
-"""and the other codecs, which make each element a value of Python, make two or three of so many."""
-_PROTO = int(Flag.PROTO)
+_LARGE = 1024
+"""Bytes of a call that may be dear: fewer make no more than a millisecond of work."""
 _MOST = 64
 """Calls that are read before the first of them is carried out: they are read again if that one pauses."""
 _WHOLE_READ = 250_000
@@ -186,10 +183,7 @@ class RPCConnection(asyncio.Protocol):
             if frame is None:
                 return False
             length = len(frame[2])
-            if length < _LARGE_TEXT or (length < _LARGE and frame[0] & _PROTO):
-                reply = registry.call(frame)
-            else:
-                reply = registry.call_large(frame)
+            reply = registry.call(frame) if length < _LARGE else registry.call_large(frame)
         except PayloadTooBig as error:
             assert self._decoder.oversized is not None
             # Answered, not closed: the calls before and behind it on this connection are fine.

@@ -9,7 +9,7 @@ from typing import Any
 from rr_py_ws import logs
 from rr_py_ws.adapters.rpc.metrics import RPCMetrics
 from rr_py_ws.adapters.rpc.registry import TooDear
-from rr_py_ws.adapters.rpc.turns import TOPIC, Caller, CallTurns
+from rr_py_ws.adapters.rpc.turns import ELEMENT, TOPIC, Caller, CallTurns
 from rr_py_ws.core.hold import Hold
 from rr_py_ws.core.ports import Holds, Publisher
 from rr_py_ws.errors import BrokerError, RPCError
@@ -151,7 +151,12 @@ class Publishing:
             return True
         if is_one_message(codec, body):
             return False
-        return any(found >= STEP for found in count_elements(codec, body))
+        found = 0
+        for found in count_elements(codec, body):
+            if found >= STEP:
+                break
+        self._turns.left -= ELEMENT * found
+        return found >= STEP
 
     async def publish_in_pieces(
         self, codec: Flag, body: bytes, may_wait: bool, caller: Caller, *, has_broker: bool, wait: bool = True
@@ -193,6 +198,7 @@ class Publishing:
         """
         cost = _cost(messages)
         if cost > _PIECE and not is_piece:
+            self._turns.left -= ELEMENT * sum([1 + len(topics) for _, topics, _ in messages])
             raise TooDear
         self._turns.left -= TOPIC * cost
 
@@ -202,15 +208,22 @@ class Publishing:
         Raises:
             RPCError: there are too many elements, or the body cannot be decoded.
         """
+        counted = 0
         for found in count_elements(codec, body):
+            self._turns.left -= ELEMENT * (found - counted)
+            counted = found
             if found > self._max_elements:
                 raise self._too_many()
             await self._turns.next(caller)
         messages: list[Message] = []
-        for piece in decode_pieces(codec, body, self._turns.charge_slow, has_broker=has_broker):
-            messages += [message for message in piece if message.topics]
-            self._turns.left -= TOPIC * len(piece)
-            await self._turns.next(caller)
+        try:
+            for piece in decode_pieces(codec, body, self._turns.charge_slow, has_broker=has_broker):
+                messages += [message for message in piece if message.topics]
+                self._turns.left -= TOPIC * len(piece)
+                await self._turns.next(caller)
+        except RPCError:
+            self._turns.charge_slow(len(body))  # to find out what is wrong
+            raise
         return messages
 
     async def _hand_over(

@@ -20,6 +20,7 @@ from typing import Protocol
 
 from rr_py_ws.adapters.net.turns import Budget
 from rr_py_ws.adapters.rpc.line import Line
+from rr_py_ws.wire.go_json import MOST
 
 BUDGET = 256 * 1024
 """Units of one turn: two or three milliseconds."""
@@ -30,6 +31,8 @@ CALL = 512
 """Units of a call, besides one for each byte of it and of its reply; to publish one message is in that."""
 TOPIC = 256
 """Units of a message, and of publishing it to one topic; once more for each KiB of its payload."""
+ELEMENT = 32
+"""Units of an element that is counted (`wire.elements`), and decoded then."""
 _SLOW_BYTE = 128
 """Units of each byte of an argument that was decoded in vain or read slowly."""
 
@@ -85,8 +88,9 @@ class CallTurns(Budget):
             self._latest = used
 
     def charge_slow(self, size: int) -> None:
-        """Charge for an argument of so many bytes that was read slowly."""
-        self.left -= _SLOW_BYTE * size
+        """Charge for an argument of so many bytes that was read slowly, or in vain."""
+        if size <= MOST:  # larger ones are only refused
+            self.left -= _SLOW_BYTE * size
 
     def pause(self, paused: bool) -> None:
         """Let nobody go on in `next`, because there is enough to write; or let them go on."""
@@ -113,6 +117,7 @@ class CallTurns(Budget):
         try:
             yield
         finally:
+            self._charge_piece(caller)
             self._let_next()
 
     async def next(self, caller: Caller) -> None:
@@ -120,12 +125,15 @@ class CallTurns(Budget):
 
         Nobody waits longer than the others do: who was woken goes on even if publishers are paused again.
         """
-        # Nothing else ran since the piece began.
-        self.charge_to(caller, self._began - self.left)
+        self._charge_piece(caller)
         self.renew()
         await asyncio.sleep(0)
         await self._resumed.wait()
         self._began = self.left
+
+    def _charge_piece(self, caller: Caller) -> None:
+        # Nothing else ran since the piece began, unless its task was cancelled while it waited.
+        self.charge_to(caller, max(0, self._began - self.left))
 
     def _place(self, caller: Caller) -> int:
         return max(caller.used, self.clock - SHARE)
