@@ -27,7 +27,7 @@ from rr_py_ws.wire.publish import Message
 from rr_py_ws.wire.publish_protobuf import encode_broadcast
 from rr_py_ws.wire.rpc import encode_request
 from support.loops import both_loops
-from support.rpc_peer import Peer, RecordingPublisher
+from support.rpc_peer import IdlePool, Peer, RecordingPublisher
 from support.waiting import eventually
 
 Connect = Callable[[], Awaitable[Peer]]
@@ -482,6 +482,16 @@ class TestOneBudgetForAll:
         )
         assert registry.counters.answered[b"informer.Workers"] <= 16
         await eventually(lambda: registry.counters.answered[b"informer.Workers"] == 100)
+
+    async def test_resets_are_charged(self, registry: Registry, pool: IdlePool) -> None:
+        pool.may_finish.clear()
+        connected(registry).data_received(
+            encode_request(1, "resetter.Reset", b'"websockets"', Flag.JSON) * 60
+        )
+        await asyncio.sleep(0)
+        assert 0 < pool.resets <= 16
+        pool.may_finish.set()
+        await eventually(lambda: registry.counters.answered[b"resetter.Reset"] == 60)
 
     async def test_the_configuration_is_masked_once(self, publisher: RecordingPublisher) -> None:
         asked = []
