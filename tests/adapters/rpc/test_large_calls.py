@@ -8,6 +8,7 @@ import gc
 import tracemalloc
 from collections.abc import Awaitable, Callable
 from itertools import pairwise
+from typing import Any
 
 import msgpack
 import orjson
@@ -198,6 +199,49 @@ class TestInPieces:
         flags, _ = await peer.call(f"{service}.Publish", encoded, codec)
         assert flags == codec
         assert publisher.messages == [("", f"t{number}", b"p%d" % number) for number in range(2000)]
+
+    @pytest.mark.parametrize("digits", [4, 6_000_000])
+    async def test_a_large_payload_in_json_is_decoded_in_pieces(
+        self, registry: Registry, publisher: RecordingPublisher, digits: int
+    ) -> None:
+        """60 MiB of base64 let nobody else have a turn for half a second."""
+        payload = b"ab!" * (digits // 4)
+        text = base64.b64encode(payload)
+        body = b'{"messages":[{"topics":["a"],"Payload":"%s"},{"topics":["b"],"payload":"%s"}]}'
+        connection, transport = with_transport(registry)
+        connection.data_received(encode_request(1, "broadcast.Publish", body % (text, text), Flag.JSON))
+        turns = 0
+        while not transport.written:
+            await asyncio.sleep(0)
+            turns += 1
+        assert publisher.messages == [("", "a", payload), ("", "b", payload)]
+        assert turns >= 2 * digits // (256 * 1024)
+        connection.data_received(
+            encode_request(1, "broadcast.Publish", body % (text, text[:-2] + b"!="), Flag.JSON)
+        )
+        await eventually(lambda: registry.counters.failed[b"broadcast.Publish"] == 1)
+        assert len(publisher.messages) == 2
+
+    async def test_text_of_msgpack_is_not_decoded_for_a_payload(
+        self, peer: Peer, publisher: RecordingPublisher, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Payloads of PHP are no UTF-8; to make a text of 60 MiB and bytes again took 0.8 s."""
+        body = b"\x81\xa8messages\x91\x82\xa6topics\x91\xa2\xff\xfe\xa7payload\xdb\x00\x04\x00\x00"
+        decoded = []
+        unpack = msgpack.unpackb
+
+        def recording(*args: Any, **options: Any) -> Any:
+            decoded.append(options["raw"])
+            return unpack(*args, **options)
+
+        monkeypatch.setattr(values.msgpack, "unpackb", recording)
+        payload = b"\xff" * 262_144
+        assert await peer.call("broadcast.Publish", body + payload, Flag.MSGPACK) == (
+            Flag.MSGPACK,
+            msgpack.packb({"Ok": True}),
+        )
+        assert publisher.messages == [("", "\udcff\udcfe", payload)]
+        assert decoded == [True]
 
     async def test_nothing_is_published_of_a_call_that_ends_badly(
         self, peer: Peer, publisher: RecordingPublisher
