@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from rr_py_ws.adapters.net import deadline
+from rr_py_ws.adapters.php import pool as pool_module
 from rr_py_ws.adapters.php import slot
 from rr_py_ws.adapters.php.factory import WorkerFactory
 from rr_py_ws.adapters.php.worker import State, Worker
@@ -572,6 +573,28 @@ class TestReset:
         await asyncio.gather(*others)
         seen |= {after_first, await pid_of(pool)}
         assert len(seen) == 3 == len(starts)
+
+    async def test_rests_after_another(
+        self, start: Start, monkeypatch: pytest.MonkeyPatch, longest_rest: float
+    ) -> None:
+        """Who asked again and again had PHP start all the time, on all cores."""
+        pool = await start()
+        await pool.reset()
+        monkeypatch.setattr(pool_module, "_LONGEST_REST", longest_rest)
+        pauses: list[float] = []
+        sleep = asyncio.sleep
+
+        async def recording(seconds: float) -> None:
+            if seconds > 0:
+                pauses.append(seconds)
+            await sleep(0)
+
+        monkeypatch.setattr(asyncio, "sleep", recording)
+        await pool.reset()
+        assert pauses == []
+        await pool.reset()
+        assert len(pauses) == 1
+        assert 0 < pauses[0] <= longest_rest
 
     async def test_a_call_that_is_cancelled_or_fails_leaves_the_others_to_theirs(
         self, start: Start, tmp_path: Path

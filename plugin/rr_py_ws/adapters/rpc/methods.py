@@ -26,6 +26,9 @@ Pools = Mapping[str, WorkerPool | None]
 _WORKER = BUDGET // 16
 """What it costs to ask the system about one process: an eighth of a millisecond."""
 
+_RESET = BUDGET // 16
+"""What it costs to ask for a reset. Resets themselves rest between one another."""
+
 _Part = TypeVar("_Part")
 
 
@@ -106,7 +109,12 @@ def _add_plugins(registry: Registry, pools: Pools, neighbour: Neighbour | None) 
         # Pipelines of jobs: no plugin of ours has any.
         add("informer.Jobs", decode_text, lambda plugin: None)
         add("resetter.List", decode_bool, lambda _: plugins)
-        add("resetter.Reset", decode_text, lambda plugin: _reset(_find(pools, plugin)), operation=operation)
+        add(
+            "resetter.Reset",
+            decode_text,
+            lambda plugin: _reset(_find(pools, plugin), turns),
+            operation=operation,
+        )
         return
     merging = Merging(neighbour, plugins)
     decode_bool, decode_text = not_gob(decode_bool), not_gob(decode_text)
@@ -121,7 +129,7 @@ def _add_plugins(registry: Registry, pools: Pools, neighbour: Neighbour | None) 
     add(
         "resetter.Reset",
         decode_text,
-        lambda plugin: merging.reset(plugin, _reset(_find_ours(pools, plugin))),
+        lambda plugin: merging.reset(plugin, _reset(_find_ours(pools, plugin), turns)),
     )
     registry.share("informer")
     registry.share("resetter")
@@ -184,7 +192,7 @@ def _workers(pools: Pools, turns: CallTurns, plugin: str) -> dict[str, Any]:
     return {"workers": states if plugin in pools else None}
 
 
-def _reset(pool: WorkerPool | None) -> bool | Awaitable[bool]:
+def _reset(pool: WorkerPool | None, turns: CallTurns) -> bool | Awaitable[bool]:
     """Replace the workers of a plugin; done when the new ones are ready.
 
     Raises (from the awaitable):
@@ -195,6 +203,7 @@ def _reset(pool: WorkerPool | None) -> bool | Awaitable[bool]:
         await pool.reset()
         return True
 
+    turns.left -= _RESET
     return True if pool is None else reset(pool)
 
 
