@@ -49,6 +49,7 @@ class RedisHistories:
 
     Attributes:
         store: the questions.
+        end_batch: that of `Appender`; to be called before anything else is published.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class RedisHistories:
         self._arrived: asyncio.Event | None = None
         self.store = RedisStore(context, rules, servers, channel_of, self._handed_over)
         self._appender = Appender(context, self.store, servers)
+        self.end_batch = self._appender.end_batch
         self._tasks = TaskSet("broadcast")
         spawn = self._tasks.spawn
         self._feeds = Feeds(self.store, rules, context.on_publication, context.on_gap, spawn, budget)
@@ -137,31 +139,29 @@ class RedisHistories:
         """Keep a message and publish it; the future is done when Redis has answered."""
         return self._appender.append(topic, publication, answer=_position_of)
 
-    async def publish_once(
+    def publish_once(
         self, channel: bytes, publication: Publication, key: str, skip_history: bool
-    ) -> Receipt:
+    ) -> Awaitable[Receipt]:
         """Publish a message with what only some publishers ask for.
 
-        Raises:
+        Raises (now, or from the awaitable):
             BrokerError: it was not published, or nobody knows; or Redis cannot do what is asked for.
         """
         topic = self.store.find(publication.topic)
         if key and self._is_cluster and not is_in_one_slot(channel):
             raise BrokerError("in a cluster a topic of this name cannot have an idempotency key")
         if topic is not None and not skip_history:
-            receipt: Receipt = await self._appender.append(topic, publication, key)
-            return receipt
+            return self._appender.append(topic, publication, key)
         if topic is not None and key:
-            return await self._appender.publish_unkept_once(topic, publication, key)
+            return self._appender.publish_unkept_once(topic, publication, key)
         if topic is not None:
-            await self._appender.publish_unkept(topic, publication)
-            return Receipt()
+            return without_position(self._appender.publish_unkept(topic, publication))
         if publication.exclude:
             raise BrokerError("the redis broker excludes nobody from topics without a history")
+        self.end_batch()
         if key:
-            return await self._appender.publish_plain_once(channel, publication.payload, key)
-        await self._publish(channel, publication.payload)
-        return Receipt()
+            return self._appender.publish_plain_once(channel, publication.payload, key)
+        return without_position(self._publish(channel, publication.payload))
 
     # Receiving
 
@@ -262,6 +262,12 @@ class RedisHistories:
 async def _with_those(off: Recoveries, found: Awaitable[Synchronize]) -> Synchronize:
     synchronize = await found
     return lambda: synchronize() | off
+
+
+async def without_position(accepted: Awaitable[None]) -> Receipt:
+    """Wait until a message is published that has no position."""
+    await accepted
+    return Receipt()
 
 
 def require_name(channel: bytes) -> None:

@@ -63,7 +63,7 @@ def decode_exclude(text: bytes) -> tuple[str, ...]:
 
 def unkept_mark(payload: bytes, exclude: Sequence[str]) -> bytes:
     """Make the mark of a message that is in no history, for the sake of who is excluded."""
-    return b"mark - 0 0 %s %s" % (checksum_of(payload), encode_exclude(exclude))
+    return b"mark - 0 0\n%s %s" % (checksum_of(payload), encode_exclude(exclude))
 
 
 class Pairing:
@@ -115,13 +115,14 @@ class Pairing:
     def _receive_mark(self, data: bytes) -> None:
         kind, _, rest = data.partition(b" ")
         match kind:
-            case b"mark" if b"\n" in rest:  # a fleet that is alone: the message is in it
-                text, _, payload = rest.partition(b"\n")
-                self._messages.receive(self._topic, _decode_mark(text, payload)[1])
             case b"mark":
-                if len(self._waiting) == _MOST_WAITING:
-                    self._waiting.popleft()
-                self._waiting.append(_decode_mark(rest))
+                for marked in _decode_marks(rest):
+                    if len(self._waiting) == _MOST_WAITING:
+                        self._waiting.popleft()
+                    self._waiting.append(marked)
+            case b"whole":  # a fleet that is alone: the messages are in it
+                for arrival in _decode_whole(rest):
+                    self._messages.receive(self._topic, arrival)
             case b"lost":
                 self._messages.lost(self._topic)
             case b"clear":
@@ -146,13 +147,32 @@ class Pairing:
         return None
 
 
-def _decode_mark(text: bytes, payload: bytes = b"") -> tuple[bytes, Arrival]:
-    """Read a mark: checksum, and all but the payload."""
-    where, previous, time, checksum, exclude = text.split(b" ", 4)
-    position = None if where == b"-" else decode_position(where.decode())
-    if position is None and where != b"-":
-        raise ValueError("no position")
-    excluded = decode_exclude(exclude)
+def _decode_marks(text: bytes) -> list[tuple[bytes, Arrival]]:
+    """Read a mark of messages that follow each other: of each the checksum, and all but the payload."""
+    head, *lines = text.split(b"\n")
+    where, previous, time = head.split(b" ")
+    marked = [line.split(b" ", 1) for line in lines]
+    if where == b"-":
+        return [(checksum, Arrival(b"", decode_exclude(exclude))) for checksum, exclude in marked]
+    position = decode_position(where.decode())
     if position is None:
-        return checksum, Arrival(payload, excluded)
-    return checksum, Arrival(payload, excluded, *position, int(previous), int(time) / 1000)
+        raise ValueError("no position")
+    epoch, offset, nonce = position
+    nonces, seconds = [int(previous), *[nonce] * len(marked)], int(time) / 1000
+    return [
+        (checksum, Arrival(b"", decode_exclude(exclude), epoch, offset + at, nonce, nonces[at], seconds))
+        for at, (checksum, exclude) in enumerate(marked)
+    ]
+
+
+def _decode_whole(text: bytes) -> list[Arrival]:
+    """Read a mark that has the payloads behind it."""
+    marks, _, payloads = text.partition(b"\n\n")
+    arrivals, at = [], 0
+    for checksum, arrival in _decode_marks(marks):
+        end = at + int(checksum.partition(b":")[0])
+        arrivals.append(arrival._replace(payload=payloads[at:end]))
+        at = end + 1
+    if at != len(payloads) + 1:
+        raise ValueError("not as long as it says")
+    return arrivals

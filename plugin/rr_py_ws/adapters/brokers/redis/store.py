@@ -11,13 +11,14 @@ from itertools import count
 from typing import Any, NamedTuple, Protocol
 
 from rr_py_ws import logs
+from rr_py_ws.adapters.brokers.redis.calls import Argument, Call, Run, Script
 from rr_py_ws.adapters.brokers.redis.channels import LONGEST_WAIT
 from rr_py_ws.adapters.brokers.redis.connection import ErrorReply
 from rr_py_ws.adapters.brokers.redis.marks import Pairing, decode_exclude
 from rr_py_ws.adapters.brokers.redis.names import HistoryNames, is_in_one_slot
 from rr_py_ws.adapters.brokers.redis.owed import Owed
 from rr_py_ws.adapters.brokers.redis.reconnect import Context
-from rr_py_ws.adapters.brokers.redis.scripts import CLEAR, READ, Call, Script
+from rr_py_ws.adapters.brokers.redis.scripts import CLEAR, READ
 from rr_py_ws.config import HistoryRule
 from rr_py_ws.core.history import KEY_LIFE
 from rr_py_ws.core.history_rules import HistoryRules, counter_life
@@ -36,8 +37,6 @@ _MOST_SEEN = 10_000
 
 limited = logs.get_limited("broadcast")
 
-Argument = bytes | str | int
-
 
 class Topic(NamedTuple):
     """A topic with a history, as Redis knows it.
@@ -47,7 +46,7 @@ class Topic(NamedTuple):
         channel: what Redis calls it.
         names: of its keys.
         rule: of its history.
-        settings: what the script that keeps a message is told of the rule.
+        settings: what the script that keeps messages is told of it.
     """
 
     name: str
@@ -76,8 +75,11 @@ class Kept(NamedTuple):
 class Servers(Protocol):
     """What a broker is connected to."""
 
-    def run(self, channel: bytes, call: Call) -> asyncio.Future[Any]:
+    def run(self, channel: bytes, call: Run) -> asyncio.Future[Any]:
         """Run a script where a channel is, as `Publisher.run` does."""
+
+    def run_then(self, channel: bytes, call: Run, then: Callable[[Any], None]) -> None:
+        """The same, as `Publisher.run_then` does."""
 
     def publish(self, channel: bytes, payload: bytes) -> asyncio.Future[None]:
         """Publish as `Publisher.publish` does, a topic without a history."""
@@ -117,6 +119,7 @@ class RedisStore:
     ) -> None:
         self._section = context.name
         self._publish_word = b"SPUBLISH" if context.options.sharded else b"PUBLISH"
+        self._is_plain = b"0" if context.options.exclusive else b"1"
         self._is_cluster = context.options.cluster
         self._rules = rules
         self._servers = servers
@@ -147,7 +150,9 @@ class RedisStore:
             if rule is not None:
                 channel = self._channel_of(topic)
                 if not self._is_cluster or is_in_one_slot(channel):
-                    found = Topic(topic, channel, HistoryNames(channel), rule, _settings(rule))
+                    names = HistoryNames(channel)
+                    settings = (self._publish_word, channel, names.marks, self._is_plain, *_settings(rule))
+                    found = Topic(topic, channel, names, rule, settings)
         if len(self._topics) >= _MOST_KNOWN:
             self._topics.clear()
         self._topics[topic] = found
