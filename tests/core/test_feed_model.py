@@ -19,7 +19,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from rr_py_ws.adapters.auth.allow_all import AllowAll
 from rr_py_ws.config import HistoryRule, Limits
 from rr_py_ws.core.command_metrics import CommandMetrics
-from rr_py_ws.core.feed import Arrival, Feeds
+from rr_py_ws.core.feed import Feeds
+from rr_py_ws.core.feed_rings import Arrival
 from rr_py_ws.core.history import Receipt
 from rr_py_ws.core.history_rules import HistoryRules
 from rr_py_ws.core.node import Node

@@ -17,7 +17,8 @@ from rr_py_ws.adapters.brokers.redis.pages import make_page
 from rr_py_ws.adapters.brokers.redis.reconnect import Context
 from rr_py_ws.adapters.brokers.redis.store import NO_OFFSET, RedisStore, Servers, Topic
 from rr_py_ws.adapters.net.tasks import TaskSet
-from rr_py_ws.core.feed import Arrival, Feeds
+from rr_py_ws.core.feed import Feeds
+from rr_py_ws.core.feed_rings import Arrival
 from rr_py_ws.core.history import Page, Query, Receipt, Recoveries, Synchronize
 from rr_py_ws.core.history_rules import HistoryRules
 from rr_py_ws.core.ring import ReplayLimit
