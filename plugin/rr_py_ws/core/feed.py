@@ -110,7 +110,7 @@ class Feeds:
             if known is None or known.ring is None:
                 self._unknown.add(topic)
             else:
-                known.doubtful = True
+                known.doubtful = known.interrupted = True
 
     def resume(self, topics: Iterable[str]) -> None:
         """The feed of these topics is there again: find what was lost meanwhile."""
@@ -136,7 +136,7 @@ class Feeds:
             ring = known.ring = Ring(arrival.epoch, arrival.offset - 1, arrival.previous)
         if arrival.epoch != ring.epoch:
             # The counter was lost. What came before its loss has arrived, unless the feed was interrupted.
-            if known.doubtful:
+            if known.interrupted:
                 self._tell_gap([topic])
             known.doubtful = False
             self._rings.rebase(known, Ring(arrival.epoch))
@@ -145,7 +145,7 @@ class Feeds:
             if nonce == arrival.nonce or not (nonce or known.doubtful):
                 return  # it was read from the store before it has arrived
             # After a failover to a server that lagged, this offset is given to another publication.
-            if known.doubtful:
+            if known.interrupted:
                 self._tell_gap([topic])
             known.doubtful = False
             self._rings.rebase(known, Ring(arrival.epoch, arrival.offset - 1, arrival.previous))
@@ -203,7 +203,7 @@ class Feeds:
         rest = [arrival for arrival in waiting if not arrival.epoch or _is_beyond(arrival, stored)]
         known.waiting.extend(rest)
         old: list[Entry] = []
-        lost = known.doubtful
+        lost = known.interrupted
         if stored.epoch != ring.epoch:  # the counter was lost
             old = [_entry(arrival) for arrival in waiting if _is_beyond(arrival, ring)]
             start = Ring(stored.epoch)

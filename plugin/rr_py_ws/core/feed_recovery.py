@@ -142,7 +142,7 @@ class FeedRecovery:
             # All that the store had has arrived, so what comes now follows, unless the feed was interrupted.
             self._rings.rebase(known, Ring(stored.epoch, stored.top, stored.nonce))
             if began != self._holes.interruptions:
-                known.doubtful = True
+                known.doubtful = known.interrupted = True
                 self._holes.look(topic, known)
         ring = known.ring
         if ring is None or known.lost:

@@ -67,17 +67,20 @@ class FeedTopic:
         ring: the last publications that were handed over; None before the first, or before somebody asked.
         waiting: what has come while a hole is being filled; None when none is.
         doubtful: whether something may have been lost without a trace since the last one was handed over.
+        interrupted: whether the feed was ever interrupted in the epoch of the ring. What is published after a
+            failover may follow all that was handed over, though something was lost in between that nobody but
+            its publisher knows of; who finds that out ends the epoch.
         lost: whether a publication was handed over that the store does not have, so that its history must
             not be told any more.
         older: whether the store has more than the ring; None when nobody knows.
     """
 
-    __slots__ = ("doubtful", "lost", "older", "ring", "waiting")
+    __slots__ = ("doubtful", "interrupted", "lost", "older", "ring", "waiting")
 
     def __init__(self) -> None:
         self.ring: Ring | None = None
         self.waiting: deque[Arrival] | None = None
-        self.doubtful = False
+        self.doubtful = self.interrupted = False
         self.lost = False
         self.older: bool | None = None
 
@@ -135,7 +138,7 @@ class FeedRings:
         if known.ring is not None:
             self.size -= _size(known.ring)
         if known.ring is None or known.ring.epoch != ring.epoch:
-            known.lost = False
+            known.lost = known.interrupted = False
         known.ring = ring
         known.older = None
 

@@ -186,7 +186,7 @@ class RedisStore:
     def unverified(self, topic: str) -> StreamPosition | None:
         """Return the newest message of a topic, if the server may not be the one that has named it."""
         seen = self._seen.get(topic)
-        return None if seen is None or seen[1] == self._connection else self._position_seen(topic)
+        return self._newest_known(topic) if seen is None or seen[1] != self._connection else None
 
     def newest(self, topic: str) -> StreamPosition | None:
         """Return the newest message of a topic that a server has named."""
@@ -293,8 +293,8 @@ class RedisStore:
         keys = [topic.names.stream, topic.names.meta]
         while True:
             connected, debt = self._connected, self.owed.find(topic.name)
-            seen = self._handed_over(topic.name) or self._position_seen(topic.name)
-            common = self.arguments(topic, debt.epoch if debt else "", seen)
+            known = self._newest_known(topic.name)
+            common = self.arguments(topic, debt.epoch if debt else "", known)
             try:
                 reply = await self._servers.run(topic.channel, Call(script, keys, [*common, *arguments]))
             except BrokerError as error:
@@ -306,6 +306,15 @@ class RedisStore:
                 raise
             self.owed.settle(topic.name, debt)
             return reply
+
+    def _newest_known(self, topic: str) -> StreamPosition | None:
+        """Return the newest message of a topic that has arrived here, or that a server has named."""
+        arrived, seen = self._handed_over(topic), self._position_seen(topic)
+        if arrived is None or (
+            seen is not None and seen.epoch == arrived.epoch and seen.offset > arrived.offset
+        ):
+            return seen
+        return arrived
 
     def _position_seen(self, topic: str) -> StreamPosition | None:
         seen = self._seen.get(topic)
