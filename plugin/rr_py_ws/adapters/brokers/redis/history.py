@@ -15,7 +15,7 @@ from rr_py_ws.adapters.brokers.redis.marks import Pairing
 from rr_py_ws.adapters.brokers.redis.names import RESERVED, is_in_one_slot
 from rr_py_ws.adapters.brokers.redis.pages import make_page
 from rr_py_ws.adapters.brokers.redis.reconnect import Context
-from rr_py_ws.adapters.brokers.redis.store import NO_OFFSET, RedisStore, Servers, Topic
+from rr_py_ws.adapters.brokers.redis.store import NO_OFFSET, Kept, RedisStore, Servers, Topic
 from rr_py_ws.adapters.net.tasks import TaskSet
 from rr_py_ws.core.feed import Feeds
 from rr_py_ws.core.feed_rings import Arrival
@@ -108,14 +108,24 @@ class RedisHistories:
             return Page((), None, "off")
         since = decode_position(query.since) if query.since else None
         after = since.offset if since else -1
-        upto = NO_OFFSET
-        if not query.newest_first:
-            upto = after + query.limit if since else -query.limit
-        page = make_page(topic, query, since, await self.store.page(topic, after, query.limit, upto))
-        if page.reason == "trimmed" and not query.newest_first:
-            kept = await self.store.page(topic, -1, query.limit, -query.limit)
-            page = make_page(topic, query, since, kept)
+        if query.newest_first:
+            kept = await self.store.page(topic, after, query.limit, size=query.size)
+            return make_page(topic, query, since, kept)
+        page = make_page(topic, query, since, await self._oldest(topic, after, query))
+        if page.reason == "trimmed":
+            page = make_page(topic, query, since, await self._oldest(topic, -1, query))
         return page
+
+    async def _oldest(self, topic: str, after: int, query: Query) -> Kept:
+        """Read the oldest of what came after an offset; below 0, of all that is kept."""
+        limit = query.limit
+        while True:
+            upto = -limit if after < 0 else after + limit
+            kept = await self.store.page(topic, after, limit, upto, query.size)
+            if not kept.is_cut or limit == 1:
+                return kept
+            # The newest of so many were more bytes than may be answered.
+            limit = max(1, limit // 2)
 
     async def clear(self, topic: str) -> Position | None:
         """See `History.clear`."""

@@ -231,7 +231,9 @@ class RedisStore:
             reading.cancel()
         await asyncio.gather(*self._reading, return_exceptions=True)
 
-    async def page(self, topic: str, after: int, most: int, upto: int = NO_OFFSET) -> Kept:
+    async def page(
+        self, topic: str, after: int, most: int, upto: int = NO_OFFSET, size: int = NO_OFFSET
+    ) -> Kept:
         """Read what came after an offset, of that the newest.
 
         Args:
@@ -240,6 +242,7 @@ class RedisStore:
             most: messages.
             upto: the last offset that is looked at; below 0, so many messages from the oldest on are meant,
                 with the sign changed.
+            size: bytes of payloads, one message at least.
 
         Raises:
             BrokerError: Redis does not answer, or cannot.
@@ -248,7 +251,7 @@ class RedisStore:
         if found is None:
             raise BrokerError("the topic has no history")
         self._counters.history_reads += 1
-        size = 2 * found.rule.bytes  # what is kept is not more, but for one message
+        size = min(size, 2 * found.rule.bytes)  # what is kept is not more, but for one message
         arguments = [after, most, size, milliseconds(found.rule.ttl), upto, found.rule.size]
         reply = await self._ask(found, READ, arguments)
         epoch, top, nonce, seconds, microseconds, is_cut, entries = reply
