@@ -524,11 +524,17 @@ class Recovery(RuleBasedStateMachine):
         self.lose(number, 0)
 
     def lose(self, number: int, place: int) -> None:
-        """Lose a message without a trace. Nobody can find out when nothing of its topic is known."""
+        """Lose a message without a trace. Nobody can find out when nothing of its topic is known.
+
+        Nor can anybody when the store has lost it, too; on one connection that cannot be.
+        """
         broker = self.brokers[number]
         if not broker.on_its_way:
             return
-        topic, _ = broker.on_its_way[place]
+        topic, arrival = broker.on_its_way[place]
+        ring = self.store.rings.get(topic)
+        if arrival.epoch and (ring is None or ring.epoch != arrival.epoch):
+            return
         del broker.on_its_way[place]
         self.dropped = True
         if broker.feeds.position(topic) is None:
