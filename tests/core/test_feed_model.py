@@ -19,7 +19,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from rr_py_ws.adapters.auth.allow_all import AllowAll
 from rr_py_ws.config import HistoryRule, Limits
 from rr_py_ws.core.command_metrics import CommandMetrics
-from rr_py_ws.core.feed import Arrival, Feeds
+from rr_py_ws.core.feed import Feeds
+from rr_py_ws.core.feed_rings import Arrival
 from rr_py_ws.core.history import Receipt
 from rr_py_ws.core.history_rules import HistoryRules
 from rr_py_ws.core.node import Node
@@ -524,11 +525,17 @@ class Recovery(RuleBasedStateMachine):
         self.lose(number, 0)
 
     def lose(self, number: int, place: int) -> None:
-        """Lose a message without a trace. Nobody can find out when nothing of its topic is known."""
+        """Lose a message without a trace. Nobody can find out when nothing of its topic is known.
+
+        Nor can anybody when the store has lost it, too; on one connection that cannot be.
+        """
         broker = self.brokers[number]
         if not broker.on_its_way:
             return
-        topic, _ = broker.on_its_way[place]
+        topic, arrival = broker.on_its_way[place]
+        ring = self.store.rings.get(topic)
+        if arrival.epoch and (ring is None or ring.epoch != arrival.epoch):
+            return
         del broker.on_its_way[place]
         self.dropped = True
         if broker.feeds.position(topic) is None:

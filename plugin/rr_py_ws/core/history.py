@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from rr_py_ws.core.ring import ReplayLimit
+from rr_py_ws.core.ring import Entry, ReplayLimit
 from rr_py_ws.wire.command import Wish
 from rr_py_ws.wire.publication import Position, Publication
 from rr_py_ws.wire.recovery import Reason, Recovery
@@ -33,11 +33,23 @@ class Query(NamedTuple):
         since: what came after this position; empty for everything that is kept.
         limit: most messages.
         newest_first: in that order, which also decides which ones are left out.
+        size: most bytes of payloads; one message is answered however large it is.
     """
 
     since: Position = ""
     limit: int = 0
     newest_first: bool = False
+    size: int = 512 * 1024
+
+    def fit(self, entries: Sequence[Entry]) -> int:
+        """Return how many of some publications, in the order that was asked for, are answered."""
+        count, size = 0, self.size
+        for entry in entries[: self.limit]:
+            size -= len(entry.payload)
+            if size < 0 and count:
+                break
+            count += 1
+        return count
 
 
 class Page(NamedTuple):

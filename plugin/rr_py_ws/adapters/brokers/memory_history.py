@@ -121,6 +121,10 @@ class MemoryHistory:
             self._next_sweep = now + _SWEEP_INTERVAL
             self._expire(now)
         if self.size > self._budget:
+            if MESSAGE_COST + len(payload) > self._budget - COUNTER_COST - len(topic):
+                # It would drop all others, and still be too large: who comes back across it is told.
+                self._evicted += len(entries)
+                self._drop(topic, ring)
             self._evict(ring)
         # As `str(StreamPosition(...))`, which takes several times as long.
         return _new(Publication, (topic, payload, f"{ring.epoch}.{ring.top}", now, exclude))
@@ -293,10 +297,10 @@ def read_ring(ring: Ring, topic: str, query: Query) -> Page:
             found = ring.after(position.offset)
     if query.newest_first:
         found.reverse()
-    if len(found) > query.limit:
-        found = found[: query.limit]
+    count = query.fit(found)
+    if count < len(found):
         reason = reason or "limit"
-    return Page([ring.publication(topic, entry) for entry in found], ring.position, reason)
+    return Page([ring.publication(topic, entry) for entry in found[:count]], ring.position, reason)
 
 
 def _shard(topic: str) -> int:

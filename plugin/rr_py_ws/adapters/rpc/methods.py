@@ -14,6 +14,7 @@ from rr_py_ws.adapters.rpc.registry import InPieces, Registry
 from rr_py_ws.adapters.rpc.turns import BUDGET, CallTurns
 from rr_py_ws.config import Limits
 from rr_py_ws.core.ports import Holds, Probe, Publisher, WorkerPool, WorkerState
+from rr_py_ws.core.ring import ReplayLimit
 from rr_py_ws.errors import RPCError
 from rr_py_ws.wire.goridge import Flag
 from rr_py_ws.wire.publish import decode_broadcast, decode_websockets, encode_ok
@@ -82,7 +83,8 @@ def build_registry(
     registry.publishers[PUBLISH] = publishing.publish_one
     registry.publishers[PUBLISH_ASYNC] = publishing.publish_one_async
 
-    PushService(publisher, registry, limits.recovery_messages, holds)
+    most = ReplayLimit(limits.recovery_messages, limits.recovery_topic_size)
+    PushService(publisher, registry, most, holds)
     _add_plugins(registry, pools, neighbour)
     _add_status(registry, probes, neighbour)
     # Methods of RoadRunner's RPC plugin itself.

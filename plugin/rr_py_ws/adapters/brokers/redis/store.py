@@ -11,13 +11,14 @@ from itertools import count
 from typing import Any, NamedTuple, Protocol
 
 from rr_py_ws import logs
+from rr_py_ws.adapters.brokers.redis.calls import Argument, Call, Run, Script
 from rr_py_ws.adapters.brokers.redis.channels import LONGEST_WAIT
 from rr_py_ws.adapters.brokers.redis.connection import ErrorReply
 from rr_py_ws.adapters.brokers.redis.marks import Pairing, decode_exclude
 from rr_py_ws.adapters.brokers.redis.names import HistoryNames, is_in_one_slot
 from rr_py_ws.adapters.brokers.redis.owed import Owed
 from rr_py_ws.adapters.brokers.redis.reconnect import Context
-from rr_py_ws.adapters.brokers.redis.scripts import CLEAR, READ, Call, Script
+from rr_py_ws.adapters.brokers.redis.scripts import CLEAR, READ
 from rr_py_ws.config import HistoryRule
 from rr_py_ws.core.history import KEY_LIFE
 from rr_py_ws.core.history_rules import HistoryRules, counter_life
@@ -36,8 +37,6 @@ _MOST_SEEN = 10_000
 
 limited = logs.get_limited("broadcast")
 
-Argument = bytes | str | int
-
 
 class Topic(NamedTuple):
     """A topic with a history, as Redis knows it.
@@ -47,7 +46,7 @@ class Topic(NamedTuple):
         channel: what Redis calls it.
         names: of its keys.
         rule: of its history.
-        settings: what the script that keeps a message is told of the rule.
+        settings: what the script that keeps messages is told of it.
     """
 
     name: str
@@ -76,8 +75,11 @@ class Kept(NamedTuple):
 class Servers(Protocol):
     """What a broker is connected to."""
 
-    def run(self, channel: bytes, call: Call) -> asyncio.Future[Any]:
+    def run(self, channel: bytes, call: Run) -> asyncio.Future[Any]:
         """Run a script where a channel is, as `Publisher.run` does."""
+
+    def run_then(self, channel: bytes, call: Run, then: Callable[[Any], None]) -> None:
+        """The same, as `Publisher.run_then` does."""
 
     def publish(self, channel: bytes, payload: bytes) -> asyncio.Future[None]:
         """Publish as `Publisher.publish` does, a topic without a history."""
@@ -117,6 +119,7 @@ class RedisStore:
     ) -> None:
         self._section = context.name
         self._publish_word = b"SPUBLISH" if context.options.sharded else b"PUBLISH"
+        self._is_plain = b"0" if context.options.exclusive else b"1"
         self._is_cluster = context.options.cluster
         self._rules = rules
         self._servers = servers
@@ -147,7 +150,9 @@ class RedisStore:
             if rule is not None:
                 channel = self._channel_of(topic)
                 if not self._is_cluster or is_in_one_slot(channel):
-                    found = Topic(topic, channel, HistoryNames(channel), rule, _settings(rule))
+                    names = HistoryNames(channel)
+                    settings = (self._publish_word, channel, names.marks, self._is_plain, *_settings(rule))
+                    found = Topic(topic, channel, names, rule, settings)
         if len(self._topics) >= _MOST_KNOWN:
             self._topics.clear()
         self._topics[topic] = found
@@ -181,7 +186,7 @@ class RedisStore:
     def unverified(self, topic: str) -> StreamPosition | None:
         """Return the newest message of a topic, if the server may not be the one that has named it."""
         seen = self._seen.get(topic)
-        return None if seen is None or seen[1] == self._connection else self._position_seen(topic)
+        return self._newest_known(topic) if seen is None or seen[1] != self._connection else None
 
     def newest(self, topic: str) -> StreamPosition | None:
         """Return the newest message of a topic that a server has named."""
@@ -226,7 +231,9 @@ class RedisStore:
             reading.cancel()
         await asyncio.gather(*self._reading, return_exceptions=True)
 
-    async def page(self, topic: str, after: int, most: int, upto: int = NO_OFFSET) -> Kept:
+    async def page(
+        self, topic: str, after: int, most: int, upto: int = NO_OFFSET, size: int = NO_OFFSET
+    ) -> Kept:
         """Read what came after an offset, of that the newest.
 
         Args:
@@ -235,6 +242,7 @@ class RedisStore:
             most: messages.
             upto: the last offset that is looked at; below 0, so many messages from the oldest on are meant,
                 with the sign changed.
+            size: bytes of payloads, one message at least.
 
         Raises:
             BrokerError: Redis does not answer, or cannot.
@@ -243,7 +251,7 @@ class RedisStore:
         if found is None:
             raise BrokerError("the topic has no history")
         self._counters.history_reads += 1
-        size = 2 * found.rule.bytes  # what is kept is not more, but for one message
+        size = min(size, 2 * found.rule.bytes)  # what is kept is not more, but for one message
         arguments = [after, most, size, milliseconds(found.rule.ttl), upto, found.rule.size]
         reply = await self._ask(found, READ, arguments)
         epoch, top, nonce, seconds, microseconds, is_cut, entries = reply
@@ -288,8 +296,8 @@ class RedisStore:
         keys = [topic.names.stream, topic.names.meta]
         while True:
             connected, debt = self._connected, self.owed.find(topic.name)
-            seen = self._handed_over(topic.name) or self._position_seen(topic.name)
-            common = self.arguments(topic, debt.epoch if debt else "", seen)
+            known = self._newest_known(topic.name)
+            common = self.arguments(topic, debt.epoch if debt else "", known)
             try:
                 reply = await self._servers.run(topic.channel, Call(script, keys, [*common, *arguments]))
             except BrokerError as error:
@@ -301,6 +309,15 @@ class RedisStore:
                 raise
             self.owed.settle(topic.name, debt)
             return reply
+
+    def _newest_known(self, topic: str) -> StreamPosition | None:
+        """Return the newest message of a topic that has arrived here, or that a server has named."""
+        arrived, seen = self._handed_over(topic), self._position_seen(topic)
+        if arrived is None or (
+            seen is not None and seen.epoch == arrived.epoch and seen.offset > arrived.offset
+        ):
+            return seen
+        return arrived
 
     def _position_seen(self, topic: str) -> StreamPosition | None:
         seen = self._seen.get(topic)
