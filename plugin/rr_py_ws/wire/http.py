@@ -225,7 +225,7 @@ def check_page_request(head: RequestHead) -> None:
     Raises:
         ProtocolError: with the status of the answer.
     """
-    if head.version not in ("1.0", "1.1"):
+    if head.version not in ("1.1", "1.0"):
         raise ProtocolError("unsupported HTTP protocol version", 505)
     if head.method == "CONNECT":  # what follows would not be HTTP
         raise ProtocolError("this is no proxy", 405)
@@ -236,7 +236,7 @@ def check_page_request(head: RequestHead) -> None:
     # `http:///path` is no URI. What HTTP/1.0 leaves out is filled in by whoever makes one.
     if head.version == "1.1" and not head.host:
         raise ProtocolError("malformed Host header")
-    if head.first.get(b"expect", b"").lower() not in (b"", b"100-continue"):
+    if b"expect" in head.first and head.first[b"expect"].lower() not in (b"", b"100-continue"):
         raise ProtocolError("unknown expectation", 417)
 
 
