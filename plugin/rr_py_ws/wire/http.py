@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import random
 import re
-from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import NamedTuple
@@ -35,8 +34,7 @@ WITH_BODY = "a request with a body"
 _HOP_BY_HOP = frozenset({"connection", "content-length", "keep-alive", "transfer-encoding", "upgrade"})
 
 
-@dataclass(frozen=True, slots=True)
-class RequestHead:
+class RequestHead(NamedTuple):
     """Request line and headers.
 
     Attributes:
@@ -150,7 +148,8 @@ class _HeadCollector:
         value = value.strip(b" \t")
         self.headers.append((name, value))
         key = name.lower()
-        self.first.setdefault(key, value)
+        if key not in self.first:
+            self.first[key] = value
         if key == b"host":
             self.hosts += 1
         elif key in _BODY_HEADERS:
@@ -170,7 +169,8 @@ def parse_request_head(head: bytes, *, bodies: bool = False) -> RequestHead:
             there are several `Host` headers, or a body is announced that may not be there or whose end two
             programs could see at different places.
     """
-    head = _EMPTY_LINES.sub(b"", head, 1)
+    if head.startswith(b"\r\n"):
+        head = _EMPTY_LINES.sub(b"", head, 1)
     end = head.find(b"\r\n")
     if end < 0:
         raise ProtocolError("not one whole HTTP request")
@@ -197,14 +197,9 @@ def parse_request_head(head: bytes, *, bodies: bool = False) -> RequestHead:
         if not bodies:
             raise ProtocolError(WITH_BODY)
         body = _body_size(collector, line.version)
+    target = line.target.decode("utf-8", "surrogateescape")
     return RequestHead(
-        method=line.method,
-        target=line.target.decode("utf-8", "surrogateescape"),
-        version=line.version,
-        headers=collector.headers,
-        first=collector.first,
-        authority=line.authority,
-        body=body,
+        line.method, target, line.version, collector.headers, collector.first, line.authority, body
     )
 
 
@@ -230,7 +225,7 @@ def check_page_request(head: RequestHead) -> None:
     Raises:
         ProtocolError: with the status of the answer.
     """
-    if head.version not in ("1.0", "1.1"):
+    if head.version not in ("1.1", "1.0"):
         raise ProtocolError("unsupported HTTP protocol version", 505)
     if head.method == "CONNECT":  # what follows would not be HTTP
         raise ProtocolError("this is no proxy", 405)
@@ -241,7 +236,7 @@ def check_page_request(head: RequestHead) -> None:
     # `http:///path` is no URI. What HTTP/1.0 leaves out is filled in by whoever makes one.
     if head.version == "1.1" and not head.host:
         raise ProtocolError("malformed Host header")
-    if head.first.get(b"expect", b"").lower() not in (b"", b"100-continue"):
+    if b"expect" in head.first and head.first[b"expect"].lower() not in (b"", b"100-continue"):
         raise ProtocolError("unknown expectation", 417)
 
 

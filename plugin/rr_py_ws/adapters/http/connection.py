@@ -42,8 +42,8 @@ from rr_py_ws.wire.http import (
 from rr_py_ws.wire.redirect import redirect_to_tls
 
 if TYPE_CHECKING:
+    from rr_py_ws.adapters.http.exchange import Exchange
     from rr_py_ws.adapters.http.listener import HTTPListener
-    from rr_py_ws.adapters.http.pages import Exchange
 
 _HEAD_END = b"\r\n\r\n"
 _REJECTIONS = {
@@ -160,6 +160,12 @@ class HTTPConnection(asyncio.Protocol):
             fields["address"] = self.request.remote_addr
         return fields
 
+    @property
+    def server(self) -> tuple[str, int] | None:
+        """The address of this side; None when there is none (unix socket)."""
+        here = self.transport.get_extra_info("sockname")
+        return here[:2] if isinstance(here, tuple) else None
+
     # What handlers answer with
 
     def refuse(self, reason: str, verdict: Verdict) -> None:
@@ -251,12 +257,12 @@ class HTTPConnection(asyncio.Protocol):
         # Thrown away, see `_refuse`.
         if self.state >= CLOSING:
             return
-        if self.idle:
-            self.idle = False
-            self._listener.limiter.head_begun(self)
-        self._buffer += data
+        was_idle, self.idle = self.idle, False
+        self._buffer = self._buffer + data if self._buffer else data
         if self.state is READING_HEAD:
             self._read_head()
+            if was_idle and self.state is READING_HEAD:  # hardly ever: most heads come in one piece
+                self._listener.limiter.head_begun(self)
         if self.state <= HANDLING and len(self._buffer) >= self._listener.max_head_size:
             self.transport.pause_reading()  # the kernel's buffers fill up, and TCP makes the peer wait
 

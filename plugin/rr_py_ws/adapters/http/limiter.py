@@ -108,6 +108,7 @@ class ConnectionLimiter:
             False when it has been rejected, and there are too many rejected ones already: it is to be cut.
         """
         self._reading_head.discard(connection)
+        self._idle.discard(connection)
         if self._max_per_address and address != connection.peer:
             return self._count_address(connection, address, asyncio.get_running_loop().time())
         return True

@@ -90,10 +90,15 @@ class Turns(Budget):
         self._light.pop(go_on, None)
         self._heavy.pop(go_on, None)
 
+    def take(self, units: int) -> bool:
+        """Take so many units, unless others wait or nothing is left; returns whether that was done."""
+        if free := self.left > 0 and not self._heavy:
+            self.charge(units)
+        return free
+
     async def piece(self, units: int) -> None:
         """Wait, if others do or nothing is left, for a turn for a piece of so many units; take them."""
-        if self.left > 0 and not self._heavy:
-            self.charge(units)
+        if self.take(units):
             return
         begun = asyncio.get_running_loop().create_future()
 

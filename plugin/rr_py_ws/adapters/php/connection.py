@@ -58,6 +58,8 @@ class WorkerConnection(asyncio.Protocol):
         self._resume: Callable[[], None] | None = None
         self._unsent: Callable[[], int] | None = None
         self._pid_frame = encode_pid(os.getpid())
+        self._pid: int | None = None
+        self._reply: Frame | None = None
         self._why = ""
         self._unexpected: bytearray | None = None
         self._held = False
@@ -206,13 +208,15 @@ class WorkerConnection(asyncio.Protocol):
                         self._pause()
                         self._turn = asyncio.get_running_loop().call_soon(self._next_turn)
                     return
-                pid = decode_control(frame)
+                # A worker says the same each time.
+                pid = self._pid if frame == self._reply else decode_control(frame)
                 if pid is None:
                     raise WorkerDied("it answered the handshake with a stop command")
                 if decoder.kept:
                     # Before anybody puts the next question, whose answer this must not become.
                     self.lose("wrote more than its answer", decoder.pending)
                     return
+                self._pid, self._reply = pid, frame
                 on_ready, self._receive_pid = self._receive_pid, None
                 assert on_ready is not None
                 on_ready(pid)

@@ -242,7 +242,7 @@ class WorkerPool:
             encode_question(question),
             limit,
             self._exec_ttl,
-            asyncio.get_running_loop().time() + within,
+            asyncio.get_running_loop().time() + within if within < math.inf else math.inf,
             on_answer,
             self._record,
             lane=lane,

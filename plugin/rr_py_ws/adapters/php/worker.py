@@ -151,8 +151,7 @@ class Worker:
             self.state = State.WORKING
         self._question = question
         self._limit = question.limit
-        now = asyncio.get_running_loop().time()
-        self._deadline = now + question.limit if question.limit else math.inf
+        self._deadline = asyncio.get_running_loop().time() + question.limit if question.limit else math.inf
         self._watch_time(min(self._deadline, question.ends))
         self.process.begin_request()
         self._connection.ask(question.frame, self._receive_answer, self._become_ready)
