@@ -49,11 +49,15 @@ class Fleet(NamedTuple):
         """Open a page that follows a topic; the node that it is connected to."""
         before = [len(node.log) for node in self.nodes]
         tab = browse(self.chromium, self.nodes[0], topic, history=True)
-        connected = [
-            node
-            for node, since in zip(self.nodes, before, strict=True)
-            if node.log.having("websocket client connected", since)
-        ]
+        connected: list[Server] = []
+
+        def look() -> bool:
+            for node, since in zip(self.nodes, before, strict=True):
+                if node.log.having("websocket client connected", since):
+                    connected.append(node)
+            return bool(connected)
+
+        eventually_sync(look, "the node that has the client")
         (node,) = connected
         return tab, node
 
