@@ -16,18 +16,23 @@ import uvloop
 
 from bench import report
 from bench.compression import SCENARIOS as COMPRESSION
+from bench.connecting import SCENARIOS as CONNECTING
+from bench.delivery import SCENARIOS as DELIVERY
 from bench.forward import SCENARIOS as FORWARD
 from bench.forwarding import SCENARIOS as FORWARDING
-from bench.isolation import SCENARIOS as ISOLATION
-from bench.load import LoadError
+from bench.generator import CACHE, LoadError, build
+from bench.history import SCENARIOS as HISTORY
+from bench.latency import SCENARIOS as LATENCY
+from bench.measure import QUICK, Effort, Line, Scenario, Start
 from bench.pages import SCENARIOS as PAGES
+from bench.php import SCENARIOS as PHP
 from bench.redis import SCENARIOS as REDIS
-from bench.scenarios import QUICK, SCENARIOS, Effort, Line, Start
 from bench.servers import ServerError, find_bun, start_bun, start_ours
 
-_BUN_DIRECTORY = Path(".bench")
-_OURS = SCENARIOS | COMPRESSION | ISOLATION | FORWARD | FORWARDING | PAGES
-_ALL = _OURS | REDIS
+SCENARIOS: dict[str, Scenario] = (
+    DELIVERY | CONNECTING | LATENCY | PHP | COMPRESSION | HISTORY | REDIS | FORWARDING | FORWARD | PAGES
+)
+_WITH_REDIS = {*REDIS, "history-redis", "history-return"}
 
 
 def main() -> int:
@@ -36,13 +41,14 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         starts: list[Start] = [partial(start_ours, directory)]
-        bun = None if options.no_peer else find_bun(_BUN_DIRECTORY)
+        bun = None if options.no_peer else find_bun(CACHE)
         if bun is not None:
             starts.append(partial(start_bun, bun, directory))
         elif not options.no_peer:
             _say("Neither bun nor npm is there: measuring ours only.")
         try:
-            lines = uvloop.run(_measure(options.only or _usual(), starts, effort))
+            build()
+            lines = uvloop.run(_measure(_chosen(options.only), starts, effort))
         except (LoadError, ServerError) as error:
             _say(f"error: {error}")
             return 1
@@ -53,27 +59,36 @@ def main() -> int:
 
 async def _measure(names: Sequence[str], starts: Sequence[Start], effort: Effort) -> list[Line]:
     _say(", ".join(f"{name} {value}" for name, value in report.machine().items()))
-    _say(f"Medians of {effort.rounds} rounds; us: microseconds of the server's CPU time.")
-    _say(f"\n{report.heading()}")
+    _say(f"{effort.rounds} rounds. {report.LEGEND}\n\n{report.heading()}")
     lines = []
     for name in names:
-        async for line in _ALL[name](starts, effort):
+        async for line in SCENARIOS[name](starts, effort):
             _say(report.row(line))
             lines.append(line)
     return lines
 
 
-def _usual() -> list[str]:
-    """What is measured when nothing is asked for."""
+def _chosen(only: Sequence[str] | None) -> list[str]:
+    """Those whose name is, or begins with, one of these; all when nothing is asked for."""
+    chosen = [name for name in SCENARIOS if not only or any(_begins(name, one) for one in only)]
     if shutil.which("redis-server"):
-        return list(_ALL)
+        return chosen
     _say("redis-server is not there: measuring without Redis.")
-    return list(_OURS)
+    return [name for name in chosen if name not in _WITH_REDIS]
+
+
+def _begins(name: str, wanted: str) -> bool:
+    return name == wanted or name.startswith(f"{wanted}-")
 
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--only", action="append", choices=_ALL, help="measure this; repeatable")
+    parser.add_argument(
+        "--only",
+        action="append",
+        choices=SCENARIOS,
+        help="measure this, and what begins with it and a hyphen; repeatable",
+    )
     parser.add_argument("--quick", action="store_true", help="less of everything, for a first look")
     parser.add_argument("--json", action="store_true", help="JSON on stdout; the table goes to stderr")
     parser.add_argument("--strict", action="store_true", help="exit code 1 when a target is missed")
@@ -90,10 +105,16 @@ def _within_descriptor_limit(effort: Effort) -> Effort:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     most = hard - 200
-    if effort.idle_connections <= most:
+    if max(effort.idle_connections, effort.returning) <= most:
         return effort
-    _say(f"Only {most} connections instead of {effort.idle_connections}: `ulimit -Hn` is {hard}.")
-    return replace(effort, idle_connections=most, connections=min(most, effort.connections))
+    _say(f"At most {most} connections: `ulimit -Hn` is {hard}.")
+    return replace(
+        effort,
+        idle_connections=min(most, effort.idle_connections),
+        connections=min(most, effort.connections),
+        returning=min(most, effort.returning),
+        stormers=min(most, effort.stormers),
+    )
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -9,30 +10,17 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from bench.load import HOST
+from bench.generator import HOST
 
 _HERE = Path(__file__).parent
 _BUN_PACKAGE = "bun@^1.2"
-_CONFIG = """\
-version: "2.7"
-rpc: {{listen: "tcp://{host}:{rpc_port}"}}
-http: {{address: "{host}:{ws_port}"}}
-websockets:
-  broker: default
-  path: /ws
-  authorize: none
-  compression: {compression}
-  rpc: {rpc}
-  http: {{forward: "{forward}"}}
-broadcast: {{default: {broker}}}
-logs: {{level: info}}
-"""
 
 
 class ServerError(Exception):
@@ -102,6 +90,15 @@ class Server:
         """Resident memory of the process and its children, in bytes."""
         return sum(_rss(pid) for pid in _family(self._process.pid))
 
+    def cores(self) -> set[int]:
+        """Where it may run."""
+        return os.sched_getaffinity(self._process.pid)
+
+    def pin(self, cores: set[int]) -> None:
+        """Let all its threads, and those of its children, run on these cores only."""
+        for pid in _family(self._process.pid):
+            pin(pid, cores)
+
     def _wait_for(self, port: int, patience: float = 30.0) -> None:
         deadline = time.monotonic() + patience
         while True:
@@ -114,30 +111,33 @@ class Server:
                 time.sleep(0.02)
 
 
-def start_ours(
-    directory: Path,
-    name: str = "ours",
-    broker: str = "{driver: memory, config: {}}",
-    compression: str = "off",
-    rpc: str = "{}",
-    forward: str = "",
-) -> Server:
-    """Start `rr-py-ws serve`; not at their defaults are the log level, and that no worker is asked."""
+def start_ours(directory: Path, name: str = "ours", **sections: Mapping[str, Any]) -> Server:
+    """Start `rr-py-ws serve`; not at their defaults are the log level, and that no worker is asked.
+
+    Args:
+        directory: for its files.
+        name: of the files.
+        sections: of the configuration; what is in them replaces what would be there.
+    """
     ws_port, rpc_port = free_port(), free_port()
-    config = directory / f"{name}.yaml"
-    config.write_text(
-        _CONFIG.format(
-            host=HOST,
-            ws_port=ws_port,
-            rpc_port=rpc_port,
-            broker=broker,
-            compression=compression,
-            rpc=rpc,
-            forward=forward,
-        )
-    )
-    command: list[str | Path] = [sys.executable, "-m", "rr_py_ws", "serve", "-c", config]
+    config: dict[str, dict[str, Any]] = {
+        "rpc": {"listen": f"tcp://{HOST}:{rpc_port}"},
+        "http": {"address": f"{HOST}:{ws_port}"},
+        "websockets": {"broker": "default", "path": "/ws", "authorize": "none"},
+        "broadcast": {"default": {"driver": "memory", "config": {}}},
+        "logs": {"level": "info"},
+    }
+    for section, values in sections.items():
+        config.setdefault(section, {}).update(values)
+    file = directory / f"{name}.yaml"
+    file.write_text(json.dumps({"version": "2.7", **config}))  # JSON is YAML
+    command: list[str | Path] = [sys.executable, "-m", "rr_py_ws", "serve", "-c", file]
     return Server(name, command, ws_port, rpc_port, directory / f"{name}.log")
+
+
+def by_redis(redis: Server) -> dict[str, Any]:
+    """The section `broadcast` of a node on a Redis server."""
+    return {"default": {"driver": "redis", "config": {"addrs": [redis.address]}}}
 
 
 def start_redis(directory: Path) -> Server:
@@ -159,6 +159,25 @@ def start_bun(bun: Path, directory: Path) -> Server:
     ws_port, rpc_port = free_port(), free_port()
     command: list[str | Path] = [bun, _HERE / "peer.ts", str(ws_port), str(rpc_port)]
     return Server("bun", command, ws_port, rpc_port, directory / "bun.log")
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A directory for a scenario. PHP workers may still be writing there when it ends."""
+    with TemporaryDirectory(ignore_cleanup_errors=True) as name:
+        yield Path(name)
+
+
+def php_client() -> Path:
+    """The package that PHP publishes and decides with."""
+    return _HERE.parent / "php-client"
+
+
+def pin(pid: int, cores: set[int]) -> None:
+    """Let all threads of a process run on these cores only."""
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(OSError):  # it may have ended
+            os.sched_setaffinity(int(thread.name), cores)
 
 
 def find_bun(directory: Path) -> Path | None:
