@@ -20,14 +20,15 @@ from bench.connecting import SCENARIOS as CONNECTING
 from bench.delivery import SCENARIOS as DELIVERY
 from bench.forward import SCENARIOS as FORWARD
 from bench.forwarding import SCENARIOS as FORWARDING
-from bench.generator import CACHE, LoadError, build
+from bench.generator import LoadError, build
 from bench.history import SCENARIOS as HISTORY
 from bench.latency import SCENARIOS as LATENCY
 from bench.measure import QUICK, Effort, Line, Scenario, Start
 from bench.pages import SCENARIOS as PAGES
+from bench.peers import find_bun, find_others
 from bench.php import SCENARIOS as PHP
 from bench.redis import SCENARIOS as REDIS
-from bench.servers import ServerError, find_bun, start_bun, start_ours
+from bench.servers import ServerError, start_ours
 
 SCENARIOS: dict[str, Scenario] = (
     DELIVERY | CONNECTING | LATENCY | PHP | COMPRESSION | HISTORY | REDIS | FORWARDING | FORWARD | PAGES
@@ -40,15 +41,12 @@ def main() -> int:
     effort = _within_descriptor_limit(QUICK if options.quick else Effort())
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        starts: list[Start] = [partial(start_ours, directory)]
-        bun = None if options.no_peer else find_bun(CACHE)
-        if bun is not None:
-            starts.append(partial(start_bun, bun, directory))
-        elif not options.no_peer:
-            _say("Neither bun nor npm is there: measuring ours only.")
+        names, starts = _peers(options, directory)
         try:
             build()
-            lines = uvloop.run(_measure(_chosen(options.only), starts, effort))
+            lines = uvloop.run(
+                _measure(_chosen(options.only), [partial(start_ours, directory), *starts], effort, names)
+            )
         except (LoadError, ServerError) as error:
             _say(f"error: {error}")
             return 1
@@ -57,9 +55,23 @@ def main() -> int:
     return int(options.strict and any(line.passed is False for line in lines))
 
 
-async def _measure(names: Sequence[str], starts: Sequence[Start], effort: Effort) -> list[Line]:
+def _peers(options: argparse.Namespace, directory: Path) -> tuple[list[str], list[Start]]:
+    """Names of the peers besides Bun, and how all are started; without Bun, none."""
+    if options.no_peer:
+        return [], []
+    bun = find_bun()
+    if bun is None:
+        _say("Neither bun nor npm is there: measuring ours only.")
+        return [], []
+    others = dict(find_others()) if options.peers else {}
+    return list(others), [partial(start, directory) for start in (bun, *others.values())]
+
+
+async def _measure(
+    names: Sequence[str], starts: Sequence[Start], effort: Effort, others: Sequence[str]
+) -> list[Line]:
     _say(", ".join(f"{name} {value}" for name, value in report.machine().items()))
-    _say(f"{effort.rounds} rounds. {report.LEGEND}\n\n{report.heading()}")
+    _say(f"{effort.rounds} rounds. {report.LEGEND}\n\n{report.heading(others)}")
     lines = []
     for name in names:
         async for line in SCENARIOS[name](starts, effort):
@@ -93,6 +105,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="JSON on stdout; the table goes to stderr")
     parser.add_argument("--strict", action="store_true", help="exit code 1 when a target is missed")
     parser.add_argument("--no-peer", action="store_true", help="do not look for Bun")
+    parser.add_argument(
+        "--peers", action="store_true", help="also measure ws (npm), websockets and picows (PyPI) beside Bun"
+    )
     return parser.parse_args()
 
 

@@ -122,15 +122,15 @@ async def cost_of_delivery(
     window: int,
     *,
     topics: int = 1,
+    each: int = 1,
     connections: int | None = None,
     size: int = 100,
-    deflate: bool = False,
     pinned: bool = False,
 ) -> Cost:
-    """One message for one client; all clients are in the topic, or one in each of several."""
+    """One message for one client; all are in the topic, or each in its own ones of several."""
     count = connections or effort.connections
     async with Generator() as generator:
-        await generator.connect(server.ws_port, count, topics=topics, size=size, deflate=deflate)
+        await generator.connect(server.ws_port, count, topics=topics, each=each, size=size)
         await generator.idle(_SETTLING)
         with pinned_together(server, generator, when=pinned):
             load, used = await publishing(generator, server, window, seconds=effort.seconds)

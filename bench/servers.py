@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import shutil
 import socket
 import subprocess
 import sys
@@ -20,7 +19,6 @@ from typing import Any, Self
 from bench.generator import HOST
 
 _HERE = Path(__file__).parent
-_BUN_PACKAGE = "bun@^1.2"
 
 
 class ServerError(Exception):
@@ -31,14 +29,33 @@ class Server:
     """A running server; leaving the context ends it.
 
     Attributes:
-        name: `ours` or `bun`.
+        name: of the program, for reports.
         ws_port: where browsers connect.
         rpc_port: where PHP publishes.
     """
 
     def __init__(
-        self, name: str, command: Sequence[str | Path], ws_port: int, rpc_port: int, log: Path
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        ws_port: int,
+        rpc_port: int,
+        log: Path,
+        *,
+        directory: Path = _HERE.parent,
+        **environment: str,
     ) -> None:
+        """Start it.
+
+        Args:
+            name: of the program.
+            command: it.
+            ws_port: where it will listen.
+            rpc_port: the same.
+            log: a file for its output.
+            directory: where it runs; where Python finds this package, whoever measures.
+            environment: more of it.
+        """
         self.name = name
         self.ws_port = ws_port
         self.rpc_port = rpc_port
@@ -49,8 +66,8 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                cwd=_HERE.parent,  # where Python finds this package, whoever measures
-                env=_environment(),
+                cwd=directory,
+                env=_environment() | environment,
             )
 
     @property
@@ -154,13 +171,6 @@ def start_neighbour(directory: Path) -> Server:
     return Server("neighbour", command, port, port, directory / "neighbour.log")
 
 
-def start_bun(bun: Path, directory: Path) -> Server:
-    """Start the peer."""
-    ws_port, rpc_port = free_port(), free_port()
-    command: list[str | Path] = [bun, _HERE / "peer.ts", str(ws_port), str(rpc_port)]
-    return Server("bun", command, ws_port, rpc_port, directory / "bun.log")
-
-
 @contextmanager
 def scratch() -> Iterator[Path]:
     """A directory for a scenario. PHP workers may still be writing there when it ends."""
@@ -178,19 +188,6 @@ def pin(pid: int, cores: set[int]) -> None:
     for thread in Path(f"/proc/{pid}/task").iterdir():
         with suppress(OSError):  # it may have ended
             os.sched_setaffinity(int(thread.name), cores)
-
-
-def find_bun(directory: Path) -> Path | None:
-    """Find Bun, or install it with npm below `directory`; None where that is not possible."""
-    found = shutil.which("bun")
-    if found:
-        return Path(found)
-    installed = directory / "node_modules" / ".bin" / "bun"
-    if not installed.exists() and shutil.which("npm"):
-        directory.mkdir(exist_ok=True)
-        npm = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(directory)]
-        subprocess.run([*npm, _BUN_PACKAGE], check=False)
-    return installed if installed.exists() else None
 
 
 def _environment() -> dict[str, str]:

@@ -7,14 +7,19 @@ import json
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, nullcontext, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from bench import report
 from bench.__main__ import SCENARIOS
+from bench.chart import draw
 from bench.generator import Generator, LoadError, build, topic_name
+from bench.growth import CURVES, measure, table
 from bench.measure import Effort, Line
+from bench.peers import find_others
 from bench.servers import Server, start_ours
 
 from rr_py_ws.wire.publication import Publication
@@ -177,3 +182,21 @@ def test_a_line_says_whether_the_promise_is_kept(line: Line, passed: bool | None
 
 def test_a_line_tells_of_a_generator_that_was_busy_all_the_time() -> None:
     assert " ~" in report.row(Line("a", "us", ours=[3.0], saturated=True))
+
+
+async def test_growth_becomes_a_table_and_a_picture(server: Server) -> None:
+    starts = [partial(nullcontext, server)]
+    charts = [await measure(replace(curve, steps=(1, 10)), starts, TINY) for curve in CURVES]
+    assert all(table(chart).count("10: ") == 1 for chart in charts)
+    picture = ElementTree.fromstring(draw(charts))
+    lines = picture.findall(".//{http://www.w3.org/2000/svg}polyline")
+    assert [len(line.attrib["points"].split()) for line in lines] == [2] * len(CURVES)
+
+
+async def test_a_peer_does_the_same_job(tmp_path: Path) -> None:
+    """One that needs nothing installed."""
+    start = next(start for name, start in find_others() if name == "websockets")
+    with start(tmp_path) as peer:
+        async with Generator() as generator:
+            await generator.connect(peer.ws_port, 4, topics=2)
+            assert (await generator.publish(peer.rpc_port, 4, most=20)).frames == 40
