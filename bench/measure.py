@@ -29,7 +29,7 @@ class Effort:
         seconds: of publishing in a turn.
         connections: clients that messages are published to.
         idle_connections: clients that only connect, join and answer pings.
-        idle_seconds: how long they are watched. 50 s and more have the same number of pings for each.
+        idle_seconds: how long they are watched. 25 s are from one ping to the next.
         returning: clients that come back with a position.
         stormers: clients that connect at once, each asking PHP.
     """
@@ -38,7 +38,7 @@ class Effort:
     seconds: float = 0.7
     connections: int = 1000
     idle_connections: int = 8000
-    idle_seconds: float = 50.0
+    idle_seconds: float = 25.0
     returning: int = 10_000
     stormers: int = 5_000
 
