@@ -287,6 +287,11 @@ static void read_frames(struct client *client, const char *bytes, size_t many, u
       }
       begin_frame(client, client->head, client->head_have);
       client->head_have = 0;
+      if (!client->left) {
+        if (client->opcode < 3) fail("an empty message");
+        heard(client, time);
+        continue;
+      }
     }
     size_t part = client->left < (size_t)(end - bytes) ? client->left : (size_t)(end - bytes);
     int message = client->state >= FOLLOWING && client->opcode < 3;

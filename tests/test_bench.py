@@ -104,6 +104,8 @@ async def received(data: bytes, messages: int) -> int:
         writer.write(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
         await reader.readuntil(b"}")
         writer.write(STRING.reply("@join", [topic_name(0)]))
+        writer.write(b"\x89\x00")
+        assert await reader.readexactly(6) == b"\x8a\x80" + bytes(4)
         await publishing.wait()
         writer.write(data)
 
