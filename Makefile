@@ -17,7 +17,7 @@ TEST_PACKAGES := python:ensurepip=python3-venv php=php-cli phpunit=phpunit chrom
 	redis-server=redis-server redis-sentinel=redis-sentinel redis-cli=redis-tools \
 	nginx=nginx-light haproxy=haproxy node=nodejs npm=npm
 
-.PHONY: run test check unit php-unit js-unit python-unit collect lint conformance compat pure sanitize proto bench bystander fuzz chaos chaos-redis drain soak screenshot clean help
+.PHONY: run test check unit php-unit js-unit python-unit collect lint conformance compat pure sanitize proto bench growth bystander fuzz chaos chaos-redis drain soak screenshot clean help
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -79,6 +79,9 @@ proto: $(VENV)/.dev ## regenerate plugin/rr_py_ws/wire/pb from proto/
 
 bench: $(VENV)/.dev ## measure speed and memory, against Bun where npm is there
 	$(BIN)/python -m bench
+
+growth: $(VENV)/.dev ## measure how costs grow with clients, topics and payloads, and draw docs/growth.svg
+	$(BIN)/python -m bench.growth --svg docs/growth.svg
 
 bystander: $(VENV)/.dev ## measure what others notice of an attacker, of each kind (BYSTANDER_SECONDS=4 beside each)
 	PYTHONPATH=tests $(BIN)/python -m chaos.bystander --seconds $(BYSTANDER_SECONDS) \
