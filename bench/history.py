@@ -28,6 +28,8 @@ from bench.servers import Server, scratch, start_ours
 
 _RULE = [{"topics": "topic-*", "size": 100, "ttl": "1h"}]
 _OTHER_RULE = [{"topics": "kept.*", "size": 100, "ttl": "1h"}]
+_STORMS = 3
+"""Most rounds of it: each takes many seconds."""
 _TOPICS = 100
 """Topics of the clients that come back."""
 _MISSED = 10
@@ -87,19 +89,19 @@ async def returning(starts: Sequence[Start], effort: Effort) -> AsyncIterator[Li
 
     A client that does not get all of it ends the measurement. With Redis, they come back to another node.
     """
-    count = effort.returning
+    count, rounds = effort.returning, min(effort.rounds, _STORMS)
     by_memory = Line(f"{count} return, {_MISSED} messages each; plain join", "us", most_ratio=1.5)
     by_redis = Line(f"{count} return by Redis; plain join", "us", most_ratio=1.5)
     asked = Line("- commands to Redis for a topic", "", most=5)
     with scratch() as directory:
         with start_ours(directory, websockets={"history": _RULE}) as server:
-            for _ in range(effort.rounds):
+            for _ in range(rounds):
                 joins = await _miss(server, directory)
                 by_memory.add_costs(
                     [await _cost_of_return(server, count, joins), await _plain(server, count)]
                 )
         with nodes("publishing", "fresh", history=_RULE) as (store, publishing, fresh):
-            for _ in range(effort.rounds):
+            for _ in range(rounds):
                 joins = await _miss(publishing, directory)
                 before = _asked(store)
                 cost = await _cost_of_return(fresh, count, joins)

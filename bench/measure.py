@@ -35,7 +35,7 @@ class Effort:
     """
 
     rounds: int = 5
-    seconds: float = 0.7
+    seconds: float = 0.5
     connections: int = 1000
     idle_connections: int = 8000
     idle_seconds: float = 25.0
@@ -43,7 +43,7 @@ class Effort:
     stormers: int = 5_000
 
 
-QUICK = Effort(rounds=3, seconds=0.4, idle_seconds=5.0)
+QUICK = Effort(rounds=3, seconds=0.3, idle_seconds=5.0)
 
 
 @dataclass(slots=True)

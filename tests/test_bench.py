@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, nullcontext, suppress
@@ -24,6 +25,8 @@ from bench.servers import Server, start_ours
 
 from rr_py_ws.wire.publication import Publication
 from rr_py_ws.wire.push import STRING
+
+pytestmark = pytest.mark.skipif(not shutil.which("cc"), reason="no compiler for the load generator")
 
 TINY = Effort(
     rounds=1, seconds=0.05, connections=10, idle_connections=10, idle_seconds=0.1, returning=20, stormers=10
