@@ -131,8 +131,11 @@ class RPCConnection(asyncio.Protocol):
             self._ending = True
         if replies:
             self._transport.write(b"".join(replies))
-        if begun:
-            turns.charge_to(self, start - turns.left)
+        if begun:  # `turns.charge_to`, of which the call would take longer than all of it
+            place = self.used if self.used > turns.floor else turns.floor
+            self.used = used = place + start - turns.left
+            if used > turns.latest:
+                turns.latest = used
         if self.paused & Pause.TURN:
             turns.wait(self)  # not before it was charged, which decides on its place
         elif turns.left < HALF:

@@ -56,15 +56,18 @@ class CallTurns(Budget):
     Attributes:
         waiting: who waits in line; empty in quiet turns.
         clock: what those had used that went on last.
+        floor: what somebody counts as having used who was idle.
+        latest: what somebody has used who has used most.
         share: what a caller may use before it lets others go first, if others wait.
     """
 
-    __slots__ = ("_alone", "_began", "_large", "_latest", "_resumed", "clock", "share", "waiting")
+    __slots__ = ("_alone", "_began", "_large", "_resumed", "clock", "floor", "latest", "share", "waiting")
 
     def __init__(self) -> None:
         super().__init__(BUDGET)
         self.waiting: Line[Caller] = Line()
-        self.clock = self._latest = 0
+        self.clock = self.latest = 0
+        self.floor = -SHARE
         self.share = SHARE
         self._large: Line[asyncio.Future[None]] = Line()
         self._alone = False
@@ -74,7 +77,7 @@ class CallTurns(Budget):
 
     def wait(self, caller: Caller) -> None:
         """Let a caller go on in one of the next turns, once."""
-        self.waiting.add(caller, self._place(caller))
+        self.waiting.add(caller, max(caller.used, self.floor))
         self.renew()
 
     def discard(self, caller: Caller) -> None:
@@ -83,9 +86,8 @@ class CallTurns(Budget):
 
     def charge_to(self, caller: Caller, units: int) -> None:
         """Add to what a caller has used; `left` has it already."""
-        caller.used = used = self._place(caller) + units
-        if used > self._latest:
-            self._latest = used
+        caller.used = max(caller.used, self.floor) + units
+        self.latest = max(self.latest, caller.used)
 
     def charge_slow(self, size: int) -> None:
         """Charge for an argument of so many bytes that was read slowly, or in vain."""
@@ -104,7 +106,7 @@ class CallTurns(Budget):
         """Let one call be carried out in pieces at a time; the next is that of who has used least."""
         if self._alone:
             turn = asyncio.get_running_loop().create_future()
-            self._large.add(turn, self._place(caller))
+            self._large.add(turn, max(caller.used, self.floor))
             try:
                 await turn
             except asyncio.CancelledError:
@@ -135,14 +137,15 @@ class CallTurns(Budget):
         # Nothing else ran since the piece began, unless its task was cancelled while it waited.
         self.charge_to(caller, max(0, self._began - self.left))
 
-    def _place(self, caller: Caller) -> int:
-        return max(caller.used, self.clock - SHARE)
+    def _advance(self, clock: int) -> None:
+        if clock > self.clock:
+            self.clock, self.floor = clock, clock - SHARE
 
     def _let_next(self) -> None:
         while self._large:
             used, turn = self._large.pop()
             if not turn.done():
-                self.clock = max(self.clock, used)
+                self._advance(used)
                 turn.set_result(None)
                 return
         self._alone = False
@@ -151,10 +154,10 @@ class CallTurns(Budget):
         waiting = self.waiting
         if not waiting and not self._large:
             # Nobody has to wait, so what was used until now was nobody's loss.
-            self.clock = max(self.clock, self._latest)
+            self._advance(self.latest)
         self.share = max(CALL, min(SHARE, BUDGET // (len(waiting) or 1)))
         while waiting and self.left > 0:
             used, caller = waiting.pop()
-            self.clock = max(self.clock, used)
+            self._advance(used)
             caller.begin_turn()
         return bool(waiting)
