@@ -15,7 +15,7 @@ SOURCES := pyproject.toml README.md $(shell find plugin -name '*.py' -o -name '*
 # command=Debian package
 TEST_PACKAGES := python:ensurepip=python3-venv php=php-cli phpunit=phpunit chromium=chromium openssl=openssl \
 	redis-server=redis-server redis-sentinel=redis-sentinel redis-cli=redis-tools \
-	nginx=nginx-light haproxy=haproxy node=nodejs npm=npm
+	nginx=nginx-light haproxy=haproxy caddy=caddy node=nodejs npm=npm
 
 .PHONY: run test check unit php-unit js-unit python-unit collect lint conformance compat pure sanitize proto bench growth bystander fuzz chaos chaos-redis drain soak screenshot clean help
 

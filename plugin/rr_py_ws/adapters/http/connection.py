@@ -1,13 +1,4 @@
-"""One TCP connection from accept until its request is refused, or the connection is handed over.
-
-::
-
-    ACCEPTED ──> READING_HEAD ──> HANDLING ──> HANDED_OVER
-        │          │    ^            │
-        │          │    └──SERVING<──┤
-        │          │          │      │
-        │          └──> CLOSING <────┘
-        └───────────────┴─────┴──────┴───────> CLOSED
+"""One TCP connection from accept until its request is refused, or it is handed over; see `states`.
 
 Whatever is answered here, or by the handler of a path, ends the connection (`Connection: close`). Only behind
 a page (see `pages`) there may be another request: its head is read as the first was. Meanwhile the page is
@@ -22,10 +13,20 @@ import socket
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
-from enum import IntEnum
 from typing import TYPE_CHECKING, cast
 
 from rr_py_ws import logs
+from rr_py_ws.adapters.http.states import (
+    ACCEPTED,
+    CLOSED,
+    CLOSING,
+    HANDED_OVER,
+    HANDLING,
+    NEXT,
+    READING_HEAD,
+    SERVING,
+    State,
+)
 from rr_py_ws.adapters.net.transports import end_writing, has_unread, peer_of
 from rr_py_ws.errors import ProtocolError
 from rr_py_ws.wire.access import Verdict
@@ -53,38 +54,6 @@ _REJECTIONS = {
 """Status and text by `HTTPConnection.reject_reason`."""
 
 log = logs.get_limited("websockets")
-
-
-class State(IntEnum):
-    """Where a connection is."""
-
-    ACCEPTED = 0
-    """There is a socket, and no transport yet: with TLS, until the TLS handshake is done."""
-    READING_HEAD = 1
-    HANDLING = 2
-    """The request is complete; a handler owes the answer."""
-    SERVING = 3
-    """A page answers; it writes, and what comes is for it."""
-    CLOSING = 4
-    """The last answer is written; what the peer still sends is thrown away until it closes its side."""
-    HANDED_OVER = 5
-    """The transport belongs to another protocol."""
-    CLOSED = 6
-
-
-# Looking up `State.CLOSING` takes Python 3.11 twice as long as a comparison, and a handshake needs a dozen.
-ACCEPTED, READING_HEAD, HANDLING, SERVING, CLOSING, HANDED_OVER, CLOSED = State
-
-_NEXT = (
-    (READING_HEAD, CLOSED),
-    (HANDLING, CLOSING, CLOSED),
-    (SERVING, CLOSING, HANDED_OVER, CLOSED),
-    (READING_HEAD, CLOSING, CLOSED),
-    (CLOSED,),
-    (),
-    (),
-)
-"""Where a connection may go from each state; the picture above."""
 
 
 class HTTPConnection(asyncio.Protocol):
@@ -172,7 +141,7 @@ class HTTPConnection(asyncio.Protocol):
         """Answer the request with a status, then close; the peer has `close_timeout` to close its side.
 
         Args:
-            reason: one of `listener.REFUSALS`.
+            reason: one of `refusals.REFUSALS`.
             verdict: the answer.
         """
         self.on_lost = None
@@ -440,7 +409,7 @@ class HTTPConnection(asyncio.Protocol):
         A handler that has not answered learns that it need not, and is forgotten: the two refer to each
         other, and connections should not wait for the garbage collector.
         """
-        assert state in _NEXT[self.state], (self.state, state)
+        assert state in NEXT[self.state], (self.state, state)
         self.state = state
         if state > HANDLING and self.on_lost is not None:
             on_lost, self.on_lost = self.on_lost, None

@@ -17,8 +17,9 @@ from collections import Counter
 from collections.abc import Iterator
 
 from rr_py_ws import logs
-from rr_py_ws.adapters.http.connection import HTTPConnection, State
+from rr_py_ws.adapters.http.connection import HTTPConnection
 from rr_py_ws.adapters.http.proxies import TrustedProxies
+from rr_py_ws.adapters.http.states import State
 from rr_py_ws.adapters.net.timeout_queue import TimeoutQueue
 from rr_py_ws.adapters.net.transports import has_unread
 from rr_py_ws.address import network_of

@@ -18,6 +18,26 @@ from rr_py_ws.metrics import Sample, counter, gauge
 if TYPE_CHECKING:
     from rr_py_ws.adapters.http.connection import HTTPConnection
 
+REFUSALS = (
+    "path",
+    "plain",
+    "origin",
+    "authorization",
+    "unanswered",
+    "upgrade",
+    "head",
+    "connections",
+    "address",
+    "busy",
+    "stopping",
+)
+"""Why a request is refused: those of listener and limiter, and those of the handlers.
+
+`plain`: it came without TLS, and `http.ssl.redirect` sends it on.
+`unanswered`: PHP should have decided and could not. `connections`, `address`: no place in the limiter.
+`busy`: the turn of the request did not come in time.
+"""
+
 log = logs.get_limited("websockets")
 
 
