@@ -25,7 +25,8 @@ from rr_py_ws.adapters.brokers.redis.publisher import OVERHEAD
 from rr_py_ws.adapters.brokers.redis.reconnect import Context
 from rr_py_ws.adapters.brokers.redis.replies import unexpected
 from rr_py_ws.adapters.brokers.redis.scripts import FORGET, ONCE
-from rr_py_ws.adapters.brokers.redis.store import NO_OFFSET, RedisStore, Servers, Topic, milliseconds
+from rr_py_ws.adapters.brokers.redis.store import RedisStore, Servers
+from rr_py_ws.adapters.brokers.redis.topics import NO_OFFSET, Topic, milliseconds
 from rr_py_ws.core.history import KEY_LIFE, Receipt
 from rr_py_ws.errors import BrokerError
 from rr_py_ws.wire.publication import Publication
@@ -112,7 +113,7 @@ class Appender:
     def _prepare(self, batch: Batch) -> Sequence[Argument]:
         topic, store = batch.topic, self._store
         batch.debt = debt = store.owed.find(topic.name)
-        arguments = store.arguments(topic, debt.epoch if debt else "", store.unverified(topic.name))
+        arguments = store.arguments(topic, debt.epoch if debt else "", store.newest.unverified(topic.name))
         return (*arguments, *topic.settings, getrandbits(31) or 1)
 
     def publish_unkept(self, topic: Topic, publication: Publication) -> Future[None]:
@@ -202,7 +203,7 @@ class Appender:
             return
         self._counters.kept += len(messages)
         self._counters.published += len(messages)
-        self._store.see(topic.name, position)
+        self._store.newest.see(topic.name, position)
         self._store.owed.settle(topic.name, batch.debt)
         epoch, last, nonce = position.decode().split(".")
         offset = int(last) - len(messages)

@@ -10,7 +10,7 @@ from rr_py_ws.adapters.brokers.redis.calls import Argument, Command
 from rr_py_ws.adapters.brokers.redis.marks import checksum_of, encode_exclude
 from rr_py_ws.adapters.brokers.redis.owed import Debt
 from rr_py_ws.adapters.brokers.redis.scripts import APPEND
-from rr_py_ws.adapters.brokers.redis.store import Topic
+from rr_py_ws.adapters.brokers.redis.topics import Topic
 from rr_py_ws.core.history import Receipt
 from rr_py_ws.wire.publication import Publication
 

@@ -68,7 +68,8 @@ class Connection(asyncio.Protocol):
         self._timeout = timeout
         self._transport: asyncio.Transport | None = None
         self._reader = hiredis.Reader(notEnoughData=_MORE, replyError=ErrorReply)
-        self._out: list[bytes | Callable[[], Command]] = []
+        self._out: list[bytes] = []
+        self._unmade: list[tuple[int, Callable[[], Command]]] = []  # with their places in there
         self._reason = ""
         self._heard = self._asked = self._loop.time()
         self._suspected = False
@@ -108,7 +109,8 @@ class Connection(asyncio.Protocol):
             BrokerError: the connection is lost already.
         """
         self._expect(expected)
-        self._out.append(make)
+        self._unmade.append((len(self._out), make))
+        self._out.append(b"")
 
     def _expect(self, expected: Any) -> None:
         if self._reason:
@@ -170,8 +172,10 @@ class Connection(asyncio.Protocol):
         self.waiting.popleft()(reply)
 
     def _flush(self) -> None:
-        parts, self._out = self._out, []
-        out = [part if isinstance(part, bytes) else _pack(part()) for part in parts]
+        out, self._out = self._out, []
+        unmade, self._unmade = self._unmade, []
+        for place, make in unmade:
+            out[place] = _pack(make())
         # A transport of uvloop raises when it is written to between the end of its socket and the news of it.
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(out[0] if len(out) == 1 else b"".join(out))

@@ -15,7 +15,8 @@ from rr_py_ws.adapters.brokers.redis.marks import Pairing
 from rr_py_ws.adapters.brokers.redis.names import RESERVED, is_in_one_slot
 from rr_py_ws.adapters.brokers.redis.pages import make_page
 from rr_py_ws.adapters.brokers.redis.reconnect import Context
-from rr_py_ws.adapters.brokers.redis.store import NO_OFFSET, Kept, RedisStore, Servers, Topic
+from rr_py_ws.adapters.brokers.redis.store import Kept, RedisStore, Servers
+from rr_py_ws.adapters.brokers.redis.topics import NO_OFFSET, Topic
 from rr_py_ws.adapters.net.tasks import TaskSet
 from rr_py_ws.core.feed import Feeds
 from rr_py_ws.core.feed_rings import Arrival
@@ -237,7 +238,7 @@ class RedisHistories:
                     await self._arrived.wait()
 
     def _is_whole(self, topic: str) -> bool:
-        newest = self.store.newest(topic)
+        newest = self.store.newest.seen(topic)
         return newest is None or self._has_arrived(topic, newest)
 
     # What did not arrive, and nobody knows of

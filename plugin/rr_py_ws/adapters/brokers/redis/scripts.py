@@ -51,7 +51,7 @@ local function save(now, is_whole)
     saved = try('HSET', meta, 'epoch', epoch, 'top', top, 'nonce', nonce, 'sum', sum, 'low', low,
       'renew', renew, 'fade', fade)
   else
-    saved = try('HSET', meta, 'top', top, 'nonce', nonce, 'sum', sum)
+    saved = try('HSET', meta, 'top', text(top), 'nonce', nonce, 'sum', text(sum))
   end
   if type(saved) == 'table' and saved.err then return saved.err end
   if is_fresh then call('DEL', stream) end
@@ -72,13 +72,14 @@ local publish, channel, marks, is_plain, size, bytes, ttl, once_life, exactly = 
 local own_nonce, items, last = ARGV[16], 17, #ARGV - 2
 
 local function tell(kind, position, previous, time)
-  local lines = {format('%s %s %s %s', kind, position, previous, time)}
-  for at = items, last, 3 do lines[#lines + 1] = ARGV[at + 1] .. ' ' .. ARGV[at + 2] end
+  local mark = format('%s %s %s %s', kind, position, previous, time)
+  for at = items, last, 3 do mark = mark .. '\\n' .. ARGV[at + 1] .. ' ' .. ARGV[at + 2] end
   if kind == 'whole' then
-    lines[#lines + 1] = ''
-    for at = items, last, 3 do lines[#lines + 1] = ARGV[at] end
+    local payloads = {}
+    for at = items, last, 3 do payloads[#payloads + 1] = ARGV[at] end
+    mark = mark .. '\\n\\n' .. table.concat(payloads, '\\n')
   end
-  call(publish, marks, table.concat(lines, '\\n'))
+  call(publish, marks, mark)
 end
 
 local function publish_payloads()
@@ -108,27 +109,23 @@ if fades then fade = now + ttl / 2 end
 local problem = save(now, fades)
 if problem then return lose(problem) end
 
-local function add(...)
-  local added = try('XADD', stream, ...)
-  return added, type(added) == 'table' and added.err
-end
 local first, follows, time = text(offset + 1), previous, text(now)
 local least, is_first = top - size, true  -- of more than are kept, the oldest need not be added
 for at = items, last, 3 do
-  local payload, exclude, added, failed = ARGV[at], ARGV[at + 2]
+  local payload, exclude, added = ARGV[at], ARGV[at + 2]
   offset = offset + 1
   if offset > least then
-    local id = text(offset) .. '-' .. nonce
+    local id, total = format('%.0f-%s', offset, nonce), text(before)
     if is_first then
-      added, failed = add('NOMKSTREAM', 'MAXLEN', exactly, size, id, 'payload', payload, 'time', time,
-        'previous', previous, 'sum', text(before), 'exclude', exclude)
-      if failed then call('DEL', stream) end  -- somebody else has written there
-      fades = fades or failed or not added
+      added = try('XADD', stream, 'NOMKSTREAM', 'MAXLEN', exactly, size, id, 'payload', payload, 'time', time,
+        'previous', previous, 'sum', total, 'exclude', exclude)
+      if type(added) == 'table' then call('DEL', stream) end  -- somebody else has written there
+      fades = fades or type(added) ~= 'string'
     end
-    if failed or not added then
-      added, failed = add('MAXLEN', exactly, size, id, 'payload', payload, 'time', time,
-        'previous', previous, 'sum', text(before), 'exclude', exclude)
-      if failed then return lose(failed) end
+    if type(added) ~= 'string' then
+      added = try('XADD', stream, 'MAXLEN', exactly, size, id, 'payload', payload, 'time', time,
+        'previous', previous, 'sum', total, 'exclude', exclude)
+      if type(added) == 'table' then return lose(added.err) end
     end
     is_first = false
   end
