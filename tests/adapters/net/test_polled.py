@@ -14,6 +14,8 @@ import pytest
 
 from rr_py_ws.adapters.net.polled import PolledTransport
 from rr_py_ws.adapters.net.poller import Poller
+from rr_py_ws.adapters.net.transports import remote_of
+from rr_py_ws.address import format_peer
 from support.loops import both_loops
 from support.waiting import eventually
 
@@ -82,7 +84,7 @@ Open = Callable[[Recorder], Awaitable[Peer]]
 
 
 async def polled(connection: socket.socket, protocol: asyncio.Protocol) -> None:
-    Poller().open(connection, protocol)
+    Poller().open(connection, format_peer(connection.getpeername()), protocol)
 
 
 async def of_the_loop(connection: socket.socket, protocol: asyncio.Protocol) -> None:
@@ -337,6 +339,21 @@ async def test_a_transport_knows_its_ends(connect: Open) -> None:
     await protocol.lost()
 
 
+async def test_who_it_was_can_be_told_after_a_reset(connect: Open) -> None:
+    """The log names a client that breaks the rules, and those do not wait for it."""
+    protocol = Recorder()
+    peer = await connect(protocol)
+    name = peer.socket.getsockname()
+    protocol.transport.pause_reading()
+    peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    peer.socket.close()
+    await asyncio.sleep(0)
+    assert remote_of(protocol.transport) == format_peer(name)
+    protocol.transport.resume_reading()
+    await protocol.lost()
+    assert remote_of(protocol.transport) == format_peer(name)
+
+
 # What is ours alone
 
 
@@ -349,7 +366,7 @@ async def open_many(count: int) -> tuple[list[Recorder], list[Peer]]:
         ours.setblocking(False)
         protocols.append(Recorder())
         peers.append(Peer(theirs))
-        poller.open(ours, protocols[-1])
+        poller.open(ours, "", protocols[-1])
     return protocols, peers
 
 
@@ -465,7 +482,7 @@ async def test_behind_the_end_nothing_is_told_and_nothing_is_wrong() -> None:
     transport.write(b"into the void")
     await asyncio.sleep(0)
     assert protocol.events == ["made", "eof", "lost"]
-    assert transport.get_extra_info("peername", "gone") == "gone"
+    assert transport.get_extra_info("sockname", "gone") == "gone"
     peer.socket.close()
 
 
@@ -480,7 +497,7 @@ async def test_an_error_at_the_beginning_ends_the_connection() -> None:
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     protocol = Failing()
-    Poller().open(ours, protocol)
+    Poller().open(ours, "", protocol)
     await protocol.lost()
     assert ours.fileno() == -1
     assert len(told) == 1

@@ -462,7 +462,7 @@ class TestDeath:
         await eventually(lambda: descriptors() <= before)
 
     async def test_workers_that_die_unasked_are_replaced_with_growing_pauses(
-        self, start: Start, log: RecordedLog, monkeypatch: pytest.MonkeyPatch
+        self, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         pauses: list[float] = []
 
@@ -472,7 +472,8 @@ class TestDeath:
                 return 0.0
 
         monkeypatch.setattr(slot, "Backoff", NoPause)
-        await start(misbehaving("dies-idle"))
+        await start(misbehaving(f"dies-idle {tmp_path / 'now'}"))
+        (tmp_path / "now").touch()
         await eventually(lambda: len(pauses) >= 8)
         steps = [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
         assert all(step / 2 <= pause <= step for step, pause in zip(steps, pauses, strict=False))

@@ -20,7 +20,7 @@ from rr_py_ws import logs
 from rr_py_ws.adapters.net.client_hello import ClientHellos
 from rr_py_ws.adapters.net.listen import BACKLOG, bound_address
 from rr_py_ws.adapters.net.poller import Poller
-from rr_py_ws.address import Address
+from rr_py_ws.address import Address, TCPAddress
 
 _BATCH = 16
 """Connections that are accepted in one turn of the event loop; whatever else goes on has its turn then."""
@@ -118,15 +118,14 @@ class Acceptor:
             if protocol is None:
                 connection.close()
                 continue
-            if self._hellos is not None:
+            if self._poller is not None:
+                self._poller.open(connection, _remote(peer), protocol)
+            elif self._hellos is not None:
                 self._hellos.wait(connection, protocol)
             else:
                 self._begin(connection, protocol)
 
     def _begin(self, connection: socket.socket, protocol: asyncio.Protocol) -> None:
-        if self._poller is not None:
-            self._poller.open(connection, protocol)
-            return
         task = self._loop.create_task(self._connect(connection, protocol))
         self._connecting.add(task)
         task.add_done_callback(self._connecting.discard)
@@ -161,3 +160,11 @@ def _ip_address(peer: Any) -> str:
         return ""
     address = str(peer[0])
     return address.removeprefix("::ffff:") if "." in address else address
+
+
+def _remote(peer: Any) -> str:
+    """`host:port`, for the log; as `format_peer`, and cheaper."""
+    address = _ip_address(peer)
+    if not address:
+        return "unknown"
+    return f"{address}:{peer[1]}" if ":" not in address else str(TCPAddress(address, peer[1]))

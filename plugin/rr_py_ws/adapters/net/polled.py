@@ -37,6 +37,7 @@ class PolledTransport(asyncio.Transport):
         poller: watches the socket.
         loop: the running loop.
         connection: the socket.
+        remote: the other end for the log, `host:port`; a socket whose peer has gone cannot tell any more.
         protocol: is told what happens.
     """
 
@@ -51,6 +52,7 @@ class PolledTransport(asyncio.Transport):
         "_poller",
         "_protocol",
         "_read_eof",
+        "_remote",
         "_socket",
         "_unsent",
         "_unsent_size",
@@ -61,8 +63,10 @@ class PolledTransport(asyncio.Transport):
         poller: Poller,
         loop: asyncio.AbstractEventLoop,
         connection: socket.socket,
+        remote: str,
         protocol: asyncio.Protocol,
     ) -> None:
+        self._remote = remote
         self._poller = poller
         self._loop = loop
         self._socket = connection
@@ -78,9 +82,11 @@ class PolledTransport(asyncio.Transport):
         self._paused = False
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Return the socket or one of its names; the default when it is gone, and for all else."""
+        """Return `remote`, the socket, or one of its names; the default for all else, and when it is gone."""
         try:
             match name:
+                case "remote":
+                    return self._remote
                 case "socket":
                     return self._socket
                 case "peername":

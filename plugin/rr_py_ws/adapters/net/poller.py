@@ -26,14 +26,15 @@ class Poller:
         self._space = bytearray(_READ)
         self._view = memoryview(self._space)
 
-    def open(self, connection: socket.socket, protocol: asyncio.Protocol) -> None:
+    def open(self, connection: socket.socket, remote: str, protocol: asyncio.Protocol) -> None:
         """Make the transport of a connected socket, and call `connection_made` of its protocol at once.
 
         Args:
             connection: does not block; it belongs to the transport from now on.
+            remote: the other end, for the log.
             protocol: of the connection.
         """
-        PolledTransport(self, self._loop, connection, protocol).begin()
+        PolledTransport(self, self._loop, connection, remote, protocol).begin()
 
     def watch(self, descriptor: int, transport: PolledTransport, before: int, events: int) -> None:
         """Look for other events of a socket than before; 0 for none.
