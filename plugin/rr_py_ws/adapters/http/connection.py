@@ -11,8 +11,8 @@
 
 Whatever is answered here, or by the handler of a path, ends the connection (`Connection: close`). Only behind
 a page (see `pages`) there may be another request: its head is read as the first was. Meanwhile the page is
-told here what the event loop tells: to set another protocol has uvloop stop and start reading, which takes
-two calls of the kernel.
+told here what the transport tells: to set another protocol has that of uvloop (with TLS) stop and start
+reading, by two calls of the kernel.
 """
 
 from __future__ import annotations

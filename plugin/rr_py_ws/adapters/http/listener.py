@@ -200,8 +200,9 @@ class HTTPListener:
         for listening in inherited or await bind(parsed, key):
             # Left alone the kernel takes megabytes that are not sent yet, of each client as many as it likes:
             # nobody would know which client is behind, and each message would be that much older on its way.
-            if listening.family != socket.AF_UNIX:  # accepted sockets inherit it
+            if listening.family != socket.AF_UNIX:  # accepted sockets inherit both
                 listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _NOT_SENT)
+                listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             acceptor = Acceptor(
                 listening,
                 partial(self._accept, tls is not None),
@@ -209,6 +210,7 @@ class HTTPListener:
                 tls_shutdown_timeout=self._close_timeout,
                 channel="websockets",
                 on_failure=self._accept_failed,
+                polled=tls is None,
             )
             self._acceptors.append(acceptor)
             if tls is not None:

@@ -19,6 +19,7 @@ from typing import Any
 from rr_py_ws import logs
 from rr_py_ws.adapters.net.client_hello import ClientHellos
 from rr_py_ws.adapters.net.listen import BACKLOG, bound_address
+from rr_py_ws.adapters.net.polled import Poller
 from rr_py_ws.address import Address
 
 _BATCH = 16
@@ -45,6 +46,7 @@ class Acceptor:
         tls_shutdown_timeout: seconds for the closing handshake of TLS.
         channel: the log's channel for failures.
         on_failure: called each time that the system has run out of descriptors or memory.
+        polled: make transports that are made for many idle connections, see `polled`; not with TLS.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Acceptor:
         tls_shutdown_timeout: float = 10.0,
         channel: str = "app",
         on_failure: Callable[[], None] | None = None,
+        polled: bool = False,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._socket = listening
@@ -70,6 +73,7 @@ class Acceptor:
             }
             self.use(tls)
         self._hellos = ClientHellos(self._begin) if tls is not None else None
+        self._poller = Poller() if polled else None
         self._connecting: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         listening.setblocking(False)
@@ -120,6 +124,9 @@ class Acceptor:
                 self._begin(connection, protocol)
 
     def _begin(self, connection: socket.socket, protocol: asyncio.Protocol) -> None:
+        if self._poller is not None:
+            self._poller.open(connection, protocol)
+            return
         task = self._loop.create_task(self._connect(connection, protocol))
         self._connecting.add(task)
         task.add_done_callback(self._connecting.discard)
