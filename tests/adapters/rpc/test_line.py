@@ -45,3 +45,8 @@ def test_those_that_have_gone_are_not_kept() -> None:
         line.add(gone := object(), 1)
         line.discard(gone)
     assert not line._heap
+    line.add(gone := object(), 2)
+    line.add(here := object(), 1)
+    line.discard(gone)
+    assert line.pop() == (1, here)
+    assert not line._heap

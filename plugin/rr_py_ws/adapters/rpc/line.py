@@ -31,8 +31,8 @@ class Line(Generic[_Waiting]):
 
     def discard(self, waiting: _Waiting) -> None:
         """Let somebody wait no longer."""
-        if self._places.pop(waiting, None) is not None and not self._places:
-            self._heap.clear()  # what is left in it are places of those that have gone
+        if self._places.pop(waiting, None) is not None:
+            self._clean()
 
     def pop(self) -> tuple[int, _Waiting]:
         """Take out who is next; return what was used, and who it is.
@@ -44,4 +44,9 @@ class Line(Generic[_Waiting]):
             used, number, waiting = heappop(self._heap)
             if self._places.get(waiting) == number:
                 del self._places[waiting]
+                self._clean()
                 return used, waiting
+
+    def _clean(self) -> None:
+        if not self._places:
+            self._heap.clear()  # what is left in it are places of those that have gone
