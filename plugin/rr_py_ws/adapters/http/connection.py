@@ -87,6 +87,7 @@ class HTTPConnection(asyncio.Protocol):
         "_listener",
         "_remote",
         "_secure",
+        "_server",
         "idle",
         "on_lost",
         "peer",
@@ -108,6 +109,7 @@ class HTTPConnection(asyncio.Protocol):
         self._remote = peer_of(connection) if secure else ""
         self._buffer = b""
         self._exchange: Exchange | None = None
+        self._server: tuple[str, int] | tuple[()] | None = ()
         self.state = ACCEPTED
         self.idle = False
         self.spare = False
@@ -132,8 +134,10 @@ class HTTPConnection(asyncio.Protocol):
     @property
     def server(self) -> tuple[str, int] | None:
         """The address of this side; None when there is none (unix socket)."""
-        here = self.transport.get_extra_info("sockname")
-        return here[:2] if isinstance(here, tuple) else None
+        if self._server == ():  # asked of the kernel once for all requests
+            here = self.transport.get_extra_info("sockname")
+            self._server = here[:2] if isinstance(here, tuple) else None
+        return self._server or None
 
     # What handlers answer with
 
