@@ -6,12 +6,11 @@ Each such library has a cap in pyproject.toml. `make compat` runs this file with
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from websockets.exceptions import PayloadTooBig
 from websockets.frames import Frame, Opcode
 from websockets.protocol import SERVER, Protocol, State
@@ -113,23 +112,3 @@ async def test_uvicorn_runs_what_we_override() -> None:
         *("capture_signals", "main_loop", "connection_made", "data_received", "connection_lost"),
         "HTTP/1.1 204 No Content",
     }
-
-
-def test_uvicorn_speaks_with_applications_as_pages_expect_it() -> None:
-    """`adapters/http/asgi.py` makes the cycle itself, and sets what it knows of body and encoding."""
-    assert list(inspect.signature(RequestResponseCycle).parameters) == [
-        "scope",
-        "transport",
-        "flow",
-        "logger",
-        "access_logger",
-        "access_log",
-        "default_headers",
-        "message_event",
-        "expect_100_continue",
-        "keep_alive",
-        "on_response",
-    ]
-    code = inspect.getsource(RequestResponseCycle)
-    for name in ("body", "more_body", "disconnected", "chunked_encoding", "expected_content_length"):
-        assert f"self.{name}" in code

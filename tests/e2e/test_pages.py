@@ -177,7 +177,7 @@ class TestWhatClientsGet:
         client.send(b"GET /trailers HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
         head, _, body = client.rest().partition(b"\r\n\r\n")
         assert b"trailer: X-Sum" in head and b"content-length" not in head
-        assert body == b"6\r\nsummed\r\n0\r\nX-Sum: 42\r\n\r\n"
+        assert body == b"6\r\nsummed\r\n0\r\nx-sum: 42\r\n\r\n"
 
     def test_a_page_in_parts_comes_as_it_is_made(self, ask: Pages, tmp_path: Path) -> None:
         answer = ask(f"/parts?for={tmp_path / 'go'}")

@@ -181,3 +181,40 @@ async def test_a_pair_that_cannot_be_used_leaves_everything_as_it_is(
     (line,) = await reread(bad)
     assert line.startswith("configuration not read again, the old one counts http.ssl.cert: cannot use")
     assert applied == []
+
+
+@pytest.mark.parametrize(("before", "after"), [("warn", "info"), ("info", "warn")])
+async def test_a_change_of_the_level_is_told_whichever_way_it_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str, after: str
+) -> None:
+    """The lines about a level that shows more were written before it counted, and nobody saw them."""
+
+    class Quiet(Lines):
+        infos = before == "info"
+
+        def info(self, event: str, **fields: object) -> None:
+            if self.infos:
+                super().info(event, **fields)
+
+    path, log = tmp_path / ".rr.yaml", Quiet()
+    monkeypatch.setattr(reload, "log", log)
+
+    def read() -> Config:
+        return load_config(path, workdir=tmp_path, environ={})
+
+    async def look() -> None:
+        pass
+
+    def apply(found: Config) -> None:
+        log.infos = after == "info"
+
+    path.write_text(f"{GOOD}logs: {{level: {before}}}\n")
+    running = read()
+    reloader = Reloader(running, read, apply, look, Changes(running, serves_pages=True))
+    path.write_text(f"{GOOD}logs: {{level: {after}}}\n")
+    reloader.ask()
+    task = asyncio.ensure_future(reloader.run())
+    await eventually(lambda: log.lines)
+    assert log.lines == [f"{NOW} logs.level"]
+    task.cancel()
+    await asyncio.wait([task])

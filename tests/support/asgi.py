@@ -106,7 +106,7 @@ def page(
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if seen is not None:
             seen.append(scope)
-        fields = [(name.encode(), value.encode()) for name, value in headers]
+        fields = [(name.lower().encode(), value.encode()) for name, value in headers]
         await send({"type": "http.response.start", "status": status, "headers": fields})
         for index, piece in enumerate(pieces or (b"",)):
             more = index + 1 < len(pieces)

@@ -9,7 +9,7 @@ from typing import Any
 from rr_py_ws.adapters.http import HTTPListener, TrustedProxies
 from rr_py_ws.adapters.http.forward import Forward
 from rr_py_ws.adapters.http.pages import Exchanges
-from rr_py_ws.adapters.http.tunnel import Tunnels
+from rr_py_ws.adapters.http.tunnels import Tunnels
 from rr_py_ws.adapters.http.upstream import Upstream
 from rr_py_ws.address import Address, TCPAddress
 from rr_py_ws.config import Limits

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 
 class Lines:
-    """A log whose lines are event and the values of the fields."""
+    """A log whose lines are event and the values of the fields.
+
+    Attributes:
+        infos: see `Logger`.
+    """
+
+    infos = True
 
     def __init__(self) -> None:
         self.lines: list[str] = []

@@ -390,3 +390,10 @@ class TestTheAnswer:
         ).headers:
             assert name
             assert not {*name, *value} & {"\r", "\n", "\0", "\x7f"}
+
+
+def test_cookies_are_in_the_order_of_their_names_as_go_writes_maps() -> None:
+    """Not in that of the JSON, in which a quote stands between `a` and what follows it."""
+    for value in (b"1", b"%41"):
+        found = encode((b"Cookie", b"a!=%b; b=1; a=%b" % (value, value)))
+        assert found.index(b'"a":') < found.index(b'"a!":') < found.index(b'"b":')

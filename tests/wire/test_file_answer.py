@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers
 
+from rr_py_ws.wire.answer_headers import AnswerHeaders
 from rr_py_ws.wire.file_answer import FileAnswer, answer_conditions, answer_content, conditions
 
 MODIFIED = 1_600_000_000
@@ -14,11 +15,12 @@ ETAG = '"6-1"'
 
 def answer(
     asked: dict[str, str], method: str = "GET", etag: str = ETAG, modified: int = MODIFIED, size: int = 10
-) -> tuple[FileAnswer, MutableHeaders]:
-    headers = MutableHeaders({"content-type": "text/x", **({"etag": etag} if etag else {})})
+) -> tuple[FileAnswer, Headers]:
+    raw = [(b"content-type", b"text/x"), *([(b"etag", etag.encode())] if etag else [])]
+    headers = AnswerHeaders(raw)
     wanted = conditions([(name.lower().encode(), value.encode()) for name, value in asked.items()])
     refused = answer_conditions(method, wanted, headers, modified)
-    return refused or answer_content(method, wanted, headers, modified, size), headers
+    return refused or answer_content(method, wanted, headers, modified, size), Headers(raw=raw)
 
 
 @pytest.mark.parametrize(

@@ -50,9 +50,11 @@ class Logger:
 
     Attributes:
         debugs: whether `debug` writes, for callers whose fields take time.
+        infos: whether `info` writes.
     """
 
     debugs: bool
+    infos: bool
 
     def __init__(self, channel: str, limits: Limits, limiter: Limiter | None, route: _Route) -> None:
         self.channel = channel
@@ -64,6 +66,7 @@ class Logger:
         """Write by a route from now on."""
         lowest, self._render, self._outputs = route
         self.debugs = lowest <= logging.DEBUG
+        self.infos = lowest <= logging.INFO
         for name, level in _METHODS.items():
             # Attributes of the object hide the methods, so that a call below the level is an empty call.
             if level < lowest:

@@ -15,7 +15,7 @@ from rr_py_ws import __version__, config, logs, native
 from rr_py_ws.adapters.http.places import SharedPlaces
 from rr_py_ws.adapters.net.listen import listen
 from rr_py_ws.address import parse_host_port
-from rr_py_ws.server import rlimits
+from rr_py_ws.server import allocator, rlimits
 from rr_py_ws.server.control import Control
 from rr_py_ws.server.preparation import Preparation
 from rr_py_ws.server.roles import client_addresses
@@ -36,6 +36,7 @@ def run(
 ) -> int:
     """Serve until SIGINT or SIGTERM and return the exit code; see `server.run`."""
     rlimits.raise_limit()
+    allocator.keep_freed_memory()
     sockets = InheritedSockets.take_over()
     count = loaded.settings.processes
     places = SharedPlaces(count)

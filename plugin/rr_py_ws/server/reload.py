@@ -90,6 +90,10 @@ class Reloader:
         if not changed:
             self._tell("info", "configuration read again, nothing is different")
             return
+        # The level of the log may be among the keys: what one of the two levels shows is told at that one.
+        hidden = not log.infos
+        if hidden:
+            self._apply(found)
         for key in changed:
             # Never its value, which may be a password.
             if not self._changes.can_change(key, found):
@@ -100,7 +104,8 @@ class Reloader:
                 self._running[key] = read[key]
             else:
                 self._running.pop(key)
-        self._apply(found)  # last: another level may hide what is told here
+        if not hidden:
+            self._apply(found)
 
 
 def _flat(loaded: config.Config) -> Iterator[tuple[str, Any]]:

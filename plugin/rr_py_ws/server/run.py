@@ -11,7 +11,7 @@ from collections.abc import Callable
 from rr_py_ws import __version__, config, logs, native
 from rr_py_ws.adapters.php.reaper import reap_orphans
 from rr_py_ws.errors import RRWSError
-from rr_py_ws.server import rlimits
+from rr_py_ws.server import allocator, rlimits
 from rr_py_ws.server.app import App
 from rr_py_ws.server.changes import Changes
 from rr_py_ws.server.loop import event_loop
@@ -50,6 +50,7 @@ def run(
         return processes.run(loaded, prepared, read_again, silent=silent, debug=debug)
     # First: the shares of clients and of RPC are computed from it.
     rlimits.raise_limit()
+    allocator.keep_freed_memory()
     with asyncio.Runner(loop_factory=event_loop(), debug=debug) as runner:
         return runner.run(_serve(loaded, prepared, read_again, silent))
 

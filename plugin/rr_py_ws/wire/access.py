@@ -90,6 +90,8 @@ _MAX_HEADERS = 1024 * 1024
 _LARGE = 8 * 1024
 """Bytes; what is longer is compressed. Browsers' requests hardly are, with a large token in a cookie."""
 _PLAIN = bytes(set(range(0x20, 0x7F)) - set(b'"\\<>&'))
+_SIMPLE = bytes(set(_PLAIN) - set(b"%+"))
+"""What is in a cookie as it is in JSON."""
 _UNESCAPED = {
     bytes(pair): encode_string(byte)[1:-1] if byte.isascii() else byte
     for pair in product(_DIGITS, repeat=2)
@@ -137,9 +139,9 @@ def encode_request(
         b'{"remoteAddr":%s,"protocol":%s,"method":%s,"uri":%s,"headers":{%s},"cookies":{%s},'
         b'"rawQuery":%s,"parsed":%s,"attributes":'
         % (
-            _encode_text(remote_addr),
-            _encode_text(protocol),
-            _encode_text(method),
+            _encode_known(remote_addr),
+            _encode_known(protocol),
+            _encode_known(method),
             _encode_text(_one_line(uri)),
             # Go writes maps in the order of their keys.
             b",".join([b"%s:[%s]" % field for field in sorted(fields.items())]),
@@ -186,6 +188,10 @@ def _encode_text(text: str) -> bytes:
     return _encode(text.encode()) if text.isascii() else encode_string(text)
 
 
+_encode_known = lru_cache(maxsize=256)(_encode_text)
+"""For texts that come again with other requests."""
+
+
 def _one_line(text: str) -> str:
     return text.replace("\r", "").replace("\n", "")
 
@@ -210,11 +216,12 @@ def _encode_cookies(line: bytes) -> bytes:
     URL-encoded properly, is left out. Of two with one name the last wins. A head may have thousands of them,
     so all are encoded together; no name and no value has a line feed, raw or escaped.
     """
-    cookies = dict(_COOKIE.findall(line))
-    names = b"\n".join(cookies).replace(b"&", rb"\u0026").split(b"\n")
-    values = _encode_values(b"\n".join(cookies.values())).split(b"\n")
-    # Without a cookie, both are lists of one empty text.
-    return b",".join(sorted(map(b'"%s":"%s"'.__mod__, zip(names, values, strict=True)))) if cookies else b""
+    cookies = sorted(dict(_COOKIE.findall(line)).items())
+    if cookies and line.translate(None, _SIMPLE):
+        names = b"\n".join([name for name, _ in cookies]).replace(b"&", rb"\u0026").split(b"\n")
+        values = _encode_values(b"\n".join([value for _, value in cookies])).split(b"\n")
+        cookies = list(zip(names, values, strict=True))
+    return b",".join([b'"%s":"%s"' % cookie for cookie in cookies])
 
 
 def _encode_values(values: bytes) -> bytes:

@@ -14,7 +14,7 @@ from email.utils import formatdate
 from functools import lru_cache
 from typing import NamedTuple
 
-from starlette.datastructures import MutableHeaders
+from rr_py_ws.wire.answer_headers import AnswerHeaders
 
 _LOOKED_AT = frozenset(
     {b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since", b"if-range", b"range"}
@@ -77,7 +77,7 @@ def conditions(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, str]:
 
 
 def answer_conditions(
-    method: str, asked: Mapping[bytes, str], headers: MutableHeaders, modified: int
+    method: str, asked: Mapping[bytes, str], headers: AnswerHeaders, modified: int
 ) -> FileAnswer | None:
     """Decide whether the file is wanted; None: it is.
 
@@ -88,21 +88,20 @@ def answer_conditions(
         modified: seconds since 1970 when the file was changed; 0 when nobody knows.
     """
     if modified:
-        headers["last-modified"] = _http_date(modified)
+        headers.put(b"last-modified", _http_date(modified))
     # Most requests ask for a file, whatever there is.
-    status = _refused(method, asked, headers.get("etag", ""), modified) if asked else 0
+    status = _refused(method, asked, headers.get(b"etag"), modified) if asked else 0
     if status == 304:
-        for name in ("content-type", "content-length"):
-            del headers[name]
-        if headers.get("etag"):
-            del headers["last-modified"]
+        headers.drop(b"content-type", b"content-length")
+        if headers.get(b"etag"):
+            headers.drop(b"last-modified")
     elif status:
-        headers["content-length"] = "0"
+        headers.put(b"content-length", "0")
     return FileAnswer(status) if status else None
 
 
 def answer_content(
-    method: str, asked: Mapping[bytes, str], headers: MutableHeaders, modified: int, size: int
+    method: str, asked: Mapping[bytes, str], headers: AnswerHeaders, modified: int, size: int
 ) -> FileAnswer:
     """Choose what is sent of a file that is wanted.
 
@@ -116,37 +115,37 @@ def answer_content(
     wanted = asked.get(b"range", "")
     if wanted.count(",") >= _MOST_RANGES:
         wanted = ""
-    if wanted and method in _READS and not _same_version(asked, headers.get("etag", ""), modified):
+    if wanted and method in _READS and not _same_version(asked, headers.get(b"etag"), modified):
         wanted = ""
     try:
         ranges = _parse_ranges(wanted, size)
     except _BadRange as error:
         if error.outside:
-            headers["content-range"] = f"bytes */{size}"
+            headers.put(b"content-range", f"bytes */{size}")
         return _unsatisfiable(headers, f"{error}\n".encode())
     return _content(headers, ranges, size)
 
 
-def _content(headers: MutableHeaders, ranges: list[tuple[int, int]], size: int) -> FileAnswer:
-    headers["accept-ranges"] = "bytes"
+def _content(headers: AnswerHeaders, ranges: list[tuple[int, int]], size: int) -> FileAnswer:
+    headers.put(b"accept-ranges", "bytes")
     parts: tuple[Part, ...]
     # More than the whole file is an attack or a mistake.
     if not ranges or sum(length for _, length in ranges) > size:
         parts, status = (Part(b"", 0, size),), 200
     elif len(ranges) == 1:
         start, length = ranges[0]
-        headers["content-range"] = _content_range(start, length, size)
+        headers.put(b"content-range", _content_range(start, length, size))
         parts, status = (Part(b"", start, length),), 206
     else:
         parts, status = _mime_parts(headers, ranges, size), 206
-    if not headers.get("content-encoding"):
-        headers["content-length"] = str(sum(len(part.before) + part.length for part in parts))
+    if not headers.get(b"content-encoding"):
+        headers.put(b"content-length", str(sum(len(part.before) + part.length for part in parts)))
     return FileAnswer(status, parts)
 
 
-def _mime_parts(headers: MutableHeaders, ranges: list[tuple[int, int]], size: int) -> tuple[Part, ...]:
-    boundary, content_type = secrets.token_hex(30), headers.get("content-type", "")
-    headers["content-type"] = f"multipart/byteranges; boundary={boundary}"
+def _mime_parts(headers: AnswerHeaders, ranges: list[tuple[int, int]], size: int) -> tuple[Part, ...]:
+    boundary, content_type = secrets.token_hex(30), headers.get(b"content-type")
+    headers.put(b"content-type", f"multipart/byteranges; boundary={boundary}")
     parts: list[Part] = []
     for start, length in ranges:
         line_end = "\r\n" if parts else ""
@@ -162,10 +161,10 @@ def _content_range(start: int, length: int, size: int) -> str:
     return f"bytes {start}-{start + length - 1}/{size}"
 
 
-def _unsatisfiable(headers: MutableHeaders, text: bytes) -> FileAnswer:
-    headers["content-type"] = "text/plain; charset=utf-8"
-    headers["x-content-type-options"] = "nosniff"
-    headers["content-length"] = str(len(text))
+def _unsatisfiable(headers: AnswerHeaders, text: bytes) -> FileAnswer:
+    headers.put(b"content-type", "text/plain; charset=utf-8")
+    headers.put(b"x-content-type-options", "nosniff")
+    headers.put(b"content-length", str(len(text)))
     return FileAnswer(416, (Part(text, 0, 0),))
 
 

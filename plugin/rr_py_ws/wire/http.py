@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import random
 import re
-from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import NamedTuple
@@ -28,15 +27,15 @@ _EMPTY_LINES = re.compile(rb"\A(?:\r\n)+")
 """Those before a request are skipped (RFC 9112 section 2.2)."""
 _SHOWN = 200
 """Characters of a path that a page names."""
-_BODY_HEADERS = (b"content-length", b"transfer-encoding")
+_BODY_HEADERS = frozenset({b"content-length", b"transfer-encoding"})
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 WITH_BODY = "a request with a body"
 """Why a request is refused that may not have one."""
 _HOP_BY_HOP = frozenset({"connection", "content-length", "keep-alive", "transfer-encoding", "upgrade"})
+_NONE: frozenset[bytes] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class RequestHead:
+class RequestHead(NamedTuple):
     """Request line and headers.
 
     Attributes:
@@ -46,6 +45,7 @@ class RequestHead:
         version: `1.1`.
         headers: name and value pairs in order; names as received, values without spaces around them.
         first: lower-case name -> the first value of that name.
+        repeated: lower-case names of which there are several lines.
         authority: host and port of an absolute-form target; empty for any other.
         body: bytes of the body that follows; `CHUNKED` when only the body itself says.
     """
@@ -55,6 +55,7 @@ class RequestHead:
     version: str
     headers: list[tuple[bytes, bytes]]
     first: dict[bytes, bytes]
+    repeated: frozenset[bytes] = _NONE
     authority: str = ""
     body: int = 0
 
@@ -102,6 +103,8 @@ class RequestHead:
         """
         if name not in self.first:
             return []
+        if name not in self.repeated:
+            return [self.first[name].decode("latin-1")]
         return [value.decode("latin-1") for key, value in self.headers if key.lower() == name]
 
     def joined(self, name: bytes) -> str:
@@ -130,13 +133,12 @@ class Request(NamedTuple):
 class _HeadCollector:
     """Collects what the parser of httptools calls back with."""
 
-    __slots__ = ("begun", "complete", "first", "headers", "hosts", "lengths")
+    __slots__ = ("begun", "complete", "first", "headers", "repeated")
 
     def __init__(self) -> None:
         self.headers: list[tuple[bytes, bytes]] = []
         self.first: dict[bytes, bytes] = {}
-        self.hosts = 0
-        self.lengths = 0
+        self.repeated: set[bytes] = set()
         self.begun = 0
         self.complete = 0
 
@@ -150,11 +152,15 @@ class _HeadCollector:
         value = value.strip(b" \t")
         self.headers.append((name, value))
         key = name.lower()
-        self.first.setdefault(key, value)
-        if key == b"host":
-            self.hosts += 1
-        elif key in _BODY_HEADERS:
-            self.lengths += 1
+        if key not in self.first:
+            self.first[key] = value
+        else:
+            self.repeated.add(key)
+
+    @property
+    def lengths(self) -> int:
+        """How many headers say where the body ends; 2 for any more than one."""
+        return 2 if _BODY_HEADERS & self.repeated else len(_BODY_HEADERS & self.first.keys())
 
 
 def parse_request_head(head: bytes, *, bodies: bool = False) -> RequestHead:
@@ -170,7 +176,8 @@ def parse_request_head(head: bytes, *, bodies: bool = False) -> RequestHead:
             there are several `Host` headers, or a body is announced that may not be there or whose end two
             programs could see at different places.
     """
-    head = _EMPTY_LINES.sub(b"", head, 1)
+    if head.startswith(b"\r\n"):
+        head = _EMPTY_LINES.sub(b"", head, 1)
     end = head.find(b"\r\n")
     if end < 0:
         raise ProtocolError("not one whole HTTP request")
@@ -188,7 +195,7 @@ def parse_request_head(head: bytes, *, bodies: bool = False) -> RequestHead:
     if (collector.begun, collector.complete) != (1, 1):
         raise ProtocolError("not one whole HTTP request")
     # Proxies choose the first or the last one; which of them was checked is unknown.
-    if collector.hosts > 1:
+    if b"host" in collector.repeated:
         raise ProtocolError("several Host headers")
     if host := collector.first.get(b"host"):
         check_host(host)
@@ -197,14 +204,16 @@ def parse_request_head(head: bytes, *, bodies: bool = False) -> RequestHead:
         if not bodies:
             raise ProtocolError(WITH_BODY)
         body = _body_size(collector, line.version)
+    target = line.target.decode("utf-8", "surrogateescape")
     return RequestHead(
-        method=line.method,
-        target=line.target.decode("utf-8", "surrogateescape"),
-        version=line.version,
-        headers=collector.headers,
-        first=collector.first,
-        authority=line.authority,
-        body=body,
+        line.method,
+        target,
+        line.version,
+        collector.headers,
+        collector.first,
+        frozenset(collector.repeated) if collector.repeated else _NONE,
+        line.authority,
+        body,
     )
 
 
@@ -230,7 +239,7 @@ def check_page_request(head: RequestHead) -> None:
     Raises:
         ProtocolError: with the status of the answer.
     """
-    if head.version not in ("1.0", "1.1"):
+    if head.version not in ("1.1", "1.0"):
         raise ProtocolError("unsupported HTTP protocol version", 505)
     if head.method == "CONNECT":  # what follows would not be HTTP
         raise ProtocolError("this is no proxy", 405)
@@ -241,7 +250,7 @@ def check_page_request(head: RequestHead) -> None:
     # `http:///path` is no URI. What HTTP/1.0 leaves out is filled in by whoever makes one.
     if head.version == "1.1" and not head.host:
         raise ProtocolError("malformed Host header")
-    if head.first.get(b"expect", b"").lower() not in (b"", b"100-continue"):
+    if b"expect" in head.first and head.first[b"expect"].lower() not in (b"", b"100-continue"):
         raise ProtocolError("unknown expectation", 417)
 
 

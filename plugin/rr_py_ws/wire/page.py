@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum
+from functools import lru_cache
 from typing import NamedTuple
 
 from rr_py_ws.errors import WorkerError
@@ -19,7 +20,7 @@ _DROPPED = frozenset((b"transfer-encoding", b"trailer"))
 """Headers of a request that describe how it was sent; Go takes them out, too."""
 _MAX_CONTEXT = 4 * 1024 * 1024
 """Bytes of status and headers of an answer."""
-_OURS = frozenset(("Transfer-Encoding", "Keep-Alive", "Upgrade", "Connection"))
+_OURS = frozenset((b"transfer-encoding", b"keep-alive", b"upgrade", b"connection"))
 """Headers of an answer that describe the connection."""
 
 
@@ -94,7 +95,7 @@ class PageHead(NamedTuple):
 
     Attributes:
         status: as PHP says it, any number.
-        headers: in order; without those that describe the connection.
+        headers: in order, names in lower case; without those that describe the connection.
         trailers: what is sent behind the body.
         close: whether PHP asks for the end of the connection.
     """
@@ -117,19 +118,26 @@ def decode_page_head(context: bytes) -> PageHead:
     status = fields.get("status")
     if type(status) is not int:  # bool is an int, too
         raise WorkerError("the answer has no status")
-    found = list(decode_headers(fields.get("headers", {})))
-    listed = {
-        name.strip().lower() for key, value in found if key == "Trailer" for name in value.split(",")
-    } - {""}
     headers: list[tuple[bytes, bytes]] = []
-    trailers: list[tuple[bytes, bytes]] = []
+    announced: set[bytes] = set()
     close = False
-    for name, value in found:
-        pair = name.encode(), value.encode("utf-8", "replace")
-        if name in _OURS:
-            close = close or (name == "Connection" and "close" in value.lower())
-        elif name.lower() in listed:
-            trailers.append(pair)
-        elif name != "Trailer" or trailers or listed:
-            headers.append(pair)
-    return PageHead(status, headers, trailers, close)
+    for name, value in decode_headers(fields.get("headers", {})):
+        pair = key, data = _lower(name), value.encode("utf-8", "replace")
+        if key in _OURS:
+            close = close or (key == b"connection" and b"close" in data.lower())
+            continue
+        if key == b"trailer":
+            names = {name.strip().lower() for name in data.split(b",")} - {b""}
+            if not names:
+                continue
+            announced |= names
+        headers.append(pair)
+    if not announced:
+        return PageHead(status, headers, [], close)
+    trailers = [pair for pair in headers if pair[0] in announced]
+    return PageHead(status, [pair for pair in headers if pair[0] not in announced], trailers, close)
+
+
+@lru_cache(maxsize=128)
+def _lower(name: str) -> bytes:
+    return name.encode().lower()

@@ -8,6 +8,7 @@ Go's net/http looks at the characters of a host only; here its form is looked at
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from ipaddress import IPv6Address
 from typing import NamedTuple
 from urllib.parse import quote_from_bytes, unquote_to_bytes
@@ -17,6 +18,11 @@ from rr_py_ws.errors import ProtocolError
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _METHOD = re.compile(rb"[A-Z][A-Z_-]*")
 _REST = re.compile(rb"([\x21-\x7e\x80-\xff]+) HTTP/([0-9]\.[0-9])")
+_USUAL = re.compile(
+    rb"([A-Z][A-Z_-]*) (/[A-Za-z0-9._~!$&'()*+,;=:@/\[\]-]*+(?:\?[\x21\x22\x24-\x7e\x80-\xff]*+)?)"
+    rb" HTTP/(1\.[01])"
+)
+"""A line of which nothing has to be escaped, or looked at again."""
 _VERSIONS = (b"0.9", b"1.0", b"1.1", b"2.0")
 _ABSOLUTE = re.compile(rb"(?:https?|wss?)://([^/?]*)(.*)", re.IGNORECASE)
 _HOST = re.compile(
@@ -50,6 +56,9 @@ def parse_request_line(line: bytes) -> RequestLine:
         ProtocolError: it is none, or the answer does not depend on anything else: 505 for a version that
             there is not, 405 for a method that there is not (methods are in capitals).
     """
+    if (usual := _USUAL.fullmatch(line)) is not None:
+        method, target, version = usual.groups()
+        return RequestLine(method.decode(), "", target, version.decode())
     method, _, rest = line.partition(b" ")
     if not _TOKEN.fullmatch(method):
         raise ProtocolError("not an HTTP request: Invalid method encountered")
@@ -77,6 +86,7 @@ def parse_request_line(line: bytes) -> RequestLine:
     return RequestLine(method.decode(), authority.decode(), _escaped(path) + mark + query, version.decode())
 
 
+@lru_cache(maxsize=128)
 def check_host(host: bytes) -> None:
     """Look at a host with or without a port, of a `Host` header or a target.
 

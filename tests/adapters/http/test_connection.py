@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from rr_py_ws.adapters.http.connection import HTTPConnection, State
+from rr_py_ws.adapters.http.connection import HTTPConnection
+from rr_py_ws.adapters.http.states import State
 from rr_py_ws.wire.access import Verdict
 from support.http_site import Echo, Site, Start, get, parse
 from support.loops import both_loops

@@ -13,7 +13,7 @@ import pytest
 
 from rr_py_ws import logs
 from rr_py_ws.adapters.http import REFUSALS, listener
-from rr_py_ws.adapters.http.connection import State
+from rr_py_ws.adapters.http.states import State
 from rr_py_ws.errors import ConfigError
 from rr_py_ws.wire.access import Verdict
 from support.http_site import Site, Start, get, parse

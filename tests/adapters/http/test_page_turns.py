@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from rr_py_ws.adapters.http.pages import Exchange
+from rr_py_ws.adapters.http.exchange import Exchange
 from support.http_site import Site, get
 from support.loops import both_loops
 from support.waiting import eventually

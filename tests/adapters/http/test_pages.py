@@ -70,7 +70,7 @@ class Shop:
 
     async def cut(self, receive: Any, send: Any) -> None:
         await self._answer(send, b"cut")
-        send.__self__.transport.cut()
+        send.__self__.cut()
 
     async def endless(self, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -79,7 +79,7 @@ class Shop:
 
 
 @pytest.fixture
-def shop(site: Site) -> Shop:
+async def shop(site: Site) -> Shop:
     site.serve(shop := Shop())
     return shop
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rr_py_ws import logs
-from rr_py_ws.adapters.http import tunnel
+from rr_py_ws.adapters.http import tunnels
 from rr_py_ws.address import TCPAddress
 from support.behind import OK, SWITCH, Peer, saying, waiting_for_the_end
 from support.forward_site import ForwardSite, StartForward
@@ -39,7 +39,7 @@ async def switched(site: ForwardSite, **options: Any) -> Client:
 
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
-    monkeypatch.setattr(tunnel, "log", logs.get_logger("http"))
+    monkeypatch.setattr(tunnels, "log", logs.get_logger("http"))
     return lambda: capsys.readouterr().err
 
 
@@ -222,7 +222,7 @@ async def test_a_half_closed_tunnel_may_not_be_silent_for_ever(
             await peer.rest()
             await asyncio.Event().wait()
 
-    monkeypatch.setattr(tunnel, "_HALF_CLOSED", 0.05)
+    monkeypatch.setattr(tunnels, "_HALF_CLOSED", 0.05)
     site = await start_forward(serve)
     client = await switched(site)
     client._socket.shutdown(1)

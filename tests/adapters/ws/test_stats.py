@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from rr_py_ws.adapters.http.listener import REFUSALS
+from rr_py_ws.adapters.http.refusals import REFUSALS
 from rr_py_ws.adapters.ws.metrics import WebSocketMetrics
 from rr_py_ws.wire.access import FAILED, Verdict
 from rr_py_ws.wire.http import Request

@@ -1,13 +1,4 @@
-"""One TCP connection from accept until its request is refused, or the connection is handed over.
-
-::
-
-    ACCEPTED ──> READING_HEAD ──> HANDLING ──> HANDED_OVER
-        │          │    ^            │
-        │          │    └──SERVING<──┤
-        │          │          │      │
-        │          └──> CLOSING <────┘
-        └───────────────┴─────┴──────┴───────> CLOSED
+"""One TCP connection from accept until its request is refused, or it is handed over; see `states`.
 
 Whatever is answered here, or by the handler of a path, ends the connection (`Connection: close`). Only behind
 a page (see `pages`) there may be another request: its head is read as the first was. Meanwhile the page is
@@ -22,10 +13,20 @@ import socket
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
-from enum import IntEnum
 from typing import TYPE_CHECKING, cast
 
 from rr_py_ws import logs
+from rr_py_ws.adapters.http.states import (
+    ACCEPTED,
+    CLOSED,
+    CLOSING,
+    HANDED_OVER,
+    HANDLING,
+    NEXT,
+    READING_HEAD,
+    SERVING,
+    State,
+)
 from rr_py_ws.adapters.net.transports import end_writing, has_unread, peer_of
 from rr_py_ws.errors import ProtocolError
 from rr_py_ws.wire.access import Verdict
@@ -42,8 +43,8 @@ from rr_py_ws.wire.http import (
 from rr_py_ws.wire.redirect import redirect_to_tls
 
 if TYPE_CHECKING:
+    from rr_py_ws.adapters.http.exchange import Exchange
     from rr_py_ws.adapters.http.listener import HTTPListener
-    from rr_py_ws.adapters.http.pages import Exchange
 
 _HEAD_END = b"\r\n\r\n"
 _REJECTIONS = {
@@ -53,38 +54,6 @@ _REJECTIONS = {
 """Status and text by `HTTPConnection.reject_reason`."""
 
 log = logs.get_limited("websockets")
-
-
-class State(IntEnum):
-    """Where a connection is."""
-
-    ACCEPTED = 0
-    """There is a socket, and no transport yet: with TLS, until the TLS handshake is done."""
-    READING_HEAD = 1
-    HANDLING = 2
-    """The request is complete; a handler owes the answer."""
-    SERVING = 3
-    """A page answers; it writes, and what comes is for it."""
-    CLOSING = 4
-    """The last answer is written; what the peer still sends is thrown away until it closes its side."""
-    HANDED_OVER = 5
-    """The transport belongs to another protocol."""
-    CLOSED = 6
-
-
-# Looking up `State.CLOSING` takes Python 3.11 twice as long as a comparison, and a handshake needs a dozen.
-ACCEPTED, READING_HEAD, HANDLING, SERVING, CLOSING, HANDED_OVER, CLOSED = State
-
-_NEXT = (
-    (READING_HEAD, CLOSED),
-    (HANDLING, CLOSING, CLOSED),
-    (SERVING, CLOSING, HANDED_OVER, CLOSED),
-    (READING_HEAD, CLOSING, CLOSED),
-    (CLOSED,),
-    (),
-    (),
-)
-"""Where a connection may go from each state; the picture above."""
 
 
 class HTTPConnection(asyncio.Protocol):
@@ -118,6 +87,7 @@ class HTTPConnection(asyncio.Protocol):
         "_listener",
         "_remote",
         "_secure",
+        "_server",
         "idle",
         "on_lost",
         "peer",
@@ -139,6 +109,7 @@ class HTTPConnection(asyncio.Protocol):
         self._remote = peer_of(connection) if secure else ""
         self._buffer = b""
         self._exchange: Exchange | None = None
+        self._server: tuple[str, int] | tuple[()] | None = ()
         self.state = ACCEPTED
         self.idle = False
         self.spare = False
@@ -160,13 +131,21 @@ class HTTPConnection(asyncio.Protocol):
             fields["address"] = self.request.remote_addr
         return fields
 
+    @property
+    def server(self) -> tuple[str, int] | None:
+        """The address of this side; None when there is none (unix socket)."""
+        if self._server == ():  # asked of the kernel once for all requests
+            here = self.transport.get_extra_info("sockname")
+            self._server = here[:2] if isinstance(here, tuple) else None
+        return self._server or None
+
     # What handlers answer with
 
     def refuse(self, reason: str, verdict: Verdict) -> None:
         """Answer the request with a status, then close; the peer has `close_timeout` to close its side.
 
         Args:
-            reason: one of `listener.REFUSALS`.
+            reason: one of `refusals.REFUSALS`.
             verdict: the answer.
         """
         self.on_lost = None
@@ -251,12 +230,12 @@ class HTTPConnection(asyncio.Protocol):
         # Thrown away, see `_refuse`.
         if self.state >= CLOSING:
             return
-        if self.idle:
-            self.idle = False
-            self._listener.limiter.head_begun(self)
-        self._buffer += data
+        was_idle, self.idle = self.idle, False
+        self._buffer = self._buffer + data if self._buffer else data
         if self.state is READING_HEAD:
             self._read_head()
+            if was_idle and self.state is READING_HEAD:  # hardly ever: most heads come in one piece
+                self._listener.limiter.head_begun(self)
         if self.state <= HANDLING and len(self._buffer) >= self._listener.max_head_size:
             self.transport.pause_reading()  # the kernel's buffers fill up, and TCP makes the peer wait
 
@@ -404,7 +383,7 @@ class HTTPConnection(asyncio.Protocol):
             log.warning("refusal too large, see websockets.limits.max_refusal_size", size=verdict.size)
             verdict = Verdict(verdict.status)
         # RFC 9110 section 9.3.2: HEAD is answered without a body.
-        response = refusal_response(verdict, send_body=not head_only)
+        response = listener.unread.share(refusal_response(verdict, send_body=not head_only))
         transport.write(response)
         self._end()
         listener.unread.add(self, len(response))
@@ -434,7 +413,7 @@ class HTTPConnection(asyncio.Protocol):
         A handler that has not answered learns that it need not, and is forgotten: the two refer to each
         other, and connections should not wait for the garbage collector.
         """
-        assert state in _NEXT[self.state], (self.state, state)
+        assert state in NEXT[self.state], (self.state, state)
         self.state = state
         if state > HANDLING and self.on_lost is not None:
             on_lost, self.on_lost = self.on_lost, None

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from rr_py_ws.adapters.http.forward import Forward
 from rr_py_ws.adapters.http.listener import HTTPListener
-from rr_py_ws.adapters.http.tunnel import Tunnels
+from rr_py_ws.adapters.http.tunnels import Tunnels
 from rr_py_ws.adapters.http.upstream import Upstream
 from rr_py_ws.address import TCPAddress, parse_http_target
 from rr_py_ws.config import HTTPExtension

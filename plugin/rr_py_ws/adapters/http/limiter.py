@@ -17,9 +17,10 @@ from collections import Counter
 from collections.abc import Iterator
 
 from rr_py_ws import logs
-from rr_py_ws.adapters.http.connection import HTTPConnection, State
+from rr_py_ws.adapters.http.connection import HTTPConnection
 from rr_py_ws.adapters.http.places import Places
 from rr_py_ws.adapters.http.proxies import TrustedProxies
+from rr_py_ws.adapters.http.states import State
 from rr_py_ws.adapters.net.timeout_queue import TimeoutQueue
 from rr_py_ws.adapters.net.transports import has_unread
 from rr_py_ws.address import network_of
@@ -117,6 +118,7 @@ class ConnectionLimiter:
             False when it has been rejected, and there are too many rejected ones already: it is to be cut.
         """
         self._reading_head.discard(connection)
+        self._idle.discard(connection)
         if self._max_per_address and address != connection.peer:
             return self._count_address(connection, address, asyncio.get_running_loop().time())
         return True

@@ -19,7 +19,7 @@ from rr_py_ws.adapters.http.connection import HTTPConnection
 from rr_py_ws.adapters.http.limiter import ConnectionLimiter
 from rr_py_ws.adapters.http.places import Places
 from rr_py_ws.adapters.http.proxies import TrustedProxies
-from rr_py_ws.adapters.http.refusals import Refusals
+from rr_py_ws.adapters.http.refusals import REFUSALS, Refusals
 from rr_py_ws.adapters.net.acceptor import Acceptor
 from rr_py_ws.adapters.net.listen import listen as bind
 from rr_py_ws.adapters.net.turns import Turns
@@ -33,25 +33,6 @@ from rr_py_ws.wire.upgrade import requested_protocols
 if TYPE_CHECKING:
     from rr_py_ws.adapters.http.pages import Exchanges
 
-REFUSALS = (
-    "path",
-    "plain",
-    "origin",
-    "authorization",
-    "unanswered",
-    "upgrade",
-    "head",
-    "connections",
-    "address",
-    "busy",
-    "stopping",
-)
-"""Why a request is refused: those of listener and limiter, and those of the handlers.
-
-`plain`: it came without TLS, and `http.ssl.redirect` sends it on.
-`unanswered`: PHP should have decided and could not. `connections`, `address`: no place in the limiter.
-`busy`: the turn of the request did not come in time.
-"""
 Handler = Callable[[HTTPConnection], None]
 """Answers the request of a connection, now or later, by `HTTPConnection.refuse` or `hand_over`.
 

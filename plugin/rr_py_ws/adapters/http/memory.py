@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import cast
 
 from rr_py_ws import logs
 from rr_py_ws.errors import ProtocolError
@@ -16,6 +18,7 @@ from rr_py_ws.metrics import Sample, counter, gauge
 
 _SMALL = 64 * 1024
 """Bytes of a form or an answer that do not count."""
+_NOT_HELD = nullcontext()
 
 log = logs.get_limited("http")
 
@@ -62,20 +65,27 @@ class PageMemory:
         """Count so many bytes no more."""
         self._forms -= size
 
-    def hold_answer(self, task: asyncio.Task[None], size: int) -> None:
-        """Count an answer that a task sends; older ones are cut when it is too much."""
-        if size <= _SMALL:
-            return
+    def hold_answer(self, size: int) -> AbstractContextManager[None]:
+        """Count an answer as long as this task sends it; older ones are cut when it is too much."""
+        return _NOT_HELD if size <= _SMALL else self._hold(size)
+
+    @contextmanager
+    def _hold(self, size: int) -> Iterator[None]:
+        task = cast("asyncio.Task[None]", asyncio.current_task())
         self._answers[task] = size
         self._answered += size
         while self._answered > self.limit and (oldest := next(iter(self._answers))) is not task:
-            self.release_answer(oldest)
+            self._release(oldest)
             self._cut += 1
             log.warning("an answer is cut that its client does not take, see websockets.limits.page_memory")
             oldest.cancel()
+        try:
+            yield
+        finally:
+            self._release(task)
 
-    def release_answer(self, task: asyncio.Task[None]) -> None:
-        """The answer is sent, or nobody gets it; nothing when it was small."""
+    def _release(self, task: asyncio.Task[None]) -> None:
+        """The answer is sent, or nobody gets it."""
         self._answered -= self._answers.pop(task, 0)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import get_args
 
 from rr_py_ws import logs
@@ -19,6 +20,8 @@ from rr_py_ws.wire.http import RequestHead
 
 _HEADERS = [name.encode() for name in get_args(ClientAddressHeader)]
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_REMEMBERED = 1024
+"""Peers of which it is known whether they are trusted."""
 _MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 
 log = logs.get_limited("websockets")
@@ -42,11 +45,13 @@ class TrustedProxies:
         self._networks = list(map(_parse_network, subnets))
         self.header = header.lower().encode()
         self._warned = False
+        self._known = lru_cache(_REMEMBERED)(self._looks_trusted)
 
     def trusts(self, peer: str) -> bool:
         """Whether a peer may say whom it speaks for."""
-        if not self._networks:
-            return False
+        return bool(self._networks) and self._known(peer)
+
+    def _looks_trusted(self, peer: str) -> bool:
         try:
             return self._is_proxy(parse_ip(peer))
         except ValueError:  # the peer of a unix socket has no address

@@ -97,7 +97,7 @@ class IdleWorkers:
 
     def _next_question(self) -> Question | None:
         """Take a question out, of the lanes in turn."""
-        while self.waiting:
+        while any(self._lanes.values()):
             # Neither lane can starve the other, not even when all clients come back at once.
             self._turns.rotate()
             lane = self._lanes[self._turns[0]]

@@ -74,7 +74,7 @@ class Peer:
 
 @asynccontextmanager
 async def serving(app: ASGIApp) -> AsyncIterator[tuple[str, int]]:
-    config = uvicorn.Config(app, http="httptools", lifespan="off", log_level="critical")
+    config = uvicorn.Config(app, http="httptools", ws="none", lifespan="off", log_level="critical")
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         task = asyncio.ensure_future(server.serve([listening]))

@@ -1,7 +1,7 @@
 """Files as answers: opened, read in pieces, sent as fast as the client takes them.
 
 What the kernel has in memory is read at once; for what it has to fetch there are threads, so that a slow disk
-holds up nobody else. A file that fits into one piece is closed before it is sent.
+holds up nobody else. A file that fits into one piece is closed before it is sent; small ones may be `Kept`.
 """
 
 from __future__ import annotations
@@ -12,17 +12,19 @@ import os
 import stat
 from typing import Self
 
-from starlette.datastructures import MutableHeaders
 from starlette.types import Scope, Send
 
 from rr_py_ws import logs
 from rr_py_ws.adapters.http.middleware.response import RawHeaders, send_text
 from rr_py_ws.adapters.net.threads import in_thread
+from rr_py_ws.wire.answer_headers import AnswerHeaders
 from rr_py_ws.wire.content_type import SNIFFED, detect_content_type
 from rr_py_ws.wire.file_answer import FileAnswer, Part, answer_conditions, answer_content, conditions
 
 PIECE = 65_536
 """Bytes of a file that are in memory for one client, besides what its socket takes."""
+Version = tuple[int, int, int, int, int]
+"""See `version_of`."""
 _CACHED_ONLY = getattr(os, "RWF_NOWAIT", 0)
 
 log = logs.get_limited("http")
@@ -35,26 +37,33 @@ class File:
         path: as it was opened.
         size: bytes when it was opened.
         modified: whole seconds since 1970 when it was changed.
-        version: changes when the file is another, or was written.
+        changed: nanoseconds since 1970 when it was written, or got other rights.
+        version: changes when the file is another, was written, or got other rights.
     """
 
     def __init__(self, path: bytes, descriptor: int, status: os.stat_result) -> None:
         self.path = path
         self.size = status.st_size
         self.modified = int(status.st_mtime)
-        self.version = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        self.changed = max(status.st_mtime_ns, status.st_ctime_ns)
+        self.version = version_of(status)
         self._descriptor = descriptor
 
     async def read(self, offset: int, size: int) -> bytes:
         """Read some bytes, at most `size`; none: the file ends there, or cannot be read."""
+        data = self.read_cached(offset, size)
+        return data if data is not None else await in_thread(self._read_from_disk, offset, size)
+
+    def read_cached(self, offset: int, size: int) -> bytes | None:
+        """The same, if no disk is needed for it, as far as the kernel can tell; None: it is, or may be."""
+        if not _CACHED_ONLY:
+            return None
+        buffer = bytearray(size)
         try:
-            if _CACHED_ONLY:
-                buffer = bytearray(size)
-                count = os.preadv(self._descriptor, [buffer], offset, _CACHED_ONLY)
-                return bytes(buffer) if count == size else bytes(buffer[:count])
+            count = os.preadv(self._descriptor, [buffer], offset, _CACHED_ONLY)
         except OSError:  # Not in memory, or a file system that cannot tell.
-            pass
-        return await in_thread(self._read_from_disk, offset, size)
+            return None
+        return bytes(buffer) if count == size else bytes(buffer[:count])
 
     def _read_from_disk(self, offset: int, size: int) -> bytes:
         try:
@@ -81,6 +90,11 @@ class File:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def version_of(status: os.stat_result) -> Version:
+    """What changes when a file is another, was written, or may be read by others."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def open_file(path: bytes) -> File:
@@ -110,12 +124,12 @@ async def send_file(file: File, content_type: str, headers: RawHeaders, scope: S
         scope: of the request.
         send: where the answer goes.
     """
-    asked, known = conditions(scope["headers"]), MutableHeaders(raw=headers)
+    asked, known = conditions(scope["headers"]), AnswerHeaders(headers)
     method = scope["method"]
     answer = answer_conditions(method, asked, known, file.modified)
     if answer is None:
-        if "content-type" not in known:
-            known["content-type"] = content_type or detect_content_type(await file.read(0, SNIFFED))
+        if b"content-type" not in known:
+            known.put(b"content-type", content_type or detect_content_type(await file.read(0, SNIFFED)))
         answer = answer_content(method, asked, known, file.modified, file.size)
     body = () if method == "HEAD" else answer.parts
     if sum(len(part.before) + part.length for part in body) <= PIECE:

@@ -9,16 +9,16 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable
 
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rr_py_ws.adapters.http.middleware.response import RawHeaders, preset_headers
 from rr_py_ws.adapters.net.threads import in_thread
+from rr_py_ws.wire.answer_headers import AnswerHeaders
 from rr_py_ws.wire.content_type import detect_content_type
 
 _MIN_SIZE = 1024
 _LEVEL = 6
-_UNCOMPRESSED = "no-gzip-compression"
+_UNCOMPRESSED = b"no-gzip-compression"
 _COMPRESSED_TYPES = ("compress", "zip", "snappy", "lzma", "xz", "zstd", "brotli", "stuffit")
 _LOSSY_TYPES = ("video/", "audio/", "image/jp")
 _IN_LOOP = 16_384
@@ -120,23 +120,23 @@ class _Compressor:
 
 def _is_worth_it(raw: RawHeaders, body: bytes, *, more: bool) -> bool:
     """Decide about an answer by its headers and the beginning of its body; prepare the headers."""
-    headers = MutableHeaders(raw=raw)
+    headers = AnswerHeaders(raw)
     if _UNCOMPRESSED in headers:
-        del headers[_UNCOMPRESSED]
+        headers.drop(_UNCOMPRESSED)
         return False
-    if not body or headers.get("content-encoding") or headers.get("content-range"):
+    if not body or headers.get(b"content-encoding") or headers.get(b"content-range"):
         return False
-    length = headers.get("content-length", "")
+    length = headers.get(b"content-length")
     size = int(length) if length.isdecimal() else 0
     if (size or (_MIN_SIZE if more else len(body))) < _MIN_SIZE:
         return False
-    content_type = headers.get("content-type") or detect_content_type(body)
-    headers.setdefault("content-type", content_type)
+    content_type = headers.get(b"content-type") or detect_content_type(body)
+    if b"content-type" not in headers:
+        headers.put(b"content-type", content_type)
     if not _is_compressible(content_type):
         return False
-    headers["content-encoding"] = "gzip"
-    del headers["content-length"]
-    del headers["accept-ranges"]
+    headers.put(b"content-encoding", "gzip")
+    headers.drop(b"content-length", b"accept-ranges")
     return True
 
 

@@ -7,8 +7,11 @@ scope, and `PresetHeaders`, around the application, puts it before them.
 
 from __future__ import annotations
 
-from starlette.datastructures import MutableHeaders
+from collections.abc import Awaitable
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from rr_py_ws.wire.answer_headers import AnswerHeaders
 
 _KEY = "rr_py_ws.preset_headers"
 
@@ -24,43 +27,43 @@ def preset_headers(scope: Scope) -> RawHeaders:
 
 def set_headers(headers: RawHeaders, replacing: RawHeaders) -> None:
     """Set headers, each instead of those that have its name."""
-    names = {name for name, _ in replacing}
-    headers[:] = [field for field in headers if field[0] not in names]
+    if headers and replacing:
+        names = {name for name, _ in replacing}
+        headers[:] = [field for field in headers if field[0] not in names]
     headers += replacing
 
 
 class PresetHeaders:
     """Adds what middleware around it has set; the innermost, around what serves the pages.
 
-    Names leave it in lower case, which PHP's need not have.
-
     Args:
-        app: who answers.
+        app: who answers, with names in lower case.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Have the application answer."""
         preset: RawHeaders = scope.get(_KEY, [])
+        if not preset:
+            return self._app(scope, receive, send)
 
         async def send_with_them(message: Message) -> None:
             if message["type"] == "http.response.start":
-                own = [(name.lower(), value) for name, value in message.get("headers", ())]
-                message = {**message, "headers": [*preset, *own]}
+                message = {**message, "headers": [*preset, *message.get("headers", ())]}
             await send(message)
 
-        await self._app(scope, receive, send_with_them)
+        return self._app(scope, receive, send_with_them)
 
 
 async def send_text(send: Send, status: int, headers: RawHeaders, text: str = "") -> None:
     """Send an answer of middleware: no body, or one line of text as Go's `http.Error` makes it."""
     body = f"{text}\n".encode() if text else b""
-    own = MutableHeaders(raw=headers)
+    own = AnswerHeaders(headers)
     if text:
-        own["content-type"] = "text/plain; charset=utf-8"
-        own["x-content-type-options"] = "nosniff"
-    own["content-length"] = str(len(body))
+        own.put(b"content-type", "text/plain; charset=utf-8")
+        own.put(b"x-content-type-options", "nosniff")
+    own.put(b"content-length", str(len(body)))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

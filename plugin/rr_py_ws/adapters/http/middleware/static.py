@@ -10,6 +10,8 @@ from __future__ import annotations
 import errno
 import os
 import posixpath
+from collections.abc import Awaitable
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
@@ -17,7 +19,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rr_py_ws import config, logs
 from rr_py_ws.adapters.http.middleware.etags import ETags
-from rr_py_ws.adapters.http.middleware.files import File, open_file, send_file
+from rr_py_ws.adapters.http.middleware.files import File, send_file
+from rr_py_ws.adapters.http.middleware.kept_files import KeptFiles
 from rr_py_ws.adapters.http.middleware.mime_types import mime_types
 from rr_py_ws.adapters.http.middleware.response import preset_headers, send_text, set_headers
 
@@ -42,50 +45,58 @@ class Static:
         self._request = config.header_fields(section.request)
         self._response = config.header_fields(section.response)
         self._etags = ETags(weak=section.weak) if section.calculate_etag else None
+        self._files = KeptFiles()
         self._types = mime_types()
+        self._type_of = lru_cache(maxsize=256)(self._look_up)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Answer with a file, or have the application answer."""
-        path = unquote_to_bytes(scope["raw_path"])
+        path = scope["raw_path"]
+        if b"%" in path:
+            path = unquote_to_bytes(path)
         if b".." in path:
-            await send_text(send, 403, preset_headers(scope))
-            return
+            return send_text(send, 403, preset_headers(scope))
         path = path.translate(None, b"\r\n")
-        extension = _extension(path)
-        if not self._serves(extension.lower()):
-            await self._app(scope, receive, send)
-            return
+        content_type = self._type_of(_extension(path))
+        if content_type is None:
+            return self._app(scope, receive, send)
         try:
-            # No path begins with two slashes: POSIX lets them mean something else, and normpath keeps them.
-            file = open_file(self._root + posixpath.normpath(b"/" + path.lstrip(b"/")))
+            file = self._files.open(self._root + _normal(path))
         except OSError as error:
             if error.errno in OUT_OF_DESCRIPTORS:
                 log.warning("no file descriptor is left for a file", path=os.fsdecode(path))
-                await send_text(send, 503, preset_headers(scope), "too many open files")
-            else:
-                await self._app(scope, receive, send)
-            return
+                return send_text(send, 503, preset_headers(scope), "too many open files")
+            return self._app(scope, receive, send)
+        return self._send(file, content_type, scope, send)
+
+    def _look_up(self, extension: bytes) -> str | None:
+        """Return the content type of files with an extension; None: they are not served."""
+        exact = os.fsdecode(extension)
+        known = exact.lower()
+        if not known or known in self._forbidden or (self._allowed and known not in self._allowed):
+            return None
+        return self._types.get(exact) or self._types.get(known, "")
+
+    async def _send(self, file: File, content_type: str, scope: Scope, send: Send) -> None:
         with file:
-            await self._send(file, extension, scope, send)
-
-    def _serves(self, extension: str) -> bool:
-        if not extension or extension in self._forbidden:
-            return False
-        return not self._allowed or extension in self._allowed
-
-    async def _send(self, file: File, extension: str, scope: Scope, send: Send) -> None:
-        headers = preset_headers(scope)
-        if self._etags is not None and (etag := await self._etags.of(file)):
-            set_headers(headers, [(b"etag", etag)])
-        if self._request:
-            scope = {**scope, "headers": [*scope["headers"], *self._request]}
-        set_headers(headers, self._response)
-        content_type = self._types.get(extension) or self._types.get(extension.lower(), "")
-        await send_file(file, content_type, headers, scope, send)
+            headers = preset_headers(scope)
+            if self._etags is not None and (etag := await self._etags.of(file)):
+                set_headers(headers, [(b"etag", etag)])
+            if self._request:
+                scope = {**scope, "headers": [*scope["headers"], *self._request]}
+            set_headers(headers, self._response)
+            await send_file(file, content_type, headers, scope, send)
 
 
-def _extension(path: bytes) -> str:
+def _extension(path: bytes) -> bytes:
     """Return what follows the last dot of the name, with the dot (Go's `path.Ext`): `/.env` has one."""
-    name = path[path.rfind(b"/") + 1 :]
-    dot = name.rfind(b".")
-    return "" if dot < 0 else os.fsdecode(name[dot:])
+    dot = path.rfind(b".", path.rfind(b"/") + 1)
+    return b"" if dot < 0 else path[dot:]
+
+
+def _normal(path: bytes) -> bytes:
+    """Return a path without what does not count in it, such as a second slash."""
+    if path.startswith(b"/") and b"//" not in path and b"/." not in path and not path.endswith(b"/"):
+        return path
+    # No path begins with two slashes: POSIX lets them mean something else, and normpath keeps them.
+    return posixpath.normpath(b"/" + path.lstrip(b"/"))
