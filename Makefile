@@ -10,14 +10,14 @@ SOAK_SECONDS ?= 1200
 VENV := .venv
 BIN := $(VENV)/bin
 COMPILED := PYTHONDONTWRITEBYTECODE=
-SOURCES := pyproject.toml README.md $(shell find plugin -name '*.py' -o -name '*.pyi' -o -name 'py.typed')
+SOURCES := pyproject.toml README.md $(shell find plugin -name '*.py' -o -name '*.pyi' -o -name '*.c' -o -name 'py.typed')
 
 # command=Debian package
 TEST_PACKAGES := python:ensurepip=python3-venv php=php-cli phpunit=phpunit chromium=chromium openssl=openssl \
 	redis-server=redis-server redis-sentinel=redis-sentinel redis-cli=redis-tools \
 	nginx=nginx-light haproxy=haproxy caddy=caddy node=nodejs npm=npm
 
-.PHONY: run test check unit php-unit js-unit python-unit collect lint conformance compat pure sanitize proto bench bystander fuzz chaos chaos-redis drain soak screenshot clean help
+.PHONY: run test check unit php-unit js-unit python-unit collect lint conformance compat pure sanitize proto bench growth bystander fuzz chaos chaos-redis drain soak screenshot clean help
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -79,6 +79,9 @@ proto: $(VENV)/.dev ## regenerate plugin/rr_py_ws/wire/pb from proto/
 
 bench: $(VENV)/.dev ## measure speed and memory, against Bun where npm is there
 	$(BIN)/python -m bench
+
+growth: $(VENV)/.dev ## measure how costs grow with clients, topics and payloads, and draw docs/growth.svg
+	$(BIN)/python -m bench.growth --svg docs/growth.svg
 
 bystander: $(VENV)/.dev ## measure what others notice of an attacker, of each kind (BYSTANDER_SECONDS=4 beside each)
 	PYTHONPATH=tests $(BIN)/python -m chaos.bystander --seconds $(BYSTANDER_SECONDS) \

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import cast
 
+from bench.generator import HOST
 from bench.http import Requests, body_length
-from bench.load import HOST
-from bench.scenarios import Effort, Line, Scenario, Start
-from bench.servers import Server, start_ours
+from bench.measure import Effort, Line, Scenario, Start
+from bench.servers import Server, scratch, start_ours
 
 _CONNECTIONS = 16
 _HEADERS = (
@@ -59,8 +57,8 @@ async def forward(starts: Sequence[Start], effort: Effort) -> AsyncIterator[Line
     behind = await loop.create_server(_Behind, HOST, 0)
     port = behind.sockets[0].getsockname()[1]
     with (
-        TemporaryDirectory() as directory,
-        start_ours(Path(directory), forward=f"http://{HOST}:{port}") as server,
+        scratch() as directory,
+        start_ours(directory, websockets={"http": {"forward": f"http://{HOST}:{port}"}}) as server,
     ):
         for line, request, per_second in kinds:
             count = int(effort.seconds * per_second)

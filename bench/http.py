@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
-from bench.load import HOST, LoadError
+from bench.generator import HOST, LoadError
 
 
 class Requests:

@@ -10,8 +10,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from itertools import cycle, islice
 
-from bench.load import HOST, REQUEST, join_frame
+from bench.generator import HOST, topic_name
 
+_REQUEST = (
+    b"GET /ws HTTP/1.1\r\nHost: bench\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nOrigin: http://bench\r\n\r\n"
+)
 _RESET = struct.pack("ii", 1, 0)
 _TLS_HELLO = bytes.fromhex("1603010200010001fc0303") + bytes(64)
 
@@ -26,7 +30,7 @@ class Mob:
 
     def __init__(self, port: int, topics: Sequence[int]) -> None:
         self._port = port
-        self._joins = b"".join(map(join_frame, topics))
+        self._joins = b"".join(map(_join_frame, topics))
         self._tasks: list[asyncio.Task[None]] = []
 
     async def gather(self, count: int) -> None:
@@ -52,7 +56,7 @@ class Mob:
                 if way is zero_window:
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)  # the least there is
                 await asyncio.get_running_loop().sock_connect(sock, (HOST, self._port))
-                await way(sock, REQUEST + self._joins, began)
+                await way(sock, _REQUEST + self._joins, began)
             await asyncio.sleep(0.05)
 
 
@@ -103,7 +107,7 @@ async def half_a_frame(sock: socket.socket, joining: bytes, began: asyncio.Event
 
 async def half_a_request(sock: socket.socket, joining: bytes, began: asyncio.Event) -> None:
     """Begin a handshake, and never end it."""
-    await _send(sock, REQUEST[:40])
+    await _send(sock, _REQUEST[:40])
     began.set()
     await _read_to_the_end(sock)
 
@@ -149,3 +153,10 @@ async def _send(sock: socket.socket, data: bytes) -> None:
 async def _read_to_the_end(sock: socket.socket) -> None:
     while await asyncio.get_running_loop().sock_recv(sock, 1 << 18):
         pass
+
+
+def _join_frame(topic: int) -> bytes:
+    command = (
+        b'{"command":"join","broker":"default","topics":["%b"],"payload":""}' % topic_name(topic).encode()
+    )
+    return bytes((0x81, 0x80 | len(command))) + bytes(4) + command

@@ -8,7 +8,7 @@ from typing import cast
 
 import uvloop
 
-from bench.load import HOST
+from bench.generator import HOST
 from rr_py_ws.wire.goridge import FrameDecoder
 from rr_py_ws.wire.rpc import encode_reply, parse_request
 

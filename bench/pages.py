@@ -13,13 +13,12 @@ import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
+from bench.generator import HOST
 from bench.http import Requests
-from bench.load import HOST
-from bench.scenarios import Effort, Line, Scenario, Start
-from bench.servers import Server, free_port
+from bench.measure import Effort, Line, Scenario, Start
+from bench.servers import Server, free_port, php_client, scratch, start_ours
 
 _WORKERS = 2
 _CONNECTIONS = (1, 8, 64)
@@ -36,19 +35,6 @@ RRPyWs\\Worker::create()->serve(
     join: fn () => true,
     page: fn () => new RRPyWs\\Response(200, ['Content-Type' => 'text/plain'], 'hello'),
 );
-"""
-_OURS = """
-version: "2.7"
-rpc: {{listen: "tcp://{host}:{rpc}"}}
-server: {{command: "php {directory}/worker.php"}}
-http:
-  address: "{host}:{port}"
-  pool: {{num_workers: {workers}}}
-  middleware: [static]
-  static: {{dir: "{directory}/public", forbid: [".php"]}}
-websockets: {{broker: default, authorize: none}}
-broadcast: {{default: {{driver: memory, config: {{}}}}}}
-logs: {{level: info}}
 """
 _PAGE = "<?php header('Content-Type: text/plain'); header('Content-Length: 5'); echo 'hello';"
 _NGINX = """
@@ -112,8 +98,7 @@ class _Nginx:
 
 async def pages(_: Sequence[Start], effort: Effort) -> AsyncIterator[Line]:
     """A page and a file, each over few and many connections."""
-    with TemporaryDirectory(ignore_cleanup_errors=True) as name, ExitStack() as running:
-        directory = Path(name)
+    with scratch() as directory, ExitStack() as running:
         sites: list[_Ours | _Nginx] = [running.enter_context(_ours(directory))]
         if (fpm := _find_fpm()) and shutil.which("nginx"):
             sites.append(running.enter_context(_nginx(directory, fpm)))
@@ -150,19 +135,21 @@ def _ours(directory: Path) -> Iterator[_Ours]:
     public = directory / "public"
     public.mkdir()
     (public / "file.css").write_bytes(b"x" * _FILE)
-    (directory / "worker.php").write_text(_WORKER.format(client=Path(__file__).parents[1] / "php-client"))
-    port, rpc = free_port(), free_port()
-    config = directory / "rr.yaml"
-    config.write_text(_OURS.format(host=HOST, port=port, rpc=rpc, workers=_WORKERS, directory=directory))
-    command: list[str | Path] = [sys.executable, "-m", "rr_py_ws", "serve", "-c", config]
-    with Server("ours", command, port, rpc, directory / "ours.log") as server:
+    worker = directory / "worker.php"
+    worker.write_text(_WORKER.format(client=php_client()))
+    pages = {
+        "pool": {"num_workers": _WORKERS},
+        "middleware": ["static"],
+        "static": {"dir": str(public), "forbid": [".php"]},
+    }
+    with start_ours(directory, server={"command": f"php {worker}"}, http=pages) as server:
         yield _Ours(server)
 
 
 @contextmanager
 def _nginx(directory: Path, fpm: str) -> Iterator[_Nginx]:
-    names = {"host": HOST, "port": free_port(), "fpm": free_port(), "workers": _WORKERS}
-    port, behind = int(names["port"]), int(names["fpm"])
+    port, behind = free_port(), free_port()
+    names = {"host": HOST, "port": port, "fpm": behind, "workers": _WORKERS}
     (directory / "page.php").write_text(_PAGE)
     for name, text in (("nginx.conf", _NGINX), ("fpm.conf", _FPM)):
         (directory / name).write_text(text.format(directory=directory, **names))

@@ -11,10 +11,16 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench.scenarios import Line
+from bench.measure import Line
 
-_WIDTHS = (44, 9, 9, 9, 9, 7, 16)
-_HEADINGS = ("", "ours", "(least)", "bun", "(least)", "ratio", "target")
+_WIDTHS = (56, 9, 9, 9, 9, 7, 17)
+_HEADINGS = ("", "ours", "(least)", "Bun", "(least)", "ratio", "target")
+_OTHER_WIDTH = 12
+
+LEGEND = """\
+Medians of the rounds, in which the servers take turns; us: microseconds of the server's CPU time.
+Bun: or what the line names behind "not" or ";". *: server and generator on one core. !: missed its target.
+~: the load generator was busy all the time in some round, so that a server might have done more."""
 
 
 def machine() -> dict[str, Any]:
@@ -29,16 +35,17 @@ def machine() -> dict[str, Any]:
     }
 
 
-def heading() -> str:
-    return _row(_HEADINGS)
+def heading(others: Sequence[str] = ()) -> str:
+    """The first line of the table; others: the peers besides Bun."""
+    return _row(_HEADINGS) + "".join(f"{name:>{_OTHER_WIDTH}}" for name in others)
 
 
 def row(line: Line) -> str:
     """One line of the table: medians over the rounds, and the least."""
     ratio = line.ratio
-    return _row(
+    cells = _row(
         (
-            f"{line.name}, {line.unit}",
+            f"{line.name}, {line.unit}".rstrip(", ") + " ~" * line.saturated,
             _figure(median(line.ours)),
             _figure(min(line.ours)),
             _figure(median(line.peer)) if line.peer else "-",
@@ -47,6 +54,7 @@ def row(line: Line) -> str:
             _target(line),
         )
     )
+    return cells + "".join(f"{_figure(median(other)):>{_OTHER_WIDTH}}" for other in line.others)
 
 
 def as_json(lines: Sequence[Line], about: dict[str, Any]) -> str:
@@ -58,7 +66,9 @@ def as_json(lines: Sequence[Line], about: dict[str, Any]) -> str:
                     "name": line.name,
                     "unit": line.unit,
                     "ours": line.ours,
-                    "bun": line.peer,
+                    "peer": line.peer,
+                    "others": line.others,
+                    "saturated": line.saturated,
                     "ratio": line.ratio,
                     "most": line.most,
                     "most_ratio": line.most_ratio,
@@ -86,8 +96,8 @@ def _target(line: Line) -> str:
         limits.append(f"<={line.most:g}")
     if line.most_ratio is not None:
         limits.append(f"<={line.most_ratio:g}x")
-    verdict = {True: "PASS", False: "FAIL", None: "no peer" if limits else ""}[line.passed]
-    return " ".join([*limits, verdict])
+    verdict = {True: "", False: "!", None: "no peer" if limits else ""}[line.passed]
+    return " ".join([*limits, verdict]).rstrip()
 
 
 def _processor() -> str:

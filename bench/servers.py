@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
-import shutil
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from bench.load import HOST
+from bench.generator import HOST
 
 _HERE = Path(__file__).parent
-_BUN_PACKAGE = "bun@^1.2"
-_CONFIG = """\
-version: "2.7"
-rpc: {{listen: "tcp://{host}:{rpc_port}"}}
-http: {{address: "{host}:{ws_port}"}}
-websockets:
-  broker: default
-  path: /ws
-  authorize: none
-  compression: {compression}
-  rpc: {rpc}
-  http: {{forward: "{forward}"}}
-broadcast: {{default: {broker}}}
-logs: {{level: info}}
-"""
 
 
 class ServerError(Exception):
@@ -43,14 +29,33 @@ class Server:
     """A running server; leaving the context ends it.
 
     Attributes:
-        name: `ours` or `bun`.
+        name: of the program, for reports.
         ws_port: where browsers connect.
         rpc_port: where PHP publishes.
     """
 
     def __init__(
-        self, name: str, command: Sequence[str | Path], ws_port: int, rpc_port: int, log: Path
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        ws_port: int,
+        rpc_port: int,
+        log: Path,
+        *,
+        directory: Path = _HERE.parent,
+        **environment: str,
     ) -> None:
+        """Start it.
+
+        Args:
+            name: of the program.
+            command: it.
+            ws_port: where it will listen.
+            rpc_port: the same.
+            log: a file for its output.
+            directory: where it runs; where Python finds this package, whoever measures.
+            environment: more of it.
+        """
         self.name = name
         self.ws_port = ws_port
         self.rpc_port = rpc_port
@@ -61,8 +66,8 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                cwd=_HERE.parent,  # where Python finds this package, whoever measures
-                env=_environment(),
+                cwd=directory,
+                env=_environment() | environment,
             )
 
     @property
@@ -102,6 +107,15 @@ class Server:
         """Resident memory of the process and its children, in bytes."""
         return sum(_rss(pid) for pid in _family(self._process.pid))
 
+    def cores(self) -> set[int]:
+        """Where it may run."""
+        return os.sched_getaffinity(self._process.pid)
+
+    def pin(self, cores: set[int]) -> None:
+        """Let all its threads, and those of its children, run on these cores only."""
+        for pid in _family(self._process.pid):
+            pin(pid, cores)
+
     def _wait_for(self, port: int, patience: float = 30.0) -> None:
         deadline = time.monotonic() + patience
         while True:
@@ -114,30 +128,33 @@ class Server:
                 time.sleep(0.02)
 
 
-def start_ours(
-    directory: Path,
-    name: str = "ours",
-    broker: str = "{driver: memory, config: {}}",
-    compression: str = "off",
-    rpc: str = "{}",
-    forward: str = "",
-) -> Server:
-    """Start `rr-py-ws serve`; not at their defaults are the log level, and that no worker is asked."""
+def start_ours(directory: Path, name: str = "ours", **sections: Mapping[str, Any]) -> Server:
+    """Start `rr-py-ws serve`; not at their defaults are the log level, and that no worker is asked.
+
+    Args:
+        directory: for its files.
+        name: of the files.
+        sections: of the configuration; what is in them replaces what would be there.
+    """
     ws_port, rpc_port = free_port(), free_port()
-    config = directory / f"{name}.yaml"
-    config.write_text(
-        _CONFIG.format(
-            host=HOST,
-            ws_port=ws_port,
-            rpc_port=rpc_port,
-            broker=broker,
-            compression=compression,
-            rpc=rpc,
-            forward=forward,
-        )
-    )
-    command: list[str | Path] = [sys.executable, "-m", "rr_py_ws", "serve", "-c", config]
+    config: dict[str, dict[str, Any]] = {
+        "rpc": {"listen": f"tcp://{HOST}:{rpc_port}"},
+        "http": {"address": f"{HOST}:{ws_port}"},
+        "websockets": {"broker": "default", "path": "/ws", "authorize": "none"},
+        "broadcast": {"default": {"driver": "memory", "config": {}}},
+        "logs": {"level": "info"},
+    }
+    for section, values in sections.items():
+        config.setdefault(section, {}).update(values)
+    file = directory / f"{name}.yaml"
+    file.write_text(json.dumps({"version": "2.7", **config}))  # JSON is YAML
+    command: list[str | Path] = [sys.executable, "-m", "rr_py_ws", "serve", "-c", file]
     return Server(name, command, ws_port, rpc_port, directory / f"{name}.log")
+
+
+def by_redis(redis: Server) -> dict[str, Any]:
+    """The section `broadcast` of a node on a Redis server."""
+    return {"default": {"driver": "redis", "config": {"addrs": [redis.address]}}}
 
 
 def start_redis(directory: Path) -> Server:
@@ -154,24 +171,23 @@ def start_neighbour(directory: Path) -> Server:
     return Server("neighbour", command, port, port, directory / "neighbour.log")
 
 
-def start_bun(bun: Path, directory: Path) -> Server:
-    """Start the peer."""
-    ws_port, rpc_port = free_port(), free_port()
-    command: list[str | Path] = [bun, _HERE / "peer.ts", str(ws_port), str(rpc_port)]
-    return Server("bun", command, ws_port, rpc_port, directory / "bun.log")
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A directory for a scenario. PHP workers may still be writing there when it ends."""
+    with TemporaryDirectory(ignore_cleanup_errors=True) as name:
+        yield Path(name)
 
 
-def find_bun(directory: Path) -> Path | None:
-    """Find Bun, or install it with npm below `directory`; None where that is not possible."""
-    found = shutil.which("bun")
-    if found:
-        return Path(found)
-    installed = directory / "node_modules" / ".bin" / "bun"
-    if not installed.exists() and shutil.which("npm"):
-        directory.mkdir(exist_ok=True)
-        npm = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(directory)]
-        subprocess.run([*npm, _BUN_PACKAGE], check=False)
-    return installed if installed.exists() else None
+def php_client() -> Path:
+    """The package that PHP publishes and decides with."""
+    return _HERE.parent / "php-client"
+
+
+def pin(pid: int, cores: set[int]) -> None:
+    """Let all threads of a process run on these cores only."""
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(OSError):  # it may have ended
+            os.sched_setaffinity(int(thread.name), cores)
 
 
 def _environment() -> dict[str, str]:

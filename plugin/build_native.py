@@ -15,7 +15,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SOURCE = Path(__file__).parent / "rr_py_ws" / "_speed.c"
+SOURCES = [Path(__file__).parent / "rr_py_ws" / name for name in ("_speed.c", "_flush.c")]
 LIBRARY = "rr_py_ws/_speed.abi3.so"
 FLAGS = ["-O3", "-fPIC", "-Wall", "-Wextra", "-Wno-unused-parameter"]
 
@@ -33,7 +33,7 @@ def compile_to(library: Path, *flags: str) -> None:
     """
     compiler = shlex.split(os.environ.get("LDSHARED") or sysconfig.get_config_var("LDSHARED") or "cc -shared")
     include = f"-I{sysconfig.get_path('include')}"
-    command = [*compiler, *FLAGS, *flags, include, str(SOURCE), "-o", str(library)]
+    command = [*compiler, *FLAGS, *flags, include, *map(str, SOURCES), "-o", str(library)]
     subprocess.run(command, check=True, capture_output=True, text=True)
 
 

@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 
 from rr_py_ws import native
 from rr_py_ws.adapters.ws.protocol import fast_path
+from rr_py_ws.core import flush
 from rr_py_ws.native import TWINS
 from rr_py_ws.wire import publish_call, push
 
-assert fast_path and publish_call and push  # who is imported has entered the twins
+assert fast_path and flush and publish_call and push  # who is imported has entered the twins
 
 ROOT = Path(__file__).parents[1]
 

@@ -4,8 +4,8 @@
  * arguments, same results, and the tests hold both to that. What the functions mean is written there. Nothing in
  * this file decides: limits, costs, order and the meaning of a request are given to it, or left to Python.
  *
- * Only the limited API of Python 3.11 is used, so one library serves all later versions. Every function works on
- * the objects it is given and keeps nothing but constants; the GIL is held throughout.
+ * Only the limited API of Python 3.11 is used, so one library serves all later versions. Every function here works
+ * on the objects it is given and keeps nothing but constants; the GIL is held throughout. `_flush.c` writes to sockets.
  */
 
 #define PY_SSIZE_T_CLEAN
@@ -436,8 +436,12 @@ static PyObject *read_small_frame(PyObject *module, PyObject *data)
 
 /* ---- The module ------------------------------------------------------------------------------------------- */
 
+extern PyObject *flush(PyObject *module, PyObject *batches); /* _flush.c */
+extern int prepare_flush(void);
+
 static PyMethodDef functions[] = {
     {"encode_push", (PyCFunction)(void (*)(void))encode_push, METH_FASTCALL, NULL},
+    {"flush", flush, METH_O, NULL},
     {"read_calls", (PyCFunction)(void (*)(void))read_calls, METH_FASTCALL, NULL},
     {"read_small_frame", read_small_frame, METH_O, NULL},
     {NULL, NULL, 0, NULL},
@@ -450,6 +454,8 @@ PyMODINIT_FUNC PyInit__speed(void)
 {
     make_escaped_sizes();
     make_crc_table();
+    if (prepare_flush())
+        return NULL;
     for (int i = 0; i < METHODS; i++)
         if (!methods[i] && !(methods[i] = PyBytes_FromString(method_names[i])))
             return NULL;

@@ -1,6 +1,12 @@
-from collections.abc import Container
+from collections.abc import Container, Iterable, Sequence
+
+from rr_py_ws.core.ports import Subscriber
+from rr_py_ws.wire.publication import Pushes
 
 def encode_push(topic: str, payload: bytes, /) -> bytes: ...
+def flush(
+    batches: Sequence[tuple[Iterable[Subscriber], Pushes]], /
+) -> list[tuple[Subscriber, Pushes, int]]: ...
 def read_calls(
     data: bytes, at: int, methods: Container[bytes], most: int, units: int, price: int, longest: int, /
 ) -> list[tuple[bytes, bytes, str, bytes, int]]: ...

@@ -178,7 +178,7 @@ def test_the_place_of_a_value_is_where_it_was_written(
     """In an included file, in a variable, behind an alias."""
     Path("more.yaml").write_text("\n\nrpc:\n  listen: nowhere\n")
     Path(".rr.yaml").write_text(
-        "include: more.yaml\nx: &x\n  interval: 1\n  tiemout: 5s\nwebsockets:\n  authorize: none\n"
+        "include: more.yaml\nx: &x\n  interval: 1s\n  tiemout: 5s\nwebsockets:\n  authorize: none\n"
         "  path: /ws\n  ping: *x\nhttp.address: ':1'\n"
     )
     monkeypatch.setenv("RR_WEBSOCKETS_PATH", "no-path")

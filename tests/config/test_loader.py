@@ -323,7 +323,8 @@ ERRORS = [
     ("websockets: {ping: {every: 1s}}", "websockets.ping.every: unknown key, accepted: interval, timeout"),
     (
         "websockets: {ping: {timeout: 0}}",
-        "websockets.ping.timeout: found 0, accepted: a duration above 0, such as 20s",
+        "websockets.ping.timeout: found 0, accepted: a duration of 100ms or more; "
+        "a bare number is nanoseconds",
     ),
     (
         "websockets: {limits: {max_message: 1}}",

@@ -72,6 +72,20 @@ def test_a_bare_number_is_nanoseconds_and_a_negative_duration_is_refused() -> No
             quantities.duration(wrong)
 
 
+@pytest.mark.parametrize("found", [25, "1ns", "99ms", 1, 9.9e7])
+def test_what_is_done_again_and_again_is_not_done_all_the_time(found: object) -> None:
+    """`interval: 25` is 25 nanoseconds: the server pinged as fast as it could, which took a core."""
+    for decode in (quantities.interval, quantities.patience):
+        with pytest.raises(ValueError, match="100ms or more; a bare number is nanoseconds"):
+            decode(found)
+
+
+def test_a_time_between_two_looks_may_be_none() -> None:
+    assert (quantities.interval(0), quantities.interval("100ms"), quantities.patience("20s")) == (0, 0.1, 20)
+    with pytest.raises(ValueError, match="a duration of 100ms or more"):
+        quantities.patience(0)
+
+
 def test_a_positive_duration_is_not_zero() -> None:
     assert quantities.positive_duration("1ms") == 0.001
     with pytest.raises(ValueError, match="accepted: a duration above 0"):
@@ -152,7 +166,9 @@ def test_an_error_status_is_a_4xx_or_5xx_or_the_default() -> None:
         quantities.compression_level,
         quantities.count,
         quantities.duration,
+        quantities.interval,
         quantities.mebibytes,
+        quantities.patience,
         quantities.pause,
         quantities.positive_count,
         quantities.positive_duration,

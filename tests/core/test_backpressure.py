@@ -334,6 +334,7 @@ class Receiver:
         self.me = ""
         self.encoding = Encoding("", lambda publication: publication.payload)
         self.taken: list[bytes] = []
+        self.descriptor = -1
         self.send = self._send
 
     def _send(self, frames: bytes) -> int:

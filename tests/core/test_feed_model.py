@@ -19,7 +19,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from rr_py_ws.adapters.auth.allow_all import AllowAll
 from rr_py_ws.config import HistoryRule, Limits
 from rr_py_ws.core.command_metrics import CommandMetrics
-from rr_py_ws.core.feed import Arrival, Feeds
+from rr_py_ws.core.feed import Feeds
+from rr_py_ws.core.feed_rings import Arrival
 from rr_py_ws.core.history import Receipt
 from rr_py_ws.core.history_rules import HistoryRules
 from rr_py_ws.core.node import Node
@@ -221,6 +222,7 @@ class Client:
     """A connection, and the application behind it, which checks each message that it gets."""
 
     encoding = STRING
+    descriptor = -1
     me = ""
 
     def __init__(self, node: Node, world: World, store: SharedStore, memory: dict[str, str]) -> None:
@@ -230,6 +232,7 @@ class Client:
         self.next: dict[str, int] = {}  # what comes next, where that is known
         self.last: dict[str, int] = {}
         self.joined: set[str] = set()
+        self.has_wishes = True
         self.closed = False
         self.failure: Exception | None = None
         self.send = self.take
@@ -240,6 +243,7 @@ class Client:
         command = {"command": "join", "topics": list(wishes), "id": 1, "history": wishes}
         if None in wishes.values():
             del command["history"]
+            self.has_wishes = False
         self.session.receive_message(json.dumps(command).encode())
 
     def close(self) -> None:
@@ -341,7 +345,9 @@ class Client:
         return found[-1] + 1
 
     def pushed(self, topic: str, payload: str, pos: str | None) -> None:
-        assert topic in self.joined, "before the answer to the join"
+        if topic not in self.joined:  # without wishes, others' subscription is enough
+            assert not self.has_wishes, "before the answer to the join"
+            return
         if payload not in self.store.index:
             return  # published past the store
         place = self.store.index[payload]
@@ -523,11 +529,17 @@ class Recovery(RuleBasedStateMachine):
         self.lose(number, 0)
 
     def lose(self, number: int, place: int) -> None:
-        """Lose a message without a trace. Nobody can find out when nothing of its topic is known."""
+        """Lose a message without a trace. Nobody can find out when nothing of its topic is known.
+
+        Nor can anybody when the store has lost it, too; on one connection that cannot be.
+        """
         broker = self.brokers[number]
         if not broker.on_its_way:
             return
-        topic, _ = broker.on_its_way[place]
+        topic, arrival = broker.on_its_way[place]
+        ring = self.store.rings.get(topic)
+        if arrival.epoch and (ring is None or ring.epoch != arrival.epoch):
+            return
         del broker.on_its_way[place]
         self.dropped = True
         if broker.feeds.position(topic) is None:

@@ -27,6 +27,7 @@ class Recorder:
         self.id = new_id()
         self.me = ""
         self.encoding = encoding
+        self.descriptor = -1
         self.writes: list[bytes] = []
         self.failures = 0
         self.takes: int | None = None

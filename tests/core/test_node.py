@@ -18,6 +18,7 @@ class Recorder:
     id = "a connection"
     me = ""
     encoding = STRING
+    descriptor = -1
 
     def __init__(self) -> None:
         self.received: list[bytes] = []

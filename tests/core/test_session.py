@@ -42,6 +42,7 @@ class World:
     id = "the connection"
     me = ""
     encoding = STRING
+    descriptor = -1
 
     def __init__(
         self,

@@ -111,6 +111,7 @@ class Peer:
     id = "a connection"
     me = ""
     encoding = STRING
+    descriptor = -1
 
     def __init__(self, context: SessionContext) -> None:
         self.received: list[dict[str, Any]] = []

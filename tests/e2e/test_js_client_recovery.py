@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from e2e.client import OpenRaw
 from support.chromium import Chromium, Tab
 from support.js_client import browse, make_site, offline, page, publish, shows, told
 from support.process import Server, Servers, configuration
@@ -118,6 +119,25 @@ def test_topics_with_and_without_history_keep_one_order(chromium: Chromium, site
     tab.wait("client.topic('other').state === 'joined'")
     site.php("foreach (range(0, 99) as $n) $broadcast->publish($n % 3 ? 'one' : 'other', (string) $n);")
     shows(tab, *(("one" if number % 3 else "other", number) for number in range(100)))
+
+
+def test_clients_without_positions_get_the_bytes_that_they_always_got(
+    chromium: Chromium, site: Server, raw: OpenRaw
+) -> None:
+    """Beside a page that has positions in the same topic, and has missed some."""
+    old = raw(site)
+    old.upgrade()
+    old.join("both")
+    tab = browse(chromium, site, "both", history=True)
+    away(tab)
+    publish(site, "both", 0, "text")
+    offline(tab, False)
+    told(tab, ["both", "recovered", {"count": 2}], joined("both", 2))
+    publish(site, "both", 2)
+    shows(tab, ("both", 0), ("both", "text"), ("both", 2))
+    for payload in (rb'"0"', rb'"\"text\""', rb'"2"'):
+        content = b'{"topic":"both","payload":%b}' % payload
+        assert old.exactly(2 + len(content)) == bytes((0x81, len(content))) + content
 
 
 def test_1000_topics_are_recovered_by_few_commands(chromium: Chromium, site: Server) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from bench.load import topic_name
+from bench.generator import topic_name
 from bench.misbehaving import WAYS, Mob
 
 from chaos.browser import Browser, join
@@ -18,7 +18,7 @@ from support.waiting import eventually
 
 HEALTHY, MISBEHAVING = 900, 100
 OF_EACH_KIND = MISBEHAVING // len(WAYS)
-NEWS, FLOOD = (topic_name(number).decode() for number in (0, 1))
+NEWS, FLOOD = (topic_name(number) for number in (0, 1))
 ROUNDS = 24
 KIB = 1024
 MIB = 1024 * KIB

@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g")
 TESTS = ("tests/test_native.py", "tests/wire/test_push.py", "tests/wire/test_publish_call.py",
-         "tests/adapters/ws/protocol/test_fast_path.py")  # fmt: skip
+         "tests/core/test_flush.py", "tests/adapters/ws/protocol/test_fast_path.py")  # fmt: skip
 NOT_ABOUT_C = "not wheel"
 LONGEST = 300
 

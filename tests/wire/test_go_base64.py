@@ -1,12 +1,22 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterator
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rr_py_ws.wire import go_base64
 from rr_py_ws.wire.go_base64 import decode_base64, error_position
+
+
+@pytest.fixture(params=[4, 8, go_base64._PIECE], autouse=True)
+def piece(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Digits that are decoded at a time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(go_base64, "_PIECE", request.param)
+        yield
 
 
 @pytest.mark.parametrize(
@@ -37,6 +47,7 @@ def test_what_is_no_base64_has_the_position_that_go_names(text: str, position: i
         decode_base64(text)
 
 
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.text(alphabet="aZ09+/=\r\n ", max_size=14)
     | st.binary(max_size=9).map(lambda b: base64.b64encode(b).decode())

@@ -11,6 +11,8 @@ from rr_py_ws.config.section import (
     Duration,
     ExtensionSection,
     Flag,
+    Interval,
+    Patience,
     PositiveCount,
     PositiveDuration,
     Size,
@@ -198,8 +200,8 @@ class Ping(ExtensionSection):
         timeout: seconds that a client may be silent after a ping; then the connection is given up.
     """
 
-    interval: Duration = 25.0
-    timeout: PositiveDuration = 20.0
+    interval: Interval = 25.0
+    timeout: Patience = 20.0
 
 
 class Drain(ExtensionSection):

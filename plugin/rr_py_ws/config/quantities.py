@@ -28,6 +28,9 @@ _NANOSECONDS = {
     "h": 3_600_000_000_000,
 }
 
+_SHORTEST = 0.1
+"""Seconds; what is to be done more often would take a core, and 25 without a unit is 25 nanoseconds."""
+
 _MINUS_ONE = (-1, "-1", "-1ns")  # how go-redis writes "none"
 
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)")
@@ -131,6 +134,24 @@ def positive_duration(value: object) -> float:
     seconds = duration(value)
     if seconds == 0:
         raise ValueError("accepted: a duration above 0, such as 20s")
+    return seconds
+
+
+def interval(value: object) -> float:
+    """Seconds after which something is done again: 0, which is never, or 0.1 and more."""
+    seconds = duration(value)
+    if 0 < seconds < _SHORTEST:
+        raise ValueError(
+            "accepted: 0 for never, or a duration of 100ms or more; a bare number is nanoseconds"
+        )
+    return seconds
+
+
+def patience(value: object) -> float:
+    """Seconds that somebody has to react, 0.1 or more."""
+    seconds = duration(value)
+    if seconds < _SHORTEST:
+        raise ValueError("accepted: a duration of 100ms or more; a bare number is nanoseconds")
     return seconds
 
 

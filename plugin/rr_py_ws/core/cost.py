@@ -15,9 +15,8 @@ QUESTION = 5
 
 _BYTES = 1024
 """Bytes of a message, after decompression, that cost as much to decode as a small command."""
-_ESCAPES_AND_BYTES = 4
-"""How much dearer a message may be that has escapes beside bytes that are not ASCII: it may have to be read
-three times, see `wire.command`."""
+_SLOWLY = 3
+"""How many times as much comes on top when they have to be read slowly, see `wire.command`."""
 _TOPICS = 32
 """Topics that cost as much to join or leave, and to name in the reply."""
 _WISHES = 2
@@ -37,10 +36,12 @@ _DEAREST_FLUSH = 16
 
 def message_cost(message: bytes) -> int:
     """Return what it costs to decode a message, beside what each frame does."""
-    cost = len(message) // _BYTES
-    if cost and b"\\u" in message and not message.isascii():
-        cost *= _ESCAPES_AND_BYTES
-    return cost
+    return len(message) // _BYTES
+
+
+def slow_cost(size: int) -> int:
+    """Return what it costs more to decode so many bytes of a message slowly."""
+    return _SLOWLY * (1 + size // _BYTES)
 
 
 def topics_cost(count: int) -> int:

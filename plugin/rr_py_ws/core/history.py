@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from rr_py_ws.core.ring import ReplayLimit
+from rr_py_ws.core.ring import Entry, ReplayLimit, Ring
 from rr_py_ws.wire.command import Wish
+from rr_py_ws.wire.position import decode_position
 from rr_py_ws.wire.publication import Position, Publication
 from rr_py_ws.wire.recovery import Reason, Recovery
 
@@ -33,11 +34,23 @@ class Query(NamedTuple):
         since: what came after this position; empty for everything that is kept.
         limit: most messages.
         newest_first: in that order, which also decides which ones are left out.
+        size: most bytes of payloads; one message is answered however large it is.
     """
 
     since: Position = ""
     limit: int = 0
     newest_first: bool = False
+    size: int = 512 * 1024
+
+    def fit(self, entries: Sequence[Entry]) -> int:
+        """Return how many of some publications, in the order that was asked for, are answered."""
+        count, size = 0, self.size
+        for entry in entries[: self.limit]:
+            size -= len(entry.payload)
+            if size < 0 and count:
+                break
+            count += 1
+        return count
 
 
 class Page(NamedTuple):
@@ -89,3 +102,22 @@ class History(Protocol):
         Raises (now, or from the awaitable):
             BrokerError: it cannot be done now.
         """
+
+
+def read_ring(ring: Ring, topic: str, query: Query) -> Page:
+    """Answer a query with what is in a ring."""
+    reason: Reason = ""
+    found = list(ring.entries)
+    if query.since:
+        position = decode_position(query.since)
+        reason = ring.missing(position)
+        if reason in ("epoch", "ahead"):
+            return Page((), ring.position, reason)
+        if position is not None:
+            found = ring.after(position.offset)
+    if query.newest_first:
+        found.reverse()
+    count = query.fit(found)
+    if count < len(found):
+        reason = reason or "limit"
+    return Page([ring.publication(topic, entry) for entry in found[:count]], ring.position, reason)

@@ -16,6 +16,7 @@ from sys import intern
 from rr_py_ws.core.backpressure import Backpressure
 from rr_py_ws.core.cost import flush_cost
 from rr_py_ws.core.exclusion import Exclusions, Group, Turn
+from rr_py_ws.core.flush import flush
 from rr_py_ws.core.hold import FEW
 from rr_py_ws.core.ports import Subscriber
 from rr_py_ws.metrics import Sample, counter, gauge
@@ -287,10 +288,11 @@ class Hub:
             self.delivered += len(group) * count
             self.delivered_bytes += len(group) * len(frames)
             runs.append((group, _new(Pushes, (frames, ((topic, count),)))))
-        if len(runs) == 1:
-            _send(*runs[0])
-        else:
-            _send_interleaved(runs)
+        for subscriber, pushes, taken in flush(runs if len(runs) == 1 else _batches(runs)):
+            try:
+                subscriber.push(pushes, taken)
+            except Exception as error:
+                subscriber.write_failed(error)
 
 
 _new = tuple.__new__  # makes a NamedTuple in half the time of a call of its class
@@ -301,8 +303,8 @@ def _name_size(topic: str) -> int:
     return len(topic) if topic.isascii() else 4 * len(topic)
 
 
-def _send_interleaved(runs: Sequence[tuple[Group, Pushes]]) -> None:
-    """Send runs whose groups may overlap: each subscriber gets what is meant for it, in order, in one write.
+def _batches(runs: Sequence[tuple[Group, Pushes]]) -> list[tuple[Iterable[Subscriber], Pushes]]:
+    """Join runs whose groups may overlap: each subscriber gets what is meant for it, in order, in one write.
 
     Each group is walked through once, however many runs it has. Subscribers of the same groups share what is
     joined for them: it may have to wait for all of them.
@@ -317,9 +319,9 @@ def _send_interleaved(runs: Sequence[tuple[Group, Pushes]]) -> None:
         else:
             numbers.append(number)
     if len(set().union(*groups)) == sum(map(len, groups)):  # nobody is in two of them
-        for group, numbers in zip(groups, numbers_of.values(), strict=True):
-            _send(group, _join(runs, numbers))
-        return
+        return [
+            (group, _join(runs, numbers)) for group, numbers in zip(groups, numbers_of.values(), strict=True)
+        ]
     member_of: dict[Subscriber, list[list[int]]] = {}
     for group, numbers in zip(groups, numbers_of.values(), strict=True):
         for subscriber in group:
@@ -331,9 +333,12 @@ def _send_interleaved(runs: Sequence[tuple[Group, Pushes]]) -> None:
     alike: dict[tuple[int, ...], list[Subscriber]] = {}
     for subscriber, lists in member_of.items():
         alike.setdefault(tuple([numbers[0] for numbers in lists]), []).append(subscriber)
+    batches: list[tuple[Iterable[Subscriber], Pushes]] = []
     for subscribers in alike.values():
         lists = member_of[subscribers[0]]
-        _send(subscribers, _join(runs, sorted([number for numbers in lists for number in numbers])))
+        joined = _join(runs, sorted([number for numbers in lists for number in numbers]))
+        batches.append((subscribers, joined))
+    return batches
 
 
 def _join(runs: Sequence[tuple[Group, Pushes]], numbers: Sequence[int]) -> Pushes:
@@ -343,20 +348,3 @@ def _join(runs: Sequence[tuple[Group, Pushes]], numbers: Sequence[int]) -> Pushe
     parts = [runs[number][1] for number in numbers]
     topics = [run for pushes in parts for run in pushes.topics]
     return Pushes(b"".join([pushes.frames for pushes in parts]), topics)
-
-
-def _send(subscribers: Iterable[Subscriber], pushes: Pushes) -> None:
-    """Send; nearly all of the server's time is spent here."""
-    frames = pushes.frames
-    size = len(frames)
-    for subscriber in subscribers:
-        send = subscriber.send
-        try:
-            taken = send(frames)
-        except Exception:
-            taken = 0  # the socket is full, or gone: `push` queues, or finds out
-        if taken != size:
-            try:
-                subscriber.push(pushes, taken)
-            except Exception as error:
-                subscriber.write_failed(error)

@@ -34,14 +34,16 @@ class Subscriber(Protocol):
         id: of the connection, unguessable.
         me: the client's own name for itself; empty when it has not said.
         encoding: the form in which it gets pushes and replies; `Subscriptions` changes it, nobody else.
-        send: the fast way for pushes: like `socket.send` it returns how many bytes it took, and when it
-            raises it took none. May be replaced between calls.
+        descriptor: of the socket that `send` writes to as it is, now; -1 when it does anything else.
     """
 
     id: str
     me: str
     encoding: Encoding
-    send: Callable[[bytes], int]
+    descriptor: int
+
+    def send(self, frames: bytes, /) -> int:
+        """Send pushes at once, as far as that goes: as `socket.send`, return how many bytes were taken."""
 
     def push(self, pushes: Pushes, taken: int) -> None:
         """Take pushes of which `send` has taken only the first `taken` bytes; never blocks."""

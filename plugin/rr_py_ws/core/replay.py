@@ -62,15 +62,18 @@ def settle_recoveries(
         subscriber: messages that it is excluded from are left out.
         wishes: of the join; those without a recovery were not to be granted.
         recoveries: of the topics.
-        size: bytes for all topics together; a topic that does not fit is left out as a whole.
+        size: bytes for all topics together. Of a topic that does not fit, who has wished for what came after
+            a position is sent nothing, and who has wished for the newest is sent those that fit.
     """
     told: list[Recovered] = []
     sent: list[Publication] = []
-    for topic in wishes:
+    for topic, wish in wishes.items():
         recovery = recoveries.get(topic, OFF)
-        weight = sum([len(publication.payload) + _OVERHEAD for publication in recovery.replay])
-        if weight > size:
-            recovery, weight = _too_much(recovery), 0
+        fitting, weight = _fit(recovery.replay, size)
+        if fitting < len(recovery.replay):
+            if not isinstance(wish, int):
+                fitting, weight = 0, 0
+            recovery = _newest(recovery, fitting)
         size -= weight
         replay = [found for found in recovery.replay if not is_excluded(subscriber, found)]
         told.append(Recovered(topic, recovery.position, len(replay), recovery.reason))
@@ -78,5 +81,18 @@ def settle_recoveries(
     return told, sent
 
 
-def _too_much(recovery: Recovery) -> Recovery:
-    return Recovery(recovery.replay[-1].position, (), "limit")
+def _fit(replay: Sequence[Publication], size: int) -> tuple[int, int]:
+    """Return how many of the newest fit into so many bytes, and how many bytes these take."""
+    count = weight = 0
+    for publication in reversed(replay):
+        more = weight + len(publication.payload) + _OVERHEAD
+        if more > size:
+            break
+        count, weight = count + 1, more
+    return count, weight
+
+
+def _newest(recovery: Recovery, count: int) -> Recovery:
+    """Leave out all but so many of the newest, of which there are more."""
+    left = len(recovery.replay) - count
+    return Recovery(recovery.replay[left - 1].position, recovery.replay[left:], "limit")

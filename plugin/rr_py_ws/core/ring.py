@@ -12,6 +12,8 @@ from rr_py_ws.wire.position import StreamPosition, decode_position
 from rr_py_ws.wire.publication import Position, Publication
 from rr_py_ws.wire.recovery import Reason, Recovery
 
+_new = tuple.__new__  # makes a NamedTuple in half the time of a call of its class
+
 
 class Entry(NamedTuple):
     """One publication that is kept.
@@ -141,7 +143,9 @@ class Ring:
     def publication(self, topic: str, entry: Entry) -> Publication:
         """Return what is kept as it was published."""
         offset, nonce, time, payload, exclude = entry
-        return Publication(topic, payload, str(StreamPosition(self.epoch, offset, nonce)), time, exclude)
+        # As `str(StreamPosition(...))`, which takes several times as long.
+        position = f"{self.epoch}.{offset}.{nonce}" if nonce else f"{self.epoch}.{offset}"
+        return _new(Publication, (topic, payload, position, time, exclude))
 
     def recover(self, topic: str, wish: Wish, limit: ReplayLimit) -> Recovery:
         """Return what a client gets that has wished for something of this topic."""

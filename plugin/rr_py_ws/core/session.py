@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from rr_py_ws.config import Limits
 from rr_py_ws.core.command_metrics import CommandMetrics
-from rr_py_ws.core.cost import QUESTION, message_cost, replay_cost, topics_cost, wishes_cost
+from rr_py_ws.core.cost import QUESTION, message_cost, replay_cost, slow_cost, topics_cost, wishes_cost
 from rr_py_ws.core.fail_closed import fail_closed
 from rr_py_ws.core.history import Recoveries
 from rr_py_ws.core.ports import Authorizer, Subscriber, Subscriptions
@@ -219,7 +219,7 @@ class Session:
         self._charge(message_cost(message))
         counters = self._context.counters
         try:
-            command, problem = decode_command(message), ""
+            command, problem = decode_command(message, self._charge_slow), ""
         except CommandError as error:
             command, problem = Command(id=error.id), str(error)
         if command.id is not None:
@@ -410,6 +410,9 @@ class Session:
         self._transport.join_refused(command.topics or (), str(error), None)
         public = error.public if isinstance(error, BrokerError) else _BROKER_FAILED
         self._refuse_join(command, "broker", public)
+
+    def _charge_slow(self, size: int) -> None:
+        self._transport.charge(slow_cost(size))
 
     def _charge(self, cost: int) -> None:
         if cost:  # nearly never: a small command is all in its frame

@@ -12,7 +12,7 @@ from typing import cast
 from rr_py_ws import __version__, config, logs, native
 from rr_py_ws.adapters.php.reaper import reap_orphans
 from rr_py_ws.errors import RRWSError
-from rr_py_ws.server import rlimits
+from rr_py_ws.server import allocator, rlimits
 from rr_py_ws.server.app import App
 from rr_py_ws.server.changes import Changes
 from rr_py_ws.server.preparation import Preparation
@@ -46,6 +46,7 @@ def run(
     """
     # First: the shares of clients and of RPC are computed from it.
     rlimits.raise_limit()
+    allocator.keep_freed_memory()
     with asyncio.Runner(loop_factory=_event_loop(), debug=debug) as runner:
         return runner.run(_serve(loaded, prepared, read_again, silent))
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple, NoReturn
 
@@ -38,6 +38,7 @@ _WRITE_INSTEAD = (
 _SURROGATES = re.compile("([\ud800-\udfff])")
 
 
+OnSlow = Callable[[int], object]
 Wish = str | int
 """What a client wants of the history of a topic: what came after a position, or so many of the newest."""
 FROM_NOW, UNKNOWN = 0, ""
@@ -65,14 +66,18 @@ class Command(NamedTuple):
     history: Mapping[str, Wish] | None = None
 
 
-def decode_command(message: bytes) -> Command:
+def decode_command(message: bytes, on_slow: OnSlow = int) -> Command:
     """Decode one message.
+
+    Args:
+        message: one object of JSON, as a client has sent it.
+        on_slow: gets the number of bytes that have to be read slowly, before they are.
 
     Raises:
         CommandError: the message is not a JSON object, or a known key has a value of the wrong type; then the
             error carries the command's id, so that the client can be told.
     """
-    fields = _known_fields(message)
+    fields = _known_fields(message, on_slow)
     id = fields.get("id")
     if not isinstance(id, str) and not (type(id) is int and -(2**63) <= id < 2**64):
         id = None
@@ -109,7 +114,10 @@ def _wishes(history: Any, topics: Sequence[str]) -> dict[str, Wish] | None:
     if not isinstance(history, dict | tuple):  # a tuple of pairs when it was read slowly
         return None
     wanted = dict(history)
-    wishes = {topic: wish for topic in topics if (wish := _wish(wanted.get(topic))) is not None}
+    # Each once: a wish may be as long as the list, in which a topic may stand thousands of times.
+    wishes = {
+        topic: wish for topic in dict.fromkeys(topics) if (wish := _wish(wanted.get(topic))) is not None
+    }
     return wishes or None
 
 
@@ -124,13 +132,13 @@ def _wish(found: Any) -> Wish | None:
     return min(count, _MOST) if type(count) is int and count >= 0 else UNKNOWN
 
 
-def _known_fields(message: bytes) -> dict[str, Any]:
+def _known_fields(message: bytes, on_slow: OnSlow) -> dict[str, Any]:
     try:
         value = orjson.loads(message)
     except orjson.JSONDecodeError:
         # Clients in C send the end of their text, too. Go's parser ends there.
         text, end, _ = message.partition(b"\0")
-        return _known_fields(text) if end else _known_fields_slowly(message)
+        return _known_fields(text, on_slow) if end else _known_fields_slowly(message, on_slow)
     if value is None:
         return {}
     if not isinstance(value, dict):
@@ -142,18 +150,19 @@ def _known_fields(message: bytes) -> dict[str, Any]:
         name = key.lower()
         if name in _FIELDS:
             if name in fields:  # "Topics" beside "topics": the order in the text decides
-                return _known_fields_slowly(message)
+                return _known_fields_slowly(message, on_slow)
             fields[name] = item
     return fields
 
 
-def _known_fields_slowly(message: bytes) -> dict[str, Any]:
+def _known_fields_slowly(message: bytes, on_slow: OnSlow) -> dict[str, Any]:
     """Read what orjson refuses or cannot tell: lone surrogate escapes, bytes that are not UTF-8, key order.
 
     Bytes that are not UTF-8 are kept, as surrogates; the escapes of lone surrogates become U+FFFD, which is
     what Go makes of them. So that one does not pass for the other, a message with both is read once more with
     question marks in place of such bytes.
     """
+    on_slow(len(message))
     text = message.decode("utf-8", "surrogateescape")
     fields = escaped = _load(text)
     if b"\\ud" not in message and b"\\uD" not in message:

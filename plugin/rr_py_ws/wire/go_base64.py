@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from binascii import a2b_base64
+from collections.abc import Iterator
 
+_PIECE = 256 * 1024
+"""Digits that are decoded at a time, about a millisecond; whole quanta."""
 _DIGITS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")
 
 
@@ -13,12 +16,28 @@ def decode_base64(text: str) -> bytes:
     Raises:
         ValueError: it is no base64.
     """
+    return b"".join(decode_pieces(text))
+
+
+def decode_pieces(text: str) -> Iterator[bytes]:
+    """Decode a text, a piece at a time. What is wrong behind a piece shows only when that is decoded.
+
+    Raises:
+        ValueError: it is no base64.
+    """
     text = text.replace("\r", "").replace("\n", "")
-    if len(text) % 4:  # Python takes any padding behind a text that needs none
+    size = len(text)
+    if size % 4:  # Python takes any padding behind a text that needs none
         raise ValueError("incomplete")
     if text.endswith("==="):
         raise ValueError("more padding than there can be")
-    return a2b_base64(text, strict_mode=True)
+    if size <= _PIECE:
+        yield a2b_base64(text, strict_mode=True)
+        return
+    if text.find("=", 0, size - 4) >= 0:
+        raise ValueError("padding before the end")
+    for start in range(0, size, _PIECE):
+        yield a2b_base64(text[start : start + _PIECE], strict_mode=True)
 
 
 def error_position(text: bytes) -> int:

@@ -27,11 +27,12 @@ _EMPTY_LINES = re.compile(rb"\A(?:\r\n)+")
 """Those before a request are skipped (RFC 9112 section 2.2)."""
 _SHOWN = 200
 """Characters of a path that a page names."""
-_BODY_HEADERS = (b"content-length", b"transfer-encoding")
+_BODY_HEADERS = frozenset({b"content-length", b"transfer-encoding"})
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 WITH_BODY = "a request with a body"
 """Why a request is refused that may not have one."""
 _HOP_BY_HOP = frozenset({"connection", "content-length", "keep-alive", "transfer-encoding", "upgrade"})
+_NONE: frozenset[bytes] = frozenset()
 
 
 class RequestHead(NamedTuple):
@@ -44,6 +45,7 @@ class RequestHead(NamedTuple):
         version: `1.1`.
         headers: name and value pairs in order; names as received, values without spaces around them.
         first: lower-case name -> the first value of that name.
+        repeated: lower-case names of which there are several lines.
         authority: host and port of an absolute-form target; empty for any other.
         body: bytes of the body that follows; `CHUNKED` when only the body itself says.
     """
@@ -53,6 +55,7 @@ class RequestHead(NamedTuple):
     version: str
     headers: list[tuple[bytes, bytes]]
     first: dict[bytes, bytes]
+    repeated: frozenset[bytes] = _NONE
     authority: str = ""
     body: int = 0
 
@@ -100,6 +103,8 @@ class RequestHead(NamedTuple):
         """
         if name not in self.first:
             return []
+        if name not in self.repeated:
+            return [self.first[name].decode("latin-1")]
         return [value.decode("latin-1") for key, value in self.headers if key.lower() == name]
 
     def joined(self, name: bytes) -> str:
@@ -128,13 +133,12 @@ class Request(NamedTuple):
 class _HeadCollector:
     """Collects what the parser of httptools calls back with."""
 
-    __slots__ = ("begun", "complete", "first", "headers", "hosts", "lengths")
+    __slots__ = ("begun", "complete", "first", "headers", "repeated")
 
     def __init__(self) -> None:
         self.headers: list[tuple[bytes, bytes]] = []
         self.first: dict[bytes, bytes] = {}
-        self.hosts = 0
-        self.lengths = 0
+        self.repeated: set[bytes] = set()
         self.begun = 0
         self.complete = 0
 
@@ -150,10 +154,13 @@ class _HeadCollector:
         key = name.lower()
         if key not in self.first:
             self.first[key] = value
-        if key == b"host":
-            self.hosts += 1
-        elif key in _BODY_HEADERS:
-            self.lengths += 1
+        else:
+            self.repeated.add(key)
+
+    @property
+    def lengths(self) -> int:
+        """How many headers say where the body ends; 2 for any more than one."""
+        return 2 if _BODY_HEADERS & self.repeated else len(_BODY_HEADERS & self.first.keys())
 
 
 def parse_request_head(head: bytes, *, bodies: bool = False) -> RequestHead:
@@ -188,7 +195,7 @@ def parse_request_head(head: bytes, *, bodies: bool = False) -> RequestHead:
     if (collector.begun, collector.complete) != (1, 1):
         raise ProtocolError("not one whole HTTP request")
     # Proxies choose the first or the last one; which of them was checked is unknown.
-    if collector.hosts > 1:
+    if b"host" in collector.repeated:
         raise ProtocolError("several Host headers")
     if host := collector.first.get(b"host"):
         check_host(host)
@@ -199,7 +206,14 @@ def parse_request_head(head: bytes, *, bodies: bool = False) -> RequestHead:
         body = _body_size(collector, line.version)
     target = line.target.decode("utf-8", "surrogateescape")
     return RequestHead(
-        line.method, target, line.version, collector.headers, collector.first, line.authority, body
+        line.method,
+        target,
+        line.version,
+        collector.headers,
+        collector.first,
+        frozenset(collector.repeated) if collector.repeated else _NONE,
+        line.authority,
+        body,
     )
 
 

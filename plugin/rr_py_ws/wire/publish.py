@@ -12,11 +12,11 @@ be is read once more, slowly, by `go_json` or `go_msgpack`, which know RoadRunne
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import cache
 from typing import Any, NamedTuple
 
-from rr_py_ws.wire import go_json, go_msgpack
-from rr_py_ws.wire.go_base64 import decode_base64
+from rr_py_ws.wire import go_base64, go_json, go_msgpack
 from rr_py_ws.wire.goridge import Flag
 from rr_py_ws.wire.values import OnSlow, UndecodedError, decode_value, encode_result, ignore_slow
 
@@ -25,6 +25,8 @@ _OK = b"\x08\x01"  # field 1, true; both schemas have the same response
 _OKS = {codec: encode_result(codec, {"ok": True}) for codec in (Flag.JSON, Flag.MSGPACK)}
 _PIECE = 512
 """Messages that are decoded at a time: about a millisecond."""
+_LARGE = 1024 * 1024
+"""Characters of a payload in JSON that is decoded in pieces."""
 _WALKS = {Flag.JSON: go_json.read_messages, Flag.MSGPACK: go_msgpack.read_messages}
 
 
@@ -81,6 +83,9 @@ def decode_pieces(
             values = _WALKS[codec](body, has_broker=has_broker)
             on_slow(len(body))
         for start in range(0, len(values), _PIECE):
+            if codec is Flag.JSON:
+                for _ in _decode_large_payloads(values[start : start + _PIECE]):
+                    yield []
             try:
                 piece = _convert(values[start : start + _PIECE], codec, has_broker=has_broker)
             except UndecodedError:
@@ -121,7 +126,23 @@ def _decode_plain(codec: Flag, body: bytes, on_slow: OnSlow, *, has_broker: bool
 
 
 def _messages(codec: Flag, body: bytes) -> list[Any]:
-    return _list(_fields(decode_value(codec, body)).get("messages"))
+    # Text of msgpack stays bytes: that of a payload that is no UTF-8 would be decoded and encoded slowly.
+    return _list(_fields(decode_value(codec, body, texts=False)).get("messages"))
+
+
+def _decode_large_payloads(values: list[Any]) -> Iterator[None]:
+    """Decode payloads that would be more than a piece, in place; those that are wrong stay as they are."""
+    for fields in values:
+        if not isinstance(fields, dict):
+            continue
+        for key, value in fields.items():
+            if isinstance(value, str) and len(value) > _LARGE and key.lower() == "payload":
+                pieces: list[bytes] = []
+                with suppress(ValueError):
+                    for piece in go_base64.decode_pieces(value):
+                        pieces.append(piece)
+                        yield
+                    fields[key] = b"".join(pieces)
 
 
 def _convert(values: list[Any], codec: Flag, *, has_broker: bool) -> list[Message]:
@@ -142,7 +163,7 @@ def _fields(value: Any) -> dict[str, Any]:
         return {}
     if not isinstance(value, dict):
         raise UndecodedError
-    return {key.lower(): item for key, item in value.items() if isinstance(key, str)}
+    return {_text(key).lower(): item for key, item in value.items() if isinstance(key, bytes | str)}
 
 
 def _list(value: Any) -> list[Any]:
@@ -170,7 +191,7 @@ def _payload(value: Any, *, is_json: bool) -> bytes:
         return value
     try:
         if isinstance(value, str) and is_json:
-            return decode_base64(value)
+            return go_base64.decode_base64(value)
         if isinstance(value, str):
             return value.encode("utf-8", "surrogateescape")
         if isinstance(value, list) and is_json and set(map(type, value)) <= {int}:

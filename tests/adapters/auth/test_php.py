@@ -222,8 +222,11 @@ async def test_a_client_that_goes_away_does_not_disturb_the_worker(start: Start,
     assert pids(pool) == old
 
 
-async def test_a_worker_that_keeps_dying_does_not_stop_the_others(start: Start, log: RecordedLog) -> None:
-    pool = await start(misbehaving("dies-idle"), workers=2)
+async def test_a_worker_that_keeps_dying_does_not_stop_the_others(
+    start: Start, log: RecordedLog, tmp_path: Path
+) -> None:
+    pool = await start(misbehaving(f"dies-idle {tmp_path / 'now'}"), workers=2)
+    (tmp_path / "now").touch()
     authorizer = PHPAuthorizer(pool, 0.3)
     verdicts = await asyncio.gather(*(authorizer.connect(request()) for _ in range(5)))
     assert verdicts == [FAILED] * 5

@@ -112,9 +112,15 @@ class Node:
         return (await self.recover({topic: wish}, limit))[topic]
 
     async def read(
-        self, topic: str, since: str = "", limit: int = 100, *, newest_first: bool = False
+        self,
+        topic: str,
+        since: str = "",
+        limit: int = 100,
+        *,
+        newest_first: bool = False,
+        size: int = 1 << 20,
     ) -> Page:
-        return await now(self.history.read(topic, Query(since, limit, newest_first)))
+        return await now(self.history.read(topic, Query(since, limit, newest_first, size)))
 
     async def position(self, topic: str = "news") -> Position:
         position = (await self.recover_one(topic, FROM_NOW)).position
@@ -284,6 +290,34 @@ async def test_reading_in_pages_and_in_both_directions(node: Node) -> None:
     assert (texts(page.publications), page.position, page.reason) == (["4"], newest, "")
     page = await node.read("news", limit=2, newest_first=True)
     assert (texts(page.publications), page.reason) == ([*"43"], "limit")
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+async def test_pages_are_bounded_in_bytes_and_go_on_where_they_end(node: Node, newest_first: bool) -> None:
+    """One message is answered however large it is."""
+    sizes = {"a": 100, "b": 300, "c": 10, "d": 10, "e": 250}
+    position = await node.position("news")
+    receipts = await node.publish("news", *(name * size for name, size in sizes.items()))
+    pages = []
+    if newest_first:
+        page = await node.read("news", position, newest_first=True, size=265)
+        assert (texts(page.publications), page.reason) == (["e" * 250, "d" * 10], "limit")
+        page = await node.read("news", newest_first=True, size=5)
+        assert (texts(page.publications), page.reason) == (["e" * 250], "limit")
+        page = await node.read("news", newest_first=True, size=670)
+        assert (len(page.publications), page.reason) == (5, "")
+        return
+    while True:
+        page = await node.read("news", position, size=200)
+        pages += texts(page.publications)
+        assert len(page.publications) == 1 or sum(map(len, texts(page.publications))) <= 200
+        assert page.position == receipts[-1].position
+        if not page.reason:
+            break
+        assert page.reason == "limit"
+        position = str(page.publications[-1].position)
+    assert pages == [name * size for name, size in sizes.items()]
+    assert texts((await node.read("news", size=200)).publications) == ["a" * 100]
 
 
 async def test_clearing_keeps_the_counter(node: Node) -> None:

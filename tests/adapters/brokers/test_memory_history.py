@@ -63,8 +63,29 @@ def test_one_topic_alone_keeps_its_newest_messages_within_the_budget() -> None:
     kept = Kept(budget=COUNTER_COST + 1 + 3 * (MESSAGE_COST + 100))
     kept.publish("a", 8, size=100)
     assert len(kept.recover("a", 300).replay) == 3
-    kept.publish("a", size=100_000)
-    assert len(kept.recover("a", 300).replay) == 1
+
+
+def test_a_message_that_is_larger_than_the_budget_is_not_kept_and_drops_no_others() -> None:
+    kept = Kept(budget=3 * (COUNTER_COST + 1) + 9 * (MESSAGE_COST + 100))
+    before = {topic: kept.publish(topic) for topic in "ab"}
+    for topic in "ab":
+        kept.publish(topic, 2, size=100)
+    large = kept.publish("a", size=100_000)
+    assert kept.recover("a", before["a"]).reason == "trimmed"
+    assert kept.recover("a", 300) == Recovery(large, [], "")
+    assert kept.recover("a", large) == Recovery(large, [], "")
+    assert len(kept.recover("b", before["b"]).replay) == 2
+    kept.publish("a")
+    assert len(kept.recover("a", large).replay) == 1
+    assert kept.recover("a", before["a"]).reason == "trimmed"
+    kept.publish("c", size=100_000)
+    assert len(kept.recover("a", large).replay) == 1
+    assert kept.history.size == kept.actual_size
+    fits = kept.history._budget - 3 * (COUNTER_COST + 1) - MESSAGE_COST
+    kept.publish("c", size=fits)
+    assert len(kept.recover("c", 300).replay) == 1
+    assert kept.recover("a", large).reason == kept.recover("b", before["b"]).reason == "trimmed"
+    assert kept.history.size == kept.actual_size <= kept.history._budget
 
 
 def test_counters_that_alone_are_over_the_budget_go_and_are_told() -> None:

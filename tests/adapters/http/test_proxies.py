@@ -21,7 +21,10 @@ HEADERS = get_args(ClientAddressHeader)
 
 def head(*fields: tuple[str, str]) -> RequestHead:
     pairs = [(name.encode(), value.encode("latin-1")) for name, value in fields]
-    return RequestHead("GET", "/ws", "1.1", pairs, {name.lower(): value for name, value in reversed(pairs)})
+    first = {name.lower(): value for name, value in reversed(pairs)}
+    names = [name.lower() for name, _ in pairs]
+    repeated = frozenset(name for name in names if names.count(name) > 1)
+    return RequestHead("GET", "/ws", "1.1", pairs, first, repeated)
 
 
 def claimed(*values: str, name: str = "X-Forwarded-For") -> str:

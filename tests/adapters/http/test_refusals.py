@@ -53,6 +53,20 @@ async def test_who_was_refused_first_is_cut_when_all_answers_together_are_too_mu
     await eventually(lambda: site.sample("refusal_bytes") == 0)
 
 
+async def test_equal_answers_are_held_once(start: Start) -> None:
+    site = await start()
+    clients = [await refused(site, b"x" * 40_000) for _ in range(2)]
+    other = await refused(site, b"y" * 40_000)
+    unread = site.listener.unread
+    response = unread.share(bytes(bytearray(unread._last)))
+    assert response is unread._last
+    assert response.endswith(b"y" * 40_000)
+    for client in (*clients, other):
+        assert len((await client.response()).body) == 40_000
+    await eventually(lambda: site.sample("refusal_bytes") == 0)
+    assert unread._last == b""
+
+
 async def test_tls_the_same(start: Start, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> None:
     """What a TLS transport holds cannot be seen, so an answer counts until its connection is closed."""
     site = await start(limits={"refusal_memory": 60_000}, tls=server_tls)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -122,3 +123,12 @@ async def test_a_usual_client_is_served(server: Server, certificate: Path) -> No
     client = await Client.connect(server.address, tls=client_context(certificate))
     client.close()
     await eventually(lambda: server.accepted[0].lost)
+
+
+async def test_a_connection_that_is_reset_behind_half_a_hello_does_not_wait(server: Server) -> None:
+    """uvloop forgot it, and a stop waited for it until the end of its grace period."""
+    with socket.create_connection(server.address) as client:
+        client.sendall(client_hello()[:50])
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    # All of this has come before the loop looks at it.
+    await eventually(lambda: server.accepted and server.accepted[0].lost)

@@ -6,12 +6,16 @@ import asyncio
 import gc
 import select
 import socket
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
 
-from rr_py_ws.adapters.net.polled import PolledTransport, Poller
+from rr_py_ws.adapters.net.polled import PolledTransport
+from rr_py_ws.adapters.net.poller import Poller
+from rr_py_ws.adapters.net.transports import remote_of
+from rr_py_ws.address import format_peer
 from support.loops import both_loops
 from support.waiting import eventually
 
@@ -80,7 +84,7 @@ Open = Callable[[Recorder], Awaitable[Peer]]
 
 
 async def polled(connection: socket.socket, protocol: asyncio.Protocol) -> None:
-    Poller().open(connection, protocol)
+    Poller().open(connection, format_peer(connection.getpeername()), protocol)
 
 
 async def of_the_loop(connection: socket.socket, protocol: asyncio.Protocol) -> None:
@@ -131,8 +135,9 @@ async def test_what_is_written_arrives_in_order_however_slow_the_peer(connect: O
     protocol = Recorder()
     peer = await connect(protocol)
     parts = [b"%07d" % number * 4096 for number in range(400)]
-    protocol.transport.write(parts[0])
-    protocol.transport.writelines(parts[1:200])
+    protocol.transport.writelines(parts[:2])
+    protocol.transport.write(parts[2])
+    protocol.transport.writelines([*parts[3:200], b""])
     for part in parts[200:]:
         protocol.transport.write(memoryview(part))
     assert protocol.transport.get_write_buffer_size() > 0
@@ -140,6 +145,16 @@ async def test_what_is_written_arrives_in_order_however_slow_the_peer(connect: O
     assert await peer.read(len(whole)) == whole
     await eventually(lambda: protocol.events == ["made", "pause", "resume"])
     assert protocol.transport.get_write_buffer_size() == 0
+
+
+async def test_many_small_parts_arrive_as_they_were_given(connect: Open) -> None:
+    protocol = Recorder()
+    peer = await connect(protocol)
+    parts = [b"%05d" % number for number in range(5000)]
+    protocol.transport.writelines(parts)
+    protocol.transport.writelines([])
+    protocol.transport.write(b"end")
+    assert await peer.read(25003) == b"".join(parts) + b"end"
 
 
 async def test_without_a_buffer_the_protocol_is_paused_by_the_first_byte_that_waits(connect: Open) -> None:
@@ -324,6 +339,21 @@ async def test_a_transport_knows_its_ends(connect: Open) -> None:
     await protocol.lost()
 
 
+async def test_who_it_was_can_be_told_after_a_reset(connect: Open) -> None:
+    """The log names a client that breaks the rules, and those do not wait for it."""
+    protocol = Recorder()
+    peer = await connect(protocol)
+    name = peer.socket.getsockname()
+    protocol.transport.pause_reading()
+    peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    peer.socket.close()
+    await asyncio.sleep(0)
+    assert remote_of(protocol.transport) == format_peer(name)
+    protocol.transport.resume_reading()
+    await protocol.lost()
+    assert remote_of(protocol.transport) == format_peer(name)
+
+
 # What is ours alone
 
 
@@ -336,7 +366,7 @@ async def open_many(count: int) -> tuple[list[Recorder], list[Peer]]:
         ours.setblocking(False)
         protocols.append(Recorder())
         peers.append(Peer(theirs))
-        poller.open(ours, protocols[-1])
+        poller.open(ours, "", protocols[-1])
     return protocols, peers
 
 
@@ -349,6 +379,38 @@ async def test_many_that_become_readable_at_once_are_all_read() -> None:
         peer.socket.close()
     for protocol in protocols:
         await protocol.lost()
+
+
+async def test_what_waits_does_not_change_with_the_buffer_that_it_came_in() -> None:
+    (protocol,), (peer,) = await open_many(1)
+    size = 8 * 1024 * 1024
+    buffer = bytearray(b"x" * size)
+    protocol.transport.write(buffer)
+    buffer[:] = b"y" * size
+    protocol.transport.writelines([buffer, b""])
+    buffer[:] = b"z" * size
+    data = await peer.read(2 * size)
+    assert (data[:size].count(b"x"), data[size:].count(b"y")) == (size, size)
+    protocol.transport.abort()
+    await protocol.lost()
+    peer.socket.close()
+
+
+async def test_what_waits_of_one_message_is_held_once() -> None:
+    """A hundred clients that are behind wait with the same megabytes."""
+    protocols, peers = await open_many(100)
+    message = bytes(8 * 1024 * 1024)
+    before = sys.getrefcount(message)
+    for protocol in protocols:
+        protocol.transport.set_write_buffer_limits(0)
+        protocol.transport.writelines([message, message])
+    assert sys.getrefcount(message) > before + 100
+    for protocol, peer in zip(protocols, peers, strict=True):
+        assert protocol.events == ["made", "pause"]
+        protocol.transport.abort()
+        await protocol.lost()
+        peer.socket.close()
+    assert sys.getrefcount(message) == before
 
 
 async def test_who_is_closed_by_another_in_the_same_turn_is_told_nothing_more() -> None:
@@ -420,7 +482,7 @@ async def test_behind_the_end_nothing_is_told_and_nothing_is_wrong() -> None:
     transport.write(b"into the void")
     await asyncio.sleep(0)
     assert protocol.events == ["made", "eof", "lost"]
-    assert transport.get_extra_info("peername", "gone") == "gone"
+    assert transport.get_extra_info("sockname", "gone") == "gone"
     peer.socket.close()
 
 
@@ -435,7 +497,7 @@ async def test_an_error_at_the_beginning_ends_the_connection() -> None:
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     protocol = Failing()
-    Poller().open(ours, protocol)
+    Poller().open(ours, "", protocol)
     await protocol.lost()
     assert ours.fileno() == -1
     assert len(told) == 1

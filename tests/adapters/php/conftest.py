@@ -9,7 +9,7 @@ import pytest
 
 from rr_py_ws.adapters.auth import php as authorizer
 from rr_py_ws.adapters.net import tasks
-from rr_py_ws.adapters.php import breaker, output, process, relay, slot, worker
+from rr_py_ws.adapters.php import breaker, output, pool, process, relay, slot, worker
 from rr_py_ws.adapters.php.pool import WorkerPool
 from support.loops import pytest_asyncio_loop_factories
 from support.php_pool import Gate, RecordedLog, Start, children, make_pool
@@ -41,6 +41,14 @@ async def start(log: RecordedLog) -> AsyncIterator[Start]:
     await asyncio.gather(*(pool.stop() for pool in pools))
     assert children() == []
     assert not any("failed" in event for event in log.events("error")), log.text()
+
+
+@pytest.fixture(autouse=True)
+def longest_rest(monkeypatch: pytest.MonkeyPatch) -> float:
+    """Resets do not rest between one another; returns for how long they do otherwise."""
+    longest = pool._LONGEST_REST
+    monkeypatch.setattr(pool, "_LONGEST_REST", 0.0)
+    return longest
 
 
 @pytest.fixture

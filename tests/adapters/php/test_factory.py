@@ -3,11 +3,13 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from rr_py_ws.adapters.net import deadline
 from rr_py_ws.adapters.php.factory import worker_environment
+from rr_py_ws.adapters.php.process import Process
 from rr_py_ws.config import Server
 from rr_py_ws.errors import WorkerStartError
 from support.php_pool import RecordedLog, Start, ask, children, make_factory, misbehaving
@@ -76,6 +78,31 @@ async def start_failure(command: str, timeout: float = 20.0, **server: object) -
     assert str(caught.value).startswith(f"server.command: cannot start '{command}': ")
     assert "\n" not in str(caught.value)
     return str(caught.value)
+
+
+async def test_in_a_turn_of_the_event_loop_one_process_is_started(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sixteen at once, for a reset or because workers died, let nobody else have a turn for 40 ms."""
+    turns: list[int] = []
+    now = 0
+    original = Process.start.__func__  # type: ignore[attr-defined]
+
+    def recording(*args: Any, **kwargs: Any) -> Process:
+        turns.append(now)
+        return cast(Process, original(Process, *args, **kwargs))
+
+    async def count() -> None:
+        nonlocal now
+        while True:
+            now += 1
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(Process, "start", recording)
+    counting = asyncio.create_task(count())
+    await start(workers=4)
+    counting.cancel()
+    assert len(set(turns)) == 4
 
 
 class TestHandshake:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from rr_py_ws.adapters.net import deadline
+from rr_py_ws.adapters.php import pool as pool_module
 from rr_py_ws.adapters.php import slot
 from rr_py_ws.adapters.php.factory import WorkerFactory
 from rr_py_ws.adapters.php.worker import State, Worker
@@ -461,7 +462,7 @@ class TestDeath:
         await eventually(lambda: descriptors() <= before)
 
     async def test_workers_that_die_unasked_are_replaced_with_growing_pauses(
-        self, start: Start, log: RecordedLog, monkeypatch: pytest.MonkeyPatch
+        self, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         pauses: list[float] = []
 
@@ -471,7 +472,8 @@ class TestDeath:
                 return 0.0
 
         monkeypatch.setattr(slot, "Backoff", NoPause)
-        await start(misbehaving("dies-idle"))
+        await start(misbehaving(f"dies-idle {tmp_path / 'now'}"))
+        (tmp_path / "now").touch()
         await eventually(lambda: len(pauses) >= 8)
         steps = [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
         assert all(step / 2 <= pause <= step for step, pause in zip(steps, pauses, strict=False))
@@ -572,6 +574,28 @@ class TestReset:
         await asyncio.gather(*others)
         seen |= {after_first, await pid_of(pool)}
         assert len(seen) == 3 == len(starts)
+
+    async def test_rests_after_another(
+        self, start: Start, monkeypatch: pytest.MonkeyPatch, longest_rest: float
+    ) -> None:
+        """Who asked again and again had PHP start all the time, on all cores."""
+        pool = await start()
+        await pool.reset()
+        monkeypatch.setattr(pool_module, "_LONGEST_REST", longest_rest)
+        pauses: list[float] = []
+        sleep = asyncio.sleep
+
+        async def recording(seconds: float) -> None:
+            if seconds > 0:
+                pauses.append(seconds)
+            await sleep(0)
+
+        monkeypatch.setattr(asyncio, "sleep", recording)
+        await pool.reset()
+        assert pauses == []
+        await pool.reset()
+        assert len(pauses) == 1
+        assert 0 < pauses[0] <= longest_rest
 
     async def test_a_call_that_is_cancelled_or_fails_leaves_the_others_to_theirs(
         self, start: Start, tmp_path: Path

@@ -48,6 +48,7 @@ class Receiver:
     def __init__(self, backpressure: Backpressure, encoding: Encoding) -> None:
         self.id = str(id(self))
         self.encoding = encoding
+        self.descriptor = -1
         self.reads = True
         self.behind = False
         self._backpressure = backpressure

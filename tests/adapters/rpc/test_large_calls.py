@@ -8,6 +8,7 @@ import gc
 import tracemalloc
 from collections.abc import Awaitable, Callable
 from itertools import pairwise
+from typing import Any
 
 import msgpack
 import orjson
@@ -17,16 +18,17 @@ from rr_py_ws.adapters.rpc import Registry, RPCListener, build_registry, publish
 from rr_py_ws.adapters.rpc.connection import RPCConnection
 from rr_py_ws.adapters.rpc.partial_frames import PartialFrames
 from rr_py_ws.adapters.rpc.publishing import Publishing
-from rr_py_ws.adapters.rpc.turns import BUDGET, CALL, HALF
+from rr_py_ws.adapters.rpc.turns import BUDGET, CALL, SHARE
 from rr_py_ws.adapters.rpc.unread import UnreadReplies
 from rr_py_ws.config import Limits
 from rr_py_ws.wire import publish, publish_protobuf, values
+from rr_py_ws.wire.elements import count_elements
 from rr_py_ws.wire.goridge import Flag
 from rr_py_ws.wire.publish import Message
 from rr_py_ws.wire.publish_protobuf import encode_broadcast
 from rr_py_ws.wire.rpc import encode_request
 from support.loops import both_loops
-from support.rpc_peer import Peer, RecordingPublisher
+from support.rpc_peer import IdlePool, Peer, RecordingPublisher
 from support.waiting import eventually
 
 Connect = Callable[[], Awaitable[Peer]]
@@ -113,7 +115,7 @@ class TestTooMuch:
         ):
             tracemalloc.start()
             try:
-                await calls.publish_in_pieces(codec, body, True, has_broker=False)
+                await calls.publish_in_pieces(codec, body, True, connected(registry), has_broker=False)
                 _, peak = tracemalloc.get_traced_memory()
             finally:
                 tracemalloc.stop()
@@ -197,6 +199,49 @@ class TestInPieces:
         flags, _ = await peer.call(f"{service}.Publish", encoded, codec)
         assert flags == codec
         assert publisher.messages == [("", f"t{number}", b"p%d" % number) for number in range(2000)]
+
+    @pytest.mark.parametrize("digits", [4, 6_000_000])
+    async def test_a_large_payload_in_json_is_decoded_in_pieces(
+        self, registry: Registry, publisher: RecordingPublisher, digits: int
+    ) -> None:
+        """60 MiB of base64 let nobody else have a turn for half a second."""
+        payload = b"ab!" * (digits // 4)
+        text = base64.b64encode(payload)
+        body = b'{"messages":[{"topics":["a"],"Payload":"%s"},{"topics":["b"],"payload":"%s"}]}'
+        connection, transport = with_transport(registry)
+        connection.data_received(encode_request(1, "broadcast.Publish", body % (text, text), Flag.JSON))
+        turns = 0
+        while not transport.written:
+            await asyncio.sleep(0)
+            turns += 1
+        assert publisher.messages == [("", "a", payload), ("", "b", payload)]
+        assert turns >= 2 * digits // (256 * 1024)
+        connection.data_received(
+            encode_request(1, "broadcast.Publish", body % (text, text[:-2] + b"!="), Flag.JSON)
+        )
+        await eventually(lambda: registry.counters.failed[b"broadcast.Publish"] == 1)
+        assert len(publisher.messages) == 2
+
+    async def test_text_of_msgpack_is_not_decoded_for_a_payload(
+        self, peer: Peer, publisher: RecordingPublisher, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Payloads of PHP are no UTF-8; to make a text of 60 MiB and bytes again took 0.8 s."""
+        body = b"\x81\xa8messages\x91\x82\xa6topics\x91\xa2\xff\xfe\xa7payload\xdb\x00\x04\x00\x00"
+        decoded = []
+        unpack = msgpack.unpackb
+
+        def recording(*args: Any, **options: Any) -> Any:
+            decoded.append(options["raw"])
+            return unpack(*args, **options)
+
+        monkeypatch.setattr(values.msgpack, "unpackb", recording)
+        payload = b"\xff" * 262_144
+        assert await peer.call("broadcast.Publish", body + payload, Flag.MSGPACK) == (
+            Flag.MSGPACK,
+            msgpack.packb({"Ok": True}),
+        )
+        assert publisher.messages == [("", "\udcff\udcfe", payload)]
+        assert decoded == [True]
 
     async def test_nothing_is_published_of_a_call_that_ends_badly(
         self, peer: Peer, publisher: RecordingPublisher
@@ -436,6 +481,31 @@ class TestOneBudgetForAll:
         await eventually(lambda: failed[b"broadcast.Publish"] == 57)
 
     @pytest.mark.parametrize(
+        ("codec", "body"),
+        [
+            (Flag.PROTO, b"\x78\x00" * 510),
+            (Flag.PROTO, b"\x0a\x00" * 1990),
+            (Flag.PROTO, many(1, topics=600)),
+            (Flag.PROTO, b"\x0a\x00" * 1990 + b"\x0a"),
+            (Flag.JSON, b'{"x":[' + b"0," * 510 + b"0]}"),
+            (Flag.MSGPACK, msgpack.packb({"x": [None] * 20_000})),
+        ],
+    )
+    async def test_a_call_is_charged_by_its_elements(
+        self, registry: Registry, codec: Flag, body: bytes
+    ) -> None:
+        """Counting and decoding them took ten times as long as the bytes said, of which many fit a turn.
+
+        A call of 4 KB in protobuf with 1,990 messages was decoded at once, to find out that it was too much.
+        """
+        connection, transport = with_transport(registry)
+        before = connection.used
+        connection.data_received(encode_request(1, "broadcast.Publish", body, codec))
+        await eventually(lambda: transport.written)
+        *_, elements = count_elements(codec, body)
+        assert connection.used - before >= len(body) + 32 * elements
+
+    @pytest.mark.parametrize(
         ("method", "body"),
         [
             ("broadcast.Publish", b'{"messages":[{"payload":"%s"}],"x":01}' % (b"A" * 4000)),
@@ -456,6 +526,16 @@ class TestOneBudgetForAll:
         )
         assert registry.counters.answered[b"informer.Workers"] <= 16
         await eventually(lambda: registry.counters.answered[b"informer.Workers"] == 100)
+
+    async def test_resets_are_charged(self, registry: Registry, pool: IdlePool) -> None:
+        pool.may_finish.clear()
+        connected(registry).data_received(
+            encode_request(1, "resetter.Reset", b'"websockets"', Flag.JSON) * 60
+        )
+        await asyncio.sleep(0)
+        assert 0 < pool.resets <= 16
+        pool.may_finish.set()
+        await eventually(lambda: registry.counters.answered[b"resetter.Reset"] == 60)
 
     async def test_the_configuration_is_masked_once(self, publisher: RecordingPublisher) -> None:
         asked = []
@@ -556,19 +636,59 @@ class TestTurns:
             assert transport.written
             assert len(publisher.messages) > before + 100  # the others go on
 
-    async def test_very_many_peers_of_one_call_each_leave_half_of_a_turn_to_others(
+    @pytest.mark.parametrize("chunk", [5, 100])
+    async def test_who_uses_less_does_not_wait_behind_who_uses_more(
+        self, registry: Registry, publisher: RecordingPublisher, chunk: int
+    ) -> None:
+        """A publisher waited six turns behind 500 that sent five calls at a time."""
+        call = encode_request(1, "broadcast.Publish", many(1), Flag.PROTO)
+        floods = [with_transport(registry) for _ in range(2400 // chunk)]
+        beside, transport = with_transport(registry)
+
+        async def turn() -> None:
+            for flood, itself in floods:
+                if itself.reading:
+                    flood.data_received(call * chunk)
+            await asyncio.sleep(0)
+
+        for _ in range(20):
+            for _ in range(8):  # more than what it asks for is its share
+                await turn()
+            transport.written = 0
+            beside.data_received(encode_request(1, "broadcast.Publish", many(1, 1, bytes(2000)), Flag.PROTO))
+            for _ in range(2):
+                if not transport.written:
+                    await turn()
+            assert transport.written
+
+    async def test_all_that_wait_use_as_much(self, registry: Registry) -> None:
+        """Whether they bring one call at a time or a hundred, and also beside a new peer for each call."""
+        call = encode_request(1, "broadcast.Publish", many(1), Flag.PROTO)
+        crowd = [(with_transport(registry), number % 2 * 99 + 1) for number in range(1000)]
+        begun = [peer.used for (peer, _), _ in crowd]
+        for _ in range(200):
+            for (peer, transport), calls in crowd:
+                if transport.reading:
+                    peer.data_received(call * calls)
+            connected(registry).data_received(call)
+            await asyncio.sleep(0)
+        used = [peer.used - before for ((peer, _), _), before in zip(crowd, begun, strict=True)]
+        assert max(used) - min(used) <= SHARE
+
+    async def test_the_next_large_call_is_that_of_who_has_used_least(
         self, registry: Registry, publisher: RecordingPublisher
     ) -> None:
-        call = encode_request(1, "broadcast.Publish", many(1), Flag.PROTO)
-        connected(registry).data_received(call * 5000)
-        crowd = [with_transport(registry) for _ in range(1000)]
-        for peer, _ in crowd:
-            peer.data_received(call)
+        beside, transport = with_transport(registry)
+        busy = [connected(registry) for _ in range(8)]
+        large = encode_request(1, "broadcast.Publish", many(600), Flag.PROTO)
+        for connection in busy:
+            connection.data_received(large * 3)
+        await eventually(lambda: len(publisher.messages) > 600 * 8)
+        beside.data_received(encode_request(1, "broadcast.Publish", many(700), Flag.PROTO))
         before = len(publisher.messages)
-        await asyncio.sleep(0)
-        answered = sum(transport.written > 0 for _, transport in crowd)
-        assert 200 < answered <= HALF // CALL
-        assert len(publisher.messages) - before - answered > 40
+        await eventually(lambda: transport.written)
+        assert len(publisher.messages) - before <= 600 + 700 + 600
+        await eventually(lambda: registry.counters.answered[b"broadcast.Publish"] == 25)
 
     @pytest.mark.parametrize("body", [b"\x0a\x00" * 2000, many(1, topics=500), many(300)])
     @pytest.mark.parametrize("method", ["broadcast.Publish", "broadcast.PublishAsync"])

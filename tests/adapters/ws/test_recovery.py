@@ -267,6 +267,27 @@ async def test_more_than_may_be_sent_at_once_is_told(start: Start) -> None:
     assert answer["history"]["e"]["reason"] == "limit"
 
 
+async def test_the_newest_that_fit_into_what_a_join_may_get_are_sent(start: Start) -> None:
+    """The last of three topics gets three of its four messages, and its position is before these."""
+    rule = HistoryRule(topics=("*",), size=10, ttl=60.0)
+    site = await start(history=(rule,), recovery_size=7 * (64 + 1))
+    began = await position(site, "b")
+    for topic in "abc":
+        publish(site, topic, *"1234")
+    client = await site.open()
+    answer = await join(client, "a", "b", "c", history={"a": {"last": 4}, "b": began, "c": {"last": 4}})
+    told = answer["history"]
+    assert [told[topic]["count"] for topic in "abc"] == [4, 0, 3]
+    assert [told[topic].get("reason", "") for topic in "abc"] == ["", "limit", "limit"]
+    pushes = [await read(client) for _ in range(7)]
+    assert [push["topic"] + push["payload"] for push in pushes] == ["a1", "a2", "a3", "a4", "c2", "c3", "c4"]
+    # What came after the position that was told is what was sent.
+    other = await site.open()
+    answer = await join(other, "c", history={"c": told["c"]["pos"]})
+    assert (answer["history"]["c"]["recovered"], answer["history"]["c"]["count"]) == (True, 3)
+    assert told["b"]["pos"] == await position(site, "b")
+
+
 async def test_history_of_a_thousand_topics(site: Site) -> None:
     topics = [f"news {number}" for number in range(1024)]
     publish(site, topics[500], "here")

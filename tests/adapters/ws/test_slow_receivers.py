@@ -433,7 +433,13 @@ async def test_a_connection_whose_write_raises_is_cut_and_the_others_are_served(
         is_closing = connection._transport.is_closing
         abort = connection._transport.abort
 
-    connection.send = lambda frames: 0
+    class Full:
+        @staticmethod
+        def send(frames: bytes) -> int:
+            return 0
+
+    monkeypatch.setattr(connection, "_socket", Full)
+    connection.descriptor = -1
     monkeypatch.setattr(connection, "_transport", Raising())
     site.publish("t", "x")
     for client in others:

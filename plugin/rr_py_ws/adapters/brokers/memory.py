@@ -41,6 +41,7 @@ class MemoryBroker:
         now: Callable[[], float] | None = None,
     ) -> None:
         self._rules = rules or HistoryRules()
+        self._known = self._rules.known
         self._name = name
         self._on_publication: Callable[[Publication], None] = _not_running
         self.history = MemoryHistory(self._rules, budget, now)
@@ -59,9 +60,15 @@ class MemoryBroker:
         self.publish = self._publish if self._rules else on_publication
 
     def _publish(self, publication: Publication) -> Position | None:
-        rule = self._rules.find(publication.topic)
-        if rule is not None:
-            publication = self.history.append(publication, rule)
+        topic = publication[0]
+        try:
+            rule = self._known[topic]  # without a call, which topics without a history would pay for
+        except KeyError:
+            rule = self._rules.find(topic)
+        if rule is None:
+            self._on_publication(publication)
+            return None
+        publication = self.history.append(publication, rule)
         self._on_publication(publication)
         return publication.position
 

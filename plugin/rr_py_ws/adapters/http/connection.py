@@ -383,7 +383,7 @@ class HTTPConnection(asyncio.Protocol):
             log.warning("refusal too large, see websockets.limits.max_refusal_size", size=verdict.size)
             verdict = Verdict(verdict.status)
         # RFC 9110 section 9.3.2: HEAD is answered without a body.
-        response = refusal_response(verdict, send_body=not head_only)
+        response = listener.unread.share(refusal_response(verdict, send_body=not head_only))
         transport.write(response)
         self._end()
         listener.unread.add(self, len(response))

@@ -2,8 +2,8 @@
 
 An honest client takes its refusal and closes within a round trip. One that does not read makes the server
 hold the answer, and with TLS nobody can tell how much of that the kernel has taken. So an answer counts as a
-whole until its socket is closed. When all of them together are too much, those are cut who were answered
-first: they have had the longest time to read.
+whole until its socket is closed, although equal ones that follow one another are held once. When all of them
+together are too much, those are cut who were answered first: they have had the longest time to read.
 """
 
 from __future__ import annotations
@@ -56,12 +56,19 @@ class Refusals:
         self._sizes: dict[HTTPConnection, int] = {}
         self._bytes = 0
         self._cut = 0
+        self._last = b""
 
     def metrics(self) -> Iterator[Sample]:
         """Read what is counted; see `metrics.MetricSource`."""
         text = "Bytes of answers to refused requests whose connections are not closed yet."
         yield gauge("refusal_bytes", text, self._bytes)
         yield counter("refusals_cut", "Refused connections cut because of limits.refusal_memory.", self._cut)
+
+    def share(self, answer: bytes) -> bytes:
+        """Return the last answer when this one is equal: PHP refuses many with the same page."""
+        if answer != self._last:
+            self._last = answer
+        return self._last
 
     def add(self, connection: HTTPConnection, size: int) -> None:
         """Take note that an answer of `size` bytes was written."""
@@ -78,3 +85,5 @@ class Refusals:
     def discard(self, connection: HTTPConnection) -> None:
         """Take note that a connection is closed, whether it was refused or not."""
         self._bytes -= self._sizes.pop(connection, 0)
+        if not self._sizes:
+            self._last = b""

@@ -19,8 +19,8 @@ from typing import Any
 from rr_py_ws import logs
 from rr_py_ws.adapters.net.client_hello import ClientHellos
 from rr_py_ws.adapters.net.listen import BACKLOG, bound_address
-from rr_py_ws.adapters.net.polled import Poller
-from rr_py_ws.address import Address
+from rr_py_ws.adapters.net.poller import Poller
+from rr_py_ws.address import Address, TCPAddress
 
 _BATCH = 16
 """Connections that are accepted in one turn of the event loop; whatever else goes on has its turn then."""
@@ -46,7 +46,7 @@ class Acceptor:
         tls_shutdown_timeout: seconds for the closing handshake of TLS.
         channel: the log's channel for failures.
         on_failure: called each time that the system has run out of descriptors or memory.
-        polled: make transports that are made for many idle connections, see `polled`; not with TLS.
+        polled: make transports for many idle connections, see the module `polled`; not with TLS.
     """
 
     def __init__(
@@ -118,15 +118,14 @@ class Acceptor:
             if protocol is None:
                 connection.close()
                 continue
-            if self._hellos is not None:
+            if self._poller is not None:
+                self._poller.open(connection, _remote(peer), protocol)
+            elif self._hellos is not None:
                 self._hellos.wait(connection, protocol)
             else:
                 self._begin(connection, protocol)
 
     def _begin(self, connection: socket.socket, protocol: asyncio.Protocol) -> None:
-        if self._poller is not None:
-            self._poller.open(connection, protocol)
-            return
         task = self._loop.create_task(self._connect(connection, protocol))
         self._connecting.add(task)
         task.add_done_callback(self._connecting.discard)
@@ -161,3 +160,11 @@ def _ip_address(peer: Any) -> str:
         return ""
     address = str(peer[0])
     return address.removeprefix("::ffff:") if "." in address else address
+
+
+def _remote(peer: Any) -> str:
+    """`host:port`, for the log; as `format_peer`, and cheaper."""
+    address = _ip_address(peer)
+    if not address:
+        return "unknown"
+    return f"{address}:{peer[1]}" if ":" not in address else str(TCPAddress(address, peer[1]))

@@ -47,8 +47,9 @@ class ClientHellos:
             return
         except OSError:
             begun = b""
-        # Woken for less than was waited for: the client has ended the connection.
-        if len(begun) >= expected and (needed := _size(begun)) > len(begun):
+        # Woken for less than was waited for: the client has ended the connection. One that it has reset may
+        # have bytes in it, and uvloop forgets a reader that is added while it tells of an error.
+        if len(begun) >= expected and (needed := _size(begun)) > len(begun) and not _has_failed(connection):
             self._loop.add_reader(connection, self._look, connection, protocol, needed)
             _be_told_of(connection, needed)
             return
@@ -66,6 +67,10 @@ def _be_told_of(connection: socket.socket, count: int) -> None:
     """Have a socket readable when so many bytes are there, or the end (socket(7), SO_RCVLOWAT)."""
     with suppress(OSError):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)
+
+
+def _has_failed(connection: socket.socket) -> bool:
+    return connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
 
 
 def _size(begun: bytes) -> int:

@@ -12,76 +12,22 @@ from __future__ import annotations
 import asyncio
 import select
 import socket
+from collections import deque
 from collections.abc import Iterable
-from typing import Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
-_EVENTS = 64
-"""Sockets that are looked at in one turn of the event loop; whatever else goes on has its turn then."""
-_READ = 256 * 1024
-"""Bytes that are read of one socket in a turn, at most; as uvloop reads."""
+if TYPE_CHECKING:
+    from rr_py_ws.adapters.net.poller import Poller
+
 _HIGH = 64 * 1024
 """Bytes that may wait before a protocol is told to pause, unless it asks for another limit; as in asyncio."""
 
+_PARTS = 1024
+"""Parts that are sent by one call of the kernel, which takes no more (IOV_MAX)."""
+
 _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
 _FAILED = select.EPOLLERR | select.EPOLLHUP
-
-
-class Poller:
-    """Watches the sockets of its transports, as long as there are any."""
-
-    __slots__ = ("_epoll", "_loop", "_space", "_transports", "_view")
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._epoll = select.epoll()
-        self._transports: dict[int, PolledTransport] = {}
-        self._space = bytearray(_READ)
-        self._view = memoryview(self._space)
-
-    def open(self, connection: socket.socket, protocol: asyncio.Protocol) -> None:
-        """Make the transport of a connected socket, and call `connection_made` of its protocol at once.
-
-        Args:
-            connection: does not block; it belongs to the transport from now on.
-            protocol: of the connection.
-        """
-        PolledTransport(self, self._loop, connection, protocol).begin()
-
-    def watch(self, descriptor: int, transport: PolledTransport, before: int, events: int) -> None:
-        """Look for other events of a socket than before; 0 for none.
-
-        A socket is not watched for no events at all: the kernel would still tell of its end, again and again.
-        """
-        if not events:
-            del self._transports[descriptor]
-            self._epoll.unregister(descriptor)
-            if not self._transports:
-                self._loop.remove_reader(self._epoll.fileno())
-        elif before:
-            self._epoll.modify(descriptor, events)
-        else:
-            self._epoll.register(descriptor, events)
-            if not self._transports:
-                self._loop.add_reader(self._epoll.fileno(), self._look)
-            self._transports[descriptor] = transport
-
-    def _look(self) -> None:
-        """Tell the transports whose sockets have something to read, or room."""
-        transports = self._transports
-        for descriptor, events in self._epoll.poll(0, _EVENTS):
-            # What is told to one may have another one cease to be watched. No descriptor belongs to a new
-            # socket meanwhile: transports close their sockets in a later turn.
-            if (transport := transports.get(descriptor)) is not None:
-                transport.ready(events)
-
-    def read(self, connection: socket.socket) -> bytes:
-        """Read what has arrived; empty when the peer has ended its side.
-
-        Raises:
-            OSError: as `recv`.
-        """
-        size = connection.recv_into(self._space)
-        return bytes(self._view[:size])
 
 
 class PolledTransport(asyncio.Transport):
@@ -91,6 +37,7 @@ class PolledTransport(asyncio.Transport):
         poller: watches the socket.
         loop: the running loop.
         connection: the socket.
+        remote: the other end for the log, `host:port`; a socket whose peer has gone cannot tell any more.
         protocol: is told what happens.
     """
 
@@ -105,8 +52,10 @@ class PolledTransport(asyncio.Transport):
         "_poller",
         "_protocol",
         "_read_eof",
+        "_remote",
         "_socket",
         "_unsent",
+        "_unsent_size",
     )
 
     def __init__(
@@ -114,14 +63,17 @@ class PolledTransport(asyncio.Transport):
         poller: Poller,
         loop: asyncio.AbstractEventLoop,
         connection: socket.socket,
+        remote: str,
         protocol: asyncio.Protocol,
     ) -> None:
+        self._remote = remote
         self._poller = poller
         self._loop = loop
         self._socket = connection
         self._protocol = protocol
         self._events = 0
-        self._unsent: bytearray | None = None
+        self._unsent: deque[memoryview] | None = None
+        self._unsent_size = 0
         self._high = _HIGH
         self._low = _HIGH // 4
         self._closing = False
@@ -130,9 +82,11 @@ class PolledTransport(asyncio.Transport):
         self._paused = False
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Return the socket or one of its names; the default when it is gone, and for all else."""
+        """Return `remote`, the socket, or one of its names; the default for all else, and when it is gone."""
         try:
             match name:
+                case "remote":
+                    return self._remote
                 case "socket":
                     return self._socket
                 case "peername":
@@ -224,17 +178,47 @@ class PolledTransport(asyncio.Transport):
                 return
             if sent == len(data):
                 return
-            self._unsent = bytearray(memoryview(data)[sent:])
-            self._watch(self._events | _OUT)
-        else:
-            self._unsent += data
-        if not self._paused and len(self._unsent) > self._high:
-            self._paused = True
-            self._protocol.pause_writing()
+            data = memoryview(data)[sent:]
+        self._keep(memoryview(data))
 
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
-        """See `asyncio.WriteTransport`."""
-        self.write(b"".join(list_of_data))
+        """See `asyncio.WriteTransport`, and `write`."""
+        if self._eof:
+            raise RuntimeError("Cannot call writelines() after write_eof()")
+        parts = deque(memoryview(data) for data in list_of_data if data)
+        if self._closing or not parts:
+            return
+        if self._unsent is None:
+            self._send(parts)
+        self._keep(*parts)
+
+    def _send(self, parts: deque[memoryview]) -> None:
+        """Send what the kernel takes of parts, and drop that; everything when the connection is gone."""
+        try:
+            sent = self._socket.sendmsg(islice(parts, _PARTS))
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            parts.clear()
+            self._end(error)
+            return
+        while sent and sent >= len(parts[0]):
+            sent -= len(parts.popleft())
+        if sent:
+            parts[0] = parts[0][sent:]
+
+    def _keep(self, *parts: memoryview) -> None:
+        """Let parts wait. What cannot change is not copied: many connections may wait with one message."""
+        if not parts:
+            return
+        if self._unsent is None:
+            self._unsent = deque()
+            self._watch(self._events | _OUT)
+        self._unsent.extend(part if part.readonly else memoryview(bytes(part)) for part in parts)
+        self._unsent_size += sum(map(len, parts))
+        if not self._paused and self._unsent_size > self._high:
+            self._paused = True
+            self._protocol.pause_writing()
 
     def can_write_eof(self) -> bool:
         """See `asyncio.WriteTransport`."""
@@ -250,7 +234,7 @@ class PolledTransport(asyncio.Transport):
 
     def get_write_buffer_size(self) -> int:
         """See `asyncio.WriteTransport`."""
-        return 0 if self._unsent is None else len(self._unsent)
+        return self._unsent_size
 
     def get_write_buffer_limits(self) -> tuple[int, int]:
         """See `asyncio.WriteTransport`."""
@@ -260,25 +244,21 @@ class PolledTransport(asyncio.Transport):
         """See `asyncio.WriteTransport`."""
         self._high = _HIGH if high is None else high
         self._low = self._high // 4 if low is None else low
-        if not self._paused and self.get_write_buffer_size() > self._high:
+        if not self._paused and self._unsent_size > self._high:
             self._paused = True
             self._protocol.pause_writing()
 
     def _send_unsent(self) -> None:
         assert self._unsent is not None
-        try:
-            sent = self._socket.send(self._unsent)
-        except (BlockingIOError, InterruptedError):
+        self._send(self._unsent)
+        if self._unsent is None:  # the connection is gone
             return
-        except OSError as error:
-            self._end(error)
-            return
-        del self._unsent[:sent]
+        self._unsent_size = sum(map(len, self._unsent))
         if not self._unsent:
             self._unsent = None
             self._watch(self._events & ~_OUT)
         closing, eof = self._closing, self._eof
-        if self._paused and self.get_write_buffer_size() <= self._low:
+        if self._paused and self._unsent_size <= self._low:
             self._paused = False
             self._protocol.resume_writing()
         if self._unsent is not None:  # perhaps what the protocol has written just now
@@ -330,6 +310,7 @@ class PolledTransport(asyncio.Transport):
             return
         self._closing = True
         self._unsent = None
+        self._unsent_size = 0
         self._watch(0)
         self._loop.call_soon(self._lose, error)
 

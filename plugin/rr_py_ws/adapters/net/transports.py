@@ -30,6 +30,11 @@ def peer_of(connection: socket.socket) -> str:
         return format_peer(None)
 
 
+def remote_of(transport: asyncio.BaseTransport) -> str:
+    """The other end of a transport as `host:port`, for the log, also when it is gone."""
+    return transport.get_extra_info("remote") or format_peer(transport.get_extra_info("peername"))
+
+
 def bare_socket(transport: asyncio.Transport, connection: socket.socket) -> socket.socket | None:
     """Let frames be written past the transport, by the socket below it; None with TLS, where that cannot be.
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 
-class Turns:
-    """The budget of the turns, and who waits for the next one.
+class Budget(ABC):
+    """The budget of the turns. What is carried out is taken from `left`.
 
-    What is carried out is taken from `left`. When that is used up, those that have more wait in line. A peer
-    that asks for little does not stand in line behind those that always have more: it waits for one turn of
-    the others, however many they are.
+    Who waits for the next turn, and in which order they go on, is up to classes that inherit from this one.
 
     Args:
         budget: units of one turn, whatever a unit is.
@@ -20,14 +19,56 @@ class Turns:
         left: units that are left of this turn; below zero after one piece that was dearer than the rest.
     """
 
-    __slots__ = ("_budget", "_granted", "_heavy", "_light", "_renewing", "left")
+    __slots__ = ("_budget", "_renewing", "left")
 
     def __init__(self, budget: int) -> None:
         self.left = self._budget = budget
+        self._renewing = False
+
+    def charge(self, units: int) -> None:
+        """Take from the budget of this turn; what follows is charged to the next one when half is used up."""
+        self.left -= units
+        if self.left < self._budget // 2:
+            self.renew()
+
+    def renew(self) -> None:
+        """Begin with a full budget in the next turn of the loop.
+
+        To be called when half of it is used up: quiet turns, which are nearly all, share one budget, and to
+        find out that a turn is over costs them nothing.
+        """
+        if not self._renewing:
+            self._renewing = True
+            asyncio.get_running_loop().call_soon(self._begin)
+
+    def _begin(self) -> None:
+        self._renewing = False
+        self.left = self._budget
+        if self._go_on():
+            self.renew()
+
+    @abstractmethod
+    def _go_on(self) -> bool:
+        """Let those go on that wait, as many as there are units for; return whether any still wait."""
+
+
+class Turns(Budget):
+    """The budget of the turns, and who waits for the next one.
+
+    When the budget is used up, those that have more wait in line. A peer that asks for little does not stand
+    in line behind those that always have more: it waits for one turn of the others, however many they are.
+
+    Args:
+        budget: units of one turn, whatever a unit is.
+    """
+
+    __slots__ = ("_granted", "_heavy", "_light")
+
+    def __init__(self, budget: int) -> None:
+        super().__init__(budget)
         self._granted = 0
         self._light: dict[Callable[[], object], None] = {}
         self._heavy: dict[Callable[[], object], None] = {}
-        self._renewing = False
 
     @property
     def crowded(self) -> bool:
@@ -48,22 +89,6 @@ class Turns:
         """Do not call it any more."""
         self._light.pop(go_on, None)
         self._heavy.pop(go_on, None)
-
-    def charge(self, units: int) -> None:
-        """Take from the budget of this turn; what follows is charged to the next one when half is used up."""
-        self.left -= units
-        if self.left < self._budget // 2:
-            self.renew()
-
-    def renew(self) -> None:
-        """Begin with a full budget in the next turn of the loop.
-
-        To be called when half of it is used up: quiet turns, which are nearly all, share one budget, and to
-        find out that a turn is over costs them nothing.
-        """
-        if not self._renewing:
-            self._renewing = True
-            asyncio.get_running_loop().call_soon(self._begin)
 
     def take(self, units: int) -> bool:
         """Take so many units, unless others wait or nothing is left; returns whether that was done."""
@@ -89,10 +114,10 @@ class Turns:
         finally:
             self.discard(go_on)
 
-    def _begin(self) -> None:
-        self._renewing = False
+    def _go_on(self) -> bool:
         # Tasks that were told in the last turn that they may go on do so in this one.
-        self.left, self._granted = self._budget - self._granted, 0
+        self.left -= self._granted
+        self._granted = 0
         # The light ones first, but only half of a turn: very many of them do not keep the others waiting for
         # good. Those that have to wait again are behind everybody else.
         for queue, reserve in ((self._light, self._budget // 2), (self._heavy, 0), (self._light, 0)):
@@ -100,5 +125,4 @@ class Turns:
                 go_on = next(iter(queue))
                 del queue[go_on]
                 go_on()
-        if self.crowded:
-            self.renew()
+        return self.crowded

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from rr_py_ws.errors import PayloadTooBig, ProtocolError, WorkerDied
 from rr_py_ws.wire.goridge import Frame, FrameDecoder
-from rr_py_ws.wire.worker import decode_control, encode_pid
+from rr_py_ws.wire.worker import PONG, decode_control, encode_pid
 
 CLOSED = "closed its relay"
 """Why the connection of a worker is lost that went away without a word."""
@@ -19,6 +19,8 @@ _MAX_UNEXPECTED = 4096
 _SHOWN_UNEXPECTED = 300
 _FRAMES = 128
 """Frames of a worker that are looked at in one turn of the event loop, a millisecond at most."""
+_MOST_UNSENT = 64 * 1024
+"""Bytes that a worker has not read, at which no ping of it is answered any more: it waits for each answer."""
 _LATE_DATA = 0.5
 """Seconds that an answer may still be on its way after its worker has ended."""
 
@@ -54,6 +56,7 @@ class WorkerConnection(asyncio.Protocol):
         self._close: Callable[[], None] | None = None
         self._pause: Callable[[], None] | None = None
         self._resume: Callable[[], None] | None = None
+        self._unsent: Callable[[], int] | None = None
         self._pid_frame = encode_pid(os.getpid())
         self._pid: int | None = None
         self._reply: Frame | None = None
@@ -68,12 +71,14 @@ class WorkerConnection(asyncio.Protocol):
         close: Callable[[], None],
         pause: Callable[[], None],
         resume: Callable[[], None],
+        unsent: Callable[[], int],
     ) -> None:
-        """Use these to write, to close, to read nothing and to read on.
+        """Use these to write, to close, to read nothing and to read on, and to tell what is not written yet.
 
         What arrives goes to `data_received` and `eof`.
         """
         self._write, self._close, self._pause, self._resume = write, close, pause, resume
+        self._unsent = unsent
         if not self.attached.done():
             self.attached.set_result(None)
 
@@ -84,7 +89,13 @@ class WorkerConnection(asyncio.Protocol):
             self._transport.abort()
             return
         transport = self._transport
-        self.attach(transport.write, transport.abort, transport.pause_reading, transport.resume_reading)
+        self.attach(
+            transport.write,
+            transport.abort,
+            transport.pause_reading,
+            transport.resume_reading,
+            transport.get_write_buffer_size,
+        )
 
     def hand_over(self, successor: WorkerConnection) -> None:
         """Let another take the socket; this one is of no use any more."""
@@ -155,6 +166,13 @@ class WorkerConnection(asyncio.Protocol):
         """Write one frame, or a piece of one; nothing when the connection is lost."""
         if self._write is not None and not self.lost.done():
             self._write(frame)
+
+    def answer_ping(self) -> None:
+        """Answer a ping; a worker that sends them and does not read the answers is lost."""
+        if self._unsent is not None and self._unsent() > _MOST_UNSENT:
+            self.lose("sent pings and did not read the answers")
+        else:
+            self.send(PONG)
 
     def data_received(self, data: bytes) -> None:
         """Take what the worker wrote."""
@@ -258,7 +276,7 @@ class WorkerConnection(asyncio.Protocol):
         """Close the server's end."""
         self.lose("was released")
         close, self._close = self._close, None
-        self._write = self._pause = self._resume = None  # they lead back here
+        self._write = self._pause = self._resume = self._unsent = None  # they lead back here
         if close is not None:
             close()
         else:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from rr_py_ws.adapters.net import deadline
 from rr_py_ws.adapters.net.tasks import TaskSet
+from rr_py_ws.adapters.net.turns import Turns
 from rr_py_ws.adapters.php import RR_VERSION
 from rr_py_ws.adapters.php.output import OutputBudget
 from rr_py_ws.adapters.php.relay import SharedRelay
@@ -78,6 +79,7 @@ class WorkerFactory:
         self._relay = relay or SharedRelay(server, budget)
         self._opened = False
         self.max_answer = max_answer
+        self._turns = Turns(1)
         self._starting: set[Worker] = set()
         self._workers: dict[Worker, None] = {}
 
@@ -123,9 +125,11 @@ class WorkerFactory:
         Raises:
             WorkerStartError: it cannot be started; the text names `server.command` and the reason.
         """
+        line = self._server.command_line
+        # This thread stands still until the new process has begun, a millisecond or more: one in a turn.
+        await self._turns.piece(1)
         if self.stopping:
             raise WorkerStartError(STOPPING)
-        line = self._server.command_line
         try:
             process, connection = self._relay.start(
                 self._server.command, self._env, self._server.user, self.max_answer

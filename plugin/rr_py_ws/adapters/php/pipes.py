@@ -93,12 +93,16 @@ class PipeWriter:
     Args:
         fd: the writing end, which belongs to this object from now on.
         on_broken: called once, when the other end is closed.
+
+    Attributes:
+        unsent: bytes that the pipe has not taken.
     """
 
     def __init__(self, fd: int, on_broken: Callable[[], None]) -> None:
         self._fd = fd
         self._on_broken = on_broken
         self._waiting: deque[bytes | memoryview] = deque()
+        self.unsent = 0
         os.set_blocking(fd, False)
         # Nothing can be read here, but the loop tells of the other end's closing in this way.
         asyncio.get_running_loop().add_reader(fd, self._break)
@@ -108,6 +112,7 @@ class PipeWriter:
         if self._fd < 0:
             return
         self._waiting.append(data)
+        self.unsent += len(data)
         # With more than one the writer is registered already.
         if len(self._waiting) == 1 and not self._flush():
             asyncio.get_running_loop().add_writer(self._fd, self._resume)
@@ -119,6 +124,7 @@ class PipeWriter:
             while self._waiting:
                 data = self._waiting[0]
                 written = os.write(self._fd, data)
+                self.unsent -= written
                 if written < len(data):
                     self._waiting[0] = memoryview(data)[written:]
                 else:

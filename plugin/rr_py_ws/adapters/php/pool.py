@@ -37,6 +37,10 @@ from rr_py_ws.wire.worker import Message, encode_question
 
 MAX_TRIES = 3
 """How many workers are asked one question when they answer "restart me"; RoadRunner has no bound."""
+_REST = 3
+"""How many times as long as a reset takes there is none after it: to start PHP takes all cores."""
+_LONGEST_REST = 1.0
+"""Seconds, at most."""
 
 
 class WorkerPool:
@@ -65,6 +69,7 @@ class WorkerPool:
         self._resetting = asyncio.Lock()
         self._resets = 0
         self._last_reset = 0
+        self._rested = 0.0
         self._supervision: asyncio.Task[None] | None = None
 
     def limit_answers(self, size: int) -> None:
@@ -139,7 +144,7 @@ class WorkerPool:
         """Replace every worker. The old ones finish what they work on; nobody is refused.
 
         Returns when the new ones are ready; for a moment there are twice as many. All calls that come while
-        a reset is running share the next one.
+        a reset is running share the next one, and that begins after a rest.
 
         Raises:
             WorkerStartError: the new ones cannot be started, and the old ones stay; or the pool is not
@@ -152,8 +157,14 @@ class WorkerPool:
             # `start` has failed or has not been called; `rr reset` may come at any time.
             if len(self._slots) < self._size:
                 raise WorkerStartError("the workers are not started yet")
+            loop = asyncio.get_running_loop()
+            await asyncio.sleep(self._rested - loop.time())
             self._resets = number = self._resets + 1
-            workers = await self._factory.start_all(self._size, self._config.allocate_timeout)
+            began = loop.time()
+            try:
+                workers = await self._factory.start_all(self._size, self._config.allocate_timeout)
+            finally:
+                self._rested = loop.time() + min(_LONGEST_REST, _REST * (loop.time() - began))
             if self._factory.stopping:  # since they are there: `stop` ends them
                 raise WorkerStartError(STOPPING)
             for slot, worker in zip(self._slots, workers, strict=True):

@@ -80,7 +80,7 @@ class PipeRelay:
             connection.end()
 
         reader = PipeReader(our_read_end, connection.data_received, on_end)
-        connection.attach(writer.write, reader.close, reader.pause, reader.resume)
+        connection.attach(writer.write, reader.close, reader.pause, reader.resume, lambda: writer.unsent)
         return process, connection
 
     async def handshake(self, connection: WorkerConnection) -> None:

@@ -23,6 +23,8 @@ FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 5.0
 """Seconds between two attempts, at most."""
 
+_SHORTEST_TICK = 0.01
+"""Seconds between two looks at all workers, at least: `watch_tick: 1ns` would take a core."""
 _MEBIBYTE = 1024 * 1024
 
 
@@ -122,7 +124,7 @@ async def supervise(
         retire: replaces one.
     """
     while True:
-        await asyncio.sleep(config.watch_tick)
+        await asyncio.sleep(max(_SHORTEST_TICK, config.watch_tick))
         for worker in workers():
             reason = broken_rule(config, worker, time.monotonic())
             if reason is not None:

@@ -19,7 +19,7 @@ from rr_py_ws.core.ports import Answer, Lane, WorkerState
 from rr_py_ws.errors import ExecTimeout, SoftJobError, WorkerDied, WorkerError
 from rr_py_ws.logs import get_limited
 from rr_py_ws.wire.goridge import STREAM, STREAM_PING, Frame
-from rr_py_ws.wire.worker import PONG, STOP, STOP_STREAM, Message, decode_message
+from rr_py_ws.wire.worker import STOP, STOP_STREAM, Message, decode_message
 
 log = get_limited("server")
 
@@ -167,7 +167,7 @@ class Worker:
         if frame.stream & STREAM and isinstance(answer, Message):
             self._receive_part(question, answer)
             if frame.stream & STREAM_PING:
-                self._connection.send(PONG)
+                self._connection.answer_ping()
             return True
         self._question = None
         self.execs += 1

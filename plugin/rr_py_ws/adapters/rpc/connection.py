@@ -11,21 +11,18 @@ from rr_py_ws import logs
 from rr_py_ws.adapters.rpc.gone import GoneTransport
 from rr_py_ws.adapters.rpc.partial_frames import PartialFrames, Pause
 from rr_py_ws.adapters.rpc.registry import LargeReply, Registry
-from rr_py_ws.adapters.rpc.turns import CALL, HALF, LIGHT, SHARE
+from rr_py_ws.adapters.rpc.turns import CALL, HALF
 from rr_py_ws.adapters.rpc.unread import UnreadReplies
 from rr_py_ws.config import Limits
 from rr_py_ws.core.hold import Gate
 from rr_py_ws.errors import PayloadTooBig, ProtocolError
-from rr_py_ws.wire.goridge import Flag, Frame, FrameDecoder
+from rr_py_ws.wire.goridge import Frame, FrameDecoder
 from rr_py_ws.wire.publish_call import read_calls
 
 _KEEP = 256
 """Bytes kept of a payload over the limit, to find the name of the method in: none of ours is that long."""
-_LARGE = 4096
-"""Bytes of a call that may be dear: of fewer protobuf makes no more than a millisecond of work,"""
-_LARGE_TEXT = 1024
-"""and the other codecs, which make each element a value of Python, make two or three of so many."""
-_PROTO = int(Flag.PROTO)
+_LARGE = 1024
+"""Bytes of a call that may be dear: fewer make no more than a millisecond of work."""
 _MOST = 64
 """Calls that are read before the first of them is carried out: they are read again if that one pauses."""
 _WHOLE_READ = 250_000
@@ -56,7 +53,7 @@ class RPCConnection(asyncio.Protocol):
 
     Attributes:
         paused: why it is not read.
-        served: whether a call of it was served since this was last set to False.
+        used: what its calls have cost, see `turns`.
         closed: done when the connection is gone.
     """
 
@@ -83,11 +80,10 @@ class RPCConnection(asyncio.Protocol):
         self._running = 0
         self._late_replies: list[bytes] = []
         self._inside = False
-        self._light = True
         self._least = 0
         self._ending = False
         self.paused = 0
-        self.served = False
+        self.used = self._turns.clock
         self.closed = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -115,13 +111,14 @@ class RPCConnection(asyncio.Protocol):
         if data:
             self._decoder.receive_data(data)
         turns = self._turns
-        if turns.left <= 0 and not self.paused:
-            self._end_turn(light=self._light)
+        # Who has used no more than those in line need not wait behind them.
+        if (turns.left <= 0 or (turns.waiting and self.used > turns.clock)) and not self.paused:
+            self._end_turn()
         if self._held is not None and self._is_held_again():
             return
         replies: list[bytes] = []
         start = turns.left
-        self._least = start - (LIGHT if self._light else SHARE)
+        self._least = start - turns.share
         begun = False
         try:
             # A call may pause the connection: by a turn that is full, or as one unfinished call too many.
@@ -134,10 +131,15 @@ class RPCConnection(asyncio.Protocol):
             self._ending = True
         if replies:
             self._transport.write(b"".join(replies))
-        self._light = turns.left > start - LIGHT
-        if turns.left < HALF:
+        if begun:  # `turns.charge_to`, of which the call would take longer than all of it
+            place = self.used if self.used > turns.floor else turns.floor
+            self.used = used = place + start - turns.left
+            if used > turns.latest:
+                turns.latest = used
+        if self.paused & Pause.TURN:
+            turns.wait(self)  # not before it was charged, which decides on its place
+        elif turns.left < HALF:
             turns.renew()
-        self.served |= begun
         if self._ending:
             self.end()
             return
@@ -184,10 +186,7 @@ class RPCConnection(asyncio.Protocol):
             if frame is None:
                 return False
             length = len(frame[2])
-            if length < _LARGE_TEXT or (length < _LARGE and frame[0] & _PROTO):
-                reply = registry.call(frame)
-            else:
-                reply = registry.call_large(frame)
+            reply = registry.call(frame) if length < _LARGE else registry.call_large(frame)
         except PayloadTooBig as error:
             assert self._decoder.oversized is not None
             # Answered, not closed: the calls before and behind it on this connection are fine.
@@ -211,9 +210,9 @@ class RPCConnection(asyncio.Protocol):
         turns = self._turns
         turns.left = left = turns.left - units
         if left < self._least:
-            if left <= 0 or turns.crowded:
-                self._end_turn()
-            self._least = max(0, left - SHARE)
+            if left <= 0 or turns.waiting:
+                self.pause(Pause.TURN, True)
+            self._least = max(0, left - turns.share)
 
     def eof_received(self) -> bool:
         """Take the peer's last byte; a half-closed peer still gets its replies."""
@@ -289,7 +288,7 @@ class RPCConnection(asyncio.Protocol):
         self._ending = True
         self._take_held()
         self._partial_frames.discard(self)
-        self._turns.discard(self._begin_turn)
+        self._turns.discard(self)
         self._on_lost(self)
         self.closed.set_result(None)
 
@@ -346,13 +345,14 @@ class RPCConnection(asyncio.Protocol):
         else:
             self._wait_for(reply, len(frame.payload))
 
-    def _end_turn(self, *, light: bool = False) -> None:
+    def begin_turn(self) -> None:
+        """Go on: others had their turns."""
+        self.pause(Pause.TURN, False)
+
+    def _end_turn(self) -> None:
         """Go on when others had their turns."""
         self.pause(Pause.TURN, True)
-        self._turns.wait(self._begin_turn, light=light)
-
-    def _begin_turn(self) -> None:
-        self.pause(Pause.TURN, False)
+        self._turns.wait(self)
 
     def _wait_for(self, reply: asyncio.Future[bytes], length: int) -> None:
         """Take note of a call, of so many bytes, that is answered later."""
@@ -362,6 +362,7 @@ class RPCConnection(asyncio.Protocol):
             self.pause(Pause.LARGE, True)
             self._partial_frames.count_large(length)
             reply.add_done_callback(partial(self._finished_large, length))
+            reply.begin(self)
         else:
             reply.add_done_callback(self._finished)
         if self._running >= self._max_calls:
@@ -391,7 +392,9 @@ class RPCConnection(asyncio.Protocol):
             # The first of this turn; brokers settle many futures in one, each would be a write of its own.
             if not self._late_replies:
                 asyncio.get_running_loop().call_soon(self._write_late_replies)
-            self._late_replies.append(reply.result())
+            result = reply.result()
+            self.used += len(result)  # of what RoadRunner answers, bytes are what it costs
+            self._late_replies.append(result)
         if self.paused and self.paused & Pause.CALLS:
             self.pause(Pause.CALLS, False)
         if self._ending:

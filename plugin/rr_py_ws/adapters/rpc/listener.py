@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Iterator, Sequence
+from operator import attrgetter
 
 from rr_py_ws import logs
 from rr_py_ws.adapters.net.acceptor import Acceptor
@@ -160,7 +161,7 @@ class RPCListener:
     def pause(self, paused: bool) -> None:
         """Read no connection, because there is enough to write; or read them again.
 
-        Those that were served last are the last to be read again: a few that bring much at a time would
+        Those that have used least are the first to be read again: a few that bring much at a time would
         otherwise be the only ones.
         """
         self._paused = paused
@@ -169,11 +170,7 @@ class RPCListener:
             for connection in self._connections:
                 connection.pause(Pause.BACKPRESSURE, True)
             return
-        for connection in [connection for connection in self._connections if connection.served]:
-            connection.served = False
-            # Moved to the end; dicts keep the order of insertion.
-            self._connections[connection] = self._connections.pop(connection)
-        self._resume(list(self._connections))
+        self._resume(sorted(self._connections, key=attrgetter("used")))
 
     def _resume(self, connections: list[RPCConnection]) -> None:
         """Go on with these in their order, whether what they have sent is here or still in their sockets."""

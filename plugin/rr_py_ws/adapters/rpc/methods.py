@@ -14,6 +14,7 @@ from rr_py_ws.adapters.rpc.registry import InPieces, Registry
 from rr_py_ws.adapters.rpc.turns import BUDGET, CallTurns
 from rr_py_ws.config import Limits
 from rr_py_ws.core.ports import Holds, Probe, Publisher, WorkerPool, WorkerState
+from rr_py_ws.core.ring import ReplayLimit
 from rr_py_ws.errors import RPCError
 from rr_py_ws.wire.goridge import Flag
 from rr_py_ws.wire.publish import decode_broadcast, decode_websockets, encode_ok
@@ -25,6 +26,9 @@ Pools = Mapping[str, WorkerPool | None]
 
 _WORKER = BUDGET // 16
 """What it costs to ask the system about one process: an eighth of a millisecond."""
+
+_RESET = BUDGET // 16
+"""What it costs to ask for a reset. Resets themselves rest between one another."""
 
 _Part = TypeVar("_Part")
 
@@ -79,7 +83,8 @@ def build_registry(
     registry.publishers[PUBLISH] = publishing.publish_one
     registry.publishers[PUBLISH_ASYNC] = publishing.publish_one_async
 
-    PushService(publisher, registry, limits.recovery_messages, holds)
+    most = ReplayLimit(limits.recovery_messages, limits.recovery_topic_size)
+    PushService(publisher, registry, most, holds)
     _add_plugins(registry, pools, neighbour)
     _add_status(registry, probes, neighbour)
     # Methods of RoadRunner's RPC plugin itself.
@@ -106,7 +111,12 @@ def _add_plugins(registry: Registry, pools: Pools, neighbour: Neighbour | None) 
         # Pipelines of jobs: no plugin of ours has any.
         add("informer.Jobs", decode_text, lambda plugin: None)
         add("resetter.List", decode_bool, lambda _: plugins)
-        add("resetter.Reset", decode_text, lambda plugin: _reset(_find(pools, plugin)), operation=operation)
+        add(
+            "resetter.Reset",
+            decode_text,
+            lambda plugin: _reset(_find(pools, plugin), turns),
+            operation=operation,
+        )
         return
     merging = Merging(neighbour, plugins)
     decode_bool, decode_text = not_gob(decode_bool), not_gob(decode_text)
@@ -121,7 +131,7 @@ def _add_plugins(registry: Registry, pools: Pools, neighbour: Neighbour | None) 
     add(
         "resetter.Reset",
         decode_text,
-        lambda plugin: merging.reset(plugin, _reset(_find_ours(pools, plugin))),
+        lambda plugin: merging.reset(plugin, _reset(_find_ours(pools, plugin), turns)),
     )
     registry.share("informer")
     registry.share("resetter")
@@ -184,7 +194,7 @@ def _workers(pools: Pools, turns: CallTurns, plugin: str) -> dict[str, Any]:
     return {"workers": states if plugin in pools else None}
 
 
-def _reset(pool: WorkerPool | None) -> bool | Awaitable[bool]:
+def _reset(pool: WorkerPool | None, turns: CallTurns) -> bool | Awaitable[bool]:
     """Replace the workers of a plugin; done when the new ones are ready.
 
     Raises (from the awaitable):
@@ -195,6 +205,7 @@ def _reset(pool: WorkerPool | None) -> bool | Awaitable[bool]:
         await pool.reset()
         return True
 
+    turns.left -= _RESET
     return True if pool is None else reset(pool)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from rr_py_ws import logs
 from rr_py_ws.adapters.rpc.metrics import RPCMetrics
 from rr_py_ws.adapters.rpc.registry import TooDear
-from rr_py_ws.adapters.rpc.turns import TOPIC, CallTurns
+from rr_py_ws.adapters.rpc.turns import ELEMENT, TOPIC, Caller, CallTurns
 from rr_py_ws.core.hold import Hold
 from rr_py_ws.core.ports import Holds, Publisher
 from rr_py_ws.errors import BrokerError, RPCError
@@ -64,7 +64,6 @@ class Publishing:
         self._turns = turns
         self._max_elements = max_elements
         self._counters = counters
-        self._alone = asyncio.Lock()
 
     def publish(
         self, messages: Sequence[Message], handed_over: list[Awaitable[object]] | None = None
@@ -152,10 +151,15 @@ class Publishing:
             return True
         if is_one_message(codec, body):
             return False
-        return any(found >= STEP for found in count_elements(codec, body))
+        found = 0
+        for found in count_elements(codec, body):
+            if found >= STEP:
+                break
+        self._turns.left -= ELEMENT * found
+        return found >= STEP
 
     async def publish_in_pieces(
-        self, codec: Flag, body: bytes, may_wait: bool, *, has_broker: bool, wait: bool = True
+        self, codec: Flag, body: bytes, may_wait: bool, caller: Caller, *, has_broker: bool, wait: bool = True
     ) -> Hold | None:
         """Publish in pieces, between which others have their turns.
 
@@ -163,6 +167,7 @@ class Publishing:
             codec: of the body.
             body: the encoded argument. Only one is decoded at a time.
             may_wait: whether to do nothing when a topic is held, and return the hold.
+            caller: who is charged.
             has_broker: which of the two services was called.
             wait: whether it is done when the brokers have accepted everything; or when they were given it.
 
@@ -170,12 +175,12 @@ class Publishing:
             RPCError: there are too many elements, or the body cannot be decoded.
             BrokerError: as `publish`, with the names of RoadRunner's operations.
         """
-        async with self._alone:
-            messages = await self._decode(codec, body, has_broker=has_broker)
+        async with self._turns.alone(caller):
+            messages = await self._decode(codec, body, caller, has_broker=has_broker)
             del body
             if may_wait and (hold := self.find_hold(messages)) is not None:
                 return hold
-            later, refusal = await self._hand_over(messages, wait=wait)
+            later, refusal = await self._hand_over(messages, caller, wait=wait)
         del messages  # an error keeps this frame for a while
         try:
             await _all(later, refusal)
@@ -193,28 +198,36 @@ class Publishing:
         """
         cost = _cost(messages)
         if cost > _PIECE and not is_piece:
+            self._turns.left -= ELEMENT * sum([1 + len(topics) for _, topics, _ in messages])
             raise TooDear
         self._turns.left -= TOPIC * cost
 
-    async def _decode(self, codec: Flag, body: bytes, *, has_broker: bool) -> list[Message]:
+    async def _decode(self, codec: Flag, body: bytes, caller: Caller, *, has_broker: bool) -> list[Message]:
         """Decode everything, so that nothing is published of what is not sound.
 
         Raises:
             RPCError: there are too many elements, or the body cannot be decoded.
         """
+        counted = 0
         for found in count_elements(codec, body):
+            self._turns.left -= ELEMENT * (found - counted)
+            counted = found
             if found > self._max_elements:
                 raise self._too_many()
-            await self._turns.next()
+            await self._turns.next(caller)
         messages: list[Message] = []
-        for piece in decode_pieces(codec, body, self._turns.charge_slow, has_broker=has_broker):
-            messages += [message for message in piece if message.topics]
-            self._turns.left -= TOPIC * len(piece)
-            await self._turns.next()
+        try:
+            for piece in decode_pieces(codec, body, self._turns.charge_slow, has_broker=has_broker):
+                messages += [message for message in piece if message.topics]
+                self._turns.left -= TOPIC * len(piece)
+                await self._turns.next(caller)
+        except RPCError:
+            self._turns.charge_slow(len(body))  # to find out what is wrong
+            raise
         return messages
 
     async def _hand_over(
-        self, messages: Sequence[Message], *, wait: bool
+        self, messages: Sequence[Message], caller: Caller, *, wait: bool
     ) -> tuple[list[Awaitable[object]], BrokerError | None]:
         """Give everything to the brokers; return what is to be waited for, and the refusal that ended it."""
         later: list[Awaitable[object]] = []
@@ -226,7 +239,7 @@ class Publishing:
                     self.publish(piece, later)
                 except BrokerError as error:
                     return later, error.with_traceback(None)
-            await self._turns.next()
+            await self._turns.next(caller)
         return later, None
 
     def _too_many(self) -> RPCError:

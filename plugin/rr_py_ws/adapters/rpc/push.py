@@ -10,6 +10,7 @@ from rr_py_ws.adapters.rpc.turns import TOPIC
 from rr_py_ws.core.history import Page, Query, Receipt
 from rr_py_ws.core.hold import Hold
 from rr_py_ws.core.ports import Holds, Publisher
+from rr_py_ws.core.ring import ReplayLimit
 from rr_py_ws.errors import BrokerError
 from rr_py_ws.wire.publication import Position, Publication
 from rr_py_ws.wire.push_service import (
@@ -36,12 +37,12 @@ class PushService:
     Args:
         publisher: takes what is published, and has the histories.
         registry: of which calls are charged.
-        most: messages in an answer of `History`.
+        most: messages, and bytes of their payloads, in an answer of `History`.
         holds: tells to which topics a call has to wait; without it, none does.
     """
 
     def __init__(
-        self, publisher: Publisher, registry: Registry, most: int, holds: Holds | None = None
+        self, publisher: Publisher, registry: Registry, most: ReplayLimit, holds: Holds | None = None
     ) -> None:
         self._publisher = publisher
         self._turns = registry.turns
@@ -98,8 +99,9 @@ class PushService:
         history = self._publisher.history(request.broker)
         if history is None:
             return _OFF
-        limit = min(request.limit or self._most, self._most)
-        page = history.read(request.topic, Query(request.since, limit, request.reverse))
+        limit = min(request.limit or self._most.messages, self._most.messages)
+        query = Query(request.since, limit, request.reverse, self._most.size)
+        page = history.read(request.topic, query)
         self._turns.left -= TOPIC * limit
         return HistoryResponse(*page) if isinstance(page, Page) else _read_later(page)
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple, TypeVar, overload
 from rr_py_ws import logs
 from rr_py_ws.adapters.rpc.metrics import UNKNOWN, RPCMetrics
 from rr_py_ws.adapters.rpc.neighbour import Neighbour, NotOurs
-from rr_py_ws.adapters.rpc.turns import CallTurns
+from rr_py_ws.adapters.rpc.turns import Caller, CallTurns
 from rr_py_ws.core.hold import Gate, Hold, Topic
 from rr_py_ws.errors import BrokerError, PayloadTooBig, RPCError, WorkerError
 from rr_py_ws.metrics import Sample, gauge
@@ -37,21 +37,24 @@ class InPieces(NamedTuple):
 
     Attributes:
         is_dear: whether codec and body are those of such a call; told before anything is decoded.
-        carry_out: decodes and carries out codec and body in pieces, between which others have their turns.
-            With True it does nothing when the call has to wait for a hold, and returns the hold.
+        carry_out: decodes and carries out codec and body in pieces, between which others have their turns;
+            they are charged to a caller. With True it does nothing when the call has to wait for a hold, and
+            returns the hold.
     """
 
     is_dear: Callable[[Flag, bytes], bool]
-    carry_out: Callable[[Flag, bytes, bool], Awaitable[Hold | None]]
+    carry_out: Callable[[Flag, bytes, bool, Caller], Awaitable[Hold | None]]
 
 
 class LargeReply(asyncio.Future[bytes]):
     """The reply to a call that is carried out in pieces; the next call of the connection begins after it.
 
     Attributes:
+        begin: begins to carry it out, for a caller; to be called once.
         held: instead of a reply: the call, with which nothing was done, and the hold that it waits for.
     """
 
+    begin: Callable[[Caller], None]
     held: tuple[Frame, Hold] | None = None
 
 
@@ -236,8 +239,12 @@ class Registry:
                 encode = self._methods[request.method][2]
                 reply.set_result(self._succeed(request, encode, None))
 
-        carry_out = self._in_pieces[request.method].carry_out
-        self.run(carry_out(request.codec, request.body, may_wait), settle)
+        def begin(caller: Caller) -> None:
+            del reply.begin  # it holds the body, and they would keep each other
+            carry_out = self._in_pieces[request.method].carry_out
+            self.run(carry_out(request.codec, request.body, may_wait, caller), settle)
+
+        reply.begin = begin
         return reply
 
     def refuse(self, frame: Frame, error: PayloadTooBig) -> bytes:

@@ -14,7 +14,7 @@ from typing import cast
 from rr_py_ws.adapters.net.listen import describe_os_error
 from rr_py_ws.adapters.rpc.metrics import ForwardMetrics
 from rr_py_ws.adapters.rpc.neighbour import GiveBack
-from rr_py_ws.adapters.rpc.turns import CALL, HALF, LIGHT, SHARE, CallTurns
+from rr_py_ws.adapters.rpc.turns import CALL, HALF, CallTurns
 from rr_py_ws.core.hold import Gate
 from rr_py_ws.errors import PayloadTooBig, ProtocolError, RPCError
 from rr_py_ws.wire.goridge import Flag, Frame, FrameDecoder, encode_frame
@@ -29,6 +29,8 @@ _STEP = 1024 * 1024
 """Bytes of an answer that get the time that one answer has."""
 _PIECE = 256
 """Calls without an answer that are told so in one turn of the loop."""
+_CALLERS = 8
+"""Its share of a turn is that of so many callers: it brings the answers to all of them."""
 
 
 class Upstream(asyncio.Protocol):
@@ -48,6 +50,7 @@ class Upstream(asyncio.Protocol):
     Attributes:
         full: closed to publishers while RoadRunner does not take what was written.
         lost: done when the connection is gone; its result says why.
+        used: its place in line, see `turns`.
     """
 
     def __init__(
@@ -68,8 +71,8 @@ class Upstream(asyncio.Protocol):
         self._seen = 0, 0
         self._watcher: asyncio.TimerHandle | None = None
         self._waits = False
-        self._light = True
         self._reason = ""
+        self.used = turns.clock
         self.full = Gate()
         self.lost: asyncio.Future[str] = self._loop.create_future()
 
@@ -143,7 +146,7 @@ class Upstream(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """Give back what has arrived; then tell the other calls that there will be no answer."""
-        self._turns.discard(self._go_on)
+        self._turns.discard(self)
         if self._watcher is not None:
             self._watcher.cancel()
         if not self._reason:
@@ -161,23 +164,24 @@ class Upstream(asyncio.Protocol):
     def _serve(self, *, to_the_end: bool = False) -> None:
         """Give back the answers that are here, as many as this turn has units for."""
         turns, next_frame = self._turns, self._next_frame
-        if turns.left <= 0 and not to_the_end:
-            self._end_turn(light=self._light)
+        if (turns.left <= 0 or (turns.waiting and self.used > turns.clock)) and not to_the_end:
+            self._end_turn()
             return
         start = turns.left
-        least = start - SHARE
+        least = start - turns.share
         try:
             while (frame := next_frame()) is not None:
                 self._give_back(frame)
                 turns.left = left = turns.left - CALL - len(frame.payload)
-                if left < least and (left <= 0 or turns.crowded) and not to_the_end:
-                    self._end_turn(light=False)
+                if left < least and (left <= 0 or turns.waiting) and not to_the_end:
                     break
         except ProtocolError as error:
             self.close(f"what it sent is no answer: {error}")
             return
-        self._light = turns.left > start - LIGHT
-        if turns.left < HALF:
+        turns.charge_to(self, (start - turns.left) // _CALLERS)
+        if frame is not None:
+            self._end_turn()
+        elif turns.left < HALF:
             turns.renew()
         if self._decoder.inside and self._watcher is None and not to_the_end:
             self._watch()
@@ -213,13 +217,14 @@ class Upstream(asyncio.Protocol):
         sequence, give_back = call
         give_back(encode_frame(flags, (sequence, *options[1:]), payload, stream))
 
-    def _end_turn(self, *, light: bool) -> None:
+    def _end_turn(self) -> None:
         """Go on when others had their turns."""
         self._waits = True
         self._transport.pause_reading()
-        self._turns.wait(self._go_on, light=light)
+        self._turns.wait(self)
 
-    def _go_on(self) -> None:
+    def begin_turn(self) -> None:
+        """Go on: others had their turns."""
         self._waits = False
         self._transport.resume_reading()
         self._serve()

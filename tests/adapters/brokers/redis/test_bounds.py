@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 
-from rr_py_ws.adapters.brokers.redis import RedisBroker, lingering, subscriber
+from rr_py_ws.adapters.brokers.redis import RedisBroker, lingering, wanted
 from rr_py_ws.adapters.brokers.redis.channels import Channel
 from rr_py_ws.adapters.brokers.redis.lingering import Lingering
 from rr_py_ws.adapters.brokers.redis.metrics import RedisMetrics
@@ -111,7 +111,7 @@ class TestLeft:
         self, own: RedisServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """To leave 15,000 channels in one turn of the loop took a tenth of a second."""
-        monkeypatch.setattr(subscriber, "_SWEEP", 100)
+        monkeypatch.setattr(wanted, "_SWEEP", 100)
         broker = RedisBroker("default", RedisOptions(addrs=(own.address,)), linger=0.0)
         async with started(broker) as node:
             names = [f"{number:04}" for number in range(1000)]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
 from rr_py_ws.adapters.brokers.redis.names import HistoryNames, slot_of
+from rr_py_ws.core.history import Query
 from rr_py_ws.errors import BrokerError
 from support.history_node import HistoryNode, HistoryNodes, payloads
 from support.redis_servers import Cluster
@@ -45,6 +46,15 @@ async def keep(node: HistoryNode, *messages: bytes) -> list[str]:
     return positions
 
 
+async def read_from_redis(node: HistoryNode) -> None:
+    """Wait until the node knows a master that answers; what is published before cannot be kept."""
+    history = node.broker.history
+    assert history is not None
+    page = history.read("h", Query("", 1))
+    assert isinstance(page, Awaitable)
+    await page
+
+
 @KINDS
 async def test_a_master_that_dies_hands_its_histories_to_its_replica(
     own_cluster: Cluster, nodes: HistoryNodes, sharded: bool
@@ -61,6 +71,7 @@ async def test_a_master_that_dies_hands_its_histories_to_its_replica(
     found = await node.recover("h", began)
     assert (found.reason, payloads(found)) == ("", [b"1", b"2"])
     await eventually(lambda: node.broker.ready, "connections to all")
+    await read_from_redis(node)
     positions = await keep(node, b"3")
     other = await nodes.start(*own_cluster.addresses, sharded=sharded, pool_timeout=20.0)
     assert payloads(await other.recover("h", began)) == [b"1", b"2", b"3"]

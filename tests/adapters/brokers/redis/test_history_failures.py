@@ -283,6 +283,31 @@ class TestServers:
                 other = await nodes.start(replica.address)
                 assert (await other.recover("h", positions[-1])).reason == "epoch"
 
+    async def test_a_subscriber_is_told_of_what_only_others_know_that_a_replica_has_lost(
+        self, tmp_path: Path, nodes: HistoryNodes
+    ) -> None:
+        """What arrives from the replica follows what has arrived before; still something was in between."""
+        with redis_server(tmp_path) as old, redis_server(tmp_path) as replica:
+            async with Proxy(old.port) as near, Proxy(old.port) as far:
+                node, other = await nodes.start(near.address), await nodes.start(far.address)
+                await history_of_three(node)
+                replicate(old, replica)
+                near.divide()
+                for payload in (b"4", b"5"):
+                    assert await other.keep("h", payload)
+                old.kill()
+                for proxy in (near, far):
+                    proxy.lead_to(replica.port)
+                near.heal()
+                await eventually(lambda: not node.broker.ready or not other.broker.ready, "a loss")
+                await eventually(lambda: node.broker.ready and other.broker.ready, "connections")
+                assert await node.keep("h", b"6")
+                await node.wait_for("h", b"6")
+                assert await other.keep("h", b"7")
+                await node.wait_for("h", b"7")
+                assert node.payloads("h") == [b"1", b"2", b"3", b"6", b"7"]
+                assert node.missed == ["h"]
+
     async def test_a_failover_that_loses_nothing_is_recovered_from(
         self, tmp_path: Path, nodes: HistoryNodes
     ) -> None:

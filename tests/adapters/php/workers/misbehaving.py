@@ -80,8 +80,10 @@ match mode:
         subprocess.Popen(["sleep", "600"])
         greet()
         answer_for_ever(stops=False)
-    case "dies-idle":
+    case "dies-idle":  # once there is a file: sooner it might die while its pool still starts
         greet()
+        while not os.path.exists(sys.argv[2]):
+            time.sleep(0.01)
         sys.exit(6)
     case "talks-at-once":
         receive()

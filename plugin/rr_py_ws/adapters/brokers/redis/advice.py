@@ -6,9 +6,10 @@ import re
 import secrets
 from collections.abc import AsyncIterator
 
+from rr_py_ws.adapters.brokers.redis.calls import Call
 from rr_py_ws.adapters.brokers.redis.connection import Connection, ErrorReply
 from rr_py_ws.adapters.brokers.redis.names import HistoryNames
-from rr_py_ws.adapters.brokers.redis.scripts import APPEND, CLEAR, READ, Call
+from rr_py_ws.adapters.brokers.redis.scripts import APPEND, CLEAR, ONCE, READ
 from rr_py_ws.address import Address, TCPAddress
 from rr_py_ws.config import RedisOptions
 
@@ -62,21 +63,23 @@ async def _try_scripts(connection: Connection, options: RedisOptions) -> str:
     names = HistoryNames(channel)
     publish = "SPUBLISH" if options.sharded else "PUBLISH"
     common = ("trial", _SHORT, "", "", "", "")
-    message = (publish, channel, names.marks, "1", b"", b"0:00000000", b"", 1, 1, 1, _SHORT, _SHORT, "=")
+    message = (publish, channel, names.marks, "1", 1, 1, _SHORT, _SHORT, "=", 1, b"", b"0:00000000", b"")
     keys = (names.stream, names.meta)
     calls = (
         Call(APPEND, (*keys, names.once("trial")), (*common, *message)),
         Call(READ, keys, (*common, -1, 1, 1, _SHORT, 2**53, 1)),
         Call(CLEAR, keys, (*common, publish, names.marks)),
+        # Known from now on: what is sent once more, because its script is not known, comes late.
+        Call(ONCE, (names.once("trial"),), (_SHORT,)),
     )
     try:
         for call in calls:
             try:
-                await connection.request(*call.by_digest)
+                await connection.request(*call.by_digest())
             except ErrorReply as error:
                 if error.code != "NOSCRIPT":
                     raise
-                await connection.request(*call.with_text)
+                await connection.request(*call.with_text())
     except ErrorReply as error:
         # Keys and channels of other names may be allowed, and another master may have the slot of this one.
         is_about_name = "access" in error.text and "permissions to run" not in error.text

@@ -9,20 +9,24 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import Future
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from random import getrandbits
-from typing import Any, NamedTuple
+from typing import Any
 
 from rr_py_ws import logs
+from rr_py_ws.adapters.brokers.redis.batch import Batch, Final, as_it_is
+from rr_py_ws.adapters.brokers.redis.calls import Argument, Call
 from rr_py_ws.adapters.brokers.redis.connection import ErrorReply
-from rr_py_ws.adapters.brokers.redis.marks import checksum_of, encode_exclude, unkept_mark
+from rr_py_ws.adapters.brokers.redis.marks import unkept_mark
 from rr_py_ws.adapters.brokers.redis.names import HistoryNames
-from rr_py_ws.adapters.brokers.redis.owed import Debt
+from rr_py_ws.adapters.brokers.redis.publisher import OVERHEAD
 from rr_py_ws.adapters.brokers.redis.reconnect import Context
-from rr_py_ws.adapters.brokers.redis.scripts import APPEND, FORGET, ONCE, Call
-from rr_py_ws.adapters.brokers.redis.store import NO_OFFSET, RedisStore, Servers, Topic, milliseconds
+from rr_py_ws.adapters.brokers.redis.replies import unexpected
+from rr_py_ws.adapters.brokers.redis.scripts import FORGET, ONCE
+from rr_py_ws.adapters.brokers.redis.store import RedisStore, Servers
+from rr_py_ws.adapters.brokers.redis.topics import NO_OFFSET, Topic, milliseconds
 from rr_py_ws.core.history import KEY_LIFE, Receipt
 from rr_py_ws.errors import BrokerError
 from rr_py_ws.wire.publication import Publication
@@ -30,25 +34,6 @@ from rr_py_ws.wire.publication import Publication
 _PAID_AT_ONCE = 100
 
 limited = logs.get_limited("broadcast")
-
-
-def _receipt(receipt: Receipt) -> Receipt:
-    return receipt
-
-
-class _Final(NamedTuple):
-    """What a publisher waits for; it may have gone."""
-
-    future: Future[Any]
-    answer: Callable[[Receipt], Any] = _receipt
-
-    def set(self, receipt: Receipt) -> None:
-        if not self.future.done():
-            self.future.set_result(self.answer(receipt))
-
-    def fail(self, error: BaseException) -> None:
-        if not self.future.done():
-            self.future.set_exception(error)
 
 
 class Appender:
@@ -63,22 +48,26 @@ class Appender:
     def __init__(self, context: Context, store: RedisStore, servers: Servers) -> None:
         self._section = context.name
         self._publish_word = b"SPUBLISH" if context.options.sharded else b"PUBLISH"
-        self._is_plain = b"0" if context.options.exclusive else b"1"
+        self._queue_limit = context.options.publish_queue
         self._store = store
         self._servers = servers
         self._counters = context.counters
         self._interval = context.check_interval
         self._loop = asyncio.get_running_loop()
         self._payer: asyncio.Task[None] | None = None
+        self._open: Batch | None = None
 
     def append(
         self,
         topic: Topic,
         publication: Publication,
         key: str = "",
-        answer: Callable[[Receipt], Any] = _receipt,
+        answer: Callable[[Receipt], Any] = as_it_is,
     ) -> Future[Any]:
         """Keep a message and publish it; or publish it only, if it cannot be kept and has no key.
+
+        What is appended to one topic in one turn of the loop, and nothing else published in between, is one
+        run of the script.
 
         Args:
             topic: of the message.
@@ -89,27 +78,43 @@ class Appender:
         Raises (now, or from the future):
             BrokerError: it was not published, or nobody knows.
         """
-        names, payload = topic.names, publication.payload
-        debt = self._store.owed.find(topic.name)
-        arguments = [
-            *self._store.arguments(topic, debt.epoch if debt else "", self._store.unverified(topic.name)),
-            *(self._publish_word, topic.channel, names.marks, self._is_plain),
-            *(payload, checksum_of(payload), encode_exclude(publication.exclude), getrandbits(31) or 1),
-            *topic.settings,
-        ]
-        keys = [names.stream, names.meta]
-        if key:
-            keys.append(names.once(key))
-        final: _Final = _Final(self._loop.create_future(), answer)
+        final = Final(self._loop.create_future(), answer)
+        batch, counters = self._open, self._counters
+        if (
+            batch is not None
+            and batch.topic is topic
+            and batch.is_open
+            and not key
+            and counters.unanswered_bytes <= self._queue_limit
+        ):
+            batch.add(publication, final)
+            counters.unanswered_bytes += len(publication.payload) + OVERHEAD
+        else:
+            self._begin(topic, publication, key, final)
+        return final.future
+
+    def _begin(self, topic: Topic, publication: Publication, key: str, final: Final) -> None:
+        batch = Batch(topic, self._prepare, topic.names.once(key) if key else b"")
+        batch.add(publication, final)
+        self._open = batch
         try:
-            running = self._servers.run(topic.channel, Call(APPEND, keys, arguments, len(payload)))
+            answered = partial(self._answered, batch, batch.size + OVERHEAD)
+            self._servers.run_then(topic.channel, batch, answered)
         except BrokerError:
+            self._open = None
             if key:
                 raise
-            self._deliver(topic, publication, final)
-        else:
-            running.add_done_callback(partial(self._appended, topic, publication, key, debt, final))
-        return final.future
+            self._deliver(batch)
+
+    def end_batch(self) -> None:
+        """What is published next is not published before what was appended: it is a batch of its own."""
+        self._open = None
+
+    def _prepare(self, batch: Batch) -> Sequence[Argument]:
+        topic, store = batch.topic, self._store
+        batch.debt = debt = store.owed.find(topic.name)
+        arguments = store.arguments(topic, debt.epoch if debt else "", store.newest.unverified(topic.name))
+        return (*arguments, *topic.settings, getrandbits(31) or 1)
 
     def publish_unkept(self, topic: Topic, publication: Publication) -> Future[None]:
         """Publish a message that is in no history, whose topic has one.
@@ -117,6 +122,7 @@ class Appender:
         Raises (now, or from the future):
             BrokerError: it was not published, or nobody knows.
         """
+        self.end_batch()
         if publication.exclude:
             mark = unkept_mark(publication.payload, publication.exclude)
             self._servers.publish_beside(topic.names.marks, mark).add_done_callback(_look_at)
@@ -128,10 +134,11 @@ class Appender:
         Raises (now, or from the future):
             BrokerError: it was not published, or nobody knows.
         """
+        self.end_batch()
         payload, marks = publication.payload, topic.names.marks
         mark = unkept_mark(payload, publication.exclude) if publication.exclude else b""
         arguments = (milliseconds(KEY_LIFE), self._publish_word, topic.channel, payload, marks, mark)
-        final = _Final(self._loop.create_future())
+        final = Final(self._loop.create_future())
         running = self._servers.run(topic.channel, Call(ONCE, [topic.names.once(key)], arguments))
         running.add_done_callback(partial(self._published_once, final))
         return final.future
@@ -146,6 +153,7 @@ class Appender:
         # Two steps, for such messages may go another way than scripts, on which their order is kept.
         _, is_duplicate = await self._servers.run(channel, Call(ONCE, keys, [milliseconds(KEY_LIFE)]))
         if not is_duplicate:
+            self.end_batch()
             try:
                 await self._servers.publish(channel, payload)
             except BrokerError:
@@ -162,45 +170,48 @@ class Appender:
 
     # What comes of it
 
-    def _appended(
-        self,
-        topic: Topic,
-        publication: Publication,
-        key: str,
-        debt: Debt | None,
-        final: _Final,
-        running: Future[Any],
-    ) -> None:
-        error = running.exception()
+    def _answered(self, batch: Batch, first: int, reply: Any) -> None:
+        if self._open is batch:
+            self._open = None
+        # Of the first message, whoever has run the script keeps the account.
+        self._counters.unanswered_bytes -= batch.size + OVERHEAD * len(batch.messages) - first
         try:
-            if error is None:
-                final.set(self._take(topic, debt, *running.result()))
-            elif isinstance(error, ErrorReply) and not key:
-                self._count_unkept(topic, error.text)
-                self._deliver(topic, publication, final)
-            else:
-                self._counters.publish_failures += 1
-                final.fail(error)
+            match reply:
+                case [None | bytes() as position, bytes() as why, int() as flag]:
+                    self._take(batch, position, why, flag)
+                case ErrorReply() if not batch.has_key:
+                    self._count_unkept(batch, reply.text)
+                    self._deliver(batch)
+                case _:
+                    self._counters.publish_failures += len(batch.messages)
+                    batch.fail(reply if isinstance(reply, BrokerError) else unexpected("EVALSHA", reply))
         except BrokerError as problem:
-            final.fail(problem)
+            batch.fail(problem)
 
-    def _take(
-        self, topic: Topic, debt: Debt | None, position: bytes | None, why: bytes, flag: int
-    ) -> Receipt:
+    def _take(self, batch: Batch, position: bytes | None, why: bytes, flag: int) -> None:
         """Read the answer of the script."""
+        topic, messages = batch.topic, batch.messages
         if position is None:
-            self._count_unkept(topic, why.decode(errors="replace"))
+            self._count_unkept(batch, why.decode(errors="replace"))
             if not flag:
                 self._owe(topic)
-            return Receipt()
-        if not flag:
-            self._counters.kept += 1
-            self._counters.published += 1
-            self._store.see(topic.name, position)
-            self._store.owed.settle(topic.name, debt)
-        return Receipt(position.decode(), bool(flag))
+            for _, final in messages:
+                final.set(Receipt())
+            return
+        if flag:
+            messages[0][1].set(Receipt(position.decode(), duplicate=True))
+            return
+        self._counters.kept += len(messages)
+        self._counters.published += len(messages)
+        self._store.newest.see(topic.name, position)
+        self._store.owed.settle(topic.name, batch.debt)
+        epoch, last, nonce = position.decode().split(".")
+        offset = int(last) - len(messages)
+        for _, final in messages:
+            offset += 1
+            final.set(Receipt(f"{epoch}.{offset}.{nonce}"))
 
-    def _published_once(self, final: _Final, running: Future[Any]) -> None:
+    def _published_once(self, final: Final, running: Future[Any]) -> None:
         if error := running.exception():
             self._counters.publish_failures += 1
             final.fail(error)
@@ -211,15 +222,17 @@ class Appender:
 
     # What cannot be kept
 
-    def _deliver(self, topic: Topic, publication: Publication, final: _Final) -> None:
-        """Publish a message that cannot be kept; all that are there are told before."""
+    def _deliver(self, batch: Batch) -> None:
+        """Publish messages that cannot be kept; all that are there are told before."""
+        topic = batch.topic
         self._servers.publish_beside(topic.names.marks, b"lost").add_done_callback(_look_at)
         self._owe(topic)
-        self.publish_unkept(topic, publication).add_done_callback(partial(_copy, final))
+        for publication, final in batch.messages:
+            self.publish_unkept(topic, publication).add_done_callback(partial(_copy, final))
 
-    def _count_unkept(self, topic: Topic, reason: str) -> None:
-        self._counters.unkept += 1
-        fields = {"section": self._section, "topic": topic.name, "reason": reason}
+    def _count_unkept(self, batch: Batch, reason: str) -> None:
+        self._counters.unkept += len(batch.messages)
+        fields = {"section": self._section, "topic": batch.topic.name, "reason": reason}
         limited.warning("redis cannot keep a message in its history", **fields)
 
     def _owe(self, topic: Topic) -> None:
@@ -243,7 +256,7 @@ class Appender:
             await self._store.page(topic, NO_OFFSET, 0)
 
 
-def _copy(final: _Final, running: Future[None]) -> None:
+def _copy(final: Final, running: Future[None]) -> None:
     if error := running.exception():
         final.fail(error)
     else:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import ssl
 from asyncio import Future
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 
 from rr_py_ws.adapters.brokers.redis.advice import give_advice
 from rr_py_ws.adapters.brokers.redis.cluster import ClusterNode, ShardedCluster
 from rr_py_ws.adapters.brokers.redis.connector import Connector
 from rr_py_ws.adapters.brokers.redis.discovery import make_resolver, parse_address
-from rr_py_ws.adapters.brokers.redis.history import RedisHistories, require_name
+from rr_py_ws.adapters.brokers.redis.history import RedisHistories, require_name, without_position
 from rr_py_ws.adapters.brokers.redis.metrics import RedisMetrics
 from rr_py_ws.adapters.brokers.redis.node import NodeConnections
 from rr_py_ws.adapters.brokers.redis.reconnect import Context
@@ -155,30 +155,27 @@ class RedisBroker:
 
     def publish(self, publication: Publication) -> Future[Position | None] | Future[None]:
         """Hand one publication over; the future is done when Redis has answered."""
-        channel = self._channel(publication.topic)
         if self._histories is not None:
             topic = self._histories.store.find(publication.topic)
             if topic is not None:
                 return self._histories.publish(topic, publication)
-        return self._publish(channel, publication.payload)
+            self._histories.end_batch()
+        return self._publish(self._channel(publication.topic), publication.payload)
 
-    async def publish_once(
+    def publish_once(
         self, publication: Publication, key: str = "", *, skip_history: bool = False
-    ) -> Receipt:
+    ) -> Awaitable[Receipt]:
         """See `Broker.publish_once`.
 
-        Raises:
+        Raises (now, or from the awaitable):
             BrokerError: the message was not published; or Redis cannot do what is asked for.
         """
         channel = self._channel(publication.topic)
-        if not key and not publication.exclude and not skip_history:
-            return Receipt(await self.publish(publication))
-        if self._histories is None:
-            if key or publication.exclude:
-                raise BrokerError("the redis broker does that only where websockets.history names topics")
-            await self._publish(channel, publication.payload)
-            return Receipt()
-        return await self._histories.publish_once(channel, publication, key, skip_history)
+        if self._histories is not None:
+            return self._histories.publish_once(channel, publication, key, skip_history)
+        if key or publication.exclude:
+            raise BrokerError("the redis broker does that only where websockets.history names topics")
+        return without_position(self._publish(channel, publication.payload))
 
     def subscribe(self, topics: Sequence[str]) -> Future[None] | None:
         """Subscribe; None when all topics are, else a future that is done when Redis has confirmed."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
+from rr_py_ws.adapters.brokers.redis.calls import Run
 from rr_py_ws.adapters.brokers.redis.channels import Channel, wait_for
 from rr_py_ws.adapters.brokers.redis.connection import ErrorReply
 from rr_py_ws.adapters.brokers.redis.discovery import FixedResolver, Resolver, moved_to
@@ -16,7 +17,6 @@ from rr_py_ws.adapters.brokers.redis.node import NodeConnections
 from rr_py_ws.adapters.brokers.redis.publisher import Publisher
 from rr_py_ws.adapters.brokers.redis.reconnect import Context
 from rr_py_ws.adapters.brokers.redis.rights import Rights
-from rr_py_ws.adapters.brokers.redis.scripts import Call
 from rr_py_ws.address import Address
 from rr_py_ws.errors import BrokerError
 
@@ -59,11 +59,15 @@ class ShardedCluster:
         """Publish where scripts run: messages of a topic have one way."""
         return self.publish(channel, payload)
 
-    def run(self, channel: bytes, call: Call) -> asyncio.Future[Any]:
+    def run(self, channel: bytes, call: Run) -> asyncio.Future[Any]:
         """Run a script as `Publisher.run` does, where a channel is."""
         return self._masters.send(
             channel, lambda node: node.run_here(call), lambda node: node.run_here(call, asking=True)
         )
+
+    def run_then(self, channel: bytes, call: Run, then: Callable[[Any], None]) -> None:
+        """Do the same, as `Publisher.run_then` does."""
+        self.run(channel, call).add_done_callback(partial(_hand_on, then))
 
     def subscribe(self, wanted: Sequence[tuple[bytes, str]]) -> asyncio.Future[None] | None:
         """Subscribe channels, given as name and topic; None when all of them are live."""
@@ -156,11 +160,15 @@ class ClusterNode(NodeConnections):
         self._context = context
         self._masters = Masters(context, self._connect, lambda: False)
 
-    def run(self, channel: bytes, call: Call) -> asyncio.Future[Any]:
+    def run(self, channel: bytes, call: Run) -> asyncio.Future[Any]:
         """Run a script as `Publisher.run` does, where a channel is."""
         return self._masters.send(
             channel, lambda master: master.run(call), lambda master: master.run(call, asking=True)
         )
+
+    def run_then(self, channel: bytes, call: Run, then: Callable[[Any], None]) -> None:
+        """Do the same, as `Publisher.run_then` does."""
+        self.run(channel, call).add_done_callback(partial(_hand_on, then))
 
     def publish_beside(self, channel: bytes, payload: bytes) -> asyncio.Future[None]:
         """Publish where scripts run, so that the order of a topic is kept; if need be through this node."""
@@ -188,3 +196,7 @@ class ClusterNode(NodeConnections):
     def _publishing_by(self, address: Address | None) -> None:
         if address is None:
             self._masters.suspect()
+
+
+def _hand_on(then: Callable[[Any], None], running: asyncio.Future[Any]) -> None:
+    then(running.exception() or running.result())

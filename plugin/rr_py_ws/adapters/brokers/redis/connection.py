@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import hiredis
 
+from rr_py_ws.adapters.brokers.redis.calls import Command
 from rr_py_ws.adapters.brokers.redis.replies import find_check, unexpected
 from rr_py_ws.adapters.net.tls import describe_tls_error
 from rr_py_ws.errors import BrokerError
@@ -68,6 +69,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._reader = hiredis.Reader(notEnoughData=_MORE, replyError=ErrorReply)
         self._out: list[bytes] = []
+        self._unmade: list[tuple[int, Callable[[], Command]]] = []  # with their places in there
         self._reason = ""
         self._heard = self._asked = self._loop.time()
         self._suspected = False
@@ -91,12 +93,26 @@ class Connection(asyncio.Protocol):
         self.send(arguments, partial(_resolve, future, find_check(arguments), arguments[0]))
         return future
 
-    def send(self, arguments: tuple[bytes | str | int, ...], expected: Any) -> None:
+    def send(self, arguments: Command, expected: Any) -> None:
         """Send a command, and put `expected` into `waiting`.
 
         Raises:
             BrokerError: the connection is lost already.
         """
+        self._expect(expected)
+        self._out.append(_pack(arguments))
+
+    def send_later(self, make: Callable[[], Command], expected: Any) -> None:
+        """Send a command as `send` does, at its place among the others, that is made when it is written.
+
+        Raises:
+            BrokerError: the connection is lost already.
+        """
+        self._expect(expected)
+        self._unmade.append((len(self._out), make))
+        self._out.append(b"")
+
+    def _expect(self, expected: Any) -> None:
         if self._reason:
             raise BrokerError("redis connection lost", self._reason)
         if not self.waiting:  # the server's silence counts from the first question that it has not answered
@@ -104,7 +120,6 @@ class Connection(asyncio.Protocol):
         self.waiting.append(expected)
         if not self._out:
             self._loop.call_soon(self._flush)
-        self._out.append(hiredis.pack_command(arguments))  # type: ignore[arg-type]  # it takes any number
 
     def close(self, reason: str) -> None:
         """End the connection; what is not answered fails with the reason."""
@@ -159,6 +174,9 @@ class Connection(asyncio.Protocol):
 
     def _flush(self) -> None:
         out, self._out = self._out, []
+        unmade, self._unmade = self._unmade, []
+        for place, make in unmade:
+            out[place] = _pack(make())
         # A transport of uvloop raises when it is written to between the end of its socket and the news of it.
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(out[0] if len(out) == 1 else b"".join(out))
@@ -180,6 +198,11 @@ class Connection(asyncio.Protocol):
                 delay = _SECOND_LOOK
         # One timer that looks again costs less than one for each request.
         self._watcher = self._loop.call_later(min(delay, _LONGEST_WATCH), self._watch)
+
+
+def _pack(arguments: Command) -> bytes:
+    packed: bytes = hiredis.pack_command(arguments)  # type: ignore[arg-type]  # it takes any number
+    return packed
 
 
 def _resolve(

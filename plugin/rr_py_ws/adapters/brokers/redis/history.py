@@ -15,9 +15,11 @@ from rr_py_ws.adapters.brokers.redis.marks import Pairing
 from rr_py_ws.adapters.brokers.redis.names import RESERVED, is_in_one_slot
 from rr_py_ws.adapters.brokers.redis.pages import make_page
 from rr_py_ws.adapters.brokers.redis.reconnect import Context
-from rr_py_ws.adapters.brokers.redis.store import NO_OFFSET, RedisStore, Servers, Topic
+from rr_py_ws.adapters.brokers.redis.store import Kept, RedisStore, Servers
+from rr_py_ws.adapters.brokers.redis.topics import NO_OFFSET, Topic
 from rr_py_ws.adapters.net.tasks import TaskSet
-from rr_py_ws.core.feed import Arrival, Feeds
+from rr_py_ws.core.feed import Feeds
+from rr_py_ws.core.feed_rings import Arrival
 from rr_py_ws.core.history import Page, Query, Receipt, Recoveries, Synchronize
 from rr_py_ws.core.history_rules import HistoryRules
 from rr_py_ws.core.ring import ReplayLimit
@@ -49,6 +51,7 @@ class RedisHistories:
 
     Attributes:
         store: the questions.
+        end_batch: that of `Appender`; to be called before anything else is published.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class RedisHistories:
         self._arrived: asyncio.Event | None = None
         self.store = RedisStore(context, rules, servers, channel_of, self._handed_over)
         self._appender = Appender(context, self.store, servers)
+        self.end_batch = self._appender.end_batch
         self._tasks = TaskSet("broadcast")
         spawn = self._tasks.spawn
         self._feeds = Feeds(self.store, rules, context.on_publication, context.on_gap, spawn, budget)
@@ -105,14 +109,24 @@ class RedisHistories:
             return Page((), None, "off")
         since = decode_position(query.since) if query.since else None
         after = since.offset if since else -1
-        upto = NO_OFFSET
-        if not query.newest_first:
-            upto = after + query.limit if since else -query.limit
-        page = make_page(topic, query, since, await self.store.page(topic, after, query.limit, upto))
-        if page.reason == "trimmed" and not query.newest_first:
-            kept = await self.store.page(topic, -1, query.limit, -query.limit)
-            page = make_page(topic, query, since, kept)
+        if query.newest_first:
+            kept = await self.store.page(topic, after, query.limit, size=query.size)
+            return make_page(topic, query, since, kept)
+        page = make_page(topic, query, since, await self._oldest(topic, after, query))
+        if page.reason == "trimmed":
+            page = make_page(topic, query, since, await self._oldest(topic, -1, query))
         return page
+
+    async def _oldest(self, topic: str, after: int, query: Query) -> Kept:
+        """Read the oldest of what came after an offset; below 0, of all that is kept."""
+        limit = query.limit
+        while True:
+            upto = -limit if after < 0 else after + limit
+            kept = await self.store.page(topic, after, limit, upto, query.size)
+            if not kept.is_cut or limit == 1:
+                return kept
+            # The newest of so many were more bytes than may be answered.
+            limit = max(1, limit // 2)
 
     async def clear(self, topic: str) -> Position | None:
         """See `History.clear`."""
@@ -137,31 +151,29 @@ class RedisHistories:
         """Keep a message and publish it; the future is done when Redis has answered."""
         return self._appender.append(topic, publication, answer=_position_of)
 
-    async def publish_once(
+    def publish_once(
         self, channel: bytes, publication: Publication, key: str, skip_history: bool
-    ) -> Receipt:
+    ) -> Awaitable[Receipt]:
         """Publish a message with what only some publishers ask for.
 
-        Raises:
+        Raises (now, or from the awaitable):
             BrokerError: it was not published, or nobody knows; or Redis cannot do what is asked for.
         """
         topic = self.store.find(publication.topic)
         if key and self._is_cluster and not is_in_one_slot(channel):
             raise BrokerError("in a cluster a topic of this name cannot have an idempotency key")
         if topic is not None and not skip_history:
-            receipt: Receipt = await self._appender.append(topic, publication, key)
-            return receipt
+            return self._appender.append(topic, publication, key)
         if topic is not None and key:
-            return await self._appender.publish_unkept_once(topic, publication, key)
+            return self._appender.publish_unkept_once(topic, publication, key)
         if topic is not None:
-            await self._appender.publish_unkept(topic, publication)
-            return Receipt()
+            return without_position(self._appender.publish_unkept(topic, publication))
         if publication.exclude:
             raise BrokerError("the redis broker excludes nobody from topics without a history")
+        self.end_batch()
         if key:
-            return await self._appender.publish_plain_once(channel, publication.payload, key)
-        await self._publish(channel, publication.payload)
-        return Receipt()
+            return self._appender.publish_plain_once(channel, publication.payload, key)
+        return without_position(self._publish(channel, publication.payload))
 
     # Receiving
 
@@ -226,7 +238,7 @@ class RedisHistories:
                     await self._arrived.wait()
 
     def _is_whole(self, topic: str) -> bool:
-        newest = self.store.newest(topic)
+        newest = self.store.newest.seen(topic)
         return newest is None or self._has_arrived(topic, newest)
 
     # What did not arrive, and nobody knows of
@@ -262,6 +274,12 @@ class RedisHistories:
 async def _with_those(off: Recoveries, found: Awaitable[Synchronize]) -> Synchronize:
     synchronize = await found
     return lambda: synchronize() | off
+
+
+async def without_position(accepted: Awaitable[None]) -> Receipt:
+    """Wait until a message is published that has no position."""
+    await accepted
+    return Receipt()
 
 
 def require_name(channel: bytes) -> None:

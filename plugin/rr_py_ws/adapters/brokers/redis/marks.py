@@ -14,11 +14,17 @@ from typing import Protocol
 from zlib import crc32
 
 from rr_py_ws import logs
-from rr_py_ws.core.feed import Arrival
+from rr_py_ws.core.feed_rings import Arrival
 from rr_py_ws.wire.position import StreamPosition, decode_position
 
 _MOST_WAITING = 1024
 """Marks of one topic that wait for their messages; more means that the messages do not come."""
+
+_new = tuple.__new__  # makes a NamedTuple in half the time of a call of its class
+_Told = tuple[tuple[str, ...], str, int, int, int, float]
+"""An `Arrival` without its payload."""
+_Mark = tuple[bytes, _Told]
+"""The checksum of a payload, and what is told of it."""
 
 limited = logs.get_limited("broadcast")
 
@@ -55,7 +61,9 @@ def decode_exclude(text: bytes) -> tuple[str, ...]:
     Raises:
         ValueError: it is none.
     """
-    names = json.loads(text) if text else []
+    if not text:
+        return ()
+    names = json.loads(text)
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ValueError("not a list of names")
     return tuple(names)
@@ -63,7 +71,7 @@ def decode_exclude(text: bytes) -> tuple[str, ...]:
 
 def unkept_mark(payload: bytes, exclude: Sequence[str]) -> bytes:
     """Make the mark of a message that is in no history, for the sake of who is excluded."""
-    return b"mark - 0 0 %s %s" % (checksum_of(payload), encode_exclude(exclude))
+    return b"mark - 0 0\n%s %s" % (checksum_of(payload), encode_exclude(exclude))
 
 
 class Pairing:
@@ -85,7 +93,7 @@ class Pairing:
         self._topic = topic
         self.marks = marks
         self._messages = messages
-        self._waiting: deque[tuple[bytes, Arrival]] = deque()
+        self._waiting: deque[_Mark] = deque()
         self.is_live = False
 
     def begin(self) -> None:
@@ -102,8 +110,7 @@ class Pairing:
     def receive(self, channel: bytes, data: bytes) -> None:
         """Take what has arrived on one of the two channels."""
         if channel != self.marks:
-            found = self._find(data)
-            self._messages.receive(self._topic, found._replace(payload=data) if found else Arrival(data))
+            self._messages.receive(self._topic, self._pair(data))
             return
         try:
             self._receive_mark(data)
@@ -115,13 +122,14 @@ class Pairing:
     def _receive_mark(self, data: bytes) -> None:
         kind, _, rest = data.partition(b" ")
         match kind:
-            case b"mark" if b"\n" in rest:  # a fleet that is alone: the message is in it
-                text, _, payload = rest.partition(b"\n")
-                self._messages.receive(self._topic, _decode_mark(text, payload)[1])
             case b"mark":
-                if len(self._waiting) == _MOST_WAITING:
-                    self._waiting.popleft()
-                self._waiting.append(_decode_mark(rest))
+                for marked in _decode_marks(rest):
+                    if len(self._waiting) == _MOST_WAITING:
+                        self._waiting.popleft()
+                    self._waiting.append(marked)
+            case b"whole":  # a fleet that is alone: the messages are in it
+                for arrival in _decode_whole(rest):
+                    self._messages.receive(self._topic, arrival)
             case b"lost":
                 self._messages.lost(self._topic)
             case b"clear":
@@ -132,27 +140,45 @@ class Pairing:
             case _:
                 raise ValueError("unknown kind")
 
-    def _find(self, payload: bytes) -> Arrival | None:
-        """Return what was told of a message; marks before that stay without one, which was lost."""
+    def _pair(self, payload: bytes) -> Arrival:
+        """Put a message and its mark together; marks before that stay without one, which was lost."""
         waiting = self._waiting
-        if not waiting:
-            return None
-        checksum = checksum_of(payload)
-        for at, (expected, mark) in enumerate(waiting):
-            if expected == checksum:
-                for _ in range(at + 1):
-                    waiting.popleft()
-                return mark
-        return None
+        if waiting:
+            checksum = checksum_of(payload)
+            for at, (expected, told) in enumerate(waiting):
+                if expected == checksum:
+                    for _ in range(at + 1):
+                        waiting.popleft()
+                    return _new(Arrival, (payload, *told))
+        return Arrival(payload)
 
 
-def _decode_mark(text: bytes, payload: bytes = b"") -> tuple[bytes, Arrival]:
-    """Read a mark: checksum, and all but the payload."""
-    where, previous, time, checksum, exclude = text.split(b" ", 4)
-    position = None if where == b"-" else decode_position(where.decode())
-    if position is None and where != b"-":
-        raise ValueError("no position")
-    excluded = decode_exclude(exclude)
+def _decode_marks(text: bytes) -> list[_Mark]:
+    """Read a mark of messages that follow each other: of each the checksum, and what else is told."""
+    head, *lines = text.split(b"\n")
+    where, previous, milliseconds = head.split(b" ")
+    marked = [line.split(b" ", 1) for line in lines]
+    if where == b"-":
+        return [(checksum, Arrival(b"", decode_exclude(exclude))[1:]) for checksum, exclude in marked]
+    position = decode_position(where.decode())
     if position is None:
-        return checksum, Arrival(payload, excluded)
-    return checksum, Arrival(payload, excluded, *position, int(previous), int(time) / 1000)
+        raise ValueError("no position")
+    epoch, offset, nonce = position
+    before, time, found = int(previous), int(milliseconds) / 1000, []
+    for checksum, exclude in marked:
+        found.append((checksum, (decode_exclude(exclude), epoch, offset, nonce, before, time)))
+        offset, before = offset + 1, nonce
+    return found
+
+
+def _decode_whole(text: bytes) -> list[Arrival]:
+    """Read a mark that has the payloads behind it."""
+    marks, _, payloads = text.partition(b"\n\n")
+    arrivals, at = [], 0
+    for checksum, told in _decode_marks(marks):
+        end = at + int(checksum.partition(b":")[0])
+        arrivals.append(Arrival(payloads[at:end], *told))
+        at = end + 1
+    if at != len(payloads) + 1:
+        raise ValueError("not as long as it says")
+    return arrivals

@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from rr_py_ws.adapters.brokers.redis.calls import Run
 from rr_py_ws.adapters.brokers.redis.channels import Channel
 from rr_py_ws.adapters.brokers.redis.connection import ErrorReply
 from rr_py_ws.adapters.brokers.redis.discovery import Resolver
 from rr_py_ws.adapters.brokers.redis.publisher import Publisher
 from rr_py_ws.adapters.brokers.redis.reconnect import Context
 from rr_py_ws.adapters.brokers.redis.rights import Rights
-from rr_py_ws.adapters.brokers.redis.scripts import Call
 from rr_py_ws.adapters.brokers.redis.subscriber import Subscriber
 from rr_py_ws.address import Address
 
@@ -61,9 +61,13 @@ class NodeConnections:
         """
         return self._publisher.ready and self.subscriber.ready and not self._rights.problem
 
-    def run(self, channel: bytes, call: Call) -> asyncio.Future[Any]:
+    def run(self, channel: bytes, call: Run) -> asyncio.Future[Any]:
         """Run a script, whatever channel it is for: there is one server."""
         return self.run_here(call)
+
+    def run_then(self, channel: bytes, call: Run, then: Callable[[Any], None]) -> None:
+        """Do the same as `Publisher.run_then` does."""
+        self._publisher.run_then(call, then)
 
     def publish_beside(self, channel: bytes, payload: bytes) -> asyncio.Future[None]:
         """Publish where scripts run: there is one server."""

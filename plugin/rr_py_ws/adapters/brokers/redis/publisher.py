@@ -10,16 +10,16 @@ from typing import Any
 
 from rr_py_ws import logs
 from rr_py_ws.adapters.brokers.redis.advice import give_advice
+from rr_py_ws.adapters.brokers.redis.calls import Run
 from rr_py_ws.adapters.brokers.redis.connection import Connection, ErrorReply
 from rr_py_ws.adapters.brokers.redis.discovery import Resolver
 from rr_py_ws.adapters.brokers.redis.reconnect import Context, Reconnector
 from rr_py_ws.adapters.brokers.redis.replies import unexpected
 from rr_py_ws.adapters.brokers.redis.rights import Rights
-from rr_py_ws.adapters.brokers.redis.scripts import Call
 from rr_py_ws.address import Address
 from rr_py_ws.errors import BrokerError
 
-_OVERHEAD = 1400
+OVERHEAD = 1400
 """Bytes that a message takes until it is answered, besides those of channel and payload: futures, callbacks,
 and the call that waits (measured: 840 with `PublishAsync`, 1,370 with `Publish`)."""
 
@@ -75,7 +75,7 @@ class Publisher(Reconnector):
             # Also what was written long ago: as long as it is not answered, somebody holds a future for it.
             if counters.unanswered_bytes > self._queue_limit:
                 raise BrokerError(f"redis does not keep up: {counters.unanswered_bytes} bytes wait for it")
-            size = len(channel) + len(payload) + _OVERHEAD
+            size = len(channel) + len(payload) + OVERHEAD
             accepted: asyncio.Future[None] = self._loop.create_future()
             connection.send(
                 (self._command, channel, payload), partial(self._answered, accepted, channel, size)
@@ -86,7 +86,7 @@ class Publisher(Reconnector):
             raise
         return accepted
 
-    def run(self, call: Call, *, asking: bool = False) -> asyncio.Future[Any]:
+    def run(self, call: Run, *, asking: bool = False) -> asyncio.Future[Any]:
         """Run a script in the write that ends this turn.
 
         Args:
@@ -99,40 +99,44 @@ class Publisher(Reconnector):
         Raises:
             BrokerError: it cannot be sent.
         """
+        answered = self._loop.create_future()
+        self.run_then(call, partial(_settle, answered), asking=asking)
+        return answered
+
+    def run_then(self, call: Run, then: Callable[[Any], None], *, asking: bool = False) -> None:
+        """Do the same, and call `then` with the reply or the error, as soon as it is here.
+
+        Raises:
+            BrokerError: it cannot be sent; then nothing is called.
+        """
         connection = self._connection
         if connection is None:
             raise BrokerError("redis is not available: no connection", self.problem)
         counters = self._counters
         if counters.unanswered_bytes > self._queue_limit:
             raise BrokerError(f"redis does not keep up: {counters.unanswered_bytes} bytes wait for it")
-        answered = self._loop.create_future()
-        size = call.size + _OVERHEAD
-        counters.unanswered_bytes += size
+        size = call.size + OVERHEAD
         if asking:
             connection.send(("ASKING",), _ignore)
-        connection.send(call.by_digest, partial(self._ran, answered, call, size, asking))
-        return answered
+        connection.send_later(call.by_digest, partial(self._ran, then, call, size, asking))
+        counters.unanswered_bytes += size
 
-    def _ran(self, answered: asyncio.Future[Any], call: Call, size: int, asking: bool, reply: Any) -> None:
+    def _ran(self, then: Callable[[Any], None], call: Run, size: int, asking: bool, reply: Any) -> None:
         if isinstance(reply, ErrorReply) and reply.code == "NOSCRIPT" and self._connection is not None:
             # A server that was started anew, or whose scripts were flushed. All that were sent meanwhile come
             # back so, in order.
             with suppress(BrokerError):
                 if asking:
                     self._connection.send(("ASKING",), _ignore)
-                again = partial(self._ran, answered, call, size, asking)
-                self._connection.send(call.with_text, again)
+                again = partial(self._ran, then, call, size, asking)
+                self._connection.send_later(call.with_text, again)
                 return
         self._counters.unanswered_bytes -= size
         wrong = None
         if not isinstance(reply, BrokerError) and type(reply) is not list:
             # The answer to something else, as in `_answered`.
             reply = wrong = BrokerError(f"redis at {self._address}: {unexpected('EVALSHA', reply)}")
-        if not answered.done():  # the caller may have gone
-            if isinstance(reply, BrokerError):
-                answered.set_exception(reply)
-            else:
-                answered.set_result(reply)
+        then(reply)
         if wrong is not None:
             raise wrong
 
@@ -181,6 +185,15 @@ class Publisher(Reconnector):
     def _unavailable(self, reason: str) -> None:
         super()._unavailable(reason)
         self._on_address(None)
+
+
+def _settle(answered: asyncio.Future[Any], reply: Any) -> None:
+    if answered.done():  # the caller may have gone
+        return
+    if isinstance(reply, BrokerError):
+        answered.set_exception(reply)
+    else:
+        answered.set_result(reply)
 
 
 def _ignore(reply: Any) -> None:

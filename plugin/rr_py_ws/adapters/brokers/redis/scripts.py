@@ -8,53 +8,7 @@ is lost begins a new epoch, and with it a new stream; a stream that is lost show
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from hashlib import sha1
-from typing import NamedTuple
-
-
-class Script(NamedTuple):
-    """A script.
-
-    Attributes:
-        text: in Lua.
-        digest: by which Redis knows it.
-    """
-
-    text: bytes
-    digest: bytes
-
-
-class Call(NamedTuple):
-    """A script with what it is run with.
-
-    Attributes:
-        script: which one.
-        keys: all in one slot.
-        arguments: as the script says.
-        size: bytes that it takes beside the usual.
-    """
-
-    script: Script
-    keys: Sequence[bytes]
-    arguments: Sequence[bytes | str | int]
-    size: int = 0
-
-    @property
-    def by_digest(self) -> tuple[bytes | str | int, ...]:
-        """The command that runs it at a server that knows the script."""
-        return (b"EVALSHA", self.script.digest, len(self.keys), *self.keys, *self.arguments)
-
-    @property
-    def with_text(self) -> tuple[bytes | str | int, ...]:
-        """The command that runs it at any server."""
-        return (b"EVAL", self.script.text, len(self.keys), *self.keys, *self.arguments)
-
-
-def _script(*parts: str) -> Script:
-    text = "".join(parts).encode()
-    return Script(text, sha1(text, usedforsecurity=False).hexdigest().encode())
-
+from rr_py_ws.adapters.brokers.redis.calls import make_script
 
 _OPEN = """
 local call, try, format = redis.call, redis.pcall, string.format
@@ -97,7 +51,7 @@ local function save(now, is_whole)
     saved = try('HSET', meta, 'epoch', epoch, 'top', top, 'nonce', nonce, 'sum', sum, 'low', low,
       'renew', renew, 'fade', fade)
   else
-    saved = try('HSET', meta, 'top', top, 'nonce', nonce, 'sum', sum)
+    saved = try('HSET', meta, 'top', text(top), 'nonce', nonce, 'sum', text(sum))
   end
   if type(saved) == 'table' and saved.err then return saved.err end
   if is_fresh then call('DEL', stream) end
@@ -110,19 +64,35 @@ local function get_time()
 end
 """
 
-APPEND = _script(
+APPEND = make_script(
     _OPEN,
     """
 local once = KEYS[3]
-local publish, channel, marks, is_plain, payload, checksum, exclude = unpack(ARGV, 7, 13)
-local own_nonce, size, bytes, ttl, once_life, exactly = unpack(ARGV, 14, 19)
+local publish, channel, marks, is_plain, size, bytes, ttl, once_life, exactly = unpack(ARGV, 7, 15)
+local own_nonce, items, last = ARGV[16], 17, #ARGV - 2
 
--- It is delivered, and cannot be kept: then nobody may believe that nothing is missing.
+local function tell(kind, position, previous, time)
+  local mark = format('%s %s %s %s', kind, position, previous, time)
+  for at = items, last, 3 do mark = mark .. '\\n' .. ARGV[at + 1] .. ' ' .. ARGV[at + 2] end
+  if kind == 'whole' then
+    local payloads = {}
+    for at = items, last, 3 do payloads[#payloads + 1] = ARGV[at] end
+    mark = mark .. '\\n\\n' .. table.concat(payloads, '\\n')
+  end
+  call(publish, marks, mark)
+end
+
+local function publish_payloads()
+  for at = items, last, 3 do call(publish, channel, ARGV[at]) end
+end
+
+-- They are delivered, and cannot be kept: then nobody may believe that nothing is missing.
 local function lose(why)
   if once then return redis.error_reply(why) end
   local dropped = try('DEL', meta, stream)
   call(publish, marks, 'lost')
-  call(publish, channel, payload)
+  tell('mark', '-', '0', '0')
+  publish_payloads()
   return {false, why, type(dropped) == 'number' and 1 or 0}
 end
 
@@ -131,26 +101,35 @@ if once then
   if before then return {before, '', 1} end
 end
 open()
-local previous, before, now = nonce, sum, get_time()
-top, nonce, sum = top + 1, own_nonce, sum + #payload
+local offset, previous, before, now = top, nonce, sum, get_time()
+top, nonce = top + (last + 3 - items) / 3, own_nonce
+for at = items, last, 3 do sum = sum + #ARGV[at] end
 local fades = now > fade
 if fades then fade = now + ttl / 2 end
 local problem = save(now, fades)
 if problem then return lose(problem) end
 
-local id = format('%.0f-%s', top, nonce)
-local function add(...)
-  local added = try('XADD', stream, ...)
-  return added, type(added) == 'table' and added.err
-end
-local added, failed = add('NOMKSTREAM', 'MAXLEN', exactly, size, id, 'payload', payload, 'time', now,
-  'previous', previous, 'sum', before, 'exclude', exclude)
-if not added or failed then  -- the first message of the stream; or somebody else has written there
-  if failed then call('DEL', stream) end
-  added, failed = add('MAXLEN', exactly, size, id, 'payload', payload, 'time', now,
-    'previous', previous, 'sum', before, 'exclude', exclude)
-  if failed then return lose(failed) end
-  fades = true
+local first, follows, time = text(offset + 1), previous, text(now)
+local least, is_first = top - size, true  -- of more than are kept, the oldest need not be added
+for at = items, last, 3 do
+  local payload, exclude, added = ARGV[at], ARGV[at + 2]
+  offset = offset + 1
+  if offset > least then
+    local id, total = format('%.0f-%s', offset, nonce), text(before)
+    if is_first then
+      added = try('XADD', stream, 'NOMKSTREAM', 'MAXLEN', exactly, size, id, 'payload', payload, 'time', time,
+        'previous', previous, 'sum', total, 'exclude', exclude)
+      if type(added) == 'table' then call('DEL', stream) end  -- somebody else has written there
+      fades = fades or type(added) ~= 'string'
+    end
+    if type(added) ~= 'string' then
+      added = try('XADD', stream, 'MAXLEN', exactly, size, id, 'payload', payload, 'time', time,
+        'previous', previous, 'sum', total, 'exclude', exclude)
+      if type(added) == 'table' then return lose(added.err) end
+    end
+    is_first = false
+  end
+  previous, before = nonce, before + #payload
 end
 if fades then call('PEXPIRE', stream, ttl * 1.5) end
 if sum - low > tonumber(bytes) then
@@ -165,30 +144,27 @@ end
 
 local position = format('%s.%.0f.%s', epoch, top, nonce)
 if once then call('SET', once, position, 'PX', once_life) end
-local mark = format('mark %s %s %.0f %s ', position, previous, now, checksum) .. exclude
-if is_plain == '1' then
-  call(publish, marks, mark)
-  call(publish, channel, payload)
-else
-  call(publish, marks, mark .. '\\n' .. payload)
-end
+tell(is_plain == '1' and 'mark' or 'whole', format('%s.%s.%s', epoch, first, nonce), follows, time)
+if is_plain == '1' then publish_payloads() end
 return {position, '', 0}
 """,
 )
-"""Keep a message and publish it: first the mark, then the message as it is.
+"""Keep messages of one topic and publish them: first one mark of all, then each as it is. All are kept, or
+none is.
 
 Arguments: those of all (below), then the command that publishes, the channel, that of its marks, whether the
-message is published as it is, the payload, its checksum, who is excluded, a nonce, and what the rule says:
-messages, bytes, milliseconds; then the milliseconds for which an idempotency key is known, and whether so
-many messages are kept exactly (`=`), or some more that nobody gets (`~`). The third key, if there is one, is
-that of the idempotency key. Answers `[position, "", 0 or 1 for a duplicate]`; or `[nil, why, 0 or 1]` when
-the message was delivered and not kept: 1 when the epoch was ended for that.
+messages are published as they are, and what the rule says: messages, bytes, milliseconds; the milliseconds
+for which an idempotency key is known, whether so many messages are kept exactly (`=`), or some more that
+nobody gets (`~`), and a nonce; then of each message the payload, its checksum, and who is excluded. The third
+key, if there is one, is the idempotency key of the only message. Answers `[position, "", 0 or 1]`: that of
+the last message, and 1 for a duplicate; or `[nil, why, 0 or 1]` when the messages were delivered and not
+kept: 1 when the epoch was ended for that.
 
 The arguments of all: an epoch for a history that begins, milliseconds for which a counter is kept, an epoch
 that has to end (`*` for any), and the newest message that the caller knows of: epoch, offset, nonce.
 """
 
-READ = _script(
+READ = make_script(
     _OPEN,
     """
 local after, count, bytes, ttl, upto = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]),
@@ -256,7 +232,7 @@ offset and nonce of the newest message, the time (seconds, microseconds), whethe
 answered, and the messages: id, payload, milliseconds, nonce of the one before, who is excluded.
 """
 
-CLEAR = _script(
+CLEAR = make_script(
     _OPEN,
     """
 local publish, marks = ARGV[7], ARGV[8]
@@ -275,7 +251,7 @@ Arguments: those of all, the command that publishes, the channel of marks. Answe
 message.
 """
 
-ONCE = _script(
+ONCE = make_script(
     """
 local once_life, publish, channel, payload, marks, mark = unpack(ARGV)
 local before = redis.call('GET', KEYS[1])
@@ -295,5 +271,5 @@ it, channel, payload, the channel of marks, and a mark that goes before if it is
 position, which may be empty, and 1 for a duplicate.
 """
 
-FORGET = _script("return {redis.call('DEL', KEYS[1])}")
+FORGET = make_script("return {redis.call('DEL', KEYS[1])}")
 """Forget an idempotency key: nothing was published."""

@@ -5,56 +5,26 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any, NamedTuple, Protocol
 
 from rr_py_ws import logs
+from rr_py_ws.adapters.brokers.redis.calls import Argument, Call, Run, Script
 from rr_py_ws.adapters.brokers.redis.channels import LONGEST_WAIT
 from rr_py_ws.adapters.brokers.redis.connection import ErrorReply
 from rr_py_ws.adapters.brokers.redis.marks import Pairing, decode_exclude
-from rr_py_ws.adapters.brokers.redis.names import HistoryNames, is_in_one_slot
+from rr_py_ws.adapters.brokers.redis.newest import Newest
 from rr_py_ws.adapters.brokers.redis.owed import Owed
 from rr_py_ws.adapters.brokers.redis.reconnect import Context
-from rr_py_ws.adapters.brokers.redis.scripts import CLEAR, READ, Call, Script
-from rr_py_ws.config import HistoryRule
-from rr_py_ws.core.history import KEY_LIFE
+from rr_py_ws.adapters.brokers.redis.scripts import CLEAR, READ
+from rr_py_ws.adapters.brokers.redis.topics import NO_OFFSET, Topic, Topics, milliseconds
 from rr_py_ws.core.history_rules import HistoryRules, counter_life
 from rr_py_ws.core.ring import Entry, Ring
 from rr_py_ws.errors import BrokerError
 from rr_py_ws.wire.position import StreamPosition, decode_position
 
-_MOST_KNOWN = 4096
-"""Topics whose names in Redis are remembered."""
-_NODE = 100
-"""Messages that Redis keeps together (`stream-node-max-entries`)."""
-NO_OFFSET = 2**53
-"""After it there is nothing."""
-_MOST_SEEN = 10_000
-"""Topics whose newest message is remembered."""
-
 limited = logs.get_limited("broadcast")
-
-Argument = bytes | str | int
-
-
-class Topic(NamedTuple):
-    """A topic with a history, as Redis knows it.
-
-    Attributes:
-        name: what clients call it.
-        channel: what Redis calls it.
-        names: of its keys.
-        rule: of its history.
-        settings: what the script that keeps a message is told of the rule.
-    """
-
-    name: str
-    channel: bytes
-    names: HistoryNames
-    rule: HistoryRule
-    settings: tuple[bytes, ...]
 
 
 class Kept(NamedTuple):
@@ -76,8 +46,11 @@ class Kept(NamedTuple):
 class Servers(Protocol):
     """What a broker is connected to."""
 
-    def run(self, channel: bytes, call: Call) -> asyncio.Future[Any]:
+    def run(self, channel: bytes, call: Run) -> asyncio.Future[Any]:
         """Run a script where a channel is, as `Publisher.run` does."""
+
+    def run_then(self, channel: bytes, call: Run, then: Callable[[Any], None]) -> None:
+        """The same, as `Publisher.run_then` does."""
 
     def publish(self, channel: bytes, payload: bytes) -> asyncio.Future[None]:
         """Publish as `Publisher.publish` does, a topic without a history."""
@@ -103,6 +76,8 @@ class RedisStore:
         handed_over: tells the newest message of a topic that has arrived here.
 
     Attributes:
+        find: returns what has to be known of a topic; None when it has no history.
+        newest: the newest message of each topic that is known here.
         pairings: what puts messages and marks of the topics together that are subscribed.
         owed: topics whose epoch has to end with the next question.
     """
@@ -117,45 +92,25 @@ class RedisStore:
     ) -> None:
         self._section = context.name
         self._publish_word = b"SPUBLISH" if context.options.sharded else b"PUBLISH"
-        self._is_cluster = context.options.cluster
-        self._rules = rules
         self._servers = servers
         self._channel_of = channel_of
-        self._handed_over = handed_over
         self._counters = context.counters
         self._timeout = min(context.join_timeout, LONGEST_WAIT)
         self._loop = asyncio.get_running_loop()
         self._epoch = secrets.token_urlsafe(8)
         self._numbers = count()
-        self._topics: dict[str, Topic | None] = {}
-        # The newest message of a topic that this node knows of, and the connection by which.
-        self._seen: OrderedDict[str, tuple[bytes, int]] = OrderedDict()
-        self._connection = 0
         self._connected = asyncio.Event()
         self._ahead = time.time() - self._loop.time()
         self._settling: asyncio.Future[None] | None = None
         self._reading: set[asyncio.Future[Any]] = set()
+        self.newest = Newest(handed_over)
         self.pairings: dict[str, Pairing] = {}
         self.owed = Owed()
-
-    def find(self, topic: str) -> Topic | None:
-        """Return what has to be known of a topic; None when it has no history."""
-        try:
-            return self._topics[topic]
-        except KeyError:
-            rule, found = self._rules.find(topic), None
-            if rule is not None:
-                channel = self._channel_of(topic)
-                if not self._is_cluster or is_in_one_slot(channel):
-                    found = Topic(topic, channel, HistoryNames(channel), rule, _settings(rule))
-        if len(self._topics) >= _MOST_KNOWN:
-            self._topics.clear()
-        self._topics[topic] = found
-        return found
+        self.find = Topics(rules, channel_of, context.options).find
 
     def connected(self) -> None:
         """There is a connection, maybe to another server than before."""
-        self._connection += 1
+        self.newest.connected()
         self._connected.set()
         self._connected = asyncio.Event()
 
@@ -171,21 +126,6 @@ class RedisStore:
         """
         fresh_epoch = f"{self._epoch}{next(self._numbers):x}"
         return (fresh_epoch, milliseconds(counter_life(topic.rule)), owed, *(known or ("", "", "")))
-
-    def see(self, topic: str, position: bytes) -> None:
-        """A server has named the newest message of a topic."""
-        self._seen[topic] = position, self._connection
-        if len(self._seen) > _MOST_SEEN:
-            self._seen.popitem(last=False)
-
-    def unverified(self, topic: str) -> StreamPosition | None:
-        """Return the newest message of a topic, if the server may not be the one that has named it."""
-        seen = self._seen.get(topic)
-        return None if seen is None or seen[1] == self._connection else self._position_seen(topic)
-
-    def newest(self, topic: str) -> StreamPosition | None:
-        """Return the newest message of a topic that a server has named."""
-        return self._position_seen(topic)
 
     # The port
 
@@ -226,7 +166,9 @@ class RedisStore:
             reading.cancel()
         await asyncio.gather(*self._reading, return_exceptions=True)
 
-    async def page(self, topic: str, after: int, most: int, upto: int = NO_OFFSET) -> Kept:
+    async def page(
+        self, topic: str, after: int, most: int, upto: int = NO_OFFSET, size: int = NO_OFFSET
+    ) -> Kept:
         """Read what came after an offset, of that the newest.
 
         Args:
@@ -235,6 +177,7 @@ class RedisStore:
             most: messages.
             upto: the last offset that is looked at; below 0, so many messages from the oldest on are meant,
                 with the sign changed.
+            size: bytes of payloads, one message at least.
 
         Raises:
             BrokerError: Redis does not answer, or cannot.
@@ -243,13 +186,13 @@ class RedisStore:
         if found is None:
             raise BrokerError("the topic has no history")
         self._counters.history_reads += 1
-        size = 2 * found.rule.bytes  # what is kept is not more, but for one message
+        size = min(size, 2 * found.rule.bytes)  # what is kept is not more, but for one message
         arguments = [after, most, size, milliseconds(found.rule.ttl), upto, found.rule.size]
         reply = await self._ask(found, READ, arguments)
         epoch, top, nonce, seconds, microseconds, is_cut, entries = reply
         self._ahead = int(seconds) + int(microseconds) / 1e6 - self._loop.time()
         newest = StreamPosition(epoch.decode(), int(top), int(nonce))
-        self.see(topic, str(newest).encode())
+        self.newest.see(topic, str(newest).encode())
         before = int(entries[-1][3]) if entries else newest.nonce
         return Kept(newest, [_read_entry(entry) for entry in reversed(entries)], before, bool(is_cut))
 
@@ -259,7 +202,7 @@ class RedisStore:
         if found is None:
             raise BrokerError("the topic has no history")
         (text,) = await self._ask(found, CLEAR, [self._publish_word, found.names.marks])
-        self.see(topic, text)
+        self.newest.see(topic, text)
         position = decode_position(text.decode())
         assert position is not None
         return position
@@ -288,8 +231,8 @@ class RedisStore:
         keys = [topic.names.stream, topic.names.meta]
         while True:
             connected, debt = self._connected, self.owed.find(topic.name)
-            seen = self._handed_over(topic.name) or self._position_seen(topic.name)
-            common = self.arguments(topic, debt.epoch if debt else "", seen)
+            known = self.newest.known(topic.name)
+            common = self.arguments(topic, debt.epoch if debt else "", known)
             try:
                 reply = await self._servers.run(topic.channel, Call(script, keys, [*common, *arguments]))
             except BrokerError as error:
@@ -301,10 +244,6 @@ class RedisStore:
                 raise
             self.owed.settle(topic.name, debt)
             return reply
-
-    def _position_seen(self, topic: str) -> StreamPosition | None:
-        seen = self._seen.get(topic)
-        return None if seen is None else decode_position(seen[0].decode())
 
 
 async def _is_set_before(deadline: float, event: asyncio.Event) -> bool:
@@ -320,14 +259,3 @@ def _read_entry(entry: Sequence[bytes]) -> Entry:
     """Read a message of a stream: id, payload, milliseconds, nonce before, who is excluded."""
     offset, _, nonce = entry[0].partition(b"-")
     return Entry(int(offset), int(nonce), int(entry[2]) / 1000, entry[1], decode_exclude(entry[4]))
-
-
-def _settings(rule: HistoryRule) -> tuple[bytes, ...]:
-    numbers = (rule.size, rule.bytes, milliseconds(rule.ttl), milliseconds(KEY_LIFE))
-    # To drop whole nodes of the stream takes Redis a third of the time of dropping one message after another.
-    return (*(b"%d" % number for number in numbers), b"~" if rule.size >= _NODE else b"=")
-
-
-def milliseconds(seconds: float) -> int:
-    """Round to a number that Redis takes."""
-    return max(1, min(round(seconds * 1000), NO_OFFSET))

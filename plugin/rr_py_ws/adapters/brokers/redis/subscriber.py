@@ -1,7 +1,7 @@
 """Receiving: one connection that is subscribed to what this node's clients are in.
 
 A channel is subscribed once, however many clients are in its topic. What is joined in one turn of the loop is
-one command. A channel that nobody is in any more lingers for a moment, so that a page reload costs nothing.
+one command.
 
 After a lost connection everything is subscribed again, in batches. A channel that was live before then has a
 gap: messages may have been missed. The gap is told when the channel is live again, before any later message.
@@ -20,16 +20,13 @@ from rr_py_ws.adapters.brokers.redis.commands import SubscribeCommands
 from rr_py_ws.adapters.brokers.redis.connection import Connection, ErrorReply
 from rr_py_ws.adapters.brokers.redis.discovery import Resolver
 from rr_py_ws.adapters.brokers.redis.gap import Gap
-from rr_py_ws.adapters.brokers.redis.lingering import Lingering
 from rr_py_ws.adapters.brokers.redis.reconnect import Context, Reconnector
 from rr_py_ws.adapters.brokers.redis.replies import is_pong, read_confirmation, unexpected
 from rr_py_ws.adapters.brokers.redis.rights import Rights
+from rr_py_ws.adapters.brokers.redis.wanted import WantedChannels
 from rr_py_ws.address import Address
 from rr_py_ws.errors import BrokerError
 from rr_py_ws.wire.publication import Publication
-
-_SWEEP = 500
-"""Channels that are left in one turn of the loop; with sharded pub/sub that takes three milliseconds."""
 
 new_tuple = tuple.__new__
 limited = logs.get_limited("broadcast")
@@ -47,6 +44,7 @@ class Subscriber(Reconnector):
 
     Attributes:
         ready: whether everything that is wanted is subscribed.
+        join: that of `WantedChannels`, like `unsubscribe` and `unassign`.
     """
 
     def __init__(
@@ -61,13 +59,15 @@ class Subscriber(Reconnector):
         self._commands = SubscribeCommands(sharded=context.options.sharded)
         self._on_publication = context.on_publication
         self._on_moved = on_moved
-        self._channels: dict[bytes, Channel] = {}
-        self._lingering = Lingering(context.counters)
-        self._sweeper: asyncio.TimerHandle | None = None
+        self._wanted = WantedChannels(context, self._commands)
+        self._find = self._wanted.find
         self._gap = Gap(context)
         self._rights = rights
         self._trial: Channel | None = None
         self.ready = False
+        self.join = self._wanted.join
+        self.unsubscribe = self._wanted.unsubscribe
+        self.unassign = self._wanted.unassign
 
     # What is wanted
 
@@ -76,54 +76,12 @@ class Subscriber(Reconnector):
         waiting = [channel for name, topic in wanted if (channel := self.join(name, topic))]
         return wait_for(waiting, self._context.join_timeout, lambda: self.problem)
 
-    def join(self, name: bytes, topic: str) -> Channel | None:
-        """Subscribe one channel, and return it when it is not live yet."""
-        channel = self._channels.get(name)
-        if channel is None:
-            channel = Channel(name, topic)
-            self._want(channel)
-        else:
-            self._lingering.discard(name)
-            if channel.state is ChannelState.LIVE:
-                return None
-            if channel.state is ChannelState.REFUSED:  # what an ACL forbids, it may allow later
-                self._want(channel)
-        return channel
-
-    def _want(self, channel: Channel) -> None:
-        """Subscribe a channel, and before it the one of its marks, so that no message comes without."""
-        histories = self._context.histories
-        channel.pairing = pairing = None if histories is None else histories.pair(channel.name, channel.topic)
-        if pairing is not None:
-            marks = Channel(pairing.marks, channel.topic, pairing=pairing, marks_of=channel)
-            channel.marks = self._channels[marks.name] = marks
-            self._commands.queue(marks)
-        self._channels[channel.name] = channel
-        self._commands.queue(channel)
-
-    def unsubscribe(self, names: Sequence[bytes]) -> None:
-        """These channels are not wanted any more; they linger."""
-        deadline = self._loop.time() + self._context.linger
-        for name in names:
-            if name in self._channels:
-                self._lingering.add(name, deadline)
-        if self._lingering.is_full:
-            self._sweep()
-        elif self._sweeper is None and self._lingering.first_deadline is not None:
-            self._sweeper = self._loop.call_at(deadline, self._sweep)
-
     def assign(self, channel: Channel) -> None:
         """Go on with a channel that was another server's; messages may have been missed in between."""
         self._gap.begin()
         channel.interrupt()
-        self._want(channel)
+        self._wanted.want(channel)
         self.ready = False
-
-    def unassign(self, is_elsewhere: Callable[[bytes], bool]) -> list[Channel]:
-        """Give away the channels that are another server's; those that nobody is in are forgotten."""
-        channels = [channel for channel in self._channels.values() if channel.marks_of is None]
-        gone = [channel for channel in channels if is_elsewhere(channel.name)]
-        return [channel for channel in gone if not self._forget(channel)]
 
     def reconnect(self) -> None:
         """Open the connection anew: messages do not arrive though it seems to work."""
@@ -143,12 +101,9 @@ class Subscriber(Reconnector):
     async def close(self) -> None:
         """End; joins that wait fail."""
         await super().close()
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-        for channel in self._channels.values():
+        for channel in self._wanted.all:
             channel.answer_joins(BrokerError("the redis broker is not running"))
-        self._channels.clear()
-        self._lingering.clear()
+        self._wanted.close()
 
     # Reconnector
 
@@ -162,7 +117,7 @@ class Subscriber(Reconnector):
         self._trial = None
         self.problem = "no answer"
         # Also what was refused: it may be another server.
-        self._commands.open(connection, self._channels.values())
+        self._commands.open(connection, self._wanted.all)
         self._go_on()
 
     async def _check(self, connection: Connection, address: Address) -> None:
@@ -173,7 +128,7 @@ class Subscriber(Reconnector):
 
     def _try_again(self, name: bytes) -> None:
         """Subscribe what was refused: it may be allowed meanwhile, and nobody may be left who asks for it."""
-        channel = self._channels.get(name)
+        channel = self._find(name)
         if channel is None:
             channel = self._trial = Channel(name, "")
         self._commands.queue(channel)
@@ -185,41 +140,8 @@ class Subscriber(Reconnector):
             self.ready = False
             self._commands.lose()
             self._gap.begin()
-            for channel in self._channels.values():
+            for channel in self._wanted.all:
                 channel.interrupt()
-
-    # What is left
-
-    def _sweep(self) -> None:
-        """Unsubscribe what nobody came back to."""
-        gone = []
-        now = self._loop.time()
-        expired = self._lingering.pop_expired(now, _SWEEP)
-        for name in expired:
-            channel = self._channels[name]
-            self._forget(channel)
-            if self._context.histories is not None:
-                self._context.histories.unpair(channel.topic)
-            both = (channel, channel.marks) if channel.marks is not None else (channel,)
-            gone += [left for left in both if left.state in (ChannelState.SENT, ChannelState.LIVE)]
-        self._commands.unsubscribe(gone)
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-            self._sweeper = None
-        if len(expired) == _SWEEP:  # there may be more; all others have their turns first
-            self._sweeper = self._loop.call_at(now, self._sweep)
-        elif (deadline := self._lingering.first_deadline) is not None:
-            # A little later than the first, to take more of them along.
-            self._sweeper = self._loop.call_at(deadline + self._context.linger / 4, self._sweep)
-
-    def _forget(self, channel: Channel) -> bool:
-        """Want a channel no longer, nor that of its marks; return whether nobody was in it."""
-        if channel.marks is not None:
-            self._channels.pop(channel.marks.name, None)
-            self._commands.withdraw(channel.marks.name)
-        self._channels.pop(channel.name, None)
-        self._commands.withdraw(channel.name)
-        return self._lingering.discard(channel.name)
 
     # What arrives
 
@@ -235,7 +157,7 @@ class Subscriber(Reconnector):
                 if self._gap.untold:
                     self._gap.tell()
                 # A message may still come after a channel was left, before Redis has read that.
-                channel = self._channels.get(name)
+                channel = self._find(name)
                 if channel is not None:
                     if channel.pairing is not None:
                         channel.pairing.receive(name, value)
@@ -259,17 +181,17 @@ class Subscriber(Reconnector):
             # The answer to nothing: so a server of a cluster says that the slot of a channel has moved away.
             if is_subscribed or self._on_moved is None:
                 raise BrokerError("it confirmed what was not asked for")
-            if moved := self._channels.get(name):
+            if moved := self._find(name):
                 self._move(moved.marks_of or moved, None)
             return
         if is_subscribed:
             self._rights.granted()
             if channel is self._trial:
                 self._trial = None
-                if name not in self._channels:
+                if self._find(name) is None:
                     self._commands.unsubscribe([channel])
         # It may have been left and joined again since: then the second command has its own answer.
-        if is_subscribed and self._channels.get(name) is channel:
+        if is_subscribed and self._find(name) is channel:
             if channel.missed and channel.marks_of is None:
                 self._gap.add(channel.topic)
             channel.confirm()
@@ -321,7 +243,7 @@ class Subscriber(Reconnector):
     def _move(self, channel: Channel, where: ErrorReply | None) -> None:
         assert self._on_moved is not None
         # A channel that only lingered is not worth subscribing elsewhere.
-        if self._channels.get(channel.name) is channel and not self._forget(channel):
+        if self._find(channel.name) is channel and not self._wanted.forget(channel):
             self._on_moved(channel, where)
 
     def _go_on(self) -> None:

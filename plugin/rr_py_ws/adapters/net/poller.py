@@ -1,0 +1,73 @@
+"""One epoll instance for many sockets, see `polled`."""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import socket
+
+from rr_py_ws.adapters.net.polled import PolledTransport
+
+_EVENTS = 64
+"""Sockets that are looked at in one turn of the event loop; whatever else goes on has its turn then."""
+_READ = 256 * 1024
+"""Bytes that are read of one socket in a turn, at most; as uvloop reads."""
+
+
+class Poller:
+    """Watches the sockets of its transports, as long as there are any."""
+
+    __slots__ = ("_epoll", "_loop", "_space", "_transports", "_view")
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._epoll = select.epoll()
+        self._transports: dict[int, PolledTransport] = {}
+        self._space = bytearray(_READ)
+        self._view = memoryview(self._space)
+
+    def open(self, connection: socket.socket, remote: str, protocol: asyncio.Protocol) -> None:
+        """Make the transport of a connected socket, and call `connection_made` of its protocol at once.
+
+        Args:
+            connection: does not block; it belongs to the transport from now on.
+            remote: the other end, for the log.
+            protocol: of the connection.
+        """
+        PolledTransport(self, self._loop, connection, remote, protocol).begin()
+
+    def watch(self, descriptor: int, transport: PolledTransport, before: int, events: int) -> None:
+        """Look for other events of a socket than before; 0 for none.
+
+        A socket is not watched for no events at all: the kernel would still tell of its end, again and again.
+        """
+        if not events:
+            del self._transports[descriptor]
+            self._epoll.unregister(descriptor)
+            if not self._transports:
+                self._loop.remove_reader(self._epoll.fileno())
+        elif before:
+            self._epoll.modify(descriptor, events)
+        else:
+            self._epoll.register(descriptor, events)
+            if not self._transports:
+                self._loop.add_reader(self._epoll.fileno(), self._look)
+            self._transports[descriptor] = transport
+
+    def _look(self) -> None:
+        """Tell the transports whose sockets have something to read, or room."""
+        transports = self._transports
+        for descriptor, events in self._epoll.poll(0, _EVENTS):
+            # What is told to one may have another one cease to be watched. No descriptor belongs to a new
+            # socket meanwhile: transports close their sockets in a later turn.
+            if (transport := transports.get(descriptor)) is not None:
+                transport.ready(events)
+
+    def read(self, connection: socket.socket) -> bytes:
+        """Read what has arrived; empty when the peer has ended its side.
+
+        Raises:
+            OSError: as `recv`.
+        """
+        size = connection.recv_into(self._space)
+        return bytes(self._view[:size])

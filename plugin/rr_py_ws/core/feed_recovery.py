@@ -1,0 +1,158 @@
+"""What clients get that join with a position in a history that is kept elsewhere.
+
+That is what the node's ring has. When it is not enough, the newest publications are read once, for all who
+want to know them at that moment, and the ring keeps them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Protocol
+
+from rr_py_ws.core.feed_rings import FeedRings, FeedTopic, Store
+from rr_py_ws.core.history import Recoveries, Synchronize
+from rr_py_ws.core.history_rules import HistoryRules
+from rr_py_ws.core.ring import ReplayLimit, Ring
+from rr_py_ws.errors import BrokerError
+from rr_py_ws.wire.command import Wish
+from rr_py_ws.wire.position import decode_position
+from rr_py_ws.wire.recovery import OFF, Recovery
+
+
+class Holes(Protocol):
+    """What finds and fills holes in what arrives."""
+
+    @property
+    def interruptions(self) -> int:
+        """How often the feed of any topic was interrupted."""
+
+    def look(self, topic: str, known: FeedTopic) -> None:
+        """Find out, by and by, whether something is missing at the end of a ring."""
+
+    async def heal(self, topic: str, known: FeedTopic) -> None:
+        """Fill the hole before what is waiting, or at the end of a ring."""
+
+
+class FeedRecovery:
+    """Answers wishes.
+
+    Args:
+        store: where the histories are.
+        rules: which topics have one.
+        rings: what the node has of them.
+        holes: those of the feed.
+    """
+
+    def __init__(self, store: Store, rules: HistoryRules, rings: FeedRings, holes: Holes) -> None:
+        self._store = store
+        self._rules = rules
+        self._rings = rings
+        self._holes = holes
+        self._reads: dict[str, Awaitable[Ring]] = {}
+
+    def keeps(self, topic: str) -> bool:
+        """See `History.keeps`."""
+        return self._rules.find(topic) is not None
+
+    def recover(self, wishes: Mapping[str, Wish], limit: ReplayLimit) -> Synchronize | Awaitable[Synchronize]:
+        """See `History.recover`."""
+        unknown = [
+            topic for topic, wish in wishes.items() if self.keeps(topic) and not self._has(topic, wish)
+        ]
+        if unknown:
+            return self._recover_later(wishes, limit, unknown)
+        began = self._holes.interruptions
+        return lambda: self._recoveries(wishes, limit, {}, began)
+
+    async def _recover_later(
+        self, wishes: Mapping[str, Wish], limit: ReplayLimit, unknown: Sequence[str]
+    ) -> Synchronize:
+        began = self._holes.interruptions
+        found = await self._read(unknown, limit.messages + 1)
+        if any(self._is_behind(topic, wishes[topic]) for topic in unknown):
+            await self._store.settle()
+            for topic in unknown:
+                known = self._rings.topics.get(topic)
+                if found[topic] is None or known is None or known.ring is None or known.waiting is not None:
+                    continue
+                if self._is_behind(topic, wishes[topic]):
+                    known.waiting = deque()
+                    await self._holes.heal(topic, known)
+        return lambda: self._recoveries(wishes, limit, found, began)
+
+    async def _read(self, topics: Sequence[str], limit: int) -> dict[str, Ring | None]:
+        """Read the newest of topics, once for all who want to know at this moment; None where it fails."""
+        reads: dict[str, Awaitable[Ring]] = {}
+        for topic in topics:
+            reads[topic] = self._reads.get(topic) or self._store.read(topic, 0, limit)
+            self._reads[topic] = reads[topic]
+        found: dict[str, Ring | None] = {}
+        try:
+            for topic, read in reads.items():
+                try:
+                    found[topic] = await read
+                except BrokerError:
+                    found[topic] = None
+        finally:
+            for topic, read in reads.items():
+                if self._reads.get(topic) is read:
+                    del self._reads[topic]
+        return found
+
+    def _is_behind(self, topic: str, wish: Wish) -> bool:
+        """Whether a client knows more of a topic than has arrived here; or nothing is known of it at all."""
+        known = self._rings.topics.get(topic)
+        if known is None or known.ring is None or known.lost:
+            return True
+        return isinstance(wish, str) and known.ring.missing(decode_position(wish)) == "ahead"
+
+    def _has(self, topic: str, wish: Wish) -> bool:
+        """Whether the ring is enough for a wish."""
+        known = self._rings.topics.get(topic)
+        if known is None or known.ring is None or known.doubtful or known.lost:
+            return False
+        ring = known.ring
+        if isinstance(wish, int):
+            return wish <= len(ring.entries) or ring.first == 1 or known.older is not None
+        reason = ring.missing(decode_position(wish))
+        return known.older is not None if reason == "trimmed" else reason not in ("epoch", "ahead")
+
+    def _recoveries(
+        self,
+        wishes: Mapping[str, Wish],
+        limit: ReplayLimit,
+        found: Mapping[str, Ring | None],
+        began: int,
+    ) -> Recoveries:
+        """Return what clients get now; `began` is how many interruptions there were when it was read."""
+        recoveries = dict.fromkeys(wishes, OFF)
+        for topic, wish in wishes.items():
+            stored = found.get(topic)
+            # What cannot be read now is off.
+            if self.keeps(topic) and (stored is not None or topic not in found):
+                recoveries[topic] = self._recovery(topic, wish, limit, stored, began)
+        return recoveries
+
+    def _recovery(
+        self, topic: str, wish: Wish, limit: ReplayLimit, stored: Ring | None, began: int
+    ) -> Recovery:
+        known = self._rings.get(topic)
+        if known.ring is None and stored is not None:
+            # All that the store had has arrived, so what comes now follows, unless the feed was interrupted.
+            self._rings.rebase(known, Ring(stored.epoch, stored.top, stored.nonce))
+            if began != self._holes.interruptions:
+                known.doubtful = known.interrupted = True
+                self._holes.look(topic, known)
+        ring = known.ring
+        if ring is None or known.lost:
+            return OFF
+        # While a hole is filled, the client gets what the ring has; the rest comes behind it.
+        if stored is not None and self._rings.extend(ring, stored):
+            known.older = len(stored.entries) > limit.messages
+        self._rings.expire(topic, known)
+        recovery = ring.recover(topic, wish, limit)
+        is_short = isinstance(wish, int) and len(recovery.replay) < wish and not recovery.reason
+        if known.older and (recovery.reason == "trimmed" or is_short):
+            return recovery._replace(reason="limit")
+        return recovery

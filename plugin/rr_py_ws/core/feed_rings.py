@@ -1,0 +1,198 @@
+"""What a node keeps of topics whose histories are kept elsewhere: a ring of each, and one budget for all.
+
+The store has all that they have, and more of it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Iterable
+from typing import NamedTuple, Protocol
+
+from rr_py_ws.core.history_rules import HistoryRules
+from rr_py_ws.core.ring import Entry, Ring
+from rr_py_ws.wire.position import StreamPosition
+
+_ENTRY_COST = 220
+"""Bytes that a publication takes beside its payload."""
+
+
+class Store(Protocol):
+    """Where histories are kept. What it returns may be awaited by several."""
+
+    def read(self, topic: str, after: int, limit: int) -> Awaitable[Ring]:
+        """Read what came after an offset, at most so many of the newest.
+
+        Returns:
+            A ring of its own for the caller, with the epoch and the newest position of the topic, which gets
+            an epoch now if it has none.
+
+        Raises (from the awaitable):
+            BrokerError: it cannot be read.
+        """
+
+    def settle(self) -> Awaitable[None]:
+        """Wait until what the store had before has arrived over the feed, or is lost. Does not fail."""
+
+    def now(self) -> float:
+        """Unix seconds of the store's clock, as far as it is known here."""
+
+
+class Arrival(NamedTuple):
+    """A publication that has come over the feed.
+
+    Attributes:
+        payload: as published.
+        exclude: see `Publication`.
+        epoch: see `StreamPosition`; empty for one that was published past the store.
+        offset: the same.
+        nonce: the same.
+        previous: nonce of the publication before it.
+        time: when it was published.
+    """
+
+    payload: bytes
+    exclude: tuple[str, ...] = ()
+    epoch: str = ""
+    offset: int = 0
+    nonce: int = 0
+    previous: int = 0
+    time: float = 0.0
+
+
+class FeedTopic:
+    """What a node knows of a topic.
+
+    Attributes:
+        ring: the last publications that were handed over; None before the first, or before somebody asked.
+        waiting: what has come while a hole is being filled; None when none is.
+        doubtful: whether something may have been lost without a trace since the last one was handed over.
+        interrupted: whether the feed was ever interrupted in the epoch of the ring. What is published after a
+            failover may follow all that was handed over, though something was lost in between that nobody but
+            its publisher knows of; who finds that out ends the epoch.
+        lost: whether a publication was handed over that the store does not have, so that its history must
+            not be told any more.
+        older: whether the store has more than the ring; None when nobody knows.
+    """
+
+    __slots__ = ("doubtful", "interrupted", "lost", "older", "ring", "waiting")
+
+    def __init__(self) -> None:
+        self.ring: Ring | None = None
+        self.waiting: deque[Arrival] | None = None
+        self.doubtful = self.interrupted = False
+        self.lost = False
+        self.older: bool | None = None
+
+
+class FeedRings:
+    """The rings of all topics of a node.
+
+    Args:
+        store: where the histories are.
+        rules: which topics have one.
+        budget: bytes of the rings.
+
+    Attributes:
+        topics: what is known of each, least recently used first.
+        size: bytes of the rings, now.
+    """
+
+    def __init__(self, store: Store, rules: HistoryRules, budget: int) -> None:
+        self._now = store.now
+        self._rules = rules
+        self._budget = budget
+        self.topics: OrderedDict[str, FeedTopic] = OrderedDict()
+        self.size = 0
+
+    def get(self, topic: str) -> FeedTopic:
+        """Return what is known of a topic: nothing at first."""
+        known = self.topics.get(topic)
+        if known is None:
+            known = self.topics[topic] = FeedTopic()
+        return known
+
+    def position(self, topic: str) -> StreamPosition | None:
+        """Return where the newest publication of a ring stands; None without one."""
+        known = self.topics.get(topic)
+        ring = None if known is None else known.ring
+        return None if ring is None else StreamPosition(ring.epoch, ring.top, ring.nonce)
+
+    def forget(self, topics: Iterable[str]) -> None:
+        """Nobody is in these topics any more."""
+        for topic in topics:
+            known = self.topics.pop(topic, None)
+            if known is not None and known.ring is not None:
+                self.size -= _size(known.ring)
+
+    def clear(self, topic: str, position: StreamPosition) -> None:
+        """Drop what came up to a position: the store has done so."""
+        known = self.topics.get(topic)
+        if known is not None and known.ring is not None and known.ring.epoch == position.epoch:
+            while known.ring.entries and known.ring.first <= position.offset:
+                self._pop(known.ring)
+            known.older = False
+
+    def rebase(self, known: FeedTopic, ring: Ring) -> None:
+        """Go on with another ring, which is empty."""
+        if known.ring is not None:
+            self.size -= _size(known.ring)
+        if known.ring is None or known.ring.epoch != ring.epoch:
+            known.lost = known.interrupted = False
+        known.ring = ring
+        known.older = None
+
+    def append(self, topic: str, ring: Ring, entry: Entry) -> None:
+        """Keep a publication that follows the newest one, as far as the rule and the budget allow."""
+        ring.append(entry)
+        self.size += _ENTRY_COST + len(entry.payload)
+        rule = self._rules.find(topic)
+        while rule is None or len(ring.entries) > rule.size or ring.size > rule.bytes:
+            if not ring.entries:
+                break
+            self._pop(ring)
+        if self.size > self._budget:
+            self._evict()
+
+    def extend(self, ring: Ring, stored: Ring) -> bool:
+        """Keep older publications that were read; return whether they belong to what the ring has."""
+        if stored.epoch != ring.epoch or differ(stored.nonce_at(ring.top), ring.nonce):
+            return False
+        older = [entry for entry in stored.entries if entry.offset < ring.first]
+        if older and older[-1].offset == ring.first - 1:
+            self.size += ring.extend_left(older, stored.before_first) + _ENTRY_COST * len(older)
+        return True
+
+    def expire(self, topic: str, known: FeedTopic) -> None:
+        """Drop what is too old."""
+        rule, ring = self._rules.find(topic), known.ring
+        if rule is None or ring is None:
+            return
+        oldest = self._now() - rule.ttl
+        while ring.entries and ring.entries[0].time <= oldest:
+            self._pop(ring)
+            known.older = False  # what the store has before that is older
+
+    def _pop(self, ring: Ring) -> None:
+        self.size -= _ENTRY_COST + len(ring.pop().payload)
+
+    def _evict(self) -> None:
+        """Drop the rings of the topics that nothing came of for longest."""
+        for _ in range(len(self.topics)):
+            if self.size <= self._budget:
+                break
+            topic, known = next(iter(self.topics.items()))
+            if known.ring is not None and known.ring.entries:
+                self.size -= _size(known.ring)
+                known.ring.clear()
+                known.older = None
+            self.topics.move_to_end(topic)  # so that empty rings are not looked at again and again
+
+
+def differ(one: int, other: int) -> bool:
+    """Whether two nonces tell two publications apart; 0 tells nothing."""
+    return bool(one and other and one != other)
+
+
+def _size(ring: Ring) -> int:
+    return ring.size + _ENTRY_COST * len(ring.entries)
