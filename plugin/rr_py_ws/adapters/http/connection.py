@@ -77,8 +77,8 @@ class HTTPConnection(asyncio.Protocol):
             stops, before the handler has answered. From then on an answer changes nothing.
         reject_reason: why the limiter gives this connection no place; empty when it has one.
         idle: whether a page was served, and nothing of another request has come.
-        spare: whether nothing had come when it was dismissed: its request was on its way, or it is kept by a
-            browser, which sees no FIN before it has a request for it.
+        spare: whether nothing had come when it was dismissed: its request is on its way, or it is kept by a
+            browser for one to come.
     """
 
     __slots__ = (
@@ -232,7 +232,9 @@ class HTTPConnection(asyncio.Protocol):
             return
         was_idle, self.idle = self.idle, False
         self._buffer = self._buffer + data if self._buffer else data
-        if self.state is READING_HEAD:
+        if self.spare:  # its request was on the way
+            self.dismiss()
+        elif self.state is READING_HEAD:
             self._read_head()
             if was_idle and self.state is READING_HEAD:  # hardly ever: most heads come in one piece
                 self._listener.limiter.head_begun(self)
@@ -281,7 +283,10 @@ class HTTPConnection(asyncio.Protocol):
             if not has_unread(self.socket):
                 self.transport.close()
             return
-        self.spare |= self.state is READING_HEAD and not self._buffer
+        if self.state is READING_HEAD and not self._buffer:
+            # An answer that nobody has asked for would be taken for that to the next request.
+            self.spare = True
+            return
         self._refuse("stopping", Verdict(503, (("Retry-After", "1"),), b"server is stopping"))
 
     def cut(self) -> None:

@@ -143,8 +143,9 @@ class Connection(asyncio.Protocol):
             while not self._reason:  # a reply may be the end; what came after it is nobody's
                 try:
                     reply = gets()
-                # MemoryError: a length that cannot be. TypeError: a map of RESP3 with an array for a key.
-                except (hiredis.ProtocolError, MemoryError, TypeError) as error:
+                # MemoryError: a length that cannot be, with hiredis 3.1.0 a SystemError. TypeError: a map of
+                # RESP3 with an array for a key.
+                except (hiredis.ProtocolError, MemoryError, SystemError, TypeError) as error:
                     self.close(f"what it sent is not Redis' protocol: {error or 'too long'}")
                     return
                 if reply is _MORE:
