@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import random
 import resource
+import signal
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -34,9 +36,7 @@ MEMORY_TOLERANCE = 0.05
 """Python keeps a block of 1 MiB for the last object that lives in it, and attackers leave such blocks behind
 by chance: three of them are 5 % of what the server has with 2,000 clients. A leak of a byte in each kilobyte
 that attackers send would be far more."""
-_ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": "131072"}
-"""The C library gives freed memory back at once (mallopt(3)). By default it keeps up to twice the largest
-block that was ever freed, and how much of that there is when we look would be chance."""
+_TRIMMING = Path(__file__).parent / "trimming"
 _REST = 0.5
 """Seconds from the end of an attacker to the beginning of the next; we look in the middle."""
 _TOPICS = 200
@@ -146,13 +146,10 @@ async def publish(server: Server, counts: Counter[str]) -> None:
 
 
 def take_sample(server: Server) -> Sample:
-    """Measure the server, without its PHP workers."""
-    return Sample(
-        server.memory(),
-        server.descriptors(),
-        sample(server, "rr_ws_connections"),
-        sample(server, "rr_ws_subscriptions"),
-    )
+    """Measure the server, without its PHP workers and what the C library keeps."""
+    server.signal(signal.SIGUSR2)
+    connections = sample(server, "rr_ws_connections")  # answered after that
+    return Sample(server.memory(), server.descriptors(), connections, sample(server, "rr_ws_subscriptions"))
 
 
 async def soak(server: Server, seconds: float, size: int, attackers: Sequence[str | None]) -> bool:
@@ -222,7 +219,8 @@ def main() -> int:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     with TemporaryDirectory() as directory:
-        server = start_server(Path(directory), patience="5s", env=_ALLOCATOR)
+        search_path = os.pathsep.join(filter(None, (str(_TRIMMING), os.environ.get("PYTHONPATH"))))
+        server = start_server(Path(directory), patience="5s", env={"PYTHONPATH": search_path})
         try:
             flat = asyncio.run(soak(server, options.seconds, options.connections, attackers))
         finally:
