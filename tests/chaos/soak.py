@@ -29,6 +29,7 @@ from chaos.storm import sample, start_server
 from rr_py_ws.adapters.rpc.client import RPCClient
 from rr_py_ws.wire.publish import Message
 from support.process import Server
+from support.waiting import eventually
 
 PARTS = 10
 TOLERANCE = 0.02
@@ -181,9 +182,17 @@ async def _turn(server: Server, seconds: float, attacker: str | None) -> Sample:
     async with attacking(attacker, server):
         await asyncio.sleep(max(0.0, seconds - _REST))
     await asyncio.sleep(_REST / 2)
-    sample = await asyncio.to_thread(take_sample, server)
+    # What publishers have sent is carried out, also when they have gone: some of it takes seconds.
+    await eventually(
+        lambda: asyncio.to_thread(_has_no_backlog, server), "the calls of an attacker", pause=0.1
+    )
+    found = await asyncio.to_thread(take_sample, server)
     await asyncio.sleep(_REST / 2)
-    return sample
+    return found
+
+
+def _has_no_backlog(server: Server) -> bool:
+    return not sample(server, "rr_ws_rpc_unfinished_bytes")
 
 
 def mean(samples: Sequence[Sample]) -> Sample:

@@ -68,7 +68,9 @@ def test_a_join_that_php_is_slow_to_answer_holds_up_nothing_but_the_commands_beh
     server.php("$broadcast->publish('news', 'meanwhile');")
     browser.expect(push("news", "meanwhile"))
     refused = ("#join", "too many joins wait for an answer, try again later")
-    assert answer(other, "join", "do.403") == refused
+    # Each of several processes has its part of the limit, and the kernel chooses the one for a client.
+    elsewhere = [("#join", "refused with status 403")] * (server.config["websockets"]["processes"] > 1)
+    assert answer(other, "join", "do.403") in (refused, *elsewhere)
     assert answer(other, "leave", "a") == ("@leave", "")
     assert server.log.having("PHP gave no answer", since) == []
     os.kill(sleeper, signal.SIGKILL)

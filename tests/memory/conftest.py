@@ -135,13 +135,18 @@ def loop(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def server(loop: str, tmp_path_factory: pytest.TempPathFactory, certificate: Path) -> Iterator[Server]:
+def allocator() -> dict[str, str]:
+    """What the C library is told by the environment: free means free, mallopt(3)."""
+    return {"MALLOC_MMAP_THRESHOLD_": "32768", "MALLOC_TRIM_THRESHOLD_": "32768"}
+
+
+@pytest.fixture(scope="module")
+def server(
+    loop: str, allocator: dict[str, str], tmp_path_factory: pytest.TempPathFactory, certificate: Path
+) -> Iterator[Server]:
     """With workers that do as they are told (`workers/obedient.php`), and limits that are the defaults."""
     directory = tmp_path_factory.mktemp("server")
-    env = {
-        "MALLOC_MMAP_THRESHOLD_": "32768",
-        "MALLOC_TRIM_THRESHOLD_": "32768",
-    }  # free means free, mallopt(3)
+    env = dict(allocator)
     if loop == "asyncio":  # as where uvloop is not installed
         (directory / "without").mkdir()
         (directory / "without" / "uvloop.py").write_text("raise ImportError")

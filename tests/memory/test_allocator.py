@@ -19,6 +19,12 @@ pytestmark = [
 ]
 
 
+@pytest.fixture(scope="module")
+def allocator() -> dict[str, str]:
+    """The server decides."""
+    return {}
+
+
 def page_faults(site: Site) -> int:
     """Minor faults so far (`minflt`, proc(5))."""
     fields = Path(f"/proc/{site.server.process.pid}/stat").read_text().rpartition(")")[2].split()
