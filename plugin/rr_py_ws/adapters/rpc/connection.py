@@ -249,7 +249,7 @@ class RPCConnection(asyncio.Protocol):
             # What the decoder still holds comes from no event of the loop any more.
             self.data_received()
             if isinstance(self._transport, GoneTransport) and not self.paused:
-                self._forget()
+                self._transport.close()
 
     @property
     def unsent(self) -> int:

@@ -10,12 +10,20 @@ class GoneTransport(asyncio.Transport):
     """Stands for the transport of a peer that has left while there is something to go on with.
 
     Args:
-        on_close: called when nothing is left.
+        on_close: called once, when nothing is left.
     """
 
     def __init__(self, on_close: Callable[[], None]) -> None:
         super().__init__()
-        self.close = self.abort = on_close  # type: ignore[method-assign]
+        self._on_close: Callable[[], None] | None = on_close
+
+    def close(self) -> None:
+        """Say that nothing is left, and hold nothing: connection and transport refer to each other."""
+        on_close, self._on_close = self._on_close, None
+        if on_close is not None:
+            on_close()
+
+    abort = close
 
     def write(self, data: object) -> None:
         """Nobody takes it."""
