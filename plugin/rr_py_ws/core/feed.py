@@ -34,8 +34,11 @@ class Feeds:
         rules: which topics have one.
         on_publication: gets what is handed over; see `Broker.start`.
         on_gap: gets topics of which something is lost, before what comes later.
+        end_epoch: gets a topic and an epoch of it that the store has to end.
         spawn: lets a coroutine go on by itself.
         budget: bytes of the rings.
+        is_lossy: whether the feed may lose something without an interruption. Then nobody knows whether all
+            had arrived of an epoch that has ended.
 
     Attributes:
         interruptions: how often the feed of any topic was interrupted.
@@ -53,12 +56,17 @@ class Feeds:
         rules: HistoryRules,
         on_publication: Callable[[Publication], None],
         on_gap: Callable[[Sequence[str]], None],
+        end_epoch: Callable[[str, str], None],
         spawn: Callable[[Coroutine[Any, Any, None]], object],
         budget: int = 64 * 1024 * 1024,
+        *,
+        is_lossy: bool = False,
     ) -> None:
         self._store = store
         self._on_publication = on_publication
         self._on_gap = on_gap
+        self._end_epoch = end_epoch
+        self._is_lossy = is_lossy
         self._spawn = spawn
         self._rings = FeedRings(store, rules, budget)
         self._recovery = FeedRecovery(store, rules, self._rings, self)
@@ -136,16 +144,18 @@ class Feeds:
             ring = known.ring = Ring(arrival.epoch, arrival.offset - 1, arrival.previous)
         if arrival.epoch != ring.epoch:
             # The counter was lost. What came before its loss has arrived, unless the feed was interrupted.
-            if known.interrupted:
+            is_back = arrival.epoch in known.ended
+            if is_back or self._may_have_missed(known):
                 self._tell_gap([topic])
             known.doubtful = False
-            self._rings.rebase(known, Ring(arrival.epoch))
+            begin = (arrival.offset - 1, arrival.previous) if is_back else ()
+            self._go_on(topic, known, Ring(arrival.epoch, *begin))
         elif arrival.offset <= ring.top:
             nonce = ring.nonce_at(arrival.offset)
             if nonce == arrival.nonce or not (nonce or known.doubtful):
                 return  # it was read from the store before it has arrived
             # After a failover to a server that lagged, this offset is given to another publication.
-            if known.interrupted:
+            if self._may_have_missed(known):
                 self._tell_gap([topic])
             known.doubtful = False
             self._rings.rebase(known, Ring(arrival.epoch, arrival.offset - 1, arrival.previous))
@@ -203,10 +213,12 @@ class Feeds:
         rest = [arrival for arrival in waiting if not arrival.epoch or _is_beyond(arrival, stored)]
         known.waiting.extend(rest)
         old: list[Entry] = []
-        lost = known.interrupted
+        lost = self._may_have_missed(known)
         if stored.epoch != ring.epoch:  # the counter was lost
             old = [_entry(arrival) for arrival in waiting if _is_beyond(arrival, ring)]
             start = Ring(stored.epoch)
+            if stored.epoch in known.ended:  # and is there again: what the store has was handed over
+                start, lost = Ring(stored.epoch, stored.top, stored.nonce), True
         elif stored.top < ring.top:  # a failover to a server that lagged
             start = Ring(stored.epoch, stored.top, stored.nonce)
         elif differ(stored.nonce_at(ring.top), ring.nonce):  # the same, and it has gone on
@@ -232,7 +244,7 @@ class Feeds:
     def _hand_over_all(self, topic: str, known: FeedTopic, ring: Ring, entries: Sequence[Entry]) -> Ring:
         """Hand over what comes behind a ring, and tell of each hole in it; return the ring as it is then."""
         if ring is not known.ring:
-            self._rings.rebase(known, ring)
+            self._go_on(topic, known, ring)
         for entry in entries:
             if entry.offset != ring.top + 1:
                 self._tell_gap([topic])
@@ -248,7 +260,7 @@ class Feeds:
         if known.waiting:
             first = next((arrival for arrival in known.waiting if arrival.epoch), None)
             if first is not None:
-                self._rings.rebase(known, Ring(first.epoch, first.offset - 1, first.previous))
+                self._go_on(topic, known, Ring(first.epoch, first.offset - 1, first.previous))
         self._take_waiting(topic, known)
 
     def _take_waiting(self, topic: str, known: FeedTopic) -> None:
@@ -258,6 +270,17 @@ class Feeds:
             if known.waiting is not None:  # there is another hole
                 known.waiting.extend(waiting)
                 return
+
+    def _go_on(self, topic: str, known: FeedTopic, ring: Ring) -> None:
+        """Go on with another ring; an epoch that has ended before must not be told of, and ends again."""
+        self._rings.rebase(known, ring)
+        if ring.epoch in known.ended:
+            known.lost = True
+            self._end_epoch(topic, ring.epoch)
+
+    def _may_have_missed(self, known: FeedTopic) -> bool:
+        """Whether something may be missing of an epoch though nothing is missing behind the newest."""
+        return known.interrupted or self._is_lossy
 
     def _tell_gap(self, topics: Sequence[str]) -> None:
         if topics:

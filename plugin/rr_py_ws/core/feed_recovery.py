@@ -70,13 +70,13 @@ class FeedRecovery:
     ) -> Synchronize:
         began = self._holes.interruptions
         found = await self._read(unknown, limit.messages + 1)
-        if any(self._is_behind(topic, wishes[topic]) for topic in unknown):
+        if any(self._is_behind(topic, wishes[topic], found[topic]) for topic in unknown):
             await self._store.settle()
             for topic in unknown:
                 known = self._rings.topics.get(topic)
                 if found[topic] is None or known is None or known.ring is None or known.waiting is not None:
                     continue
-                if self._is_behind(topic, wishes[topic]):
+                if self._is_behind(topic, wishes[topic], found[topic]):
                     known.waiting = deque()
                     await self._holes.heal(topic, known)
         return lambda: self._recoveries(wishes, limit, found, began)
@@ -100,11 +100,13 @@ class FeedRecovery:
                     del self._reads[topic]
         return found
 
-    def _is_behind(self, topic: str, wish: Wish) -> bool:
-        """Whether a client knows more of a topic than has arrived here; or nothing is known of it at all."""
+    def _is_behind(self, topic: str, wish: Wish, stored: Ring | None) -> bool:
+        """Whether a client or the store knows more than has arrived here; or nothing is known at all."""
         known = self._rings.topics.get(topic)
         if known is None or known.ring is None or known.lost:
             return True
+        if stored is not None and stored.epoch != known.ring.epoch:
+            return True  # nothing has come of the new epoch yet; the client may be at its beginning
         return isinstance(wish, str) and known.ring.missing(decode_position(wish)) == "ahead"
 
     def _has(self, topic: str, wish: Wish) -> bool:

@@ -15,6 +15,8 @@ from rr_py_ws.wire.position import StreamPosition
 
 _ENTRY_COST = 220
 """Bytes that a publication takes beside its payload."""
+_MOST_ENDED = 8
+"""Epochs of a topic that are remembered."""
 
 
 class Store(Protocol):
@@ -70,15 +72,18 @@ class FeedTopic:
         interrupted: whether the feed was ever interrupted in the epoch of the ring. What is published after a
             failover may follow all that was handed over, though something was lost in between that nobody but
             its publisher knows of; who finds that out ends the epoch.
+        ended: epochs before that of the ring, the last ones. After a failover to a server that has missed the
+            end of one it may be there again, with what was handed over long ago.
         lost: whether a publication was handed over that the store does not have, so that its history must
             not be told any more.
         older: whether the store has more than the ring; None when nobody knows.
     """
 
-    __slots__ = ("doubtful", "interrupted", "lost", "older", "ring", "waiting")
+    __slots__ = ("doubtful", "ended", "interrupted", "lost", "older", "ring", "waiting")
 
     def __init__(self) -> None:
         self.ring: Ring | None = None
+        self.ended: tuple[str, ...] = ()
         self.waiting: deque[Arrival] | None = None
         self.doubtful = self.interrupted = False
         self.lost = False
@@ -139,6 +144,8 @@ class FeedRings:
             self.size -= _size(known.ring)
         if known.ring is None or known.ring.epoch != ring.epoch:
             known.lost = known.interrupted = False
+            if known.ring is not None:
+                known.ended = (*known.ended, known.ring.epoch)[-_MOST_ENDED:]
         known.ring = ring
         known.older = None
 

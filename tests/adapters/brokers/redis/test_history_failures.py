@@ -68,6 +68,26 @@ class TestLostKeys:
         assert [(await node.recover("h", position)).reason for position in positions] == ["epoch"] * 4
         assert node.missed == other.missed == []
 
+    async def test_an_epoch_that_is_there_again_ends_again(
+        self, own: RedisServer, nodes: HistoryNodes
+    ) -> None:
+        """A backup brings it, or a replica that has missed its end: what came since is lost."""
+        node, other = await nodes.start(own.address), await nodes.start(own.address)
+        positions = await history_of_three(node)
+        for key in (META, STREAM):
+            own.ask("RENAME", key, f"backup:{key}")
+        await node.keep("h", b"4")
+        await node.wait_for("h", b"4")
+        for key in (META, STREAM):
+            own.ask("RENAME", f"backup:{key}", key)
+        await other.keep("h", b"5")
+        await node.wait_for("h", b"5")
+        assert node.payloads("h") == [b"1", b"2", b"3", b"4", b"5"]
+        assert node.missed == ["h"]
+        for one in (node, other):
+            assert (await one.recover("h", positions[-1])).reason == "epoch"
+        await goes_on(node, other)
+
     async def test_a_counter_that_begins_anew_takes_no_old_messages_over(
         self, own: RedisServer, nodes: HistoryNodes
     ) -> None:
@@ -364,6 +384,20 @@ class TestServers:
             await node.wait_for("h", b"6")
             assert node.payloads("h") == [b"1", b"2", b"3", b"4", b"5", b"6"]
             assert node.missed == []
+
+    async def test_what_a_dead_subscription_did_not_bring_of_an_epoch_that_has_ended_is_told(
+        self, own: RedisServer, nodes: HistoryNodes
+    ) -> None:
+        """Nobody can tell any more that there was something: so it is told of each such epoch."""
+        async with Proxy(own.port) as proxy:
+            node, publisher = await nodes.start(proxy.address, sweep=0.2), await nodes.start(own.address)
+            await history_of_three(node)
+            proxy.swallow(b"\r\nmessage\r\n")
+            await publisher.keep("h", b"4")
+            own.ask("FLUSHALL")
+            await publisher.keep("h", b"5")
+            await node.wait_for("h", b"5")
+            assert node.missed == ["h"] or b"4" in node.payloads("h")
 
     async def test_a_join_waits_for_a_server_that_comes_back(
         self, own: RedisServer, proxy: Proxy, nodes: HistoryNodes

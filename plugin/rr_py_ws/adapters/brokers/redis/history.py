@@ -76,8 +76,17 @@ class RedisHistories:
         self._appender = Appender(context, self.store, servers)
         self.end_batch = self._appender.end_batch
         self._tasks = TaskSet("broadcast")
-        spawn = self._tasks.spawn
-        self._feeds = Feeds(self.store, rules, context.on_publication, context.on_gap, spawn, budget)
+        self._feeds = Feeds(
+            self.store,
+            rules,
+            context.on_publication,
+            context.on_gap,
+            self._end_epoch,
+            self._tasks.spawn,
+            budget,
+            # Without shards one server of the cluster passes on what the others tell it, if they can.
+            is_lossy=context.options.cluster and not context.options.sharded,
+        )
         self._tasks.spawn(self._sweep())
 
     async def close(self) -> None:
@@ -210,8 +219,11 @@ class RedisHistories:
 
     def lost(self, topic: str) -> None:
         """See `MarkedMessages.lost`."""
-        with suppress(BrokerError):  # too many; those who have published it owe it, too
-            self.store.owed.add(topic, self._feeds.lose(topic))
+        self._end_epoch(topic, self._feeds.lose(topic))
+
+    def _end_epoch(self, topic: str, epoch: str) -> None:
+        with suppress(BrokerError):  # too many; others who know of it owe it, too
+            self.store.owed.add(topic, epoch)
             self._appender.pay()
 
     def cleared(self, topic: str, position: StreamPosition) -> None:
@@ -260,6 +272,8 @@ class RedisHistories:
             return
         await asyncio.sleep(_ON_ITS_WAY)
         if self.store.is_live(topic) and not self._has_arrived(topic, newest):
+            # What did not come may be of an epoch that has ended since, and not to be found any more.
+            self._feeds.interrupt([topic])
             self._feeds.check([topic])
             self.store.distrust(topic)
 

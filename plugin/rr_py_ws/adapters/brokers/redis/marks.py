@@ -112,6 +112,8 @@ class Pairing:
         if channel != self.marks:
             self._messages.receive(self._topic, self._pair(data))
             return
+        if not self.is_live:
+            return  # of a subscription before this one: there may have been more of its epoch since
         try:
             self._receive_mark(data)
         except ValueError:  # anybody may publish there; if it should have been one, its message is missing
