@@ -8,7 +8,7 @@ from rr_py_ws.adapters.rpc.gone import GoneTransport
 
 
 def test_after_its_end_it_holds_the_connection_no_longer() -> None:
-    """The cycle collector runs rarely: after attackers, hundreds of connections held what they had read last."""
+    """The cycle collector runs rarely: after attackers, hundreds of connections held their last bytes."""
     ends: list[str] = []
 
     class Connection:
