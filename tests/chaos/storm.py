@@ -100,8 +100,7 @@ class Storm:
             receipts = Receipts(self._ledger)
             self._healthy.append((await join(self._server.address, TOPICS, receipts.take), receipts))
             receipts.joined()
-        # libuv opens /dev/null with its first stream, the connection of a publisher, and keeps it.
-        memory, descriptors = self._server.memory(), self._server.descriptors() + 1
+        memory, descriptors = self._server.memory(), self._server.descriptors()
         async with self._running():
             try:
                 await attack_in_turn(self._attackers, self._server, seconds)
