@@ -20,7 +20,7 @@ from rr_py_ws import logs
 from rr_py_ws.adapters.net.client_hello import ClientHellos
 from rr_py_ws.adapters.net.listen import BACKLOG, bound_address
 from rr_py_ws.adapters.net.poller import Poller
-from rr_py_ws.address import Address, TCPAddress
+from rr_py_ws.address import Address, format_peer
 
 _BATCH = 16
 """Connections that are accepted in one turn of the event loop; whatever else goes on has its turn then."""
@@ -114,12 +114,15 @@ class Acceptor:
                 # Linux passes on network errors of the connection itself (accept(2)); the next may be fine.
                 continue
             connection.setblocking(False)
-            protocol = self._accept_one(connection, _ip_address(peer))
+            address = _ip_address(peer)
+            protocol = self._accept_one(connection, address)
             if protocol is None:
                 connection.close()
                 continue
             if self._poller is not None:
-                self._poller.open(connection, _remote(peer), protocol)
+                # The usual address of IPv4 is written as `format_peer` does, without being parsed.
+                remote = f"{address}:{peer[1]}" if "." in address else format_peer(peer)
+                self._poller.open(connection, remote, protocol)
             elif self._hellos is not None:
                 self._hellos.wait(connection, protocol)
             else:
@@ -160,11 +163,3 @@ def _ip_address(peer: Any) -> str:
         return ""
     address = str(peer[0])
     return address.removeprefix("::ffff:") if "." in address else address
-
-
-def _remote(peer: Any) -> str:
-    """`host:port`, for the log; as `format_peer`, and cheaper."""
-    address = _ip_address(peer)
-    if not address:
-        return "unknown"
-    return f"{address}:{peer[1]}" if ":" not in address else str(TCPAddress(address, peer[1]))
