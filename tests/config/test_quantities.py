@@ -1,19 +1,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rr_py_ws.config import quantities
-
-anything = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=5,
-)
 
 
 @pytest.mark.parametrize(
@@ -158,31 +151,3 @@ def test_an_error_status_is_a_4xx_or_5xx_or_the_default() -> None:
     for status in (200, 399, 600, -1):
         with pytest.raises(ValueError, match="accepted: "):
             quantities.error_status(status)
-
-
-@pytest.mark.parametrize(
-    "decode",
-    [
-        quantities.compression_level,
-        quantities.count,
-        quantities.duration,
-        quantities.interval,
-        quantities.mebibytes,
-        quantities.patience,
-        quantities.pause,
-        quantities.positive_count,
-        quantities.positive_duration,
-        quantities.size,
-        quantities.timeout,
-        quantities.error_status,
-    ],
-)
-@settings(deadline=None)
-@given(found=anything)
-def test_a_decoder_raises_value_error_and_nothing_else(
-    decode: Callable[[object], object], found: object
-) -> None:
-    try:
-        decode(found)
-    except ValueError as error:
-        assert str(error).startswith("accepted: ")

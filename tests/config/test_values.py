@@ -1,18 +1,8 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from rr_py_ws.config import values
-
-anything = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=5,
-)
 
 
 def test_scalars_are_shown_in_one_line_and_what_may_hold_secrets_is_not() -> None:
@@ -135,35 +125,3 @@ def test_networks_are_read() -> None:
     assert values.networks(["10.0.0.0/8", "::1"]) == ("10.0.0.0/8", "::1/128")
     with pytest.raises(ValueError, match="accepted: a list of networks"):
         values.networks("everybody")
-
-
-@pytest.mark.parametrize(
-    "decode",
-    [
-        values.address,
-        values.boolean,
-        values.dsn,
-        values.environment,
-        values.file_mode,
-        values.listen_dsn,
-        values.networks,
-        values.one_of("a", "b"),
-        values.origins,
-        values.redis_addresses,
-        values.relay,
-        values.sections,
-        values.switch,
-        values.text,
-        values.text_list,
-        values.url_path,
-    ],
-)
-@settings(deadline=None)
-@given(found=anything)
-def test_a_decoder_raises_value_error_and_nothing_else(
-    decode: Callable[[object], object], found: object
-) -> None:
-    try:
-        decode(found)
-    except ValueError as error:
-        assert str(error).startswith("accepted: ")

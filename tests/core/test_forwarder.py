@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -12,6 +12,7 @@ from rr_py_ws.core.backpressure import Backpressure
 from rr_py_ws.core.forwarder import Forwarder
 from rr_py_ws.wire.publication import Publication
 from support.clock import Clock
+from support.turns import Turns
 
 
 class Receiver:
@@ -25,21 +26,6 @@ class Receiver:
 
     def missed(self, topics: Sequence[str]) -> None:
         self.came.append(f"missed: {','.join(topics)}")
-
-
-class Turns:
-    """Calls what is scheduled when the turn ends."""
-
-    def __init__(self) -> None:
-        self.scheduled: list[Callable[[], None]] = []
-
-    def schedule(self, call: Callable[[], None]) -> None:
-        self.scheduled.append(call)
-
-    def end(self) -> None:
-        scheduled, self.scheduled = self.scheduled, []
-        for call in scheduled:
-            call()
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from rr_py_ws.core.hub import Hub
 from rr_py_ws.core.registry import new_id
 from rr_py_ws.wire.publication import Publication, Pushes
 from rr_py_ws.wire.push import BINARY, JSON, STRING, Encoding
+from support.turns import Turns
 
 ENCODINGS = [STRING, JSON, BINARY]
 
@@ -74,21 +75,6 @@ class Recorder:
 
 def publish(hub: Hub, topic: str, payload: bytes, exclude: tuple[str, ...] = ()) -> None:
     hub.publish(Publication(topic, payload, exclude=exclude))
-
-
-class Turns:
-    """Stands for the event loop: keeps what is scheduled until the turn ends."""
-
-    def __init__(self) -> None:
-        self.scheduled: list[Callable[[], None]] = []
-
-    def schedule(self, call: Callable[[], None]) -> None:
-        self.scheduled.append(call)
-
-    def end(self) -> None:
-        scheduled, self.scheduled = self.scheduled, []
-        for call in scheduled:
-            call()
 
 
 @pytest.fixture

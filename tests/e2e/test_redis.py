@@ -15,6 +15,7 @@ from urllib.request import urlopen
 import pytest
 
 from e2e.client import Client, Connect
+from support.drop_in import DROP_IN
 from support.php import StartPHP
 from support.ports import free_port
 from support.process import Server, Servers, configuration, start_failure
@@ -277,40 +278,6 @@ def test_several_sections_and_messages_that_name_one(
     one.call("websockets.Publish", publish % "default")
     one.call("websockets.Publish", publish % "cluster")
     browser.expect(push("news", "hi"))
-
-
-DROP_IN = """\
-version: "2.7"
-rpc: {listen: "tcp://127.0.0.1:6001"}
-server:
-  command: "php app.php"
-  relay: pipes
-  env:
-    - APP_ENV: prod
-http:
-  address: 0.0.0.0:8080
-  middleware: ["gzip", "websockets"]
-  max_request_size: 256
-  pool: {num_workers: 4, supervisor: {max_worker_memory: 100}}
-  ssl: {address: ":8443", cert: server.crt, key: server.key}
-websockets:
-  broker: default
-  allowed_origin: "https://*.example.com"
-  path: "/ws"
-broadcast:
-  default:
-    driver: redis
-    config:
-      addrs: ["${REDIS_ADDR}"]
-      password: ${REDIS_PASSWORD}
-      dial_timeout: 5s
-redis: {addrs: ["localhost:6379"]}
-logs: {mode: production, level: info, channels: {websockets: {level: debug}}}
-status: {address: "127.0.0.1:2114"}
-metrics: {address: "127.0.0.1:2112"}
-endure: {grace_period: 30s, log_level: error}
-jobs: {consume: []}
-"""
 
 
 def test_the_file_of_a_typical_application_is_served_as_it_is(

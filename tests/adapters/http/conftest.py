@@ -3,14 +3,12 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rr_py_ws import logs
 from rr_py_ws.adapters.http import connection
-from support import tls as certificates
 from support.behind import Serve, answer_ok
 from support.forward_site import ForwardSite, StartForward
 from support.http_site import Site, Start, open_sockets
@@ -91,18 +89,3 @@ def log(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     """What was logged since the last look; every line, whatever earlier tests had to say."""
     monkeypatch.setattr(connection, "log", logs.get_logger("websockets"))
     return lambda: capsys.readouterr().err
-
-
-@pytest.fixture(scope="session")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return certificates.make_certificate(tmp_path_factory.mktemp("tls"))
-
-
-@pytest.fixture
-def server_tls(certificate: Path) -> ssl.SSLContext:
-    return certificates.server_context(certificate)
-
-
-@pytest.fixture
-def client_tls(certificate: Path) -> ssl.SSLContext:
-    return certificates.client_context(certificate)

@@ -4,7 +4,6 @@ import asyncio
 import gc
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +18,6 @@ from rr_py_ws.core import fail_closed
 from rr_py_ws.core.history_rules import HistoryRules
 from rr_py_ws.core.node import Node
 from rr_py_ws.core.ports import Authorizer
-from support import tls as certificates
 from support.loops import pytest_asyncio_loop_factories
 from support.waiting import eventually
 from support.ws_site import Server, Site, Start, make_backpressure, open_sockets
@@ -85,19 +83,3 @@ def no_collector() -> Iterator[None]:
     gc.disable()
     yield
     gc.enable()
-
-
-@pytest.fixture(scope="session")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Certificate and key of localhost, in one file."""
-    return certificates.make_certificate(tmp_path_factory.mktemp("tls"))
-
-
-@pytest.fixture
-def server_tls(certificate: Path) -> ssl.SSLContext:
-    return certificates.server_context(certificate)
-
-
-@pytest.fixture
-def client_tls(certificate: Path) -> ssl.SSLContext:
-    return certificates.client_context(certificate)

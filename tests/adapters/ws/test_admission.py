@@ -1,4 +1,7 @@
-"""Who is let in when there are too many: places, turns, connections that say nothing, failing accepts."""
+"""Which WebSockets are let in when there are too many: places, turns, failing accepts.
+
+What holds for every connection of the port is in `adapters/http/test_limiter.py`.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,11 @@ import ssl
 import pytest
 from websockets.asyncio.client import connect
 
-from rr_py_ws.adapters.http import limiter
 from rr_py_ws.adapters.net import deadline
 from rr_py_ws.wire.access import ALLOWED, Verdict
 from support.loops import both_loops
 from support.waiting import eventually
-from support.ws_peer import Client, Gate, SecureClient, command, frame, request
+from support.ws_peer import Client, Gate, command, frame, request
 from support.ws_site import Site, Start
 
 
@@ -92,122 +94,6 @@ async def test_a_place_is_free_when_its_connection_has_ended_in_whatever_way(sta
     opened.close()
     await eventually(lambda: sample(site, "places_taken") == 0)
     await site.open()
-
-
-async def test_connections_that_are_told_to_go_are_few_and_the_others_are_cut(start: Start) -> None:
-    """A flood: nobody reads the refusals, nobody goes."""
-    site = await start(max_connections=2, max_refusals=3)
-    for _ in range(2):
-        await site.open()
-    flood = [await site.connect() for _ in range(40)]
-    await eventually(lambda: sample(site, "connections_cut") == 37)
-    await eventually(lambda: site.sockets() + 40 <= 2 + 3 + 40)
-    ends = [await client.receive() for client in flood]
-    assert sum(end.startswith(b"HTTP/1.1 503 ") for end in ends) == 3
-    assert ends.count(b"") == 37
-    for client in flood:
-        client.close()
-    await eventually(lambda: site.sockets() == 2)
-    assert (await ask(site))[0] == 503
-
-
-async def test_who_was_told_to_go_and_stays_is_cut(start: Start) -> None:
-    """It gives no place back, for it had none."""
-    site = await start(max_connections=1, close_timeout=0.05)
-    await site.open()
-    for _ in range(3):
-        lingering = await site.connect()
-        assert (await lingering.rest()).startswith(b"HTTP/1.1 503 ")
-        await eventually(lambda: site.sockets() == 1)
-        assert sample(site, "places_taken") == 1
-
-
-async def test_connections_that_say_nothing_make_room(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limiter, "_MIN_IDLE", 0.0)
-    site = await start(max_connections=3)
-    silent = [await site.connect() for _ in range(3)]
-    await silent[1].send(b"GET /ws")
-    await eventually(lambda: sample(site, "places_taken") == 3)
-    opened = [await joined(site) for _ in range(3)]
-    for client in silent:
-        await client.ended()
-    assert (sample(site, "connections_cut"), refused(site, "connections")) == (3, 0)
-    assert (await ask(site))[0] == 503
-    for client in opened:
-        assert await client.silent()
-    assert sample(site, "places_taken") == 3
-
-
-async def test_refused_connections_that_do_not_go_make_room(
-    start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(limiter, "_MIN_IDLE", 0.0)
-    site = await start(max_connections=1)
-    lingering = await site.connect()
-    await lingering.send(request("/other"))
-    await lingering.rest()
-    await site.open()
-
-
-async def test_newcomers_do_not_push_out_one_that_has_only_just_come(start: Start) -> None:
-    site = await start(max_connections=1)
-    first = await site.connect()
-    await eventually(lambda: sample(site, "places_taken") == 1)
-    assert (await ask(site))[0] == 503
-    await first.send(request())
-    assert (await answer(first))[0] == 101
-
-
-# Addresses
-
-
-async def test_over_the_limit_of_an_address_the_answer_is_429(start: Start) -> None:
-    site = await start(max_connections_per_address=2)
-    first, _ = await site.open(), await site.open()
-    status, retry = await ask(site)
-    assert (status, refused(site, "address")) == (429, 1)
-    assert int(retry) >= 2
-    first.close()
-    await eventually(lambda: site.server.connections == 1)
-    await site.open()
-    assert site.server.http.limiter._by_network.total() == 2
-
-
-async def test_behind_a_trusted_proxy_the_clients_address_counts(start: Start) -> None:
-    site = await start(max_connections_per_address=1, trusted_subnets=["127.0.0.0/8"])
-    first = await site.open("X-Forwarded-For: 10.0.0.1")
-    await site.open("X-Forwarded-For: 10.0.0.2")
-    await site.open("X-Forwarded-For: 2001:db8:1:2::1")
-    assert (await ask(site, "X-Forwarded-For: 10.0.0.1"))[0] == 429
-    assert (await ask(site, "X-Forwarded-For: 2001:db8:1:2:ffff::1"))[0] == 429
-    for _ in range(3):  # the proxy itself is nobody
-        await site.open()
-    first.close()
-    await eventually(lambda: site.server.connections == 5)
-    await site.open("X-Forwarded-For: 10.0.0.1")
-
-
-async def test_the_refusals_of_a_proxys_clients_are_bounded_too(start: Start) -> None:
-    site = await start(max_connections_per_address=1, max_refusals=2, trusted_subnets=["127.0.0.0/8"])
-    await site.open("X-Forwarded-For: 10.0.0.1")
-    flood = [await site.connect() for _ in range(10)]
-    for client in flood:
-        await client.send(request("/ws", "X-Forwarded-For: 10.0.0.1"))
-    await eventually(lambda: sample(site, "connections_cut") == 8)
-    for client in flood:
-        await client.ended()
-        client.close()
-    await eventually(lambda: site.handshakes() == [])
-    assert sample(site, "places_taken") == 1
-
-
-async def test_an_address_that_nobody_has_any_more_is_forgotten(start: Start) -> None:
-    site = await start(max_connections_per_address=5, trusted_subnets=["127.0.0.0/8"])
-    for number in range(50):
-        assert (await ask(site, f"X-Forwarded-For: 10.0.0.{number}", "-upgrade"))[0] == 400
-    await eventually(lambda: site.handshakes() == [])
-    assert not site.server.http.limiter._by_network
-    assert not site.server.http.limiter._network_of
 
 
 # Turns
@@ -396,36 +282,6 @@ async def test_tls_connections_count_before_they_are_secure(
         assert sample(site, "places_taken") == 1
         await client.ping()
     await eventually(lambda: sample(site, "places_taken") == 0)
-
-
-@both_loops
-async def test_tls_connections_that_say_nothing_make_room(
-    start: Start, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(limiter, "_MIN_IDLE", 0.0)
-    site = await start(tls=server_tls, max_connections=1)
-    silent = await site.connect()
-    await eventually(lambda: sample(site, "places_taken") == 1)
-    async with connect(f"wss://localhost:{site.address[1]}/ws", ssl=client_tls):
-        await silent.ended()
-
-
-@both_loops
-async def test_tls_who_becomes_secure_while_it_is_cut_gives_its_place_back_once(
-    start: Start, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The rest of its TLS handshake and its request are there already when the newcomer is accepted."""
-    monkeypatch.setattr(limiter, "_MIN_IDLE", 0.0)
-    site = await start(tls=server_tls, max_connections=1)
-    first = SecureClient((await site.connect())._socket, client_tls)
-    await first._again_and_again(first._tls.do_handshake)
-    newcomer = socket.create_connection(site.address)
-    await first.send(request())
-    await eventually(lambda: sample(site, "connections_cut") == 1)
-    newcomer.close()
-    first.close()
-    await eventually(lambda: site.sockets() == 0)
-    assert sample(site, "places_taken") == 0
 
 
 @both_loops
