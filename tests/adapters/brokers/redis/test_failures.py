@@ -214,8 +214,9 @@ class TestLost:
         """The limit of the output buffer; here the node does not read while the test publishes."""
         own.ask("CONFIG", "SET", "client-output-buffer-limit", "pubsub 1mb 0 0")
         await node.subscribe("a")
-        for _ in range(400):
-            own.ask("PUBLISH", "a", "x" * 100_000)
+        with own.session() as ask:
+            for _ in range(3000):
+                ask("PUBLISH", "a", "x" * 10_000)
         await wait_not_ready(node)
         await eventually(lambda: node.missed, "the gap")
         await works(node)
