@@ -102,7 +102,9 @@ class HTTPConnection(asyncio.Protocol):
     transport: asyncio.Transport
     request: Request
 
-    def __init__(self, listener: HTTPListener, connection: socket.socket, peer: str, *, secure: bool) -> None:
+    def __init__(
+        self, listener: HTTPListener, connection: socket.SocketType, peer: str, *, secure: bool
+    ) -> None:
         self._listener = listener
         self._secure = secure
         # When a TLS handshake has failed, the socket cannot tell any more.

@@ -283,7 +283,7 @@ class HTTPListener:
         if not self._connections:
             self._all_gone.set()
 
-    def _accept(self, secure: bool, accepted: socket.socket, peer: str) -> HTTPConnection | None:
+    def _accept(self, secure: bool, accepted: socket.SocketType, peer: str) -> HTTPConnection | None:
         connection = HTTPConnection(self, accepted, peer, secure=secure)
         # None: the acceptor closes the socket, and no transport is made for it.
         if not self.limiter.acquire(connection):

@@ -120,7 +120,7 @@ class Tunnel:
             end.transport.abort()
 
 
-def keep_alive(connection: socket.socket) -> None:
+def keep_alive(connection: socket.SocketType) -> None:
     """Have the system find out that a peer has vanished: a tunnel may be silent as long as it likes."""
     if connection.family == socket.AF_UNIX:
         return

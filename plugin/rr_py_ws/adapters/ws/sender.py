@@ -93,7 +93,7 @@ class Sender(asyncio.Protocol):
         self,
         context: ConnectionContext,
         transport: asyncio.Transport,
-        sock: socket.socket,
+        sock: socket.SocketType,
         encoding: Encoding,
     ) -> None:
         self.id = new_id()

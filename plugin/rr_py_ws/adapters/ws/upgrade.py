@@ -36,7 +36,7 @@ class HTTPConnection(Protocol):
 
     request: Request
     transport: asyncio.Transport
-    socket: socket.socket
+    socket: socket.SocketType
     on_lost: Callable[[], None] | None
 
     @property
