@@ -20,16 +20,18 @@ from support.ws_peer import BINARY, CONTINUATION, PING, PONG, TEXT, frame
 
 
 def test_a_socket_accepts_without_making_a_socket_object() -> None:
-    """`adapters/net/acceptor.py` makes it, of the base class, without a look at what the kernel knows of it."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        with socket.create_connection(listening.getsockname()) as client:
-            descriptor, peer = listening._accept()  # type: ignore[attr-defined]
-            assert peer == client.getsockname()
-            accepted = socket.SocketType(listening.family, listening.type, listening.proto, descriptor)
-            client.send(b"hello")
-            assert accepted.recv(5) == b"hello"
-            accepted.close()
-            assert client.recv(1) == b""
+    """`net/acceptor.py` makes it of the base class, without asking the kernel of what kind it is."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listening,
+        socket.create_connection(listening.getsockname()) as client,
+    ):
+        descriptor, peer = listening._accept()  # type: ignore[attr-defined]
+        assert peer == client.getsockname()
+        accepted = socket.SocketType(listening.family, listening.type, listening.proto, descriptor)
+        client.send(b"hello")
+        assert accepted.recv(5) == b"hello"
+        accepted.close()
+        assert client.recv(1) == b""
 
 
 class Counting(Protocol):

@@ -93,7 +93,7 @@ class Tunnel:
 
     def half_closed(self) -> None:
         """One way has ended; the other may not be silent for long."""
-        self._tunnels.half_closed.discard(self)
+        self._tunnels.half_closed.pop(self, None)
         self._tunnels.half_closed.add(self, asyncio.get_running_loop().time())
 
     def lost(self, end: End, *, broken: bool) -> None:

@@ -79,7 +79,7 @@ class HandshakeQueue:
     def leave(self, handshake: Upgrade) -> None:
         """The handshake is decided, or the client has gone away, waiting or not."""
         if handshake in self._waiting:
-            self._waiting.discard(handshake)
+            self._waiting.pop(handshake, None)
             self._leave_line(handshake)
         else:
             self._running -= 1
@@ -116,7 +116,7 @@ class HandshakeQueue:
         while self._waiting and self._may_begin(now):
             handshake = self._take_next()
             waited = now - self._waiting.since(handshake)
-            self._waiting.discard(handshake)
+            self._waiting.pop(handshake, None)
             self._running += 1
             handshake.decide(waited)
         if self._waiting:

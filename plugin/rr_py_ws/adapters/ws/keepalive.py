@@ -81,8 +81,8 @@ class KeepAlive:
 
     def discard(self, connection: Connection) -> None:
         """Forget a connection."""
-        self._watched.discard(connection)
-        self._pinged.discard(connection)
+        self._watched.pop(connection, None)
+        self._pinged.pop(connection, None)
 
     def _schedule(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(self._tick_length, self._tick)
@@ -106,7 +106,7 @@ class KeepAlive:
         """Ping once more; a client that has not answered the ping before gets no more time for it."""
         if connection.alive or connection not in self._pinged:
             connection.alive = False
-            self._pinged.discard(connection)
+            self._pinged.pop(connection, None)
             self._pinged.add(connection, now)
         try:
             connection.ping()
