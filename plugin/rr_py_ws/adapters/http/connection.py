@@ -314,7 +314,8 @@ class HTTPConnection(asyncio.Protocol):
         self._end()
 
     def _read_head(self) -> None:
-        if self.state is not READING_HEAD:  # it waited for its turn, and is refused
+        # It may have waited for its turn, and be refused; or the page before it has cut the connection.
+        if self.state is not READING_HEAD or self.transport.is_closing():
             return
         listener = self._listener
         limit = listener.max_head_size
