@@ -6,6 +6,7 @@ Each such library has a cap in pyproject.toml. `make compat` runs this file with
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,6 +17,21 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import SERVER, Protocol, State
 
 from support.ws_peer import BINARY, CONTINUATION, PING, PONG, TEXT, frame
+
+
+def test_a_socket_accepts_without_making_a_socket_object() -> None:
+    """`net/acceptor.py` makes it of the base class, without asking the kernel of what kind it is."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listening,
+        socket.create_connection(listening.getsockname()) as client,
+    ):
+        descriptor, peer = listening._accept()  # type: ignore[attr-defined]
+        assert peer == client.getsockname()
+        accepted = socket.SocketType(listening.family, listening.type, listening.proto, descriptor)
+        client.send(b"hello")
+        assert accepted.recv(5) == b"hello"
+        accepted.close()
+        assert client.recv(1) == b""
 
 
 class Counting(Protocol):

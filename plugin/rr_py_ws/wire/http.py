@@ -33,6 +33,7 @@ WITH_BODY = "a request with a body"
 """Why a request is refused that may not have one."""
 _HOP_BY_HOP = frozenset({"connection", "content-length", "keep-alive", "transfer-encoding", "upgrade"})
 _NONE: frozenset[bytes] = frozenset()
+_new = tuple.__new__  # makes a NamedTuple in half the time of a call of its class
 
 
 class RequestHead(NamedTuple):
@@ -200,20 +201,26 @@ def parse_request_head(head: bytes, *, bodies: bool = False) -> RequestHead:
     if host := collector.first.get(b"host"):
         check_host(host)
     body = 0
-    if collector.lengths and (bodies or collector.first.get(b"content-length") != b"0"):
+    if not _BODY_HEADERS.isdisjoint(collector.first) and (
+        bodies or collector.first.get(b"content-length") != b"0"
+    ):
         if not bodies:
             raise ProtocolError(WITH_BODY)
         body = _body_size(collector, line.version)
     target = line.target.decode("utf-8", "surrogateescape")
-    return RequestHead(
-        line.method,
-        target,
-        line.version,
-        collector.headers,
-        collector.first,
-        frozenset(collector.repeated) if collector.repeated else _NONE,
-        line.authority,
-        body,
+    repeated = frozenset(collector.repeated) if collector.repeated else _NONE
+    return _new(
+        RequestHead,
+        (
+            line.method,
+            target,
+            line.version,
+            collector.headers,
+            collector.first,
+            repeated,
+            line.authority,
+            body,
+        ),
     )
 
 

@@ -30,6 +30,10 @@ _HOST = re.compile(
 )
 _PATH = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=:@/%\[\]-]*")
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_KNOWN = 256
+"""Lines that need not be parsed again, as clients of WebSockets send them,"""
+_LONGEST_KNOWN = 256
+"""and the bytes that one of these has at most."""
 _SAFE_IN_PATH = "$&+,/:;=@"
 
 
@@ -50,6 +54,11 @@ class RequestLine(NamedTuple):
 
 
 def parse_request_line(line: bytes) -> RequestLine:
+    """Parse a request line, without the end of the line; see `parse_new_request_line`."""
+    return _known_line(line) if len(line) <= _LONGEST_KNOWN else parse_new_request_line(line)
+
+
+def parse_new_request_line(line: bytes) -> RequestLine:
     """Parse a request line, without the end of the line.
 
     Raises:
@@ -84,6 +93,9 @@ def parse_request_line(line: bytes) -> RequestLine:
     if _BAD_ESCAPE.search(path):  # as in Go; of a query it looks at nothing
         raise ProtocolError("not an HTTP request: invalid URL escape")
     return RequestLine(method.decode(), authority.decode(), _escaped(path) + mark + query, version.decode())
+
+
+_known_line = lru_cache(_KNOWN)(parse_new_request_line)
 
 
 @lru_cache(maxsize=128)

@@ -6,13 +6,17 @@ The order of checks and the texts of refusals are those of RoadRunner 2.7 to 2.1
 
 from __future__ import annotations
 
-import base64
 import hashlib
+from binascii import b2a_base64
 
 from rr_py_ws.wire.access import Verdict
 from rr_py_ws.wire.http import RequestHead
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_ACCEPTED = (
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Accept: %b\r\n\r\n"
+)
 _MAX_PARAMETERS = 1000
 _MAX_LEVELS = 64
 """PHP's `max_input_vars` and `max_input_nesting_level`."""
@@ -24,18 +28,18 @@ def check_upgrade(head: RequestHead) -> Verdict | None:
         return _refusal(405, "bad HTTP request method")
     if head.version != "1.1":
         return _refusal(505, "bad HTTP protocol version")
-    if not head.header(b"host"):
+    first = head.first
+    if not first.get(b"host"):
         return _refusal(400, 'bad "Host" header')
-    # Lines of one field are one list (RFC 9110, 5.3): a proxy may add its own to that of the client.
-    if "websocket" not in _list(head, b"upgrade"):
+    if not _names(head, b"upgrade", b"websocket"):
         return _refusal(400, 'bad "Upgrade" header')
-    if "upgrade" not in _list(head, b"connection"):
+    if not _names(head, b"connection", b"upgrade"):
         return _refusal(400, 'bad "Connection" header')
     # 16 bytes in base64; what they are is not looked at, as in gobwas/ws.
-    if len(head.header(b"sec-websocket-key")) != 24:
+    if len(first.get(b"sec-websocket-key", b"")) != 24:
         return _refusal(400, 'bad "Sec-WebSocket-Key" header')
-    version = head.header(b"sec-websocket-version")
-    if version != "13":
+    version = first.get(b"sec-websocket-version")
+    if version != b"13":
         # RFC 6455 section 4.4: the refusal of a version names the one that is spoken.
         refusal = _refusal(426 if version else 400, 'bad "Sec-WebSocket-Version" header')
         return refusal if not version else Verdict(426, (("Sec-WebSocket-Version", "13"),), refusal.body)
@@ -49,11 +53,12 @@ def check_before_asking(head: RequestHead) -> Verdict | None:
     become a WebSocket anyway. Some throw at versions that they do not know. PHP warns of a query beyond its
     limits while the worker reads the request, and frameworks make an exception of a warning.
     """
-    if not head.header(b"host") and b"host" in head.first:
+    host = head.first.get(b"host")
+    if host == b"":
         return Verdict(400, (), b"malformed Host header")
-    if not head.header(b"host") or head.version not in ("1.0", "1.1"):
+    if host is None or head.version not in ("1.0", "1.1"):
         return check_upgrade(head)
-    if not _is_php_query(head.query):
+    if "?" in head.target and not _is_php_query(head.query):
         return Verdict(400, (), b"a query with too many parameters, or too many levels of them")
     return None
 
@@ -67,8 +72,14 @@ def _is_php_query(query: str) -> bool:
     )
 
 
-def _list(head: RequestHead, name: bytes) -> list[str]:
-    return [item.strip(" \t") for item in head.joined(name).lower().split(",")]
+def _names(head: RequestHead, field: bytes, option: bytes) -> bool:
+    """Whether an option is among those that a field lists.
+
+    Lines of one field are one list (RFC 9110, 5.3): a proxy may add its own to that of the client.
+    """
+    if head.first.get(field, b"").lower() == option:
+        return True
+    return option.decode() in [item.strip(" \t") for item in head.joined(field).lower().split(",")]
 
 
 def _refusal(status: int, text: str) -> Verdict:
@@ -77,15 +88,14 @@ def _refusal(status: int, text: str) -> Verdict:
 
 def accept_response(head: RequestHead, subprotocol: str = "", extensions: str = "") -> bytes:
     """Encode the 101 response: RoadRunner's three headers, and what was agreed on beyond them."""
-    key = head.header(b"sec-websocket-key").encode("latin-1")
-    accept = base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
+    digest = hashlib.sha1(head.first[b"sec-websocket-key"] + _GUID, usedforsecurity=False).digest()
+    accept = b2a_base64(digest, newline=False)
+    if not subprotocol and not extensions:
+        return _ACCEPTED % accept
     agreed = b"Sec-WebSocket-Protocol: %b\r\n" % subprotocol.encode() if subprotocol else b""
     if extensions:
         agreed += b"Sec-WebSocket-Extensions: %b\r\n" % extensions.encode()
-    return (
-        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Sec-WebSocket-Accept: %b\r\n%b\r\n" % (accept, agreed)
-    )
+    return b"%b%b\r\n" % ((_ACCEPTED % accept)[:-2], agreed)
 
 
 def requested_subprotocols(head: RequestHead) -> list[str]:
@@ -106,7 +116,7 @@ def requested_protocols(head: RequestHead) -> list[bytes]:
     HTTP/2 in the middle of a connection (`h2c`) is ignored, which every server may do: behind a server that
     changes to it, requests would follow that nobody here has looked at.
     """
-    if head.version != "1.1" or head.body or "upgrade" not in _list(head, b"connection"):
+    if head.version != "1.1" or head.body or not _names(head, b"connection", b"upgrade"):
         return []
     asked = [name.strip(" \t").encode("latin-1") for name in head.joined(b"upgrade").split(",")]
     return [name for name in asked if name and not name.lower().startswith((b"h2", b"http"))]

@@ -89,7 +89,7 @@ async def test_an_item_whose_answer_is_in_the_socket_is_not_given_up_and_a_silen
         done.set()
 
     queue = TimeoutQueue[str](LIMIT, give_up)
-    with readable(lambda: queue.discard("in time")) as peer:
+    with readable(lambda: queue.pop("in time", None)) as peer:
         now = asyncio.get_running_loop().time()
         queue.add("in time", now)
         queue.add("silent", now)

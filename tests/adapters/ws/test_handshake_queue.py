@@ -73,8 +73,11 @@ class Hall:
     def come(self, *names: str, address: str = "") -> None:
         for name in names:
             self.people[name] = person = Person(self, name, address)
-            if self.queue.enter(person):
+            if self.queue.may_begin():
+                self.queue.begin()
                 person.decide(0.0)
+            else:
+                self.queue.enter(person)
 
     def done(self, *names: str) -> None:
         for name in names:
@@ -226,7 +229,8 @@ def test_where_nobody_may_wait_who_has_no_turn_is_refused_at_once(clock: Clock) 
 def test_addresses_take_turns(clock: Clock) -> None:
     """One that sent requests faster than PHP answered them had everybody else wait behind them."""
     hall = Hall(HandshakeQueue(1, 0, 5.0), at_once_done=True)
-    hall.queue.enter(blocking := Person(hall, "blocking", "192.0.2.1"))
+    hall.queue.begin()
+    blocking = Person(hall, "blocking", "192.0.2.1")
     hall.come(*"abcd", address="192.0.2.1")
     hall.come("x", address="192.0.2.2")
     hall.come(*"yz", address="192.0.2.3")

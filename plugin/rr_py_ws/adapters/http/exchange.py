@@ -252,7 +252,7 @@ class Exchange:
 
     def _forget(self) -> None:
         """Let nothing call this any more."""
-        self._exchanges.waiting.discard(self)
+        self._exchanges.waiting.pop(self, None)
         if self._incoming is not None:
             self._incoming.stop()
 
@@ -263,7 +263,7 @@ class Exchange:
     def _watch(self) -> None:
         """Limit the time of the client, when it is the one that is waited for."""
         waiting = self._exchanges.waiting
-        waiting.discard(self)
+        waiting.pop(self, None)
         owes_body = bool(self._head.body) if self._incoming is None else self._incoming.owed
         if (owes_body or self._resumed is not None) and not self._lost:
             waiting.add(self, self._exchanges.loop.time())

@@ -55,6 +55,7 @@ class ConnectionLimiter:
         close_timeout: float,
         places: Places | None = None,
     ) -> None:
+        self._loop = asyncio.get_running_loop()
         self._proxies = proxies
         self._places = places
         self._max_everywhere = limits.max_connections
@@ -93,10 +94,14 @@ class ConnectionLimiter:
         Returns:
             False when there are too many rejected ones already: its socket is to be closed at once.
         """
-        now = asyncio.get_running_loop().time()
+        now = self._loop.time()
         limit = self._max_connections
         # An idle connection has to make room before somebody is refused.
-        if limit and (self._taken >= limit or self._full_everywhere()) and not self._cut_idle(now):
+        if (
+            limit
+            and (self._taken >= limit or (self._places is not None and self._full_everywhere(self._places)))
+            and not self._cut_idle(now)
+        ):
             log.warning("connection refused, see websockets.limits.max_connections", limit=limit)
             return self._reject(connection, "connections", now)
         self._take(1)
@@ -117,16 +122,16 @@ class ConnectionLimiter:
         Returns:
             False when it has been rejected, and there are too many rejected ones already: it is to be cut.
         """
-        self._reading_head.discard(connection)
-        self._idle.discard(connection)
+        self._reading_head.pop(connection, None)
+        self._idle.pop(connection, None)
         if self._max_per_address and address != connection.peer:
-            return self._count_address(connection, address, asyncio.get_running_loop().time())
+            return self._count_address(connection, address, self._loop.time())
         return True
 
     def page_served(self, connection: HTTPConnection) -> None:
         """The answer of a page is sent: the client owes its next request, if it has any."""
         if connection.idle:
-            self._idle.add(connection, asyncio.get_running_loop().time())
+            self._idle.add(connection, self._loop.time())
         else:
             self.head_begun(connection)
         # The next request of a proxy may be another client's.
@@ -135,15 +140,15 @@ class ConnectionLimiter:
 
     def head_begun(self, connection: HTTPConnection) -> None:
         """Something of a request has come behind a page: all of its head has to come now."""
-        self._idle.discard(connection)
-        self._reading_head.add(connection, asyncio.get_running_loop().time())
+        self._idle.pop(connection, None)
+        self._reading_head.add(connection, self._loop.time())
 
     def request_refused(self, connection: HTTPConnection) -> None:
         """The connection has its last answer, and has to close."""
-        self._reading_head.discard(connection)
-        self._idle.discard(connection)
+        self._reading_head.pop(connection, None)
+        self._idle.pop(connection, None)
         if not connection.reject_reason:  # a rejected one is watched since it was rejected
-            self._refused.add(connection, asyncio.get_running_loop().time())
+            self._refused.add(connection, self._loop.time())
 
     def transfer(self, connection: HTTPConnection, successor: asyncio.Protocol) -> None:
         """Let another protocol hold the place of a connection, until `release`."""
@@ -156,10 +161,10 @@ class ConnectionLimiter:
         # A WebSocket is in none of the queues, and was never rejected.
         if isinstance(holder, HTTPConnection):
             if holder.reject_reason:
-                self._rejected.discard(holder)
+                self._rejected.pop(holder, None)
                 return
             for queue in (self._reading_head, self._idle, self._refused):
-                queue.discard(holder)
+                queue.pop(holder, None)
         self._take(-1)
         self._uncount_address(holder)
 
@@ -173,11 +178,9 @@ class ConnectionLimiter:
         if self._places is not None:
             self._places.set_taken(self._taken)
 
-    def _full_everywhere(self) -> bool:
+    def _full_everywhere(self, places: Places) -> bool:
         """Whether all processes together have as many connections as there may be."""
-        if self._places is None or not self._max_everywhere:
-            return False
-        return self._taken + self._places.taken_elsewhere() >= self._max_everywhere
+        return 0 < self._max_everywhere <= self._taken + places.taken_elsewhere()
 
     def _cut_idle(self, now: float) -> bool:
         """Free a place by cutting an idle connection; False when none has been idle for long enough."""

@@ -47,8 +47,6 @@ _HEADS = 16 * 1024
 cookies, takes up to three milliseconds with the question to PHP, the usual one a tenth of one."""
 _PAGE = 2 * 1024
 """What a request for a page counts for besides its head: a task, and much of a small answer."""
-_SMALL_HEAD = 2 * 1024
-"""Bytes of a head that does not wait behind larger ones."""
 _SPARE_TIME = 1.0
 """Seconds, at a stop, in which the request of a connection that has sent nothing may still come."""
 
@@ -79,6 +77,7 @@ class HTTPListener:
         max_headers: most headers of a request.
         max_refusal_size: largest headers and body of a refusal, bytes.
         limiter: counts the connections.
+        turns: how many bytes of request heads are read in a turn of the event loop.
         unread: the refused ones that are not closed yet.
         stopping: whether every request is refused.
         refusals: reason -> requests refused for it; and `tls`, handshakes of TLS that failed.
@@ -117,7 +116,7 @@ class HTTPListener:
         self.refusals = dict.fromkeys((*REFUSALS, "tls"), 0)
         self.accept_failures = 0
         self._close_timeout = close_timeout
-        self._turns = Turns(_HEADS)
+        self.turns = Turns(_HEADS)
         self._acceptors: list[Acceptor] = []
         self._secured: list[Acceptor] = []
         self._connections: set[HTTPConnection] = set()
@@ -215,18 +214,9 @@ class HTTPListener:
             return self.upgrades
         return handler
 
-    def may_read(self, size: int, go_on: Callable[[], None]) -> bool:
-        """Whether a request head of so many bytes may be read now; if not, `go_on` is called in its turn."""
-        turns = self._turns
-        if now := turns.left > 0:
-            turns.charge(size)
-        else:
-            turns.wait(go_on, light=size < _SMALL_HEAD)
-        return now
-
     def begin_page(self) -> None:
         """Count a request for a page: few are begun in one turn of the event loop."""
-        self._turns.charge(_PAGE)
+        self.turns.charge(_PAGE)
 
     def refuse(self) -> None:
         """Listen no more, and answer requests that are not answered yet with 503."""
@@ -283,13 +273,14 @@ class HTTPListener:
         if not self._connections:
             self._all_gone.set()
 
-    def _accept(self, secure: bool, accepted: socket.socket, peer: str) -> HTTPConnection | None:
+    def _accept(self, secure: bool, accepted: socket.SocketType, peer: str) -> HTTPConnection | None:
         connection = HTTPConnection(self, accepted, peer, secure=secure)
         # None: the acceptor closes the socket, and no transport is made for it.
         if not self.limiter.acquire(connection):
             return None
+        if not self._connections:
+            self._all_gone.clear()
         self._connections.add(connection)
-        self._all_gone.clear()
         return connection
 
     def _accept_failed(self) -> None:

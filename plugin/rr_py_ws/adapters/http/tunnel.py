@@ -93,7 +93,7 @@ class Tunnel:
 
     def half_closed(self) -> None:
         """One way has ended; the other may not be silent for long."""
-        self._tunnels.half_closed.discard(self)
+        self._tunnels.half_closed.pop(self, None)
         self._tunnels.half_closed.add(self, asyncio.get_running_loop().time())
 
     def lost(self, end: End, *, broken: bool) -> None:
@@ -120,7 +120,7 @@ class Tunnel:
             end.transport.abort()
 
 
-def keep_alive(connection: socket.socket) -> None:
+def keep_alive(connection: socket.SocketType) -> None:
     """Have the system find out that a peer has vanished: a tunnel may be silent as long as it likes."""
     if connection.family == socket.AF_UNIX:
         return

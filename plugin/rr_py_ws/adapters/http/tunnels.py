@@ -127,8 +127,8 @@ class Tunnels:
     def gone(self, tunnel: Tunnel) -> None:
         """Both connections of a tunnel are gone."""
         self._open.discard(tunnel)
-        self.half_closed.discard(tunnel)
-        self.closing.discard(tunnel)
+        self.half_closed.pop(tunnel, None)
+        self.closing.pop(tunnel, None)
         if not self._open:
             self._all_gone.set()
 

@@ -145,7 +145,7 @@ class Upstream:
         connection = next(reversed(self.idle), None)
         if connection is None or (fresh and self._now() - self.idle.since(connection) > _FRESH):
             return None
-        self.idle.discard(connection)
+        self.idle.pop(connection, None)
         return connection
 
     def give_back(self, connection: UpstreamConnection) -> None:

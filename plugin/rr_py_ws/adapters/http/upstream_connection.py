@@ -76,7 +76,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def expect_answer(self) -> None:
         """Begin to wait for the head of the answer, anew when a part of the request was sent."""
-        self._upstream.silent.discard(self)
+        self._upstream.silent.pop(self, None)
         if not self.answer.status and self._error is None:
             self._upstream.silent.add(self, asyncio.get_running_loop().time())
 
@@ -122,7 +122,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def hand_over(self, successor: asyncio.Protocol) -> None:
         """Give the transport, of which nothing is read since the 101 came, to another protocol."""
-        self._upstream.silent.discard(self)
+        self._upstream.silent.pop(self, None)
         self._upstream.connections -= 1
         self.transport.set_protocol(successor)
         self._handed_over = True
@@ -133,8 +133,8 @@ class UpstreamConnection(asyncio.Protocol):
             return
         if self._error is None:
             self._error = error
-        self._upstream.silent.discard(self)
-        self._upstream.idle.discard(self)
+        self._upstream.silent.pop(self, None)
+        self._upstream.idle.pop(self, None)
         self.transport.abort()
         if hasattr(self, "answer"):
             self.answer.close()
@@ -164,7 +164,7 @@ class UpstreamConnection(asyncio.Protocol):
             self.fail(UpstreamError(f"the answer cannot be read: {error}"))
             return
         if answer.status:
-            self._upstream.silent.discard(self)
+            self._upstream.silent.pop(self, None)
             if answer.status == 101:  # what follows is for the next protocol
                 self.transport.pause_reading()
             elif not answer.complete and not self._paused and sum(map(len, answer.body)) > _BUFFER:
@@ -179,7 +179,7 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """The connection is gone."""
         self._upstream.connections -= 1
-        self._upstream.idle.discard(self)
+        self._upstream.idle.pop(self, None)
         self._ended(error)
 
     def pause_writing(self) -> None:
@@ -201,7 +201,7 @@ class UpstreamConnection(asyncio.Protocol):
                 self.answer.end()
             except ProtocolError as problem:
                 self._error = UpstreamError(str(problem), stale=self.used and not self._heard)
-        self._upstream.silent.discard(self)
+        self._upstream.silent.pop(self, None)
         self._wake()
 
     def _expect_open(self) -> None:

@@ -14,6 +14,7 @@ import os
 import socket
 import ssl
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from rr_py_ws import logs
@@ -30,7 +31,7 @@ _NO_TIMEOUT = 24 * 3600.0
 """Seconds; the event loops insist on a timeout for TLS handshakes, without a second look (see `deadline`)."""
 _EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
-Accept = Callable[[socket.socket, str], asyncio.Protocol | None]
+Accept = Callable[[socket.SocketType, str], asyncio.Protocol | None]
 """Takes an accepted socket and the peer's IP address (empty for a unix socket); returns the protocol of the
 connection, or None to have the socket closed at once."""
 
@@ -74,6 +75,11 @@ class Acceptor:
             self.use(tls)
         self._hellos = ClientHellos(self._begin) if tls is not None else None
         self._poller = Poller() if polled else None
+        # The base class of `socket.socket` can do all that our transports need.
+        made = socket.SocketType if polled else socket.socket
+        kind = (listening.family, listening.type, listening.proto)
+        self._make_socket: Callable[[int], Any] = partial(made, *kind)
+        self._is_ipv4 = listening.family == socket.AF_INET
         self._connecting: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         listening.setblocking(False)
@@ -104,7 +110,8 @@ class Acceptor:
     def _accept(self) -> None:
         for _ in range(_BATCH):
             try:
-                connection, peer = self._socket.accept()
+                # `accept` looks up what is known here, and makes enums of it: a quarter of what it takes.
+                descriptor, peer = self._socket._accept()  # type: ignore[attr-defined]
             except BlockingIOError:
                 return
             except OSError as error:
@@ -113,8 +120,9 @@ class Acceptor:
                     return
                 # Linux passes on network errors of the connection itself (accept(2)); the next may be fine.
                 continue
+            connection = self._make_socket(descriptor)
             connection.setblocking(False)
-            address = _ip_address(peer)
+            address = peer[0] if self._is_ipv4 else _ip_address(peer)
             protocol = self._accept_one(connection, address)
             if protocol is None:
                 connection.close()

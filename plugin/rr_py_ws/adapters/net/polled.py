@@ -62,7 +62,7 @@ class PolledTransport(asyncio.Transport):
         self,
         poller: Poller,
         loop: asyncio.AbstractEventLoop,
-        connection: socket.socket,
+        connection: socket.SocketType,
         remote: str,
         protocol: asyncio.Protocol,
     ) -> None:
@@ -112,7 +112,8 @@ class PolledTransport(asyncio.Transport):
             self._protocol.connection_made(self)
         except Exception as error:
             self._protocol_failed(error)
-        self.resume_reading()
+        if not self._closing:
+            self._watch(_IN)
 
     # Reading
 
@@ -127,7 +128,7 @@ class PolledTransport(asyncio.Transport):
 
     def resume_reading(self) -> None:
         """See `asyncio.ReadTransport`."""
-        if not self._closing and not self._read_eof:
+        if not (self._events & _IN or self._closing or self._read_eof):
             self._watch(self._events | _IN)
 
     def ready(self, events: int) -> None:
@@ -135,22 +136,23 @@ class PolledTransport(asyncio.Transport):
         try:
             if events & (_OUT | _FAILED) and self._unsent is not None:
                 self._send_unsent()
-            if events & (_IN | _FAILED) and self._events & _IN:
-                self._receive()
+            if not (events & (_IN | _FAILED) and self._events & _IN):
+                return
+            try:
+                size = self._socket.recv_into(self._poller.space)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                self._end(error)
+                return
+            if size:
+                self._protocol.data_received(bytes(self._poller.view[:size]))
+            else:
+                self._receive_end()
         except Exception as error:
             self._protocol_failed(error)
 
-    def _receive(self) -> None:
-        try:
-            data = self._poller.read(self._socket)
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError as error:
-            self._end(error)
-            return
-        if data:
-            self._protocol.data_received(data)
-            return
+    def _receive_end(self) -> None:
         self._read_eof = True
         self._watch(self._events & ~_IN)
         if not self._protocol.eof_received():

@@ -15,18 +15,23 @@ _READ = 256 * 1024
 
 
 class Poller:
-    """Watches the sockets of its transports, as long as there are any."""
+    """Watches the sockets of its transports, as long as there are any.
 
-    __slots__ = ("_epoll", "_loop", "_space", "_transports", "_view")
+    Attributes:
+        space: what a transport reads into; `view` is what it takes that from.
+        view: see `space`.
+    """
+
+    __slots__ = ("_epoll", "_loop", "_transports", "space", "view")
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._epoll = select.epoll()
         self._transports: dict[int, PolledTransport] = {}
-        self._space = bytearray(_READ)
-        self._view = memoryview(self._space)
+        self.space = bytearray(_READ)
+        self.view = memoryview(self.space)
 
-    def open(self, connection: socket.socket, remote: str, protocol: asyncio.Protocol) -> None:
+    def open(self, connection: socket.SocketType, remote: str, protocol: asyncio.Protocol) -> None:
         """Make the transport of a connected socket, and call `connection_made` of its protocol at once.
 
         Args:
@@ -62,12 +67,3 @@ class Poller:
             # socket meanwhile: transports close their sockets in a later turn.
             if (transport := transports.get(descriptor)) is not None:
                 transport.ready(events)
-
-    def read(self, connection: socket.socket) -> bytes:
-        """Read what has arrived; empty when the peer has ended its side.
-
-        Raises:
-            OSError: as `recv`.
-        """
-        size = connection.recv_into(self._space)
-        return bytes(self._view[:size])

@@ -8,17 +8,20 @@ while it is open, and there are tens of thousands of them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import takewhile
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from rr_py_ws.adapters.net.deadline import Deadline
 
 T = TypeVar("T")
 
 
-class TimeoutQueue(Generic[T]):
-    """Items that wait equally long, in the order in which their time comes.
+class TimeoutQueue(dict[T, float]):
+    """Items that wait equally long, and when their time comes, in this order.
+
+    An item that waits no longer is removed as from any dict. The timer stays as it is: most items go early,
+    and it looks again when it fires.
 
     Args:
         seconds: how long each of them waits.
@@ -28,28 +31,14 @@ class TimeoutQueue(Generic[T]):
     """
 
     def __init__(self, seconds: float, on_timeout: Callable[[T], None] | None = None) -> None:
+        super().__init__()
         self.seconds = seconds
         self._on_timeout = on_timeout
-        self._deadlines: dict[T, float] = {}
         self._timer: Deadline | None = None
-
-    def __len__(self) -> int:
-        return len(self._deadlines)
-
-    def __contains__(self, item: T) -> bool:
-        return item in self._deadlines
-
-    def __iter__(self) -> Iterator[T]:
-        """All items, the one that has waited longest first."""
-        return iter(self._deadlines)
-
-    def __reversed__(self) -> Iterator[T]:
-        """All items, the one that was added last first."""
-        return reversed(self._deadlines)
 
     def since(self, item: T) -> float:
         """When the wait of an item began."""
-        return self._deadlines[item] - self.seconds
+        return self[item] - self.seconds
 
     def add(self, item: T, now: float) -> None:
         """Begin to wait.
@@ -58,33 +47,29 @@ class TimeoutQueue(Generic[T]):
             item: not in the queue.
             now: the time of the event loop; never before that of an earlier call.
         """
-        self._deadlines[item] = now + self.seconds
+        self[item] = now + self.seconds
         if self._timer is None and self._on_timeout is not None:
             self._timer = Deadline(now + self.seconds, self._expire)
 
     def change(self, seconds: float) -> None:
         """Have all items wait longer or shorter, those in the queue since they were added."""
         shift, self.seconds = seconds - self.seconds, seconds
-        for item in self._deadlines:
-            self._deadlines[item] += shift
+        for item in self:
+            self[item] += shift
         if shift and self._timer is not None:
             self.stop()
-            if self._deadlines:
-                self._timer = Deadline(next(iter(self._deadlines.values())), self._expire)
-
-    def discard(self, item: T) -> None:
-        """Wait no longer. The timer stays as it is: most items go early, and it looks again when it fires."""
-        self._deadlines.pop(item, None)
+            if self:
+                self._timer = Deadline(next(iter(self.values())), self._expire)
 
     def has_due(self, now: float) -> bool:
         """Whether the time of an item has come."""
-        return next(iter(self._deadlines.values()), math.inf) <= now
+        return next(iter(self.values()), math.inf) <= now
 
     def take_due(self, now: float) -> list[T]:
         """Remove and return the items whose time has come."""
-        due = list(takewhile(lambda item: self._deadlines[item] <= now, self._deadlines))
+        due = list(takewhile(lambda item: self[item] <= now, self))
         for item in due:
-            del self._deadlines[item]
+            del self[item]
         return due
 
     def stop(self) -> None:
@@ -99,5 +84,5 @@ class TimeoutQueue(Generic[T]):
         for item in self.take_due(now):
             self._on_timeout(item)
         # The callbacks may have added items, and with them a timer.
-        if self._timer is None and self._deadlines:
-            self._timer = Deadline(next(iter(self._deadlines.values())), self._expire)
+        if self._timer is None and self:
+            self._timer = Deadline(next(iter(self.values())), self._expire)

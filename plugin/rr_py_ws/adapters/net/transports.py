@@ -22,7 +22,7 @@ _WRITELINES_DOES_NOT_PAUSE = (3, 12) <= sys.version_info < (3, 12, 9) or (3, 13)
 """Whether asyncio's own `writelines` may keep bytes without calling `pause_writing` (CVE-2024-12254)."""
 
 
-def peer_of(connection: socket.socket) -> str:
+def peer_of(connection: socket.SocketType) -> str:
     """The other end of a socket as `host:port`, for the log; `unknown` when it is gone."""
     try:
         return format_peer(connection.getpeername())
@@ -35,7 +35,7 @@ def remote_of(transport: asyncio.BaseTransport) -> str:
     return transport.get_extra_info("remote") or format_peer(transport.get_extra_info("peername"))
 
 
-def bare_socket(transport: asyncio.Transport, connection: socket.socket) -> socket.socket | None:
+def bare_socket(transport: asyncio.Transport, connection: socket.SocketType) -> socket.SocketType | None:
     """Let frames be written past the transport, by the socket below it; None with TLS, where that cannot be.
 
     The transport has to report at once that it holds anything; with TLS, that it holds more than a little.
@@ -72,7 +72,7 @@ def end_writing(transport: asyncio.Transport) -> None:
         transport.abort()
 
 
-def has_unread(connection: socket.socket) -> bool:
+def has_unread(connection: socket.SocketType) -> bool:
     """Whether the peer has sent what is not read yet: this process may have stood still, not the peer."""
     try:
         return bool(connection.recv(1, socket.MSG_PEEK))

@@ -144,7 +144,7 @@ class OpsListener:
         await self._turns.piece(1)
         await self._page(scope, receive, send)
 
-    def _accept(self, accepted: socket.socket, _: str) -> asyncio.Protocol | None:
+    def _accept(self, accepted: socket.SocketType, _: str) -> asyncio.Protocol | None:
         if len(self._connections) >= self.max_connections and not self._cut_idle():
             self._refused += 1
             text = "monitoring connection refused, see websockets.limits.max_monitoring_connections"
@@ -178,7 +178,7 @@ class _Connection(HttpToolsProtocol):
         closed: done when the connection is closed.
     """
 
-    def __init__(self, config: uvicorn.Config, state: ServerState, accepted: socket.socket) -> None:
+    def __init__(self, config: uvicorn.Config, state: ServerState, accepted: socket.SocketType) -> None:
         super().__init__(config, state, app_state={})
         self.accepted_at = self.loop.time()
         self.closed: asyncio.Future[None] = self.loop.create_future()

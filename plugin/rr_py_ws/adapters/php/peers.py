@@ -43,7 +43,7 @@ class Peer:
     own: tuple[str, int] = ("", 0)
 
     @classmethod
-    def of(cls, accepted: socket.socket) -> Peer:
+    def of(cls, accepted: socket.SocketType) -> Peer:
         """Read what a socket knows of its peer.
 
         Raises:

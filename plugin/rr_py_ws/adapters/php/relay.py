@@ -165,7 +165,7 @@ class SocketRelay:
         if connection.lost.done():
             raise WorkerDied(connection.problem)
 
-    def _accept(self, accepted: socket.socket, _: str) -> WorkerConnection:
+    def _accept(self, accepted: socket.SocketType, _: str) -> WorkerConnection:
         connection = WorkerConnection(_MAX_HANDSHAKE)
         # Two for each that is expected: strangers must not take descriptors without end.
         if len(self._unknown) >= max(_MOST_UNKNOWN, 2 * len(self._expected)):
@@ -179,7 +179,7 @@ class SocketRelay:
         self._unknown.pop(unknown).cancel()
         unknown.close()
 
-    async def _identify(self, unknown: WorkerConnection, accepted: socket.socket) -> None:
+    async def _identify(self, unknown: WorkerConnection, accepted: socket.SocketType) -> None:
         """Find out who connected, and let the connection that is expected take the socket over."""
         expected: WorkerConnection | None = None
         try:

@@ -187,7 +187,7 @@ class RPCListener:
             reading |= not connection.has_more
             connection.pause(Pause.BACKPRESSURE, False)
 
-    def _accept(self, _connection: socket.socket, _peer: str) -> RPCConnection:
+    def _accept(self, _connection: socket.SocketType, _peer: str) -> RPCConnection:
         return RPCConnection(
             self._registry, self._limits, self._partial_frames, self._unread, self._made, self._lost
         )

@@ -72,7 +72,7 @@ class Connection(Ending):
         self,
         context: ConnectionContext,
         transport: asyncio.Transport,
-        sock: socket.socket,
+        sock: socket.SocketType,
         encoding: Encoding,
         grant: object,
         details: Details = NO_DETAILS,

@@ -38,7 +38,7 @@ class Ending(Sender):
         self,
         context: ConnectionContext,
         transport: asyncio.Transport,
-        sock: socket.socket,
+        sock: socket.SocketType,
         encoding: Encoding,
     ) -> None:
         super().__init__(context, transport, sock, encoding)

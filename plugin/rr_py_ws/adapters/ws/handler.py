@@ -16,7 +16,7 @@ from rr_py_ws.adapters.ws.keepalive import KeepAlive
 from rr_py_ws.adapters.ws.metrics import WebSocketMetrics
 from rr_py_ws.adapters.ws.protocol.deflate import negotiate
 from rr_py_ws.adapters.ws.read_throttle import ReadTurns
-from rr_py_ws.adapters.ws.upgrade import HTTPConnection, Upgrade
+from rr_py_ws.adapters.ws.upgrade import HTTPConnection, Upgrade, ask
 from rr_py_ws.config import Compression, WebSockets
 from rr_py_ws.core.backpressure import Backpressure
 from rr_py_ws.core.origin import OriginRule
@@ -152,19 +152,36 @@ class WebSocketHandler:
         yield from self.counters.metrics()
 
     def handle(self, connection: HTTPConnection) -> None:
-        """Decide about a request: refuse what needs no authorizer, and queue the rest."""
+        """Decide about a request: refuse what needs no authorizer, and ask it about the rest."""
         request = connection.request
-        origin = request.head.joined(b"origin")
-        if not self._origins.allows(origin):
+        head = request.head
+        if not self._origins.allows_all and not self._origins.allows(origin := head.joined(b"origin")):
             text = "handshake refused, see websockets.allowed_origin"
             log.warning(text, origin=origin, **connection.ends)
             connection.refuse("origin", Verdict(405))
-        elif (refusal := check_before_asking(request.head)) is not None:
+        elif (refusal := check_before_asking(head)) is not None:
             self._refuse_upgrade(connection, refusal)
+        elif not self.queue.may_begin():
+            Upgrade(connection, self).wait()
+        elif isinstance(verdict := ask(self.authorizer, request), Verdict):
+            self.answer(connection, verdict)
         else:
-            Upgrade(connection, self)
+            self.queue.begin()
+            Upgrade(connection, self).await_verdict(verdict)
 
-    def accept(self, connection: HTTPConnection, verdict: Verdict) -> None:
+    def answer(self, connection: HTTPConnection, verdict: Verdict) -> None:
+        """Do with a request what the authorizer says."""
+        if verdict.allowed:
+            self._accept(connection, verdict)
+        elif not verdict.answered:  # the authorizer has said why
+            connection.refuse("unanswered", verdict)
+        else:
+            log.info("handshake refused", status=verdict.status, **connection.ends)
+            fields = {"status": verdict.status, "headers": verdict.headers, "body": verdict.body}
+            log.debug("handshake refused, the answer of PHP", **fields)
+            connection.refuse("authorization", verdict)
+
+    def _accept(self, connection: HTTPConnection, verdict: Verdict) -> None:
         """Make a request that the authorizer has allowed a WebSocket, if it asks for one as it should."""
         head = connection.request.head
         refusal = check_upgrade(head)
@@ -172,12 +189,13 @@ class WebSocketHandler:
             self._refuse_upgrade(connection, refusal)
             return
         details = verdict.details
-        if breach := breach_of_join(details.join, self._context.limits):
+        if details.join and (breach := breach_of_join(details.join, self._context.limits)):
             text = "handshake refused: PHP puts the client into topics"
             log.error(text, reason=breach[1], **connection.ends)
             connection.refuse("unanswered", FAILED)
             return
-        self._look_at_cookies(head, verdict)
+        if verdict.grant is not None and not self._warned_of_cookies:
+            self._look_at_cookies(head)
         encoding, extensions = self._choose_encoding(head)
         opened = Connection(
             self._context, connection.transport, connection.socket, encoding, verdict.grant, details
@@ -235,23 +253,22 @@ class WebSocketHandler:
 
     def _choose_encoding(self, head: RequestHead) -> tuple[Encoding, str]:
         """Return the encoding of the client, and the header that accepts compression; empty for none."""
-        offered = requested_subprotocols(head)
-        encoding = next((BY_SUBPROTOCOL[name] for name in offered if name in BY_SUBPROTOCOL), STRING)
-        agreed = None if self._compressor is None else negotiate(offered_extensions(head))
-        if self._compressor is None or agreed is None:
+        encoding = STRING
+        if b"sec-websocket-protocol" in head.first:
+            offered = requested_subprotocols(head)
+            encoding = next((BY_SUBPROTOCOL[name] for name in offered if name in BY_SUBPROTOCOL), STRING)
+        if self._compressor is None or (agreed := negotiate(offered_extensions(head))) is None:
             return encoding, ""
         extensions, window_bits = agreed
         self.counters.deflate.agreed += 1
         return self._compressor.encoding(encoding, window_bits), extensions
 
-    def _look_at_cookies(self, head: RequestHead, verdict: Verdict) -> None:
+    def _look_at_cookies(self, head: RequestHead) -> None:
         """Warn once when pages of any origin connect with the cookies of their visitors.
 
         Without a grant nobody looks at the cookies, so there is nothing to gain by them.
         """
-        if self._warned_of_cookies or not self._origins.allows_all or verdict.grant is None:
-            return
-        if b"cookie" in head.first and b"origin" in head.first:
+        if self._origins.allows_all and b"cookie" in head.first and b"origin" in head.first:
             self._warned_of_cookies = True
             log.warning(
                 "a browser sent cookies, and websockets.allowed_origin allows every page: any web site can"

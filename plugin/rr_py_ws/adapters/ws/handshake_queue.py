@@ -33,7 +33,9 @@ class HandshakeQueue:
     """
 
     def __init__(self, at_once: int, per_second: float, wait: float) -> None:
+        self._loop = asyncio.get_running_loop()
         self._at_once = at_once
+        self._per_second = per_second
         self._bucket = TokenBucket(per_second, _BURST)
         self._bucket_full_at = 0.0
         self._waiting: TimeoutQueue[Upgrade] = TimeoutQueue(wait, self._expire)
@@ -45,6 +47,7 @@ class HandshakeQueue:
     def reload(self, at_once: int, per_second: float, wait: float) -> None:
         """Go by other limits, also for those that wait."""
         self._at_once = at_once
+        self._per_second = per_second
         self._bucket = TokenBucket(per_second, _BURST)
         self._bucket_full_at = 0.0
         self._waiting.change(wait)
@@ -52,39 +55,48 @@ class HandshakeQueue:
             self._wakeup.cancel()
             self._wakeup = None
         if self._waiting:
-            self._look_later(asyncio.get_running_loop().time())
+            self._look_later(self._loop.time())
 
     @property
     def waiting(self) -> int:
         """How many wait."""
         return len(self._waiting)
 
-    def enter(self, handshake: Upgrade) -> bool:
-        """Ask for a turn; True: it is now. False: `decide` or `expire` is called later, or `expire` was.
+    def may_begin(self) -> bool:
+        """Whether a handshake may be decided now, because none waits; then its part of the rate is used up.
+
+        One that is not decided at once has to `begin`.
+        """
+        if self._waiting or self._running >= self._at_once:
+            return False
+        return not self._per_second or self._take_of_rate(self._loop.time())
+
+    def begin(self) -> None:
+        """A handshake is being decided, until `leave`."""
+        self._running += 1
+
+    def enter(self, handshake: Upgrade) -> None:
+        """Wait for a turn: `decide` or `expire` is called later, or `expire` was.
 
         In any case but that of `expire`, `leave` has to be called in the end.
         """
-        now = asyncio.get_running_loop().time()
-        if not self._waiting and self._may_begin(now):
-            self._running += 1
-            return True
+        now = self._loop.time()
         if not self._waiting.seconds:  # the queue would have a second look before it gives one up
             handshake.expire()
-            return False
+            return
         self._waiting.add(handshake, now)
         self._lines.setdefault(handshake.network, {})[handshake] = None
         self._look_later(now)
-        return False
 
     def leave(self, handshake: Upgrade) -> None:
         """The handshake is decided, or the client has gone away, waiting or not."""
         if handshake in self._waiting:
-            self._waiting.discard(handshake)
+            self._waiting.pop(handshake, None)
             self._leave_line(handshake)
         else:
             self._running -= 1
         if self._waiting:
-            self._look_later(asyncio.get_running_loop().time())
+            self._look_later(self._loop.time())
 
     def stop(self) -> None:
         """Call nobody any more."""
@@ -92,9 +104,9 @@ class HandshakeQueue:
         if self._wakeup is not None:
             self._wakeup.cancel()
 
-    def _may_begin(self, now: float) -> bool:
-        """Return whether one may begin; when it may, its part of the rate is used up."""
-        if self._running >= self._at_once or self._bucket.wait_time(self._bucket_full_at, now) > 0:
+    def _take_of_rate(self, now: float) -> bool:
+        """Take the part of one handshake, if it is there."""
+        if self._bucket.wait_time(self._bucket_full_at, now) > 0:
             return False
         self._bucket_full_at = self._bucket.consume(self._bucket_full_at, 1, now)
         return True
@@ -103,20 +115,19 @@ class HandshakeQueue:
         """Look who may begin: soon, or when the rate allows it. When all turns are taken, `leave` looks."""
         if self._wakeup is not None or self._running >= self._at_once:
             return
-        loop = asyncio.get_running_loop()
         pause = self._bucket.wait_time(self._bucket_full_at, now)
         if pause > 0:
-            self._wakeup = loop.call_later(max(pause, _LOOK_EVERY), self._look)
+            self._wakeup = self._loop.call_later(max(pause, _LOOK_EVERY), self._look)
         else:
-            self._wakeup = loop.call_soon(self._look)
+            self._wakeup = self._loop.call_soon(self._look)
 
     def _look(self) -> None:
         self._wakeup = None
-        now = asyncio.get_running_loop().time()
-        while self._waiting and self._may_begin(now):
+        now = self._loop.time()
+        while self._waiting and self._running < self._at_once and self._take_of_rate(now):
             handshake = self._take_next()
             waited = now - self._waiting.since(handshake)
-            self._waiting.discard(handshake)
+            self._waiting.pop(handshake, None)
             self._running += 1
             handshake.decide(waited)
         if self._waiting:

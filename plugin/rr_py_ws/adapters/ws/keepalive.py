@@ -35,6 +35,7 @@ class KeepAlive:
 
     def __init__(self, interval: float, timeout: float) -> None:
         self.cut = 0
+        self._loop = asyncio.get_running_loop()
         self._interval = interval
         self._tick_length = min(_TICK, interval / 4, timeout / 4)
         self._watched: TimeoutQueue[Connection] = TimeoutQueue(interval)
@@ -77,19 +78,19 @@ class KeepAlive:
     def add(self, connection: Connection) -> None:
         """Watch a new connection."""
         if self._interval:
-            self._watched.add(connection, asyncio.get_running_loop().time())
+            self._watched.add(connection, self._loop.time())
 
     def discard(self, connection: Connection) -> None:
         """Forget a connection."""
-        self._watched.discard(connection)
-        self._pinged.discard(connection)
+        self._watched.pop(connection, None)
+        self._pinged.pop(connection, None)
 
     def _schedule(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(self._tick_length, self._tick)
+        self._timer = self._loop.call_later(self._tick_length, self._tick)
 
     def _tick(self) -> None:
         self._schedule()
-        now = asyncio.get_running_loop().time()
+        now = self._loop.time()
         if self._second_look is None and self._pinged.has_due(now):
             self._second_look = Deadline(now, self._cut_silent)
         for connection in self._watched.take_due(now):
@@ -106,7 +107,7 @@ class KeepAlive:
         """Ping once more; a client that has not answered the ping before gets no more time for it."""
         if connection.alive or connection not in self._pinged:
             connection.alive = False
-            self._pinged.discard(connection)
+            self._pinged.pop(connection, None)
             self._pinged.add(connection, now)
         try:
             connection.ping()

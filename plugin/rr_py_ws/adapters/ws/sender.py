@@ -93,7 +93,7 @@ class Sender(asyncio.Protocol):
         self,
         context: ConnectionContext,
         transport: asyncio.Transport,
-        sock: socket.socket,
+        sock: socket.SocketType,
         encoding: Encoding,
     ) -> None:
         self.id = new_id()
@@ -109,7 +109,8 @@ class Sender(asyncio.Protocol):
         self._drop_logged = False
         self._eof_due = False
         self._peer_ended = False
-        self._transition(State.OPEN)
+        self._state = State.OPEN
+        self.descriptor = -1 if self._socket is None else self._socket.fileno()
 
     def _transition(self, state: State) -> None:
         self._state = state

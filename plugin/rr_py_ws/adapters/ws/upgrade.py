@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol
 
 from rr_py_ws import logs
@@ -15,6 +15,7 @@ from rr_py_ws.adapters.net.deadline import Deadline
 from rr_py_ws.adapters.net.transports import cancel_soon
 from rr_py_ws.address import network_of
 from rr_py_ws.core.fail_closed import fail_closed
+from rr_py_ws.core.ports import Authorizer
 from rr_py_ws.wire.access import FAILED, Verdict
 from rr_py_ws.wire.http import Request, try_again_later
 
@@ -36,7 +37,7 @@ class HTTPConnection(Protocol):
 
     request: Request
     transport: asyncio.Transport
-    socket: socket.socket
+    socket: socket.SocketType
     on_lost: Callable[[], None] | None
 
     @property
@@ -54,8 +55,16 @@ class HTTPConnection(Protocol):
         """Give the transport to a protocol; return what has arrived behind the head of the request."""
 
 
+def ask(authorizer: Authorizer, request: Request) -> Verdict | Awaitable[Verdict]:
+    """Ask whether a client may connect; no answer is a no."""
+    try:
+        return authorizer.connect(request)
+    except Exception as error:
+        return fail_closed(error)
+
+
 class Upgrade:
-    """The decision about one request. In the handshake queue while it waits for its turn.
+    """A decision that takes its time: it waits for its turn, in the handshake queue, or for the authorizer.
 
     Args:
         connection: of the request.
@@ -72,31 +81,33 @@ class Upgrade:
         self._deciding: asyncio.Future[Verdict] | None = None
         self._deadline: Deadline | None = None
         connection.on_lost = self._stop
-        if handler.queue.enter(self):
-            self.decide()
 
     @property
     def network(self) -> bytes | None:
         """What counts as the address of the client. Only those who wait are asked for it."""
         return network_of(self._remote_addr)
 
-    def decide(self, waited: float | None = None) -> None:
+    def wait(self) -> None:
+        """Wait for a turn."""
+        self._handler.queue.enter(self)
+
+    def decide(self, waited: float) -> None:
         """Ask the authorizer. The seconds that the handshake has waited are taken off the time for that."""
         connection = self._connection
         if connection.closing:  # it has ended in this moment; `on_lost` is to come
             return
-        try:
-            verdict = self._handler.authorizer.connect(connection.request)
-        except Exception as error:
-            verdict = fail_closed(error)
+        verdict = ask(self._handler.authorizer, connection.request)
         if isinstance(verdict, Verdict):
             self._answer(verdict)
         else:
-            self._deciding = asyncio.ensure_future(verdict)
-            self._deciding.add_done_callback(self._decided)
-            if waited is not None:
-                ends = asyncio.get_running_loop().time() + self._handler.authorize_timeout - waited
-                self._deadline = Deadline(ends, self._give_up)
+            self.await_verdict(verdict)
+            ends = asyncio.get_running_loop().time() + self._handler.authorize_timeout - waited
+            self._deadline = Deadline(ends, self._give_up)
+
+    def await_verdict(self, verdict: Awaitable[Verdict]) -> None:
+        """Wait for the authorizer. The handshake queue knows that this has begun."""
+        self._deciding = asyncio.ensure_future(verdict)
+        self._deciding.add_done_callback(self._decided)
 
     def expire(self) -> None:
         """The turn has not come in time: the client shall come back, and not when all others do."""
@@ -125,15 +136,7 @@ class Upgrade:
     def _answer(self, verdict: Verdict) -> None:
         self._connection.on_lost = None
         self._stop()
-        if verdict.allowed:
-            self._handler.accept(self._connection, verdict)
-        elif not verdict.answered:  # the authorizer has said why
-            self._connection.refuse("unanswered", verdict)
-        else:
-            log.info("handshake refused", status=verdict.status, **self._connection.ends)
-            fields = {"status": verdict.status, "headers": verdict.headers, "body": verdict.body}
-            log.debug("handshake refused, the answer of PHP", **fields)
-            self._connection.refuse("authorization", verdict)
+        self._handler.answer(self._connection, verdict)
 
     def _stop(self) -> None:
         """Let another handshake have the turn, and cancel what is being awaited."""
