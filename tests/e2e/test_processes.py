@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import signal
+import time
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -284,6 +285,96 @@ def test_a_server_stops_in_order_while_a_process_is_gone(
     for client in left:
         assert client.close_code() == 1001
     assert server.wait() == 0
+    assert server.family() == []
+
+
+# Processes that hang
+
+
+def test_a_core_that_hangs_is_ended_and_started_again(servers: Servers, connect: Connect) -> None:
+    """It lived, so nobody noticed: joins waited for ever, and so did publishers."""
+    server = start(servers, websockets={"process_timeout": "1s"})
+    server.tolerated.append("the core process ended")
+    clients = [connect(server) for _ in range(9)]
+    for client in clients:
+        client.command("join", ["news"], id="1")
+        client.expect('{"topic":"@join","payload":["news"],"id":"1"}')
+    children(server)["core"].suspend()
+    clients[0].command("join", ["other"], id="2")
+    clients[0].expect(
+        '{"topic":"#join","payload":["other"],"id":"2",'
+        '"reason":"the core process is not there, try again later"}',
+        '{"topic":"#gap","payload":["news"],"id":""}',
+    )
+    for client in clients[1:]:
+        client.expect('{"topic":"#gap","payload":["news"],"id":""}')
+    server.log.wait_for("the core process is back")
+    [line] = map(json.loads, server.log.having("the core process ended"))
+    assert (line["process"], line["end"]) == ("core", "killed: it has answered nothing for 1 s")
+    server.php("$broadcast->publish('news', 'it is back');")
+    for client in clients:
+        client.expect(push("news", "it is back"))
+
+
+def test_a_listener_that_hangs_is_ended_and_started_again(servers: Servers, connect: Connect) -> None:
+    server = start(servers, websockets={"process_timeout": "1s"})
+    server.tolerated.append("a listener process ended")
+    clients = [connect(server) for _ in range(CLIENTS)]
+    processes = serving(server, clients)
+    theirs = [client for client, process in zip(clients, processes, strict=True) if process == processes[0]]
+    others = [client for client in clients if client not in theirs]
+    for client in others:
+        client.join("news")
+    processes[0].suspend()
+    for client in theirs:
+        assert client.close_code() is None
+    server.log.wait_for("killed: it has answered nothing for 1 s")
+    server.php("$broadcast->publish('news', 'meanwhile');")
+    for client in others:
+        client.expect(push("news", "meanwhile"))
+    eventually_sync(lambda: metrics(server)["listeners"] == 3, "it is back")
+
+
+def test_who_is_suspended_for_less_than_the_limit_is_not_ended(servers: Servers, connect: Connect) -> None:
+    server = start(servers, websockets={"process_timeout": "60s"})
+    client = connect(server)
+    for process in children(server).values():
+        process.suspend()
+        client.command("join", [f"while {process.pid} stands still"])
+        process.resume()
+        client.expect(f'{{"topic":"@join","payload":["while {process.pid} stands still"]}}')
+    assert len(server.log.having("process ended")) == 0
+
+
+def test_a_machine_that_sleeps_longer_than_the_limit_wakes_up_as_it_was(
+    servers: Servers, connect: Connect
+) -> None:
+    """The parent wakes up first, and its clock says that nobody has answered for longer than the limit."""
+    server = start(servers, websockets={"process_timeout": "500ms"})
+    clients = [connect(server) for _ in range(9)]
+    for client in clients:
+        client.join("news")
+    family = [psutil.Process(server.process.pid), *children(server).values()]
+    for process in family:
+        process.suspend()
+    morning = time.monotonic() + 1.5
+    eventually_sync(lambda: time.monotonic() > morning, "it sleeps")
+    for process in family:
+        process.resume()
+    server.php("$broadcast->publish('news', 'good morning');")
+    for client in clients:
+        client.expect(push("news", "good morning"))
+
+
+def test_a_core_that_hangs_does_not_hold_up_a_stop(servers: Servers, connect: Connect) -> None:
+    server = start(servers, websockets={"process_timeout": "1s"}, endure={"grace_period": "60s"})
+    clients = [connect(server) for _ in range(9)]
+    children(server)["core"].suspend()
+    server.signal(signal.SIGTERM)
+    for client in clients:
+        assert client.close_code() == 1001
+    assert server.wait() == 1
+    assert "a process was killed, it has answered nothing for 1 s: core" in str(server.log)
     assert server.family() == []
 
 

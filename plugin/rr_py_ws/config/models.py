@@ -36,6 +36,7 @@ from rr_py_ws.config.section import (
     Environment,
     ErrorStatus,
     Flag,
+    Interval,
     Networks,
     RRSection,
     Text,
@@ -227,6 +228,7 @@ class WebSockets(RRSection):
         history: which topics have a history, and how much is kept of each; the first rule that fits counts.
         processes: how many processes serve clients; 1: the only one. With more there is one beside them that
             has brokers, RPC and PHP workers.
+        process_timeout: seconds for which one of several processes may answer nothing; 0: for ever.
     """
 
     broker: Text = ""
@@ -245,6 +247,7 @@ class WebSockets(RRSection):
     on_gap: Annotated[Literal["close", "tell"], decoded(values.one_of("close", "tell"))] = "close"
     history: Annotated[tuple[HistoryRule, ...], decoded(values.maps)] = ()
     processes: Processes = 1
+    process_timeout: Interval = 5.0
     http: HTTPExtension = HTTPExtension()
     rpc: RPCExtension | None = None
     metrics: AddressExtension | None = None

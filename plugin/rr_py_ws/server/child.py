@@ -118,7 +118,9 @@ class ChildProcess(ABC):
                 self.stopping.set()
                 return
             (order, *values), sockets = found
-            if order == "stop":
+            if order == "look":
+                self.control.send("alive")
+            elif order == "stop":
                 self.stopping.set()
             elif order == "reload":
                 if self._reloader is not None:

@@ -4,6 +4,7 @@
 to         message                what
 =========  =====================  ==============================================================
 child      link, number           a socket that leads to the core, or to the listener of a number
+child      look                   answer
 child      stop                   the server stops
 child      reload                 read the configuration again
 child      log, level, text,      write a line: the parent has no log of its own
@@ -11,6 +12,7 @@ child      log, level, text,      write a line: the parent has no log of its own
 parent     ready, grace           everything is started; seconds that a stop may take
 parent     grace, seconds         the configuration says something else now
 parent     failed, texts          why the process could not start, or stop in order
+parent     alive                  the answer to a look: the event loop turns
 parent     stuck, number          a listener takes nothing any more
 =========  =====================  ==============================================================
 

@@ -80,6 +80,7 @@ def run(
         tell_ready,
         close_reserved,
         loaded.endure.grace_period,
+        loaded.settings.process_timeout,
         silent=silent,
     )
     return supervisor.run()

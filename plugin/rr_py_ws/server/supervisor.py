@@ -2,10 +2,12 @@
 
 It does nothing else, so that there is nothing that could end it: no event loop, no thread, no file, no
 client. Its children are forks of it: they have the same configuration, and share the memory of the program.
+One that hangs is ended (`heartbeat`), and started again like one that has ended by itself.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import selectors
@@ -23,6 +25,7 @@ from rr_py_ws import logs
 from rr_py_ws.core.backoff import Backoff
 from rr_py_ws.errors import ConfigError, RRWSError, all_of
 from rr_py_ws.server.control import Control
+from rr_py_ws.server.heartbeat import LOOKS, Heartbeat
 from rr_py_ws.server.systemd import notify
 
 CORE = 0
@@ -46,19 +49,22 @@ class _Child:
     Attributes:
         pid: of the process; 0 while there is none.
         control: to the process.
+        heartbeat: of the process.
         started: when.
         due: when it is to be started again.
         again: whether it has been started before.
-        killed: whether it was ended by us.
+        fault: why it was killed; empty: it was not.
     """
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.pid = 0
         self.control: Control | None = None
+        self.heartbeat = Heartbeat(0, 0.0)
         self.started = 0.0
         self.due: float | None = None
         self.again = False
+        self.fault = ""
         self.backoff = Backoff(0.1, _LAST_PAUSE)
 
     @property
@@ -80,6 +86,7 @@ class Supervisor:
         on_ready: called when everything is started for the first time.
         on_stop: called when a stop begins.
         grace: seconds that a stop may take.
+        patience: seconds for which a process may answer nothing; 0: for ever.
         silent: print nothing.
     """
 
@@ -91,6 +98,7 @@ class Supervisor:
         on_ready: Callable[[], None],
         on_stop: Callable[[], None],
         grace: float,
+        patience: float,
         *,
         silent: bool,
     ) -> None:
@@ -99,6 +107,8 @@ class Supervisor:
         self._on_ready = on_ready
         self._on_stop = on_stop
         self._grace = grace
+        self._patience = patience
+        self._look_at = math.inf
         self._silent = silent
         self._children = [_Child(number) for number in range(listeners + 1)]
         self._core = self._children[CORE]
@@ -121,6 +131,7 @@ class Supervisor:
         try:
             for child in self._children:
                 self._start(child)
+            self._plan_look()
             while any(child.pid for child in self._children) or not self._stopping:
                 self._turn()
         finally:
@@ -145,6 +156,8 @@ class Supervisor:
         for child in self._children:
             if child.due is not None and child.due <= now:
                 self._start(child)
+        if now >= self._look_at:
+            self._look()
         if self._kill_at is not None and now >= self._kill_at:
             self._kill_at = None
             self._failures.append("grace timeout exceeded, some processes were not stopped in order")
@@ -155,7 +168,27 @@ class Supervisor:
         moments = [child.due for child in self._children if child.due is not None]
         if self._kill_at is not None:
             moments.append(self._kill_at)
+        if self._patience:
+            moments.append(self._look_at)
         return max(0.0, min(moments) - time.monotonic()) if moments else None
+
+    def _look(self) -> None:
+        """See which of the children have answered since the last look, and ask them again."""
+        for child in self._children:
+            # What has come by now counts, however late the parent itself is.
+            self._take_messages(child)
+            if not child.pid or child.fault:
+                continue
+            if not child.heartbeat.asked:
+                child.heartbeat.ask()
+                child.send("look")
+            elif child.heartbeat.miss():
+                self._kill(child, f"it has answered nothing for {self._patience:g} s")
+        self._plan_look()
+
+    def _plan_look(self) -> None:
+        if self._patience:
+            self._look_at = time.monotonic() + self._patience / LOOKS
 
     def _listen_to_signals(self) -> None:
         for sock in (self._signals, self._wakeup):
@@ -198,10 +231,10 @@ class Supervisor:
                 else:
                     text = "a process could not be started again"
                     self._log("error", text, process=child.name, reason="; ".join(values[0]))
+            elif what == "alive":
+                child.heartbeat.answer()
             elif what == "stuck":
-                listener = self._children[values[0]]
-                self._log("error", "a process takes nothing any more, it is ended", process=listener.name)
-                self._kill(listener)
+                self._kill(self._children[values[0]], "it takes nothing from the core")
 
     # Start and end
 
@@ -219,6 +252,7 @@ class Supervisor:
             self._live(child, ours, theirs)
         theirs.close()
         child.pid, child.control, child.started = pid, ours, time.monotonic()
+        child.heartbeat, child.fault = Heartbeat(pid, self._patience), ""
         self._selector.register(ours.socket, selectors.EVENT_READ, child)
         others = self._children[1:] if child is self._core else [self._core]
         for other in others:
@@ -288,6 +322,8 @@ class Supervisor:
         if child is not self._core:
             self._on_listener_end(child.number)
         if self._stopping:
+            if child.fault:
+                self._failures.append(f"a process was killed, {child.fault}: {child.name}")
             return
         if not self._is_ready:
             self._start_failed = True  # the core ends the listeners when it fails: it says why, in a moment
@@ -301,7 +337,8 @@ class Supervisor:
         text = "a listener process ended, it is started again; its clients have to connect again"
         if child is self._core:
             text = "the core process ended, it is started again; meanwhile nobody can publish or join"
-        self._log("error", text, process=child.name, pid=pid, end=_describe(status), pause=round(pause, 1))
+        end = f"killed: {child.fault}" if child.fault else _describe(status)
+        self._log("error", text, process=child.name, pid=pid, end=end, pause=round(pause, 1))
 
     def _forget_control(self, child: _Child) -> None:
         if child.control is not None:
@@ -327,8 +364,9 @@ class Supervisor:
         for child in self._children:
             self._kill(child)
 
-    def _kill(self, child: _Child) -> None:
+    def _kill(self, child: _Child, fault: str = "") -> None:
         if child.pid:
+            child.fault = fault
             with suppress(ProcessLookupError):
                 os.kill(child.pid, signal.SIGKILL)
 
@@ -339,8 +377,8 @@ class Supervisor:
                 logs.print_line(line)
 
     def _log(self, level: str, text: str, **fields: Any) -> None:
-        """Have a child write a line, the core if it can."""
-        for child in self._children:
+        """Have a child write a line: one that answers, the core if it does."""
+        for child in sorted(self._children, key=lambda one: one.heartbeat.silence):
             if child.pid and child.control is not None:
                 child.send("log", level, text, fields)
                 return

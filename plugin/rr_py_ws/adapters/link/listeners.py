@@ -17,6 +17,8 @@ from rr_py_ws.wire.link import unpack_metrics
 
 _LONGEST_STANDSTILL = 5.0
 """Seconds for which a listener may take nothing of a full link, while publishers wait; then it is ended."""
+_LOOKS = 5
+"""Looks within them: a machine that was suspended meanwhile makes one of them late, not the listener."""
 _METRICS_TIMEOUT = 1.0
 """Seconds that listeners have to tell what they count."""
 _LOOK_EVERY = 0.5
@@ -125,11 +127,16 @@ class Listeners:
         if timer is not None:
             timer.cancel()
         if full:
-            self._full[listener] = self._loop.call_later(_LONGEST_STANDSTILL, self._give_up, listener)
+            self._look_again(listener, _LOOKS)
         self._pause(bool(self._full))
 
-    def _give_up(self, listener: Listener) -> None:
-        self._on_stuck(listener.number)
+    def _look_again(self, listener: Listener, looks: int) -> None:
+        """Give a listener up that does not take what waits until so many looks are over."""
+        if looks:
+            pause = _LONGEST_STANDSTILL / _LOOKS
+            self._full[listener] = self._loop.call_later(pause, self._look_again, listener, looks - 1)
+        else:
+            self._on_stuck(listener.number)
 
     # Readiness
 
