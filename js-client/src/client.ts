@@ -8,6 +8,7 @@ import type {
   WebSocketConstructor,
 } from './types.js';
 import {onWakeups} from './wakeups.js';
+import {JSON_PROTOCOL} from './wire.js';
 
 /** A connection that lived so long was a good one: the next attempt comes soon. */
 const GOOD = 5_000;
@@ -124,7 +125,7 @@ export class Connector implements Client, Owner {
     const session = new Session(this.topics, this.me, (text) => link.send(text));
     const link = new Link(socket, {
       opened: () => this.opened(session),
-      received: (text) => session.receive(text),
+      received: (text) => session.receive(text, socket.protocol === JSON_PROTOCOL),
       ended: (code, reason) => this.ended(code, reason),
       ping: () => session.ping(),
       isBusy: () => session.isBusy,

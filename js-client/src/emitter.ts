@@ -10,7 +10,11 @@ export class Emitter<Events extends {[E in keyof Events]: unknown[]}> {
 
   /** Call the listeners; one that fails is reported as an uncaught error, and the others are called. */
   emit<E extends keyof Events>(event: E, ...args: Events[E]): void {
-    for (const listener of [...(this.listeners[event] ?? [])]) guard(() => listener(...args));
+    const all = this.listeners[event];
+    for (const listener of [...(all ?? [])]) {
+      // One before it may have taken it away; those that are added meanwhile wait for the next event.
+      if (all?.has(listener)) guard(() => listener(...args));
+    }
   }
 
   clear(): void {

@@ -57,10 +57,11 @@ export class Session {
     this.command('leave', []);
   }
 
-  receive(text: string): void {
+  /** Take a frame; `areValues` is said of payloads: they are JSON already, and no text. */
+  receive(text: string, areValues: boolean): void {
     const frame = parse(text);
     if (!frame) return;
-    if (isPush(frame)) return this.topics.get(frame.topic)?.received(frame);
+    if (isPush(frame, areValues)) return this.topics.get(frame.topic)?.received(frame, areValues);
     const command = this.answered(frame);
     if (frame.topic === '#gap' && Array.isArray(frame.payload)) {
       for (const name of frame.payload) this.topics.get(name)?.lost({reason: 'gap'});

@@ -8,6 +8,9 @@ export function backoff(failures: number, min = 500, max = 20_000): number {
   return Math.min(max, min + Math.random() * Math.min(max, min * 2 ** failures));
 }
 
+/** The longest time of a timer; what is longer, engines take for none. */
+const LONGEST = 2 ** 31 - 1;
+
 /** A timer that comes so many milliseconds late was throttled, or slept with its machine. */
 const LATE = 1_000;
 
@@ -25,7 +28,7 @@ export class Deadline {
     this.timer = setTimeout(() => {
       if (isLast || Date.now() - due < LATE) expire();
       else this.start(ms, expire, true);
-    }, ms);
+    }, Math.min(ms, LONGEST));
   }
 
   stop(): void {

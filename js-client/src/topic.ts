@@ -1,5 +1,5 @@
 import {Emitter, guard} from './emitter.js';
-import type {ClientEvents, History, Lost, Off, Push, State, Topic, TopicEvents, TopicOptions, TopicState} from './types.js';
+import type {ClientEvents, History, Lost, Off, State, Topic, TopicEvents, TopicOptions, TopicState} from './types.js';
 import type {PushFrame, Recovery} from './wire.js';
 
 /** Messages that wait for a slow `for await`; more are an error, as every buffer has a bound. */
@@ -26,7 +26,7 @@ export class Subscription<T = unknown> implements Topic<T> {
   position: string | null = null;
   private wasJoined = false;
   private history?: History;
-  private readonly decode: (payload: string) => T;
+  private readonly decode?: (payload: string) => T;
   private readonly events = new Emitter<TopicEvents<T>>();
   private readonly iterations = new Set<(error?: Error) => void>();
 
@@ -35,7 +35,7 @@ export class Subscription<T = unknown> implements Topic<T> {
     options: TopicOptions<T>,
     private readonly owner: Owner,
   ) {
-    this.decode = options.decode ?? (parsed as (payload: string) => T);
+    this.decode = options.decode;
     this.wish(options.history);
   }
 
@@ -112,15 +112,16 @@ export class Subscription<T = unknown> implements Topic<T> {
 
   // What the session tells
 
-  received({payload, pos}: PushFrame): void {
+  received({payload, pos}: PushFrame, isValue: boolean): void {
     // The server has joined it for us, and the answer to our own join is on its way: it brings this again.
     if (this.history && this.state === 'joining') return;
     const position = typeof pos === 'string' ? pos : null;
     // First: whatever a listener does, it has had this message.
     if (position && this.history) this.position = position;
     guard(() => {
-      const push: Push = {topic: this.name, payload, position};
-      this.events.emit('message', this.decode(payload), push);
+      const text = typeof payload === 'string' ? payload : JSON.stringify(payload);
+      const message = this.decode ? this.decode(text) : isValue ? payload : parsed(text);
+      this.events.emit('message', message as T, {topic: this.name, payload: text, position});
     });
   }
 
@@ -128,8 +129,8 @@ export class Subscription<T = unknown> implements Topic<T> {
   joined(wish: History | undefined, found: Recovery | undefined): void {
     // Without a position what comes has none, and an old one would bring it again.
     this.position = found?.pos ?? null;
-    if (this.state === 'joined') return;  // asked for its history only now: nothing was missed
-    const again = this.wasJoined;
+    const wasIn = this.state === 'joined';  // and it was asked for its history only now
+    const again = this.wasJoined && !wasIn;
     this.wasJoined = true;
     this.state = 'joined';
     const count = found?.count ?? 0;
@@ -137,7 +138,7 @@ export class Subscription<T = unknown> implements Topic<T> {
       if (typeof wish === 'string' && found?.recovered) this.events.emit('recovered', {count});
       else this.lost({reason: found?.reason ?? 'off'});
     }
-    this.events.emit('joined', {again, count});
+    if (!wasIn) this.events.emit('joined', {again, count});
   }
 
   refused(reason: string, temporary: boolean): void {

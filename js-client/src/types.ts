@@ -130,6 +130,8 @@ export interface Client {
 /** A `WebSocket`, as far as it is used. */
 export interface WebSocketLike {
   readonly readyState: number;
+  /** The subprotocol that was agreed to. */
+  readonly protocol?: string;
   onopen: ((event: never) => void) | null;
   onmessage: ((event: never) => void) | null;
   onclose: ((event: never) => void) | null;

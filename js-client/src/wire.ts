@@ -8,14 +8,17 @@ export interface Recovery {
   reason?: string;
 }
 
+/** The subprotocol in which the payload of a push is a value of JSON, and no text. */
+export const JSON_PROTOCOL = 'rr.json';
+
 /** A message of a topic. */
 export interface PushFrame {
   topic: string;
-  payload: string;
+  payload: unknown;
   pos?: string;
 }
 
-/** An answer, or a word of the server: its topic begins with `@` or `#`, and its payload is no text. */
+/** An answer, or a word of the server: its topic begins with `@` or `#`. */
 export interface Reply {
   topic: string;
   payload: unknown;
@@ -34,9 +37,12 @@ export function parse(text: string): PushFrame | Reply | null {
   }
 }
 
-/** Payloads of pushes are text, those of replies never are: a topic may have any name. */
-export function isPush(frame: PushFrame | Reply): frame is PushFrame {
-  return typeof frame.payload === 'string';
+/**
+ * Payloads of pushes are text, those of replies never are: a topic may have any name. Where payloads are values, it is
+ * our own server, whose replies to us all have an id.
+ */
+export function isPush(frame: PushFrame | Reply, areValues: boolean): frame is PushFrame {
+  return areValues ? !('id' in frame) : typeof frame.payload === 'string';
 }
 
 /** Return what is said of a topic; names such as `__proto__` are names like others. */

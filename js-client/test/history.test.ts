@@ -116,6 +116,19 @@ test('a topic that asks for its history only later gets positions, and loses not
   assert.deepEqual([all, topic.position], [['joined first 0'], 'e.3']);
 });
 
+test('a topic that asks only later for what came since a position is told what became of that', async () => {
+  for (const [more, word] of [[{count: 2}, 'recovered 2'], [{recovered: false, reason: 'trimmed'}, 'lost trimmed']] as const) {
+    const {client: one, socket} = await connected(found('e.3', more));
+    const topic = one.topic('news');
+    const all = events(topic);
+    await turn();
+    one.topic('news', {history: 'e.1'});
+    await turn();
+    assert.deepEqual(socket.commands.map(({history}) => history), [undefined, {news: 'e.1'}]);
+    assert.deepEqual([all, topic.position], [['joined first 0', word], 'e.3']);
+  }
+});
+
 test('a topic that does not ask for its history has no position, though its messages may', async () => {
   const {client: one, socket} = await connected(found('e.0'));
   const topic = one.topic('plain');

@@ -78,11 +78,13 @@ test('after a sleep of the machine an answer that is already here is read first'
   assert.equal(one.state, 'connected');
 });
 
-test('it can be turned off', async () => {
-  const {socket} = await connected({}, {ping: 0});
-  await clock.pass(10_000_000);
-  assert.equal(socket.pings, 0);
-});
+for (const ping of [0, Infinity, 2 ** 40]) {
+  test(`it can be turned off: ${ping}`, async () => {
+    const {socket} = await connected({}, {ping});
+    await clock.pass(10_000);
+    assert.equal(socket.pings, 0);
+  });
+}
 
 test('a ping is a command that every server answers and that changes nothing', async () => {
   const {socket} = await connected();

@@ -53,6 +53,41 @@ test('the same listener is there once, and can be taken away', async () => {
   assert.deepEqual(said(socket), ['join news']);
 });
 
+test('a listener that is taken away by another one hears no more, not even of this message', async () => {
+  const {client: one, socket} = await connected();
+  const topic = one.topic('news');
+  const heard: string[] = [];
+  topic.on('message', () => { off(); });
+  const off = topic.on('message', () => heard.push('taken away'));
+  topic.on('message', () => { topic.leave(); });
+  topic.on('message', () => heard.push('left'));
+  socket.push('news', '1');
+  assert.deepEqual(heard, []);
+});
+
+test('a subprotocol is agreed to in which payloads are values: they are the messages, and no text is taken for more', async () => {
+  const one = client({protocols: ['rr.json', 'a-token']});
+  const socket = FakeSocket.last;
+  socket.protocol = 'rr.json';
+  serve(socket);
+  const names = ['news', '@join', '#gap', '__proto__'];
+  const got: [string, unknown, string][] = [];
+  for (const name of names) {
+    one.topic(name).on('message', (message, {payload}) => got.push([name, message, payload]));
+  }
+  const raw = collect<string>((listener) => one.topic<string>('raw', {decode: (text) => `<${text}>`}).on('message', listener));
+  await turn();
+  assert.deepEqual(names.map((name) => one.topic(name).state), names.map(() => 'joined'));
+  const values: unknown[] = [{id: 1}, null, [], ['news'], '7', 7, 'text'];
+  for (const name of names) for (const payload of values) socket.say(`{"topic":${JSON.stringify(name)},"payload":${JSON.stringify(payload)}}`);
+  assert.deepEqual(got, names.flatMap((name) => values.map(
+    (value) => [name, value, typeof value === 'string' ? value : JSON.stringify(value)],
+  )));
+  socket.say({topic: 'raw', payload: 'text'});
+  socket.say({topic: 'raw', payload: [1]});
+  assert.deepEqual(raw, ['<text>', '<[1]>']);
+});
+
 test('a listener that fails is reported, and neither stops the others nor the client', async () => {
   const {client: one, socket} = await connected();
   const topic = one.topic('news', {history: true});

@@ -195,3 +195,20 @@ def test_node_uses_it_and_ends_when_it_is_closed(site: Server, tmp_path: Path) -
         publish(site, "news", {"id": 1}, "end")
         rest, _ = process.communicate(timeout=DEADLINE)
     assert (rest, process.returncode) == ('{"id":1}\n"end"\n', 0)
+
+
+def test_a_token_may_be_a_subprotocol_beside_one_that_the_server_agrees_to(
+    chromium: Chromium, site: Server
+) -> None:
+    """A browser takes it for a failure when the server agrees to none; with `rr.json` payloads are values."""
+    tab = browse(chromium, site)
+    tab.run(
+        "client.close(),"
+        " void start('/ws', {token: async () => 'e30.A', protocols: (token) => ['rr.json', token]})"
+    )
+    tab.run("void watch('news')")
+    tab.wait("client.topic('news').state === 'joined'")
+    publish(site, "news", {"title": "Grüße"}, None, "text", ["news"], "7", 7)
+    site.php("$broadcast->publish('news', 'no JSON');")
+    messages = [{"title": "Grüße"}, None, "text", ["news"], "7", 7, "no JSON"]
+    shows(tab, *(("news", message) for message in messages))

@@ -13,7 +13,10 @@ var Emitter = class {
   }
   /** Call the listeners; one that fails is reported as an uncaught error, and the others are called. */
   emit(event, ...args) {
-    for (const listener of [...this.listeners[event] ?? []]) guard(() => listener(...args));
+    const all = this.listeners[event];
+    for (const listener of [...all ?? []]) {
+      if (all?.has(listener)) guard(() => listener(...args));
+    }
   }
   clear() {
     for (const event in this.listeners) this.listeners[event]?.clear();
@@ -33,6 +36,7 @@ function guard(call) {
 function backoff(failures, min = 500, max = 2e4) {
   return Math.min(max, min + Math.random() * Math.min(max, min * 2 ** failures));
 }
+var LONGEST = 2 ** 31 - 1;
 var LATE = 1e3;
 var Deadline = class {
   start(ms, expire, isLast = false) {
@@ -41,7 +45,7 @@ var Deadline = class {
     this.timer = setTimeout(() => {
       if (isLast || Date.now() - due < LATE) expire();
       else this.start(ms, expire, true);
-    }, ms);
+    }, Math.min(ms, LONGEST));
   }
   stop() {
     clearTimeout(this.timer);
@@ -121,6 +125,7 @@ var Link = class {
 };
 
 // src/wire.ts
+var JSON_PROTOCOL = "rr.json";
 function parse(text) {
   try {
     const frame = JSON.parse(text);
@@ -129,8 +134,8 @@ function parse(text) {
     return null;
   }
 }
-function isPush(frame) {
-  return typeof frame.payload === "string";
+function isPush(frame, areValues) {
+  return areValues ? !("id" in frame) : typeof frame.payload === "string";
 }
 function recoveryOf(reply, topic) {
   const { history } = reply;
@@ -174,10 +179,11 @@ var Session = class {
   ping() {
     this.command("leave", []);
   }
-  receive(text) {
+  /** Take a frame; `areValues` is said of payloads: they are JSON already, and no text. */
+  receive(text, areValues) {
     const frame = parse(text);
     if (!frame) return;
-    if (isPush(frame)) return this.topics.get(frame.topic)?.received(frame);
+    if (isPush(frame, areValues)) return this.topics.get(frame.topic)?.received(frame, areValues);
     const command = this.answered(frame);
     if (frame.topic === "#gap" && Array.isArray(frame.payload)) {
       for (const name of frame.payload) this.topics.get(name)?.lost({ reason: "gap" });
@@ -322,7 +328,7 @@ var Subscription = class {
     this.wasJoined = false;
     this.events = new Emitter();
     this.iterations = /* @__PURE__ */ new Set();
-    this.decode = options.decode ?? parsed;
+    this.decode = options.decode;
     this.wish(options.history);
   }
   /** Ask for the history from the next join on, unless that was done. */
@@ -392,20 +398,21 @@ var Subscription = class {
     for (const stop of [...this.iterations]) stop();
   }
   // What the session tells
-  received({ payload, pos }) {
+  received({ payload, pos }, isValue) {
     if (this.history && this.state === "joining") return;
     const position = typeof pos === "string" ? pos : null;
     if (position && this.history) this.position = position;
     guard(() => {
-      const push = { topic: this.name, payload, position };
-      this.events.emit("message", this.decode(payload), push);
+      const text = typeof payload === "string" ? payload : JSON.stringify(payload);
+      const message2 = this.decode ? this.decode(text) : isValue ? payload : parsed(text);
+      this.events.emit("message", message2, { topic: this.name, payload: text, position });
     });
   }
   /** It was joined; `wish` is what was asked for, `found` what was answered to that. The messages follow. */
   joined(wish, found) {
     this.position = found?.pos ?? null;
-    if (this.state === "joined") return;
-    const again = this.wasJoined;
+    const wasIn = this.state === "joined";
+    const again = this.wasJoined && !wasIn;
     this.wasJoined = true;
     this.state = "joined";
     const count = found?.count ?? 0;
@@ -413,7 +420,7 @@ var Subscription = class {
       if (typeof wish === "string" && found?.recovered) this.events.emit("recovered", { count });
       else this.lost({ reason: found?.reason ?? "off" });
     }
-    this.events.emit("joined", { again, count });
+    if (!wasIn) this.events.emit("joined", { again, count });
   }
   refused(reason, temporary) {
     if (!temporary) this.state = "refused";
@@ -545,7 +552,7 @@ var Connector = class {
     const session = new Session(this.topics, this.me, (text) => link.send(text));
     const link = new Link(socket, {
       opened: () => this.opened(session),
-      received: (text) => session.receive(text),
+      received: (text) => session.receive(text, socket.protocol === JSON_PROTOCOL),
       ended: (code, reason) => this.ended(code, reason),
       ping: () => session.ping(),
       isBusy: () => session.isBusy

@@ -22,7 +22,8 @@ export class Clock {
   static start(random = 0.5): Clock {
     const clock = new Clock();
     const set = (call: () => void, ms = 0): number => {
-      clock.timers.set(++clock.last, {due: clock.now + ms, call});
+      // As in engines, whose timers have 31 bits.
+      clock.timers.set(++clock.last, {due: clock.now + (ms < 2 ** 31 ? ms : 1), call});
       return clock.last;
     };
     Object.assign(globalThis, {setTimeout: set, clearTimeout: (timer: number) => clock.timers.delete(timer)});

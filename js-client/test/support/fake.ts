@@ -21,6 +21,7 @@ export class FakeSocket implements WebSocketLike {
   onclose: Handler = null;
   onerror: Handler = null;
   readonly sent: Sent[] = [];
+  protocol = '';
   closedWith: number | undefined;
 
   constructor(readonly url: string, readonly protocols?: string | string[]) {
