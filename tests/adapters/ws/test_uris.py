@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from rr_py_ws.adapters.ws import upgrade
+from rr_py_ws.adapters.ws import handler
 from rr_py_ws.wire.access import Verdict
 from support.http_site import parse
 from support.php_pool import RecordedLog
@@ -181,7 +181,7 @@ async def test_a_handshake_that_php_refuses_leaves_a_trace(
 ) -> None:
     """Points 12 and 16: the status, with who it was; at level debug all that PHP has answered."""
     recorded = RecordedLog()
-    monkeypatch.setattr(upgrade, "log", recorded)
+    monkeypatch.setattr(handler, "log", recorded)
     site = await start(Gate(Verdict(403, (("X-Reason", "banned"),), b"no")))
     await site.ask(request("/ws"))
     [(level, text, fields), debug] = recorded.lines
