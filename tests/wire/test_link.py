@@ -119,7 +119,8 @@ def test_an_error_is_the_same_error(error: Exception) -> None:
 def test_any_other_error_is_one_that_callers_expect(error: Exception) -> None:
     found = unpack_error(pack_error(error))
     assert isinstance(found, BrokerError)
-    assert str(found) == (str(error) or "ZeroDivisionError")
+    assert str(found) == f"another process of the server has failed: {type(error).__name__}: {error}"
+    assert found.public == "another process of the server has failed"
 
 
 def distribution(*found: float) -> Distribution:

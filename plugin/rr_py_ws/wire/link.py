@@ -35,6 +35,7 @@ MAX_PAYLOAD = 2**32 - 1
 _RAW = int(Flag.RAW)
 _FORM = 2
 """Version of marshal's form: later ones look for objects that are there twice, which takes longer."""
+_MISTAKE = "another process of the server has failed"
 _LIST = Struct("<cI")
 """The beginning of a list in marshal's form; the items follow."""
 _new = tuple.__new__  # makes a NamedTuple in half the time of a call of its class
@@ -98,8 +99,12 @@ def encode_error(number: int, error: BaseException) -> bytes:
 
 def pack_error(error: BaseException) -> tuple[str, str, str]:
     """Make a plain value of an exception."""
-    text = str(error) or type(error).__name__
-    return type(error).__name__, error.public if isinstance(error, BrokerError) else text, text
+    name, text = type(error).__name__, str(error)
+    if isinstance(error, BrokerError):
+        return name, error.public, text
+    if isinstance(error, WorkerError | TimeoutError):
+        return name, text, text
+    return name, _MISTAKE, f"{_MISTAKE}: {name}: {text}"
 
 
 def unpack_error(found: tuple[str, str, str]) -> Exception:

@@ -92,6 +92,24 @@ async def test_a_method_that_is_missing_is_an_error(ends: Ends) -> None:
         await ends[0].link.call("no such method")
 
 
+async def test_a_mistake_in_what_carries_something_out_does_not_end_the_link(
+    ends: Ends, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody would make another link as long as both processes live."""
+    one, other = ends
+    one.link.tell("refuse")
+    one.link.tell("no such method")
+    call = one.link.call("echo", 1, convert=lambda _: {}["nothing"])
+    with pytest.raises(KeyError, match="nothing"):
+        await call
+    with pytest.raises(BrokerError, match="KeyError") as failure:
+        await one.link.call("no such method")
+    assert "no such method" not in failure.value.public  # which may be told to clients
+    assert await one.link.call("echo", 1) == [1]
+    assert (one.lost, other.lost) == (0, 0)
+    assert capsys.readouterr().err.count("Traceback") == 3
+
+
 async def test_results_come_when_they_are_there(ends: Ends) -> None:
     one, other = ends
     calls = {name: one.link.call("wait", name) for name in "abc"}

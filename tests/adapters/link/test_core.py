@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from rr_py_ws.adapters.auth.php import PHPAuthorizer
 from rr_py_ws.adapters.brokers.memory import MemoryBroker
+from rr_py_ws.adapters.link.body_file import place_of
 from rr_py_ws.adapters.link.broker import LinkBroker
 from rr_py_ws.adapters.link.connection import DOWN
 from rr_py_ws.adapters.link.core import Core
@@ -21,7 +23,7 @@ from rr_py_ws.config import HistoryRule
 from rr_py_ws.core.history_rules import HistoryRules
 from rr_py_ws.core.ports import Answer, AnswerParts, Lane
 from rr_py_ws.core.ring import ReplayLimit
-from rr_py_ws.errors import BrokerError, ExecTimeout, WorkerDied, WorkersDown
+from rr_py_ws.errors import BrokerError, ExecTimeout, WorkerDied, WorkerError, WorkersDown
 from rr_py_ws.metrics import counter, gauge
 from rr_py_ws.wire.access import Verdict
 from rr_py_ws.wire.command import FROM_NOW
@@ -164,6 +166,22 @@ async def test_when_the_core_dies_everything_is_subscribed_again_at_the_next(
     _, (told, *topics), last = listener.events
     assert (told, sorted(topics), last) == ("gap", ["a", "b"], ("b", b"2"))
     assert "left" not in core.node.hub()
+
+
+async def test_what_waits_for_a_core_that_has_died_fails_when_the_next_is_there(
+    listener: Listener, cores: Cores
+) -> None:
+    """Also when the listener looked at nothing in that moment, and has not seen the end of the first."""
+    core = await cores()
+    await core.link(listener.core)
+    listener.core.pause(True)
+    waiting = listener.core.call("settle", "default")
+    die(core)
+    await (await cores()).link(listener.core)
+    with pytest.raises(BrokerError, match=DOWN):
+        await waiting
+    listener.core.pause(False)
+    await listener.core.call("settle", "default")
 
 
 async def test_what_comes_before_a_topic_is_confirmed_again_is_part_of_the_gap(
@@ -333,6 +351,28 @@ async def test_a_page_in_parts(listener: Listener, cores: Cores, pool: Pool) -> 
     await eventually(lambda: pool.stopped == 2)
 
 
+async def test_a_page_whose_client_leaves_while_its_first_part_is_on_its_way_is_stopped(
+    listener: Listener, cores: Cores, pool: Pool
+) -> None:
+    """Else its worker would wait for ever for somebody who takes the rest."""
+    await (await cores()).link(listener.core)
+    pages = LinkPool("websockets", listener.core, 1.0)
+    pool.parts = [Message(b"", b"2")]
+    listener.core.pause(True)
+    asking = asyncio.ensure_future(pages.exec_streamed(Message(b"{}")))
+    await eventually(lambda: pool.questions)
+    asking.cancel()
+    listener.core.pause(False)
+    await eventually(lambda: pool.stopped == 1)
+    asking = asyncio.ensure_future(pages.exec_streamed(Message(b"{}")))
+    await asyncio.sleep(0)  # it is asked
+    [call] = listener.core._link._calls.values()  # type: ignore[union-attr]
+    taken = call.take
+    call.take = lambda value: (taken(value), asking.cancel())  # type: ignore[assignment]  in the same turn
+    await eventually(lambda: pool.stopped == 2)
+    assert asking.cancelled()
+
+
 async def test_a_body_in_a_file_does_not_go_over_the_link(
     listener: Listener, cores: Cores, pool: Pool, tmp_path: Path
 ) -> None:
@@ -343,6 +383,22 @@ async def test_a_body_in_a_file_does_not_go_over_the_link(
         question = MappedQuestion(b"{}", mapped, file.fileno())
         await LinkPool("websockets", listener.core, 1.0).exec_streamed(question)
     assert pool.questions == [(b"{}", body)]
+
+
+async def test_a_body_is_never_that_of_another_request(
+    listener: Listener, cores: Cores, pool: Pool, tmp_path: Path
+) -> None:
+    """A client may leave before the core looks: then its file is closed, and the next one has its number."""
+    await (await cores()).link(listener.core)
+    (tmp_path / "mine").write_bytes(b"mine")
+    (tmp_path / "other").write_bytes(b"other")
+    with (tmp_path / "mine").open("rb") as mine, (tmp_path / "other").open("rb") as other:
+        file = place_of(mine.fileno())
+        os.dup2(other.fileno(), mine.fileno())
+        for path, identity in (file, ("/proc/self/fd/1000000", file[1])):
+            with pytest.raises(WorkerError, match="nobody waits"):
+                await listener.core.call("exec_file", "websockets", 1, b"{}", (path, identity), 0.0)
+    assert pool.questions == []
 
 
 async def test_holds_of_listeners_hold_publishers(listener: Listener, cores: Cores) -> None:

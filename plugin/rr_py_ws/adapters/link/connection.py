@@ -13,8 +13,9 @@ from functools import partial
 from itertools import count
 from typing import Any, cast
 
+from rr_py_ws import logs
 from rr_py_ws.adapters.net.tasks import TaskSet
-from rr_py_ws.errors import BrokerError
+from rr_py_ws.errors import BrokerError, WorkerError
 from rr_py_ws.wire.goridge import FrameDecoder
 from rr_py_ws.wire.link import (
     MAX_PAYLOAD,
@@ -37,6 +38,8 @@ _HIGH = 1024 * 1024
 _RESULT, _ERROR, _CALL, _CANCEL, _TELL, _BATCH = map(
     int, (Kind.RESULT, Kind.ERROR, Kind.CALL, Kind.CANCEL, Kind.TELL, Kind.BATCH)
 )
+
+log = logs.get_logger("app")
 
 Handlers = Mapping[str, Callable[..., Any]]
 """Method -> what carries it out: returns a plain value, or an awaitable of one, or raises."""
@@ -63,8 +66,12 @@ class Call(asyncio.Future[Any]):
 
     def take(self, value: Any) -> None:
         """The result has come; it is converted now, before anything that comes behind it is looked at."""
-        if not self.done():
+        if self.done():
+            return
+        try:
             self.set_result(value if self._convert is None else self._convert(value))
+        except Exception as error:
+            self.set_exception(error)
 
 
 class Link(asyncio.Protocol):
@@ -96,6 +103,7 @@ class Link(asyncio.Protocol):
         self._calls: dict[int, Call] = {}
         self._running: dict[int, asyncio.Future[Any]] = {}
         self._tasks = TaskSet("link")
+        self._aborted = False
         self.lost = False
 
     # What is said
@@ -149,6 +157,12 @@ class Link(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
+    def abort(self) -> None:
+        """End the link now, also while it looks at nothing that comes."""
+        self._aborted = True
+        if self._transport is not None:
+            self._transport.abort()
+
     def _write(self, data: bytes) -> None:
         self._out.append(data)
         if len(self._out) == 1:
@@ -170,31 +184,39 @@ class Link(asyncio.Protocol):
         """Begin."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's class does not inherit from it
         self._transport.set_write_buffer_limits(high=_HIGH)
+        if self._aborted:
+            self._transport.abort()
         self._flush()
 
     def data_received(self, data: bytes) -> None:
         """Take what the peer has said."""
         self._decoder.receive_data(data)
         while (frame := self._decoder.next_frame()) is not None:
-            kind, number, value = decode(frame)
-            if kind == _BATCH:
-                self._on_batch(number, value)
-            elif kind == _RESULT:
-                if (call := self._calls.pop(number, None)) is not None:
-                    call.take(value)
-            elif kind == _ERROR:
-                if (call := self._calls.pop(number, None)) is not None and not call.done():
-                    call.set_exception(unpack_error(value))
-            elif kind == _CALL:
-                self._carry_out(number, *value)
-            elif kind == _CANCEL:
-                if (running := self._running.pop(number, None)) is not None:
-                    running.cancel()
-            else:
-                method, *args = value
-                result = self._handlers[method](*args)
-                if inspect.iscoroutine(result):
-                    self._tasks.spawn(result)
+            try:
+                self._take(*decode(frame))
+            except Exception as error:
+                # The event loop would close the link, and nobody makes another as long as both ends live.
+                log.error("what another process has said was not carried out", exc_info=error)
+
+    def _take(self, kind: int, number: int, value: Any) -> None:
+        if kind == _BATCH:
+            self._on_batch(number, value)
+        elif kind == _RESULT:
+            if (call := self._calls.pop(number, None)) is not None:
+                call.take(value)
+        elif kind == _ERROR:
+            if (call := self._calls.pop(number, None)) is not None and not call.done():
+                call.set_exception(unpack_error(value))
+        elif kind == _CALL:
+            self._carry_out(number, *value)
+        elif kind == _CANCEL:
+            if (running := self._running.pop(number, None)) is not None:
+                running.cancel()
+        else:
+            method, *args = value
+            result = self._handlers[method](*args)
+            if inspect.iscoroutine(result):
+                self._tasks.spawn(result)
 
     def pause_writing(self) -> None:
         """The peer does not take what is written."""
@@ -224,7 +246,7 @@ class Link(asyncio.Protocol):
         try:
             result = self._handlers[method](*args)
         except Exception as error:
-            self._write(encode_error(number, error))
+            self._refuse(number, error)
             return
         if inspect.iscoroutine(result):
             self._running[number] = self._tasks.spawn(self._wait_for(number, result))
@@ -240,7 +262,7 @@ class Link(asyncio.Protocol):
         try:
             self._write(encode(_RESULT, number, await result))
         except Exception as error:
-            self._write(encode_error(number, error))
+            self._refuse(number, error)
         finally:
             self._running.pop(number, None)
 
@@ -248,5 +270,12 @@ class Link(asyncio.Protocol):
         self._running.pop(number, None)
         if done.cancelled() or self.lost:
             return
-        error = done.exception()
-        self._write(encode(_RESULT, number, done.result()) if error is None else encode_error(number, error))
+        if (error := done.exception()) is None:
+            self._write(encode(_RESULT, number, done.result()))
+        else:
+            self._refuse(number, error)
+
+    def _refuse(self, number: int, error: BaseException) -> None:
+        if not isinstance(error, BrokerError | WorkerError | TimeoutError):  # a mistake in this program
+            log.error("a call of another process failed", exc_info=error)
+        self._write(encode_error(number, error))

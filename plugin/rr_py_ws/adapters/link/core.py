@@ -60,8 +60,9 @@ class Core:
         """Use a socket that leads to the core."""
         handlers: Handlers = self.handlers
         link = Link(handlers, self._receive, lambda: self._lose(link))
-        if self._link is not None:  # its end has not been seen yet
-            self._lose(self._link)
+        if (before := self._link) is not None:  # its end has not been seen yet
+            self._lose(before)
+            before.abort()  # nobody lets a link go on that was paused, so its end would never be seen
         self._link = link  # from now on what is said waits for the transport
         await asyncio.get_running_loop().create_connection(lambda: link, sock=accepted)
         link.pause_reading(self._paused)

@@ -7,13 +7,11 @@ hubs gather what is for it in a turn of the loop.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from itertools import count
-from mmap import ACCESS_READ, mmap
 from typing import Any, Protocol
 
+from rr_py_ws.adapters.link.body_file import Place, map_file
 from rr_py_ws.adapters.link.connection import Link
 from rr_py_ws.core.forwarder import Forwarder
 from rr_py_ws.core.history import Query, Receipt, Synchronize
@@ -91,8 +89,7 @@ class Listener:
         self._node = node
         self._pools = pools
         self._holds = holds
-        self._parts: dict[int, AnswerParts] = {}
-        self._numbers = count(1)
+        self._parts: dict[tuple[str, int], AnswerParts] = {}
         handlers: dict[str, Callable[..., Any]] = {
             "subscribe": self._subscribe,
             "unsubscribe": self._unsubscribe,
@@ -211,34 +208,28 @@ class Listener:
             asked.withdraw = withdraw
         return asked
 
-    async def _exec_file(self, pool: str, context: bytes, file: str, limit: float) -> Plain:
-        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            body = mmap(descriptor, 0, access=ACCESS_READ)
-        finally:
-            os.close(descriptor)
-        return await self._exec_question(pool, MappedQuestion(context, body, -1), limit)
+    async def _exec_file(self, pool: str, number: int, context: bytes, file: Place, limit: float) -> Plain:
+        question = MappedQuestion(context, map_file(*file), -1)
+        return await self._exec_question(pool, number, question, limit)
 
-    async def _exec(self, pool: str, context: bytes, body: bytes, limit: float) -> Plain:
-        return await self._exec_question(pool, Message(context, body), limit)
+    async def _exec(self, pool: str, number: int, context: bytes, body: bytes, limit: float) -> Plain:
+        return await self._exec_question(pool, number, Message(context, body), limit)
 
-    async def _exec_question(self, pool: str, question: Question, limit: float) -> Plain:
+    async def _exec_question(self, pool: str, number: int, question: Question, limit: float) -> Plain:
         answer, parts = await self._pools[pool].exec_streamed(question, limit)
-        if parts is None:
-            return tuple(answer), 0
-        number = next(self._numbers)
-        self._parts[number] = parts
-        return tuple(answer), number
+        if parts is not None:
+            self._parts[pool, number] = parts
+        return tuple(answer), parts is not None
 
-    async def _next_part(self, number: int) -> Plain:
-        part = await self._parts[number].next_part()
+    async def _next_part(self, pool: str, number: int) -> Plain:
+        part = await self._parts[pool, number].next_part()
         if part is not None:
             return tuple(part)
-        self._parts.pop(number, None)
+        self._parts.pop((pool, number), None)
         return None
 
-    def _stop_parts(self, number: int) -> None:
-        if (parts := self._parts.pop(number, None)) is not None:
+    def _stop_parts(self, pool: str, number: int) -> None:
+        if (parts := self._parts.pop((pool, number), None)) is not None:
             parts.stop()
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 from collections.abc import Callable
+from itertools import count
+from mmap import mmap
 
+from rr_py_ws.adapters.link.body_file import Place, place_of
 from rr_py_ws.adapters.link.core import Core
 from rr_py_ws.core.ports import Answer, AnswerParts, Lane
 from rr_py_ws.errors import BrokerError, WorkerError, WorkersDown
@@ -25,6 +27,7 @@ class LinkPool:
     def __init__(self, name: str, core: Core, allocate_timeout: float) -> None:
         self._name = name
         self._core = core
+        self._numbers = count(1)
         self.allocate_timeout = allocate_timeout
 
     def ask(
@@ -60,19 +63,19 @@ class LinkPool:
         self, question: Question, limit: float = 0.0
     ) -> tuple[Message, AnswerParts | None]:
         """See `QuestionPool.exec_streamed`."""
-        if isinstance(question, Message):
-            asking = self._ask_core("exec", self._name, *question, limit)
-        else:  # the core maps the file, too, so that nothing of it has to go over the link
-            file = f"/proc/{os.getpid()}/fd/{question.descriptor}"
-            asking = self._ask_core("exec_file", self._name, question.context, file, limit)
-        first, number = await asking
-        return Message(*first), LinkParts(self._core, number) if number else None
-
-    async def _ask_core(self, method: str, *args: object) -> tuple[tuple[bytes, bytes], int]:
+        parts = LinkParts(self._core, self._name, next(self._numbers))
+        method = "exec"
+        body: bytes | mmap | Place = question.body
+        if not isinstance(question, Message):
+            method, body = "exec_file", place_of(question.descriptor)
         try:
-            return await self._core.call(method, *args)  # type: ignore[no-any-return]
+            first, streams = await self._core.call(method, *parts.key, question.context, body, limit)
         except BrokerError as error:
             raise WorkersDown(str(error)) from error
+        except asyncio.CancelledError:
+            parts.stop()  # the first part may be on its way
+            raise
+        return Message(*first), parts if streams else None
 
 
 class LinkParts:
@@ -80,24 +83,28 @@ class LinkParts:
 
     Args:
         core: where the worker is.
-        number: of the answer.
+        pool: name of its pool.
+        number: of the question, which is no other's of this pool.
+
+    Attributes:
+        key: pool and number.
     """
 
-    def __init__(self, core: Core, number: int) -> None:
+    def __init__(self, core: Core, pool: str, number: int) -> None:
         self._core = core
-        self._number = number
+        self.key = pool, number
 
     async def next_part(self) -> Message | None:
         """See `AnswerParts.next_part`."""
         try:
-            part = await self._core.call("next_part", self._number)
+            part = await self._core.call("next_part", *self.key)
         except BrokerError as error:
             raise WorkersDown(str(error)) from error
         return None if part is None else Message(*part)
 
     def stop(self) -> None:
         """See `AnswerParts.stop`."""
-        self._core.tell("stop_parts", self._number)
+        self._core.tell("stop_parts", *self.key)
 
 
 def _withdraw(call: asyncio.Future[object]) -> None:
