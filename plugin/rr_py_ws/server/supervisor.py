@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
-from typing import Any
+from typing import Any, TextIO
 
 from rr_py_ws import logs
 from rr_py_ws.core.backoff import Backoff
@@ -116,7 +116,7 @@ class Supervisor:
         self._signals, self._wakeup = socket.socketpair()
         self._is_ready = False
         self._stopping = False
-        self._start_failed = False
+        self._start_failed = ""
         self._reloaded = False
         self._kill_at: float | None = None
         self._failures: list[str] = []
@@ -137,7 +137,7 @@ class Supervisor:
         finally:
             self._kill_all()
         if self._start_failed and not self._failures:
-            self._failures.append("a process ended while the server started")
+            self._failures.append(self._start_failed)
         if self._failures:
             raise all_of(ConfigError("", text) for text in dict.fromkeys(self._failures))
         return 0
@@ -240,17 +240,24 @@ class Supervisor:
 
     def _start(self, child: _Child) -> None:
         child.due = None
-        ours, theirs = Control.pair()
+        try:
+            ours, theirs = Control.pair()
+        except OSError as error:
+            self._cannot_start(child, error)
+            return
+        # Until the child has handlers of its own, a signal that it gets would be told to the parent.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
             pid = os.fork()
+            if pid == 0:
+                self._live(child, ours, theirs)
         except OSError as error:
             ours.close()
-            theirs.close()
-            self._cannot_fork(child, error)
+            self._cannot_start(child, error)
             return
-        if pid == 0:
-            self._live(child, ours, theirs)
-        theirs.close()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            theirs.close()
         child.pid, child.control, child.started = pid, ours, time.monotonic()
         child.heartbeat, child.fault = Heartbeat(pid, self._patience), ""
         self._selector.register(ours.socket, selectors.EVENT_READ, child)
@@ -262,7 +269,7 @@ class Supervisor:
         if self._reloaded:  # it is a fork that has the configuration of the start
             child.send("reload")
 
-    def _cannot_fork(self, child: _Child, error: OSError) -> None:
+    def _cannot_start(self, child: _Child, error: OSError) -> None:
         if not self._is_ready:
             raise RRWSError(f"cannot start a process: {error.strerror}") from error
         pause = child.backoff.next_pause()
@@ -271,8 +278,14 @@ class Supervisor:
         self._log("error", text, process=child.name, reason=reason, pause=round(pause, 1))
 
     def _link(self, listener: _Child) -> None:
-        """Connect a listener and the core."""
-        one, other = socket.socketpair()
+        """Connect a listener and the core; a listener that cannot be is of no use, and starts again later."""
+        try:
+            one, other = socket.socketpair()
+        except OSError as error:
+            text = "a process cannot be connected to the core, it is ended"
+            self._log("error", text, process=listener.name, reason=error.strerror)
+            self._kill(listener)
+            return
         self._core.send("link", listener.number, sockets=(one,))
         listener.send("link", CORE, sockets=(other,))
         one.close()
@@ -284,6 +297,7 @@ class Supervisor:
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             # What the others have of the parent must end with it, and so must what this one has.
             ours.close()
             for other in self._children:
@@ -326,7 +340,9 @@ class Supervisor:
                 self._failures.append(f"a process was killed, {child.fault}: {child.name}")
             return
         if not self._is_ready:
-            self._start_failed = True  # the core ends the listeners when it fails: it says why, in a moment
+            # The core ends the listeners when it fails: it says why, in a moment.
+            text = f"the {child.name} process ended while the server started"
+            self._start_failed = f"{text}: {_describe(status)}"
             self._stop()
             return
         lived = time.monotonic() - child.started
@@ -371,10 +387,8 @@ class Supervisor:
                 os.kill(child.pid, signal.SIGKILL)
 
     def _print(self, line: str) -> None:
-        """Print a line, if somebody takes it: nothing may hold up the parent."""
-        with suppress(OSError, ValueError, TypeError):  # closed, or none from the start
-            if not self._silent and select.select((), (sys.stdout,), (), 0)[1]:
-                logs.print_line(line)
+        if not self._silent and _takes_a_line(sys.stdout):
+            logs.print_line(line)
 
     def _log(self, level: str, text: str, **fields: Any) -> None:
         """Have a child write a line: one that answers, the core if it does."""
@@ -382,7 +396,15 @@ class Supervisor:
             if child.pid and child.control is not None:
                 child.send("log", level, text, fields)
                 return
-        getattr(log, level)(text, **fields)
+        if _takes_a_line(sys.stderr):
+            getattr(log, level)(text, **fields)
+
+
+def _takes_a_line(stream: TextIO | None) -> bool:
+    """Whether somebody takes what is printed: nothing may hold up the parent."""
+    with suppress(OSError, ValueError):  # closed
+        return stream is not None and bool(select.select((), (stream,), (), 0)[1])
+    return False
 
 
 def _note(number: int, frame: FrameType | None) -> None:
