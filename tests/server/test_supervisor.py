@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -37,7 +38,7 @@ def run(number, control, again):
 SETUP
 
 server = room.Supervisor(
-    1, run, lambda number: say("ended", number), READY, lambda: say("stops"), 1.0, silent=True
+    1, run, lambda number: say("ended", number), READY, lambda: say("stops"), 1.0, 0.0, silent=True
 )
 try:
     say("code", server.run())
@@ -95,16 +96,36 @@ def test_a_signal_that_a_child_gets_at_its_birth_is_not_the_parents() -> None:
     assert "reload" not in said
 
 
-def test_a_start_that_fails_names_the_process_and_its_end() -> None:
+@pytest.mark.parametrize(("number", "name"), [(signal.SIGKILL, "SIGKILL"), (40, "signal 40")])
+def test_a_start_that_fails_names_the_process_and_its_end(number: int, name: str) -> None:
+    said = run(
+        f"""
+        def run(number, control, again):
+            if number == room.CORE:
+                return serve(control)
+            os.kill(os.getpid(), {number})
+        """
+    )
+    assert said[-1] == f"failed: the listener 1 process ended while the server started: {name}"
+
+
+def test_a_listener_that_has_lost_its_socket_to_the_core_is_started_again() -> None:
+    """The kernel drops a descriptor that is handed over when there is no place for it."""
     said = run(
         """
         def run(number, control, again):
             if number == room.CORE:
-                return serve(control)
-            os.kill(os.getpid(), signal.SIGKILL)
-        """
+                control.send("ready", 1.0)
+            elif again:
+                os.kill(os.getppid(), signal.SIGTERM)
+            else:
+                control.send("unlinked", number)
+            return serve(control)
+        """,
+        "lambda: None",
     )
-    assert said[-1] == "failed: the listener 1 process ended while the server started: SIGKILL"
+    assert said[-1] == "code 0"
+    assert any("killed: it cannot be connected to the core, too many open files" in line for line in said)
 
 
 def test_a_start_without_descriptors_is_an_error() -> None:
@@ -138,7 +159,6 @@ def test_a_parent_without_descriptors_for_a_while_tries_again(needed_for: str, p
             os.kill(server._children[1].pid, signal.SIGKILL)
 
         def run(number, control, again):
-            say("started", number, again)
             if number == room.CORE:
                 control.send("ready", 1.0)
             elif again:

@@ -23,12 +23,14 @@ class ChildProcess(ABC):
     """One child of the parent process.
 
     Args:
+        number: of the process: 0 is the core, listeners are numbered from 1.
         loaded: the configuration that the server was started with.
         read_again: reads it at a reload.
         control: to the parent.
         again: whether the process takes the place of one that has ended.
 
     Attributes:
+        number: of the process.
         tells: whether it logs what all of them do.
         stopping: set when the server stops.
     """
@@ -37,12 +39,14 @@ class ChildProcess(ABC):
 
     def __init__(
         self,
+        number: int,
         loaded: config.Config,
         read_again: Callable[[], config.Config],
         control: Control,
         *,
         again: bool,
     ) -> None:
+        self.number = number
         self.loaded = loaded
         self.control = control
         self.again = again
@@ -131,10 +135,16 @@ class ChildProcess(ABC):
                 level, text, fields = values
                 getattr(log, level)(text, **fields)
             elif order == "link":
-                sockets[0].setblocking(False)
-                task = asyncio.get_running_loop().create_task(self.link(values[0], sockets[0]))
-                self._linking.add(task)
-                task.add_done_callback(self._linking.discard)
+                self._link(*values, *sockets)
+
+    def _link(self, number: int, accepted: socket.socket | None = None) -> None:
+        if accepted is None:  # the kernel drops what there is no descriptor for
+            self.control.send("unlinked", self.number or number)
+            return
+        accepted.setblocking(False)
+        task = asyncio.get_running_loop().create_task(self.link(number, accepted))
+        self._linking.add(task)
+        task.add_done_callback(self._linking.discard)
 
 
 def _leave_to_parent() -> None:

@@ -13,6 +13,8 @@ parent     ready, grace           everything is started; seconds that a stop may
 parent     grace, seconds         the configuration says something else now
 parent     failed, texts          why the process could not start, or stop in order
 parent     alive                  the answer to a look: the event loop turns
+parent     unlinked, number       a listener whose socket to the core has got lost: there was no
+                                  descriptor for it
 parent     stuck, number          a listener takes nothing any more
 =========  =====================  ==============================================================
 

@@ -58,7 +58,7 @@ class CoreProcess(ChildProcess):
         *,
         again: bool,
     ) -> None:
-        super().__init__(loaded, read_again, control, again=again)
+        super().__init__(0, loaded, read_again, control, again=again)
         self._prepared = prepared
         self._sockets = sockets
         self._ops: list[OpsListener] = []

@@ -70,11 +70,11 @@ class ListenerProcess(ChildProcess):
         *,
         again: bool,
     ) -> None:
-        super().__init__(loaded, read_again, control, again=again)
-        self._number = number
+        super().__init__(number, loaded, read_again, control, again=again)
         self._prepared = prepared
         self._sockets = sockets
         self._places = places
+        self._opening = asyncio.Lock()
         self._is_listening = False
         self._failure: RRWSError | None = None
         self._alone: asyncio.Task[None] | None = None
@@ -84,7 +84,7 @@ class ListenerProcess(ChildProcess):
         """Make the parts."""
         self._ended = asyncio.Event()
         self._core = core = Core(self._core_lost)
-        loaded = for_listener(self.loaded)
+        loaded = for_listener(self.loaded, self._places.processes)
         section = loaded.settings
         loop = asyncio.get_running_loop()
         turn = section.limits.send_queue // TURNS_PER_QUEUE
@@ -158,7 +158,7 @@ class ListenerProcess(ChildProcess):
     def take(self, loaded: config.Config) -> None:
         """Take what can change."""
         self.loaded = loaded
-        own = for_listener(loaded)
+        own = for_listener(loaded, self._places.processes)
         section = own.settings
         turn = section.limits.send_queue // TURNS_PER_QUEUE
         self._backpressure.turn = min(self._backpressure.turn, turn)
@@ -179,15 +179,16 @@ class ListenerProcess(ChildProcess):
 
     async def _open(self) -> None:
         """Accept clients: everything that they need is started."""
-        if not self._is_listening and not self.stopping.is_set():
-            try:
-                await self._role.start(self._sockets)
-            except RRWSError as error:
-                self._failure = error
-                self._ended.set()
-                return
-            self._sockets.close()  # those of the core
-            self._is_listening = True
+        async with self._opening:  # the core that says so may be a new one already
+            if not self._is_listening and not self.stopping.is_set():
+                try:
+                    await self._role.start(self._sockets)
+                except RRWSError as error:
+                    self._failure = error
+                    self._ended.set()
+                    return
+                self._sockets.close()  # those of the core
+                self._is_listening = True
         self._core.tell("listening")
 
     def _metrics(self) -> list[Plain]:
@@ -198,7 +199,7 @@ class ListenerProcess(ChildProcess):
 
     def _usage(self) -> Iterator[Sample]:
         """Yield what the process takes: what the core tells as `process_*` is about the core."""
-        number = str(self._number)
+        number = str(self.number)
         text = "CPU time of a listener process."
         yield counter("listener_cpu_seconds", text, {number: time.process_time()}, "process")
         memory = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()

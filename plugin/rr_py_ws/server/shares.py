@@ -12,12 +12,17 @@ _DIVIDED = ("handshakes_per_second", "max_joins_waiting", "refusal_memory", "pag
 _HANDSHAKES_PER_WORKER = 4
 
 
-def for_listener(loaded: Config) -> Config:
-    """Return the configuration of one listener process."""
+def for_listener(loaded: Config, count: int) -> Config:
+    """Return the configuration of one listener process.
+
+    Args:
+        loaded: that of the server. Its own number of processes does not count: after a reload it may be
+            another one, which there will be after a restart.
+        count: how many listener processes there are.
+    """
     section = loaded.websockets
-    if section is None or section.processes == 1:
+    if section is None:
         return loaded
-    count = section.processes
     limits = section.limits
     handshakes = limits.max_handshakes or _HANDSHAKES_PER_WORKER * max(1, section.pool.num_workers)
     shares = {name: _share(getattr(limits, name), count) for name in _DIVIDED}

@@ -22,6 +22,7 @@ from types import FrameType
 from typing import Any, TextIO
 
 from rr_py_ws import logs
+from rr_py_ws.adapters.net.listen import describe_os_error
 from rr_py_ws.core.backoff import Backoff
 from rr_py_ws.errors import ConfigError, RRWSError, all_of
 from rr_py_ws.server.control import Control
@@ -35,6 +36,7 @@ _SHORT_LIFE = 5.0
 _LAST_PAUSE = 10.0
 _SPARE = 3.0
 """Seconds, beyond the grace period, until a process that has not ended is killed."""
+_UNLINKED = "it cannot be connected to the core"
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
 log = logs.get_logger("app")
@@ -233,6 +235,8 @@ class Supervisor:
                     self._log("error", text, process=child.name, reason="; ".join(values[0]))
             elif what == "alive":
                 child.heartbeat.answer()
+            elif what == "unlinked":
+                self._kill(self._children[values[0]], f"{_UNLINKED}, too many open files")
             elif what == "stuck":
                 self._kill(self._children[values[0]], "it takes nothing from the core")
 
@@ -271,10 +275,10 @@ class Supervisor:
 
     def _cannot_start(self, child: _Child, error: OSError) -> None:
         if not self._is_ready:
-            raise RRWSError(f"cannot start a process: {error.strerror}") from error
+            raise RRWSError(f"cannot start a process: {describe_os_error(error)}") from error
         pause = child.backoff.next_pause()
         child.due = time.monotonic() + pause
-        reason, text = error.strerror, "a process could not be started again"
+        reason, text = describe_os_error(error), "a process could not be started again"
         self._log("error", text, process=child.name, reason=reason, pause=round(pause, 1))
 
     def _link(self, listener: _Child) -> None:
@@ -282,9 +286,7 @@ class Supervisor:
         try:
             one, other = socket.socketpair()
         except OSError as error:
-            text = "a process cannot be connected to the core, it is ended"
-            self._log("error", text, process=listener.name, reason=error.strerror)
-            self._kill(listener)
+            self._kill(listener, f"{_UNLINKED}, {describe_os_error(error)}")
             return
         self._core.send("link", listener.number, sockets=(one,))
         listener.send("link", CORE, sockets=(other,))
@@ -339,10 +341,10 @@ class Supervisor:
             if child.fault:
                 self._failures.append(f"a process was killed, {child.fault}: {child.name}")
             return
+        end = f"killed: {child.fault}" if child.fault else _describe(status)
         if not self._is_ready:
             # The core ends the listeners when it fails: it says why, in a moment.
-            text = f"the {child.name} process ended while the server started"
-            self._start_failed = f"{text}: {_describe(status)}"
+            self._start_failed = f"the {child.name} process ended while the server started: {end}"
             self._stop()
             return
         lived = time.monotonic() - child.started
@@ -353,7 +355,6 @@ class Supervisor:
         text = "a listener process ended, it is started again; its clients have to connect again"
         if child is self._core:
             text = "the core process ended, it is started again; meanwhile nobody can publish or join"
-        end = f"killed: {child.fault}" if child.fault else _describe(status)
         self._log("error", text, process=child.name, pid=pid, end=end, pause=round(pause, 1))
 
     def _forget_control(self, child: _Child) -> None:
@@ -412,6 +413,10 @@ def _note(number: int, frame: FrameType | None) -> None:
 
 
 def _describe(status: int) -> str:
-    if os.WIFSIGNALED(status):
-        return signal.Signals(os.WTERMSIG(status)).name
-    return f"exit code {os.WEXITSTATUS(status)}"
+    if not os.WIFSIGNALED(status):
+        return f"exit code {os.WEXITSTATUS(status)}"
+    number = os.WTERMSIG(status)
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # those between SIGRTMIN and SIGRTMAX have no names
+        return f"signal {number}"
