@@ -13,12 +13,12 @@ from rr_py_ws.wire.publication import Publication
 QUESTION = 5
 """A question to PHP, here and in a worker."""
 
-_BYTES = 1024
-"""Bytes of a message, after decompression, that cost as much to decode as a small command."""
+BYTES = 1024
+"""Bytes of a message, after decompression, that cost as much to decode as a small command; fewer are free."""
 _SLOWLY = 3
 """How many times as much comes on top when they have to be read slowly, see `wire.command`."""
-_TOPICS = 32
-"""Topics that cost as much to join or leave, and to name in the reply."""
+TOPICS = 32
+"""Topics that cost as much to join or leave, and to name in the reply; fewer are free."""
 _WISHES = 2
 """Histories that cost as much to look into, and to tell of in the reply."""
 _REPLAYED = 8
@@ -36,17 +36,17 @@ _DEAREST_FLUSH = 16
 
 def message_cost(message: bytes) -> int:
     """Return what it costs to decode a message, beside what each frame does."""
-    return len(message) // _BYTES
+    return len(message) // BYTES
 
 
 def slow_cost(size: int) -> int:
     """Return what it costs more to decode so many bytes of a message slowly."""
-    return _SLOWLY * (1 + size // _BYTES)
+    return _SLOWLY * (1 + size // BYTES)
 
 
 def topics_cost(count: int) -> int:
     """Return what it costs to join or leave so many topics, beside what each command does."""
-    return count // _TOPICS
+    return count // TOPICS
 
 
 def flush_cost(receivers: int) -> int:

@@ -87,6 +87,7 @@ class Node:
         make_hub: MakeHub = Hub,
     ) -> None:
         self.brokers = dict(brokers)
+        self._sections = {**{name: name for name in brokers}, "": default}
         self._by_name = {**self.brokers, "": self.brokers[default]}  # what is nearly always asked for
         self._hubs = {name: make_hub(schedule, backpressure, name) for name in brokers}
         self._backpressure = backpressure
@@ -176,7 +177,7 @@ class Node:
         The subscriber is in the hub before the broker is asked, so that nothing is lost in between; when the
         broker refuses, it is taken out again.
         """
-        name = self._section(broker)
+        name = self._sections.get(broker) or self._section(broker)
         added = self._hubs[name].subscribe(subscriber, topics)
         try:
             waiting = self.brokers[name].subscribe(topics)

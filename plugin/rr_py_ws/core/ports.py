@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
+from enum import IntEnum
 from typing import Protocol
 
 from rr_py_ws.core.history import History, Receipt, Recoveries
@@ -277,7 +277,7 @@ Answer = Message | WorkerError | TimeoutError
 """What a question to PHP comes to."""
 
 
-class Lane(Enum):
+class Lane(IntEnum):
     """Where a question waits for a free worker. Workers are given to the lanes in turn: none starves another.
 
     A handshake has little time, and may not wait behind thousands of joins.

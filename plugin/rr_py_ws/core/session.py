@@ -16,7 +16,16 @@ from typing import Any, Protocol
 
 from rr_py_ws.config import Limits
 from rr_py_ws.core.command_metrics import CommandMetrics
-from rr_py_ws.core.cost import QUESTION, message_cost, replay_cost, slow_cost, topics_cost, wishes_cost
+from rr_py_ws.core.cost import (
+    BYTES,
+    QUESTION,
+    TOPICS,
+    message_cost,
+    replay_cost,
+    slow_cost,
+    topics_cost,
+    wishes_cost,
+)
 from rr_py_ws.core.fail_closed import fail_closed
 from rr_py_ws.core.history import Recoveries
 from rr_py_ws.core.ports import Authorizer, Subscriber, Subscriptions
@@ -113,17 +122,19 @@ class Session:
 
     Attributes:
         opted_in: whether the client has ever used an id, and so is told more than by RoadRunner.
+        waiting: commands that wait behind the one that is being handled; None when there are none.
         waiting_size: bytes of the commands that wait.
     """
 
     __slots__ = (
+        "_asked_for",
         "_busy",
         "_closed",
         "_context",
         "_grant",
         "_transport",
-        "_waiting",
         "opted_in",
+        "waiting",
         "waiting_size",
     )
 
@@ -132,7 +143,9 @@ class Session:
         self._grant = grant
         self._context = context
         # None instead of an empty deque, which takes more memory than the rest of a session.
-        self._waiting: deque[bytes] | None = None
+        self.waiting: deque[bytes] | None = None
+        # The topics of all joins so far: it is in no more than these.
+        self._asked_for = 0
         self._busy = False
         self._closed = False
         self.opted_in = False
@@ -141,7 +154,7 @@ class Session:
     @property
     def commands_waiting(self) -> int:
         """How many commands wait behind the one that is being handled."""
-        return len(self._waiting) if self._waiting is not None else 0
+        return len(self.waiting) if self.waiting is not None else 0
 
     @property
     def pending(self) -> bool:
@@ -150,12 +163,12 @@ class Session:
 
     def receive_message(self, message: bytes) -> None:
         """Handle one message of the client, or queue it behind the one that is being handled."""
-        if not self._busy and not self._waiting:
+        if not self._busy and not self.waiting:
             self._handle(message)
             return
-        if self._waiting is None:
-            self._waiting = deque()
-        self._waiting.append(message)
+        if self.waiting is None:
+            self.waiting = deque()
+        self.waiting.append(message)
         self._count_waiting(1, len(message))
 
     def handle_waiting(self) -> bool:
@@ -164,17 +177,18 @@ class Session:
         Returns:
             False when there is none, or one before it is still being handled.
         """
-        if self._busy or not self._waiting:
+        if self._busy or not self.waiting:
             return False
-        message = self._waiting.popleft()
+        message = self.waiting.popleft()
         self._count_waiting(-1, -len(message))
-        if not self._waiting:
-            self._waiting = None
+        if not self.waiting:
+            self.waiting = None
         self._handle(message)
         return True
 
     def put_into(self, topics: Sequence[str]) -> None:
         """Join topics because the authorizer says so; nothing is sent for it. Commands wait for it."""
+        self._asked_for += len(topics)
         try:
             subscribing = self._context.subscriptions.join(self._transport, "", topics)
         except BrokerError as error:
@@ -206,8 +220,9 @@ class Session:
     def close(self) -> None:
         """The connection is gone: leave everything, drop what waits."""
         self._closed = True
-        self._count_waiting(-self.commands_waiting, -self.waiting_size)
-        self._waiting = None
+        if self.waiting is not None:
+            self._count_waiting(-len(self.waiting), -self.waiting_size)
+            self.waiting = None
         self._context.subscriptions.leave_all(self._transport)
 
     def _count_waiting(self, messages: int, size: int) -> None:
@@ -216,7 +231,8 @@ class Session:
         self._context.counters.waiting_bytes += size
 
     def _handle(self, message: bytes) -> None:
-        self._charge(message_cost(message))
+        if len(message) >= BYTES:
+            self._transport.charge(message_cost(message))
         counters = self._context.counters
         try:
             command, problem = decode_command(message, self._charge_slow), ""
@@ -253,7 +269,9 @@ class Session:
             self._transport.command_refused(breach[1])
             self._refuse_join(command, *breach)
             return
-        self._charge(topics_cost(len(topics)))
+        self._asked_for += len(topics)
+        if len(topics) >= TOPICS:
+            self._transport.charge(topics_cost(len(topics)))
         try:
             verdict = self._context.authorizer.join(self._grant, topics)
         except Exception as error:  # whatever an authorizer raises, the client must not get in
@@ -274,13 +292,15 @@ class Session:
         limits = self._context.limits
         if breach := breach_of_join(topics, limits):
             return breach
-        count_with, broker = self._context.subscriptions.count_with, self._broker(command)
-        # Which of them it is in already, is looked at only when it matters.
-        if (
-            count_with(self._transport, broker, ()) + len(topics) > limits.max_topics
-            and count_with(self._transport, broker, topics) > limits.max_topics
-        ):
-            return "topics", f"more than {limits.max_topics} topics"
+        # What it is in, and which of these topics are among that, is looked at only when it matters.
+        if self._asked_for + len(topics) > limits.max_topics:
+            count_with, broker = self._context.subscriptions.count_with, self._broker(command)
+            self._asked_for = count_with(self._transport, broker, ())
+            if (
+                self._asked_for + len(topics) > limits.max_topics
+                and count_with(self._transport, broker, topics) > limits.max_topics
+            ):
+                return "topics", f"more than {limits.max_topics} topics"
         if self._context.counters.joins_waiting >= limits.max_joins_waiting:
             return "joins_waiting", "too many joins wait for an answer, try again later"
         return None

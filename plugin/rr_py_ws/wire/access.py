@@ -87,6 +87,10 @@ _MAX_ELEMENTS = 16 * 1024
 """Commas and opening brackets in the JSON of an answer: a decoder makes a hundred bytes of each."""
 _MAX_HEADERS = 1024 * 1024
 """Bytes of the header values of an answer."""
+_KNOWN = 128
+"""Answers that need not be decoded again,"""
+_LONGEST_KNOWN = 1024
+"""and the bytes that each part of one of these has at most."""
 _LARGE = 8 * 1024
 """Bytes; what is longer is compressed. Browsers' requests hardly are, with a large token in a cookie."""
 _PLAIN = bytes(set(range(0x20, 0x7F)) - set(b'"\\<>&'))
@@ -252,6 +256,16 @@ def decode_answer(context: bytes, body: bytes, grant: object = None) -> Verdict:
         WorkerError: this is not an answer, its status is not an HTTP status (RoadRunner crashed), or its
             body is of the type of details and has none.
     """
+    if len(context) > _LONGEST_KNOWN or len(body) > _LONGEST_KNOWN:
+        verdict = _decode_answer(context, body)
+    else:
+        verdict = _known_answer(context, body)
+    if grant is None or not verdict.allowed:
+        return verdict
+    return Verdict(verdict.status, verdict.headers, verdict.body, grant=grant, details=verdict.details)
+
+
+def _decode_answer(context: bytes, body: bytes) -> Verdict:
     fields = decode_fields(context)
     status = _decode_status(fields.get("status"))
     headers = tuple(decode_headers(fields["headers"])) if "headers" in fields else ()
@@ -259,7 +273,11 @@ def decode_answer(context: bytes, body: bytes, grant: object = None) -> Verdict:
     if status != _ALLOWS:
         return Verdict(status, headers, body)
     details = decode_details(body) if headers and _has_details(headers) else NO_DETAILS
-    return Verdict(status, headers, body, grant=grant, details=details)
+    return Verdict(status, headers, body, details=details)
+
+
+_known_answer = lru_cache(_KNOWN)(_decode_answer)
+"""Applications answer most questions with the same bytes."""
 
 
 def _has_details(headers: Iterable[tuple[str, str]]) -> bool:

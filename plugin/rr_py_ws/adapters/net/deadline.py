@@ -31,24 +31,24 @@ class Deadline:
         when: the time is over then, in the event loop's time.
         on_expired: called with the time of the first look. What was not over by then is not late: it has its
             own second look.
+
+    Attributes:
+        cancelled: whether nobody is called back.
     """
 
-    __slots__ = ("_on_expired", "_queue", "_second_look")
+    __slots__ = ("_on_expired", "_queue", "_second_look", "cancelled")
 
     def __init__(self, when: float, on_expired: Callable[[float], object]) -> None:
+        self.cancelled = False
         self._on_expired = on_expired
         self._second_look: asyncio.TimerHandle | None = None
         self._queue: _DeadlineQueue | None = _queue_of_loop()
         self._queue.add(when, self)
 
-    @property
-    def cancelled(self) -> bool:
-        """Whether nobody is called back."""
-        return self._on_expired is _do_nothing
-
     def cancel(self) -> None:
         """Do not call back. Whoever calls this, and what is called back, may refer to each other."""
-        if self._on_expired is not _do_nothing:
+        if not self.cancelled:
+            self.cancelled = True
             self._on_expired = _do_nothing
             if self._queue is not None:
                 self._queue.cancelled_one()

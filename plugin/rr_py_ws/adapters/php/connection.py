@@ -58,8 +58,8 @@ class WorkerConnection(asyncio.Protocol):
         self._resume: Callable[[], None] | None = None
         self._unsent: Callable[[], int] | None = None
         self._pid_frame = encode_pid(os.getpid())
-        self._pid: int | None = None
-        self._reply: Frame | None = None
+        self._pid = 0
+        self._reply = b""
         self._why = ""
         self._unexpected: bytearray | None = None
         self._held = False
@@ -199,28 +199,20 @@ class WorkerConnection(asyncio.Protocol):
     def _read_frames(self) -> None:
         decoder, count = self._decoder, 0
         try:
-            while (frame := decoder.next_frame()) is not None:
-                if self._receive_answer is not None:
-                    self._take_answer(frame)
-                    if (count := count + 1) < _FRAMES:
-                        continue
+            while self._receive_answer is not None:
+                if (frame := decoder.next_frame()) is None:
+                    return
+                self._take_answer(frame)
+                if (count := count + 1) >= _FRAMES:
                     if self._pause is not None and not self.lost.done():
                         self._pause()
                         self._turn = asyncio.get_running_loop().call_soon(self._next_turn)
                     return
-                # A worker says the same each time.
-                pid = self._pid if frame == self._reply else decode_control(frame)
-                if pid is None:
-                    raise WorkerDied("it answered the handshake with a stop command")
-                if decoder.kept:
-                    # Before anybody puts the next question, whose answer this must not become.
-                    self.lose("wrote more than its answer", decoder.pending)
-                    return
-                self._pid, self._reply = pid, frame
-                on_ready, self._receive_pid = self._receive_pid, None
-                assert on_ready is not None
-                on_ready(pid)
-                return
+            if self.lost.done():
+                # By what was read just now; more frames of a stream would say nothing about that.
+                self._decoder = FrameDecoder(self._max_payload)
+            else:
+                self._read_reply(decoder)
         except PayloadTooBig as error:
             self.lose(f"wrote an answer that is too large ({error}, see websockets.limits.worker_answer)")
         except ProtocolError as error:
@@ -229,6 +221,28 @@ class WorkerConnection(asyncio.Protocol):
             # It is about a whole frame; what follows that (more frames of a stream) would say nothing.
             self._decoder = FrameDecoder(self._max_payload)
             self.lose(str(error))
+
+    def _read_reply(self, decoder: FrameDecoder) -> None:
+        """Read the reply to the handshake, and nothing behind it."""
+        buffer, at = decoder.peek()
+        reply = buffer[at:]
+        # A worker says the same each time.
+        if reply and reply == self._reply and decoder.kept == len(reply):
+            decoder.pass_over(len(buffer))
+        else:
+            if (frame := decoder.next_frame()) is None:
+                return
+            pid = decode_control(frame)
+            if pid is None:
+                raise WorkerDied("it answered the handshake with a stop command")
+            if decoder.kept:
+                # Before anybody puts the next question, whose answer this must not become.
+                self.lose("wrote more than its answer", decoder.pending)
+                return
+            self._pid, self._reply = pid, reply
+        on_ready, self._receive_pid = self._receive_pid, None
+        assert on_ready is not None
+        on_ready(self._pid)
 
     def _take_answer(self, frame: Frame) -> None:
         # Forgotten before the call: what is called may ask the next question at once.

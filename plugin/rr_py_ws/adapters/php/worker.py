@@ -122,6 +122,7 @@ class Worker:
         self._limit = 0.0
         self._deadline = math.inf
         self._timer: Deadline | None = None
+        self._fires = math.inf
         connection.lost.add_done_callback(lambda _: self.kill(connection.problem))
 
     @property
@@ -171,11 +172,9 @@ class Worker:
             return True
         self._question = None
         self.execs += 1
-        # A timer that runs fires before this, and looks again then.
         self._limit = question.limit_after
         self._deadline = asyncio.get_running_loop().time() + self._limit if self._limit else math.inf
-        if self._timer is None:
-            self._watch_time(self._deadline)
+        self._watch_time(self._deadline)
         question.record(self, question, answer)
         return False
 
@@ -206,25 +205,24 @@ class Worker:
         self._connection.send(STOP_STREAM)
         self._limit = STREAM_GRACE
         self._deadline = asyncio.get_running_loop().time() + self._limit
-        if self._timer is not None:
-            self._timer.cancel()
         self._watch_time(self._deadline)
 
     def _become_ready(self, pid: int) -> None:
         """Take the reply to the handshake behind the answer."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._deadline = math.inf
         if self.state is State.WORKING:
             self.state = State.READY
         self.on_ready(self)
 
     def _watch_time(self, when: float) -> None:
-        self._timer = None
-        if when < math.inf:
-            self._timer = Deadline(when, self._time_is_up)
+        """Look at the time then. A timer that fires before does, too: one serves many questions."""
+        if when < self._fires:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer, self._fires = Deadline(when, self._time_is_up), when
 
     def _time_is_up(self, now: float) -> None:
+        self._timer, self._fires = None, math.inf
         now += TIMER_ERROR
         question, ends = self._question, math.inf
         if question is not None and question.parts is not None and question.parts.paused:
@@ -265,7 +263,7 @@ class Worker:
         self.process.kill()
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
+            self._timer, self._fires = None, math.inf
 
     async def stop(self, grace: float = STOP_GRACE) -> bool:
         """Let the process end by itself, after the question it works on; kill it after `grace` seconds.

@@ -101,26 +101,26 @@ class Connection(Ending):
         self.alive = True
         context = self._context
         context.counters.received += len(data)
-        if self._throttle is None:
-            before = self.cost
-            try:
-                small = self._take_small_frame(data)
-            except Exception as error:  # a mistake of ours; a traceback of the loop would not say whose
-                self.write_failed(error)
-                return
-            if not small:
-                self._throttle_reading().receive(data)
-            elif self.cost - before >= COST_PER_TURN:
-                self._throttle_reading().rest()
-            # The clock is looked at only when the client may be over one of its limits.
-            elif (
-                self.cost - self._paid >= context.bucket.step
-                or self._session.commands_waiting
-                or self.replaying
-            ):
-                self._throttle_reading().go_on()
-        else:
+        if self._throttle is not None:
             self._throttle.receive(data)
+            return
+        before = self.cost
+        try:
+            small = self._take_small_frame(data)
+        except Exception as error:  # a mistake of ours; a traceback of the loop would not say whose
+            self.write_failed(error)
+            return
+        if not small:
+            self._throttle_reading().receive(data)
+        elif self.cost - before >= COST_PER_TURN:
+            self._throttle_reading().rest()
+        # The clock is looked at only when the client may be over one of its limits.
+        elif (
+            self.cost - self._paid >= context.bucket.step
+            or self._session.waiting
+            or (self._queue is not None and self.replaying)
+        ):
+            self._throttle_reading().go_on()
 
     def connection_lost(self, error: Exception | None) -> None:
         """The socket is gone, in whatever way: nothing of this connection stays."""

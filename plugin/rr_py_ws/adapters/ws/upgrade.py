@@ -106,7 +106,7 @@ class Upgrade:
 
     def await_verdict(self, verdict: Awaitable[Verdict]) -> None:
         """Wait for the authorizer. The handshake queue knows that this has begun."""
-        self._deciding = asyncio.ensure_future(verdict)
+        self._deciding = verdict if isinstance(verdict, asyncio.Future) else asyncio.ensure_future(verdict)
         self._deciding.add_done_callback(self._decided)
 
     def expire(self) -> None:
