@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
-from rr_py_ws.config import Config, Finding, Kind, check, has_errors, report_text
+from rr_py_ws.config import Config, Finding, Kind, check, has_errors, read_config, report_text
 from rr_py_ws.errors import ConfigError, Place
 
 Load = Callable[..., Config]
@@ -473,3 +476,36 @@ def test_files_cannot_be_looked_at_more_often_than_in_roadrunner(load: Load) -> 
     told = r"reload\.interval: found \"500ms\", accepted: a duration of at least 1s"
     with pytest.raises(ConfigError, match=told):
         load(GOOD + "reload: {interval: 500ms}\n")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "section", "kept"),
+    [
+        ("rpc: {listen: 'tcp://x:y:z'}", "rpc", []),
+        ("server: {relay: foo}", "server", []),
+        ("http: {address: abc}", "http", ["PHP workers answer all requests outside /ws: 2"]),
+        ("http: {pool: {num_workers: many}}", "http", ["listens on :80"]),
+        (
+            "websockets: {path: ws, authorize: perhaps, compression: {level: 99}, processes: 2}",
+            "websockets",
+            ["2 processes serve clients, and one has brokers and workers", "allowed origins: *"],
+        ),
+        ("websockets: {broker: nope, pool: {num_workers: -3}}", "websockets", ["allowed origins: *"]),
+        ("metrics: {address: zzz}", "metrics", []),
+        ("status: {address: zzz}", "status", []),
+        ("endure: {grace_period: forever}", "endure", []),
+        ("websockets: {drain: {delay: x}}", "endure", []),
+    ],
+)
+def test_a_default_in_the_place_of_what_is_wrong_is_not_said_to_be_used(
+    tmp_path: Path, wrong: str, section: str, kept: list[str]
+) -> None:
+    path = tmp_path / ".rr.yaml"
+    good, more = YAML(typ="safe").load(GOOD), YAML(typ="safe").load(wrong)
+    for name, keys in more.items():
+        good[name] = good.get(name, {}) | keys
+    path.write_text(json.dumps(good))
+    config, errors = read_config(path, workdir=tmp_path, environ={})
+    findings = [one for one in check(config, errors) if one.section == section]
+    assert errors and [one.text for one in findings if one.kind == "used"] == kept
+    assert not [one for one in findings if one.kind == "warning"]
