@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rr_py_ws.config import quantities, values
+from rr_py_ws.config import addresses, quantities, values
 
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -32,22 +32,22 @@ anything = st.recursive(
         quantities.size,
         quantities.timeout,
         quantities.error_status,
-        values.address,
+        addresses.address,
         values.boolean,
-        values.dsn,
+        addresses.dsn,
         values.environment,
         values.file_mode,
-        values.listen_dsn,
-        values.networks,
+        addresses.listen_dsn,
+        addresses.networks,
         values.one_of("a", "b"),
-        values.origins,
-        values.redis_addresses,
-        values.relay,
+        addresses.origins,
+        addresses.redis_addresses,
+        addresses.relay,
         values.sections,
         values.switch,
         values.text,
         values.text_list,
-        values.url_path,
+        addresses.url_path,
     ],
 )
 @settings(deadline=None)

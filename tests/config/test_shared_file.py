@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rr_py_ws.config import Config, check, problems
-from rr_py_ws.config.models import OnInit, Server
+from rr_py_ws.config import Config, OnInit, Server, check, problems
 from rr_py_ws.errors import ConfigError
 
 Load = Callable[..., Config]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from rr_py_ws.config import values
+from rr_py_ws.config import addresses, values
 
 
 def test_scalars_are_shown_in_one_line_and_what_may_hold_secrets_is_not() -> None:
@@ -63,7 +63,7 @@ def test_variables_are_a_map_or_a_list_of_maps() -> None:
 
 @pytest.mark.parametrize("found", ["", ":8080", "0.0.0.0:8080", "localhost:0", "[::1]:65535"])
 def test_an_address_has_a_port(found: str) -> None:
-    assert values.address(found) == found
+    assert addresses.address(found) == found
 
 
 @pytest.mark.parametrize(
@@ -72,14 +72,14 @@ def test_an_address_has_a_port(found: str) -> None:
 )
 def test_what_is_no_address(wrong: object) -> None:
     with pytest.raises(ValueError, match="accepted: host:port or :port"):
-        values.address(wrong)
+        addresses.address(wrong)
 
 
 @pytest.mark.parametrize(
     "found", ["", "tcp://127.0.0.1:6001", "tcp://:6001", "unix:///run/rr.sock", "unix://rr"]
 )
 def test_a_dsn_is_tcp_or_unix(found: str) -> None:
-    assert values.dsn(found) == found
+    assert addresses.dsn(found) == found
 
 
 @pytest.mark.parametrize(
@@ -99,29 +99,29 @@ def test_a_dsn_is_tcp_or_unix(found: str) -> None:
 )
 def test_what_is_no_dsn(wrong: object) -> None:
     with pytest.raises(ValueError, match="accepted: t"):
-        values.dsn(wrong)
+        addresses.dsn(wrong)
 
 
 def test_a_relay_may_be_pipes() -> None:
-    assert values.relay("pipes") == "pipes"
-    assert values.relay("unix://rr.sock") == "unix://rr.sock"
+    assert addresses.relay("pipes") == "pipes"
+    assert addresses.relay("unix://rr.sock") == "unix://rr.sock"
     with pytest.raises(ValueError, match="accepted: pipes, tcp://host:port or unix://path"):
-        values.relay("stdin")
+        addresses.relay("stdin")
 
 
 def test_origins_are_one_or_a_list_and_an_empty_list_is_a_mistake() -> None:
-    assert values.origins("https://a.com") == ("https://a.com",)
-    assert values.origins(["https://a.com", "*"]) == ("https://a.com", "*")
-    assert values.origins("https://a.com, https://b.com") == ("https://a.com", "https://b.com")
-    assert values.origins("") == ("*",)
+    assert addresses.origins("https://a.com") == ("https://a.com",)
+    assert addresses.origins(["https://a.com", "*"]) == ("https://a.com", "*")
+    assert addresses.origins("https://a.com, https://b.com") == ("https://a.com", "https://b.com")
+    assert addresses.origins("") == ("*",)
     with pytest.raises(ValueError, match="accepted: an origin or a list of origins"):
-        values.origins([])
+        addresses.origins([])
     for nothing in (["https://a.com", ""], [" "], " ", ",", "https://a.com,,https://b.com"):
         with pytest.raises(ValueError, match="accepted: an origin or a list of origins"):
-            values.origins(nothing)
+            addresses.origins(nothing)
 
 
 def test_networks_are_read() -> None:
-    assert values.networks(["10.0.0.0/8", "::1"]) == ("10.0.0.0/8", "::1/128")
+    assert addresses.networks(["10.0.0.0/8", "::1"]) == ("10.0.0.0/8", "::1/128")
     with pytest.raises(ValueError, match="accepted: a list of networks"):
-        values.networks("everybody")
+        addresses.networks("everybody")

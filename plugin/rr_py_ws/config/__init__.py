@@ -21,29 +21,17 @@ from rr_py_ws.config.extensions import (
     Ping,
     RPCExtension,
 )
-from rr_py_ws.config.http import Uploads
+from rr_py_ws.config.http import HTTP, SSL, Uploads
 from rr_py_ws.config.loader import load_config, read_config, resolve_workdir
 from rr_py_ws.config.logs import Channel, FileLoggerOptions, Logs
 from rr_py_ws.config.masking import masked_json
 from rr_py_ws.config.middleware import CORS, Headers, Static, header_fields
-from rr_py_ws.config.models import (
-    HTTP,
-    RPC,
-    SSL,
-    Config,
-    Endure,
-    Metrics,
-    OnInit,
-    Pool,
-    Server,
-    Status,
-    Supervisor,
-    WebSockets,
-)
+from rr_py_ws.config.models import RPC, Config, Endure, Metrics, Status, WebSockets
 from rr_py_ws.config.report import Finding, Kind, has_errors, report_json, report_text
 from rr_py_ws.config.unmatched import unmatched_rules
 from rr_py_ws.config.validate import follows_from, problems
 from rr_py_ws.config.watching import Reload, ReloadService, missing_directories
+from rr_py_ws.config.workers import OnInit, Pool, Server, Supervisor
 from rr_py_ws.config.yaml_file import place_of
 
 __all__ = [

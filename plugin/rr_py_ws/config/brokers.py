@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
 
-from rr_py_ws.config import quantities, values
+from rr_py_ws.config import addresses, quantities, values
 from rr_py_ws.config.section import Count, Duration, ExtensionSection, Flag, RRSection, Size, Text, decoded
 from rr_py_ws.config.suggestion import did_you_mean
 from rr_py_ws.config.values import shown
@@ -98,7 +98,7 @@ class RedisOptions(RRSection):
             with one need not be published as they are, too.
     """
 
-    addrs: Annotated[tuple[str, ...], decoded(values.redis_addresses)] = ("127.0.0.1:6379",)
+    addrs: Annotated[tuple[str, ...], decoded(addresses.redis_addresses)] = ("127.0.0.1:6379",)
     master_name: Text = ""
     username: Text = ""
     password: Text = ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from rr_py_ws.config import quantities, values
+from rr_py_ws.config import addresses, quantities, values
 from rr_py_ws.config.section import (
     Address,
     Count,
@@ -29,8 +29,8 @@ class RPCExtension(ExtensionSection):
         mode: permissions of the socket file; None leaves them to the umask.
     """
 
-    listen: Annotated[str, decoded(values.listen_dsn)] | None = None
-    forward: Annotated[str, decoded(values.listen_dsn)] | None = None
+    listen: Annotated[str, decoded(addresses.listen_dsn)] | None = None
+    forward: Annotated[str, decoded(addresses.listen_dsn)] | None = None
     mode: Annotated[int, decoded(values.file_mode)] | None = None
 
 
@@ -46,7 +46,7 @@ class HTTPExtension(ExtensionSection):
         max_tunnels: upgraded connections (WebSockets of other paths) at a time; over it the answer is 503.
     """
 
-    forward: Annotated[str, decoded(values.forward_target)] = ""
+    forward: Annotated[str, decoded(addresses.forward_target)] = ""
     connect_timeout: PositiveDuration = 5.0
     response_timeout: PositiveDuration = 60.0
     max_connections: PositiveCount = 256

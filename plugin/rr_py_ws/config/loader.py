@@ -11,22 +11,15 @@ from typing import Any, TypeVar
 from rr_py_ws.config.brokers import BrokerSection, choose_default, is_of_2_3_0, resolve_brokers
 from rr_py_ws.config.dotenv import load_dotenv
 from rr_py_ws.config.empty_variables import empty_rules, with_cause
+from rr_py_ws.config.http import HTTP
 from rr_py_ws.config.logs import Logs
-from rr_py_ws.config.models import (
-    HTTP,
-    RPC,
-    Config,
-    Endure,
-    Metrics,
-    Server,
-    Status,
-    WebSockets,
-)
+from rr_py_ws.config.models import RPC, Config, Endure, Metrics, Status, WebSockets
 from rr_py_ws.config.overrides import expand, override, with_environment
 from rr_py_ws.config.section import Section
 from rr_py_ws.config.shared_file import included_files, refuse_roadrunner_1, without_replaced
 from rr_py_ws.config.values import shown, text
 from rr_py_ws.config.watching import Reload
+from rr_py_ws.config.workers import Server
 from rr_py_ws.config.yaml_file import lookup, merge, place_of, read_tree, remove, without_section
 from rr_py_ws.errors import ConfigError, Place, all_of
 

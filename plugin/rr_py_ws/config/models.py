@@ -1,19 +1,18 @@
 """The configuration as values: what the rest of the program is given.
 
-Every default, accepted type and unit is declared here, in `extensions`, `logs` and `brokers`, nowhere else.
+Every default, accepted type and unit is declared here, in `extensions`, `workers`, `http`, `logs`, `brokers`
+and `watching`, nowhere else.
 """
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from rr_py_ws import masking
 from rr_py_ws.address import parse_dsn
-from rr_py_ws.config import quantities, values
+from rr_py_ws.config import addresses, quantities, values
 from rr_py_ws.config.brokers import IMPLEMENTED_DRIVERS, BrokerSection
 from rr_py_ws.config.extensions import (
     AddressExtension,
@@ -25,185 +24,33 @@ from rr_py_ws.config.extensions import (
     Ping,
     RPCExtension,
 )
-from rr_py_ws.config.http import Uploads, http_status
+from rr_py_ws.config.http import HTTP, SSL
 from rr_py_ws.config.logs import Logs
-from rr_py_ws.config.middleware import Headers, Static
 from rr_py_ws.config.section import (
     DSN,
     Address,
-    Count,
     Duration,
-    Environment,
     ErrorStatus,
     Flag,
     Interval,
-    Networks,
     RRSection,
     Text,
-    TextList,
     decoded,
 )
 from rr_py_ws.config.watching import Reload
+from rr_py_ws.config.workers import Pool, Server
 from rr_py_ws.errors import Place
 
 Processes = Annotated[int, decoded(quantities.processes)]
-Command = Annotated[tuple[str, ...], BeforeValidator(values.command)]
-"""Program and arguments; built by hand it may be one text, as in a file."""
 ClientAddressHeader = Literal[
     "x-forwarded-for", "forwarded", "x-real-ip", "true-client-ip", "cf-connecting-ip"
 ]
-ClientAuth = Literal[
-    "no_client_cert",
-    "request_client_cert",
-    "require_any_client_cert",
-    "verify_client_cert_if_given",
-    "require_and_verify_client_cert",
-]
-
-
-def _client_auth(value: object) -> str:
-    # RoadRunner's sample file writes the first word with an s, its code without.
-    return values.one_of(*get_args(ClientAuth))("no_client_cert" if value == "no_client_certs" else value)
-
-
-def cpu_count() -> int:
-    """Return the number of processors that this process may run on, as Go counts them."""
-    # A container may be bound to some of the machine's processors.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class RPC(RRSection):
     """`rpc`: where PHP publishes."""
 
     listen: DSN = "tcp://127.0.0.1:6001"
-
-
-class OnInit(RRSection):
-    """`server.on_init`: one command that runs before the workers.
-
-    Attributes:
-        exit_on_error: whether its failure ends the start; RoadRunner has it from 2023.3 on.
-    """
-
-    command: Command = ()
-    exec_timeout: Duration = 60.0
-    env: Environment = Field(default_factory=dict)
-    user: Text = ""
-    exit_on_error: Flag = False
-
-
-class Server(RRSection):
-    """`server`: how a PHP worker is started."""
-
-    command: Command = ()
-    user: Text = ""
-    group: Text = ""
-    env: Environment = Field(default_factory=dict)
-    relay: Annotated[str, decoded(values.relay)] = "pipes"
-    relay_timeout: Duration = 60.0
-    on_init: OnInit | None = None
-
-    @property
-    def command_line(self) -> str:
-        """The command as one text, for people, without its secrets."""
-        return masking.command_line(self.command)
-
-
-class SSL(RRSection):
-    """`http.ssl`: TLS is on when a certificate or a key is named."""
-
-    address: Address = "127.0.0.1:443"
-    cert: Text = ""
-    key: Text = ""
-    root_ca: Text = ""
-    redirect: Flag = False
-    client_auth_type: Annotated[ClientAuth, decoded(_client_auth)] = "no_client_cert"
-
-    @property
-    def asks_for_certificates(self) -> bool:
-        """Whether clients are asked for a certificate. As in RoadRunner, not without an authority."""
-        return bool(self.root_ca) and self.client_auth_type != "no_client_cert"
-
-    @property
-    def requires_certificates(self) -> bool:
-        """Whether the file wants nobody without a certificate to come in."""
-        return self.client_auth_type.startswith("require_")
-
-
-class Supervisor(RRSection):
-    """`supervisor` of a pool: limits of a worker's life; 0 is no limit.
-
-    Attributes:
-        watch_tick: seconds between two looks at the workers.
-        ttl: age in seconds at which a worker is replaced.
-        idle_ttl: idle seconds after which a worker is replaced.
-        exec_ttl: seconds of one request, after which the worker is killed.
-        max_worker_memory: MiB over which a worker is replaced.
-    """
-
-    watch_tick: Duration = 1.0
-    ttl: Duration = 0.0
-    idle_ttl: Duration = 0.0
-    exec_ttl: Duration = 0.0
-    max_worker_memory: Count = 0
-
-
-class Pool(RRSection):
-    """`websockets.pool`: the workers that decide who may connect and join; `http.pool` has the same keys.
-
-    Attributes:
-        max_jobs: answers of a worker before it is replaced; 0 is no limit.
-        allocate_timeout: seconds that a worker may take to start, and a request may wait for a free worker.
-        destroy_timeout: seconds that the workers may take to stop.
-        debug: a fresh worker for each request.
-    """
-
-    num_workers: Count = Field(default_factory=cpu_count)
-    max_jobs: Count = 0
-    allocate_timeout: Duration = 60.0
-    destroy_timeout: Duration = 60.0
-    debug: Flag = False
-    supervisor: Supervisor | None = None
-
-
-class HTTPPool(Pool):
-    """`http.pool`: the workers that answer requests for pages.
-
-    Attributes:
-        command: instead of `server.command`.
-    """
-
-    command: Command = ()
-
-
-class HTTP(RRSection):
-    """`http`: the listener that browsers reach, and the pages behind it.
-
-    Attributes:
-        pool: the workers that answer requests for pages.
-        max_request_size: bytes of a body; the file has MiB. Over it the answer is 413.
-        internal_error_code: status of the answer when a worker fails.
-        access_logs: whether the log line of a request is at level info and tells more.
-        raw_body: whether PHP gets urlencoded forms as they are.
-    """
-
-    address: Address = ""
-    middleware: TextList = ()
-    ssl: SSL | None = None
-    trusted_subnets: Networks = ()
-    pool: HTTPPool = HTTPPool()
-    max_request_size: Annotated[int, decoded(quantities.mebibytes)] = 1000 * 1024 * 1024
-    internal_error_code: Annotated[int, decoded(http_status)] = 500
-    access_logs: Flag = False
-    raw_body: Flag = False
-    uploads: Uploads = Uploads()
-    static: Static | None = None
-    headers: Headers | None = None
-
-    @property
-    def serves_files(self) -> bool:
-        """Whether files of a directory are served, also without PHP."""
-        return self.static is not None and "static" in self.middleware
 
 
 class WebSockets(RRSection):
@@ -232,14 +79,14 @@ class WebSockets(RRSection):
     """
 
     broker: Text = ""
-    path: Annotated[str, decoded(values.url_path)] = "/ws"
-    allowed_origin: Annotated[tuple[str, ...], decoded(values.origins)] = ("*",)
+    path: Annotated[str, decoded(addresses.url_path)] = "/ws"
+    allowed_origin: Annotated[tuple[str, ...], decoded(addresses.origins)] = ("*",)
     pool: Pool = Pool(num_workers=2)
     address: Address | None = None
     client_address_header: Annotated[
         ClientAddressHeader, decoded(values.one_of(*get_args(ClientAddressHeader)))
     ] = "x-forwarded-for"
-    health_path: Annotated[str, decoded(values.url_path)] = ""
+    health_path: Annotated[str, decoded(addresses.url_path)] = ""
     authorize: Annotated[Literal["php", "none"], decoded(values.one_of("php", "none"))] = "php"
     authorize_timeout: Duration = 8.0
     allow_commas: Flag = False

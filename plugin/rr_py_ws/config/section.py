@@ -21,7 +21,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from rr_py_ws.config import quantities, values
+from rr_py_ws.config import addresses, quantities, values
 from rr_py_ws.config.suggestion import did_you_mean
 from rr_py_ws.config.yaml_file import remove, without_item
 from rr_py_ws.errors import ConfigError, all_of
@@ -50,9 +50,9 @@ Patience = Annotated[float, decoded(quantities.patience)]
 Size = Annotated[int, decoded(quantities.size)]
 TextList = Annotated[tuple[str, ...], decoded(values.text_list)]
 Environment = Annotated[dict[str, str], decoded(values.environment)]
-Address = Annotated[str, decoded(values.address)]
-DSN = Annotated[str, decoded(values.dsn)]
-Networks = Annotated[tuple[str, ...], decoded(values.networks)]
+Address = Annotated[str, decoded(addresses.address)]
+DSN = Annotated[str, decoded(addresses.dsn)]
+Networks = Annotated[tuple[str, ...], decoded(addresses.networks)]
 ErrorStatus = Annotated[int, decoded(quantities.error_status)]
 
 

@@ -7,7 +7,8 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from rr_py_ws.config.brokers import redis_options
-from rr_py_ws.config.models import Config, Pool, WebSockets
+from rr_py_ws.config.models import Config, WebSockets
+from rr_py_ws.config.workers import Pool
 from rr_py_ws.errors import ConfigError
 from rr_py_ws.masking import command_line
 
