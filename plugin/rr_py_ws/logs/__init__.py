@@ -26,9 +26,9 @@ from rr_py_ws.logs.loggers import (
     set_levels,
     setup,
     shutdown,
-    try_outputs,
 )
 from rr_py_ws.logs.render import escape
+from rr_py_ws.logs.routes import try_outputs
 
 __all__ = [
     "Limiter",

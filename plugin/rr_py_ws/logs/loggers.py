@@ -3,40 +3,21 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from rr_py_ws.errors import ConfigError
 from rr_py_ws.logs.limiter import Limiter
 from rr_py_ws.logs.output_queue import CLOSE_TIMEOUT, OutputQueue
-from rr_py_ws.logs.outputs import FileOutput, Output, StreamOutput, try_file
+from rr_py_ws.logs.outputs import Output, StreamOutput
 from rr_py_ws.logs.render import BRIEF, FULL, Limits, Renderer
+from rr_py_ws.logs.routes import Outputs, Route, at_level, close_all
 from rr_py_ws.metrics import Sample, counter
 
 if TYPE_CHECKING:
-    from rr_py_ws.config import Channel, FileLoggerOptions, Logs
+    from rr_py_ws.config import Logs
 
 _METHODS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
-_NOTHING = logging.CRITICAL
-_LOSS = "log lines were dropped, the output took no more; see websockets.limits.log_queue"
-_LEAST_TIMEOUT = 0.05
-"""Seconds that an output gets for its last lines after another one has used up the time of all."""
-_LEVELS = {
-    "debug": logging.DEBUG,
-    "info": logging.INFO,
-    "warn": logging.WARNING,
-    "error": logging.ERROR,
-    # zap's levels above error: no event of this program is that bad.
-    "dpanic": _NOTHING,
-    "panic": _NOTHING,
-    "fatal": _NOTHING,
-}
-
-
-_Route = tuple[int, Renderer, Sequence[Output]]
-"""What a section says about a channel: which level is written, how a line looks, and where it goes."""
 
 
 class Logger:
@@ -56,13 +37,13 @@ class Logger:
     debugs: bool
     infos: bool
 
-    def __init__(self, channel: str, limits: Limits, limiter: Limiter | None, route: _Route) -> None:
+    def __init__(self, channel: str, limits: Limits, limiter: Limiter | None, route: Route) -> None:
         self.channel = channel
         self._limits = limits
         self._limiter = limiter
         self.connect(route)
 
-    def connect(self, route: _Route) -> None:
+    def connect(self, route: Route) -> None:
         """Write by a route from now on."""
         lowest, self._render, self._outputs = route
         self.debugs = lowest <= logging.DEBUG
@@ -124,7 +105,7 @@ def _discard(event: str, /, **fields: object) -> None:
 
 
 _STDERR = StreamOutput("stderr")
-_DEFAULT: _Route = (
+_DEFAULT: Route = (
     logging.WARNING,
     Renderer("development", json=False, colour=_STDERR.terminal),
     (_STDERR,),
@@ -133,7 +114,7 @@ _LIBRARIES = _LibraryHandler(logging.WARNING)
 
 _loggers: dict[tuple[str, Limits, bool], Logger] = {}
 _main = _DEFAULT
-_routes: Mapping[str, _Route] = {}
+_routes: Mapping[str, Route] = {}
 _queues: dict[str, OutputQueue] = {}
 
 
@@ -174,12 +155,12 @@ def setup(section: Logs, max_queue: int, *, shared: bool = False, rotates: bool 
     Raises:
         ConfigError: a log file cannot be opened; everything stays as it was.
     """
-    outputs = _Outputs(section, max_queue, shared=shared, rotates=rotates)
+    outputs = Outputs(section, max_queue, shared=shared, rotates=rotates)
     try:
         main = outputs.route(section)
         routes = {name.lower(): outputs.route(channel) for name, channel in section.channels.items()}
     except ConfigError:  # a channel's file may have been opened before that of another failed
-        _close(outputs.queues)
+        close_all(outputs.queues)
         raise
     _install(main, routes, outputs.queues)
     logging.getLogger().addHandler(_LIBRARIES)
@@ -188,30 +169,10 @@ def setup(section: Logs, max_queue: int, *, shared: bool = False, rotates: bool 
 def set_levels(section: Logs) -> None:
     """Take the levels of a section after `setup`; outputs, and what is off, stay as they are."""
     global _main, _routes
-    _main = _at_level(_main, section)
-    _routes = {name: _at_level(route, section.channels.get(name, section)) for name, route in _routes.items()}
+    _main = at_level(_main, section)
+    _routes = {name: at_level(route, section.channels.get(name, section)) for name, route in _routes.items()}
     for logger in _loggers.values():
         logger.connect(_routes.get(logger.channel, _main))
-
-
-def _at_level(route: _Route, section: Channel) -> _Route:
-    _, renderer, outputs = route
-    return (_LEVELS[section.level], renderer, outputs) if outputs else route
-
-
-def try_outputs(section: Logs) -> None:
-    """See whether `setup` could open the log files, without making them.
-
-    Raises:
-        ConfigError: one of them cannot be opened.
-    """
-    for channel in (section, *section.channels.values()):
-        if channel.mode in ("none", "off"):
-            continue
-        options = channel.file_logger_options
-        for name in (channel.error_output[0], *_outputs(channel)):
-            if not _is_stream(name, options):
-                try_file(Path(name), made=options is not None)
 
 
 def shutdown(timeout: float = CLOSE_TIMEOUT) -> None:
@@ -236,8 +197,8 @@ def metrics() -> Iterator[Sample]:
 
 
 def _install(
-    main: _Route,
-    routes: Mapping[str, _Route],
+    main: Route,
+    routes: Mapping[str, Route],
     queues: dict[str, OutputQueue],
     timeout: float = CLOSE_TIMEOUT,
 ) -> None:
@@ -245,85 +206,4 @@ def _install(
     former, _main, _routes, _queues = _queues, main, routes, queues
     for logger in _loggers.values():
         logger.connect(routes.get(logger.channel, main))
-    _close(former, timeout)  # last: until now a logger could write to it
-
-
-def _close(queues: dict[str, OutputQueue], timeout: float = CLOSE_TIMEOUT) -> None:
-    """Close all of them in the time of one; a file before the stream or file that gets its errors."""
-    ends = time.monotonic() + timeout
-    for queue in reversed(queues.values()):
-        # Also after one that stands still, the others have had the time: this is only to see that they end.
-        queue.close(max(_LEAST_TIMEOUT, ends - time.monotonic()))
-
-
-def _outputs(section: Channel) -> tuple[str, ...]:
-    """Return the streams and files of a section; the rotated file replaces all others, as in RoadRunner."""
-    options = section.file_logger_options
-    return section.output if options is None else (options.log_output,)
-
-
-def _is_stream(name: str, options: FileLoggerOptions | None) -> bool:
-    return options is None and name in ("stdout", "stderr")
-
-
-class _Outputs:
-    """Opens the outputs that sections name, each once.
-
-    Two that rotate one file would each move it away under the other, and two queues of one stream would mix
-    up the order of its lines.
-
-    Attributes:
-        queues: those that are open, by the name of the stream or the path of the file.
-    """
-
-    def __init__(self, section: Channel, max_queue: int, *, shared: bool, rotates: bool) -> None:
-        self.queues: dict[str, OutputQueue] = {}
-        self._shared = shared
-        self._rotates = rotates
-        self._max_queue = max_queue
-        renderer = _renderer(section, colour=False)
-        self._describe_loss = lambda lost: renderer("app", "warn", _LOSS, {"lines": lost})
-        # Even when no section names it: the program prints to it, see `print_line`.
-        self._open("stdout")
-
-    def route(self, section: Channel) -> _Route:
-        """Open what a section names.
-
-        Raises:
-            ConfigError: a log file cannot be opened.
-        """
-        if section.mode in ("none", "off"):
-            return _NOTHING, _renderer(section, colour=False), ()
-        error_output = self._open(section.error_output[0])
-        options = section.file_logger_options
-        outputs = [self._open(name, error_output, options) for name in _outputs(section)]
-        colour = all(output.terminal for output in outputs)
-        return _LEVELS[section.level], _renderer(section, colour), outputs
-
-    def _open(
-        self, name: str, error_output: Output | None = None, options: FileLoggerOptions | None = None
-    ) -> OutputQueue:
-        stream = _is_stream(name, options)
-        # A path, so that a file with the name of a stream is another key.
-        key = name if stream else str(Path(name).absolute())
-        if key not in self.queues:
-            output: Output = StreamOutput(name)
-            if not stream:
-                output = FileOutput(
-                    Path(name),
-                    error_output or _STDERR,
-                    options,
-                    shared=self._shared,
-                    rotates=self._rotates,
-                )
-            self.queues[key] = OutputQueue(output, self._max_queue, self._describe_loss)
-        return self.queues[key]
-
-
-def _renderer(section: Channel, colour: bool) -> Renderer:
-    return Renderer(
-        section.mode,
-        json=section.encoding == "json" or section.file_logger_options is not None,
-        colour=colour,
-        line_ending=section.line_ending,
-    )
+    close_all(former, timeout)  # last: until now a logger could write to it
