@@ -8,7 +8,8 @@ from typing import cast
 import pytest
 
 from rr_py_ws.adapters.php.idle_workers import IdleWorkers
-from rr_py_ws.adapters.php.worker import Question, Worker
+from rr_py_ws.adapters.php.question import Question
+from rr_py_ws.adapters.php.worker import Worker
 from rr_py_ws.core.ports import Answer, Lane
 from rr_py_ws.errors import NoFreeWorkers, WorkersDown
 from rr_py_ws.wire.worker import Message

@@ -7,7 +7,8 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 
 from rr_py_ws.adapters.net.deadline import Deadline
-from rr_py_ws.adapters.php.worker import Question, Worker
+from rr_py_ws.adapters.php.question import Question
+from rr_py_ws.adapters.php.worker import Worker
 from rr_py_ws.core.ports import Lane
 from rr_py_ws.errors import NoFreeWorkers, WorkerError
 

@@ -13,19 +13,19 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from rr_py_ws.adapters.net.deadline import Deadline, timeout
 from rr_py_ws.adapters.php.breaker import Breaker
 from rr_py_ws.adapters.php.factory import STOPPING, WorkerFactory
+from rr_py_ws.adapters.php.fresh_workers import FreshWorkers
 from rr_py_ws.adapters.php.idle_workers import IdleWorkers
 from rr_py_ws.adapters.php.metrics import PoolMetrics
+from rr_py_ws.adapters.php.question import Question
 from rr_py_ws.adapters.php.slot import WorkerSlot, supervise
 from rr_py_ws.adapters.php.stream import StreamedAnswer
-from rr_py_ws.adapters.php.worker import STOP_GRACE, Question, State, Worker
+from rr_py_ws.adapters.php.worker import STOP_GRACE, State, Worker
 from rr_py_ws.config import Pool
 from rr_py_ws.core.ports import Answer, Lane, WorkerState
 from rr_py_ws.errors import (
     ExecTimeout,
-    NoFreeWorkers,
     SoftJobError,
     WorkerError,
     WorkersDown,
@@ -64,7 +64,9 @@ class WorkerPool:
         self._idle = IdleWorkers(self._dismiss, self._refuse)
         self._size = 0 if config.debug else config.num_workers
         self._breaker = Breaker(self._size, config.num_workers, self._idle.refuse)
-        self._debug_permits = asyncio.Semaphore(config.num_workers)
+        self._fresh = FreshWorkers(
+            self._start_worker, config.num_workers, lambda: factory.stopping, self._refuse, self.counters
+        )
         self._slots: list[WorkerSlot] = []
         self._resetting = asyncio.Lock()
         self._resets = 0
@@ -261,7 +263,7 @@ class WorkerPool:
         """Put a question to a worker, now or when one is idle."""
         # Debug: the code may have changed since the last question, so each one gets a new process.
         if self._config.debug:
-            self._tasks.spawn(self._ask_fresh_worker(question))
+            self._tasks.spawn(self._fresh.ask(question))
         else:
             self._idle.ask(question, question.lane, question.wait)
 
@@ -312,48 +314,6 @@ class WorkerPool:
             self._refuse(question, WorkerError(text))
         elif not question.answered:
             self._put(question)
-
-    async def _take_permit(self, wait: float) -> None:
-        if self._factory.stopping:
-            raise NoFreeWorkers(STOPPING)
-        try:
-            async with timeout(wait):
-                await self._debug_permits.acquire()
-        except TimeoutError:
-            raise NoFreeWorkers(f"no worker could be started within {wait:g} s") from None
-
-    async def _ask_fresh_worker(self, question: Question) -> None:
-        """Start a worker, ask it, end it."""
-        try:
-            now = asyncio.get_running_loop().time()
-            await self._take_permit(min(question.wait, max(0.0, question.ends - now)))
-        except NoFreeWorkers as error:
-            self._refuse(question, error)
-            return
-        if question.answered:  # withdrawn meanwhile
-            self._debug_permits.release()
-            return
-        late = None
-        if question.ends < math.inf:  # nobody else looks at the time while the worker starts
-            late = Deadline(question.ends, lambda _: question.answer(TimeoutError()))
-        try:
-            worker = await self._start_worker()
-            ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            worker.on_ready = lambda _: ready.set_result(None)
-            try:
-                worker.ask(question)
-                # Not for the answer: when its caller is gone it is cancelled, and the worker still works.
-                await asyncio.wait([ready, worker.retired], return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                await worker.stop()
-        except WorkerStartError as error:
-            self.counters.count_failure(error)
-            question.answer(error)
-        finally:
-            if late is not None:
-                late.cancel()
-            # Here, and not in `ask`: the worker runs on when its caller is gone.
-            self._debug_permits.release()
 
     async def _start_worker(self) -> Worker:
         return await self._factory.start(self._config.allocate_timeout)

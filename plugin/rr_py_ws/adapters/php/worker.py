@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from enum import IntEnum
 
 import psutil
@@ -14,8 +13,9 @@ import psutil
 from rr_py_ws.adapters.net.deadline import TIMER_ERROR, Deadline
 from rr_py_ws.adapters.php.connection import CLOSED, WorkerConnection
 from rr_py_ws.adapters.php.process import Process
+from rr_py_ws.adapters.php.question import Question
 from rr_py_ws.adapters.php.stream import StreamedAnswer
-from rr_py_ws.core.ports import Answer, Lane, WorkerState
+from rr_py_ws.core.ports import WorkerState
 from rr_py_ws.errors import ExecTimeout, SoftJobError, WorkerDied, WorkerError
 from rr_py_ws.logs import get_limited
 from rr_py_ws.wire.goridge import STREAM, STREAM_PING, Frame
@@ -49,48 +49,6 @@ class State(IntEnum):
         """The state as a word: `ready`, `maxJobsReached`."""
         first, *others = self.name.lower().split("_")
         return first + "".join(word.capitalize() for word in others)
-
-
-@dataclass(slots=True, eq=False)
-class Question:
-    """A question on its way to a worker, and its answer on the way back.
-
-    Attributes:
-        frame: encoded, in pieces.
-        limit: seconds that the worker has for its answer; 0 is no limit.
-        limit_after: seconds that it may work on after its answer, until it is ready for the next question;
-            0 is no limit. Frameworks do there what nobody should have to wait for.
-        ends: when the caller goes on without an answer, in the loop's time.
-        on_answer: called once, with what it came to, unless it was withdrawn before.
-        record: called before the caller knows, with what the worker did: `ends` changes nothing about that.
-        streams: whether the answer may come in parts.
-        parts: those behind the first one, if it does.
-        answered: whether the caller has the answer, or does not want it any more. The worker does not notice.
-        tries: how many workers wanted to be restarted instead of answering.
-        lane: where it waits for a worker.
-        wait: seconds that it waits for one.
-    """
-
-    frame: Sequence[bytes | memoryview]
-    limit: float
-    limit_after: float
-    ends: float
-    on_answer: Callable[[Answer], object]
-    record: Callable[[Worker, Question, Message | WorkerError], None]
-    streams: bool = False
-    parts: StreamedAnswer | None = None
-    answered: bool = False
-    tries: int = 0
-    lane: Lane = Lane.JOINS
-    wait: float = math.inf
-
-    def answer(self, answer: Answer) -> None:
-        """Tell the caller, if it still waits."""
-        if self.parts is not None and not isinstance(answer, TimeoutError):
-            self.parts.finish(answer)
-        elif not self.answered:
-            self.answered = True
-            self.on_answer(answer)
 
 
 class Worker:
