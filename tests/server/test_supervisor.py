@@ -19,6 +19,7 @@ import errno, os, signal, socket, sys
 from rr_py_ws.errors import RRWSError
 from rr_py_ws.server import supervisor as room
 from rr_py_ws.server.control import Control
+from rr_py_ws.server.supervised import CORE
 
 def say(*words):
     os.write(1, (" ".join(map(str, words)) + "\\n").encode())  # a line of one process never mixes with others
@@ -31,7 +32,7 @@ def serve(control):
 
 def run(number, control, again):
     say("started", number, again)
-    if number == room.CORE:
+    if number == CORE:
         control.send("ready", 1.0)
     return serve(control)
 
@@ -101,7 +102,7 @@ def test_a_start_that_fails_names_the_process_and_its_end(number: int, name: str
     said = run(
         f"""
         def run(number, control, again):
-            if number == room.CORE:
+            if number == CORE:
                 return serve(control)
             os.kill(os.getpid(), {number})
         """
@@ -114,7 +115,7 @@ def test_a_listener_that_has_lost_its_socket_to_the_core_is_started_again() -> N
     said = run(
         """
         def run(number, control, again):
-            if number == room.CORE:
+            if number == CORE:
                 control.send("ready", 1.0)
             elif again:
                 os.kill(os.getppid(), signal.SIGTERM)
@@ -159,7 +160,7 @@ def test_a_parent_without_descriptors_for_a_while_tries_again(needed_for: str, p
             os.kill(server._children[1].pid, signal.SIGKILL)
 
         def run(number, control, again):
-            if number == room.CORE:
+            if number == CORE:
                 control.send("ready", 1.0)
             elif again:
                 control.socket.setblocking(True)
@@ -190,7 +191,7 @@ def test_a_full_log_does_not_hold_up_the_parent() -> None:
                     os.kill(child.pid, signal.SIGKILL)
 
             def run(number, control, again):
-                if number == room.CORE:
+                if number == CORE:
                     control.send("ready", 1.0)
                 if again:
                     os.kill(os.getppid(), signal.SIGTERM)

@@ -19,7 +19,8 @@ from rr_py_ws.server import allocator, rlimits
 from rr_py_ws.server.control import Control
 from rr_py_ws.server.preparation import Preparation
 from rr_py_ws.server.roles import client_addresses
-from rr_py_ws.server.supervisor import CORE, Supervisor
+from rr_py_ws.server.supervised import CORE
+from rr_py_ws.server.supervisor import Supervisor
 from rr_py_ws.server.systemd import InheritedSockets
 
 Reserved = list[tuple[str, socket.socket]]

@@ -19,63 +19,24 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 from rr_py_ws import logs
 from rr_py_ws.adapters.net.listen import describe_os_error
-from rr_py_ws.core.backoff import Backoff
 from rr_py_ws.errors import ConfigError, RRWSError, all_of
 from rr_py_ws.server.control import Control
-from rr_py_ws.server.heartbeat import LOOKS, Heartbeat
+from rr_py_ws.server.heartbeat import LOOKS
+from rr_py_ws.server.supervised import CORE, SIGNALS, Supervised
 from rr_py_ws.server.systemd import notify
 
-CORE = 0
-"""The number of the core process; listeners are numbered from 1."""
-_SHORT_LIFE = 5.0
-"""Seconds; a process that lived no longer is started again after a pause, which grows."""
-_LAST_PAUSE = 10.0
 _SPARE = 3.0
 """Seconds, beyond the grace period, until a process that has not ended is killed."""
 _UNLINKED = "it cannot be connected to the core"
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
 log = logs.get_logger("app")
 
 RunChild = Callable[[int, Control, bool], int]
 """Runs a process: its number, its end of the control socket, and whether it has been started before."""
-
-
-class _Child:
-    """One of the processes, over all its lives.
-
-    Attributes:
-        pid: of the process; 0 while there is none.
-        control: to the process.
-        heartbeat: of the process.
-        started: when.
-        due: when it is to be started again.
-        again: whether it has been started before.
-        fault: why it was killed; empty: it was not.
-    """
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.pid = 0
-        self.control: Control | None = None
-        self.heartbeat = Heartbeat(0, 0.0)
-        self.started = 0.0
-        self.due: float | None = None
-        self.again = False
-        self.fault = ""
-        self.backoff = Backoff(0.1, _LAST_PAUSE)
-
-    @property
-    def name(self) -> str:
-        return "core" if self.number == CORE else f"listener {self.number}"
-
-    def send(self, *message: Any, sockets: tuple[socket.socket, ...] = ()) -> None:
-        if self.control is not None:
-            self.control.send(*message, sockets=sockets)
 
 
 class Supervisor:
@@ -112,7 +73,7 @@ class Supervisor:
         self._patience = patience
         self._look_at = math.inf
         self._silent = silent
-        self._children = [_Child(number) for number in range(listeners + 1)]
+        self._children = [Supervised(number, patience) for number in range(listeners + 1)]
         self._core = self._children[CORE]
         self._selector = selectors.DefaultSelector()
         self._signals, self._wakeup = socket.socketpair()
@@ -185,7 +146,7 @@ class Supervisor:
                 child.heartbeat.ask()
                 child.send("look")
             elif child.heartbeat.miss():
-                self._kill(child, f"it has answered nothing for {self._patience:g} s")
+                child.kill(f"it has answered nothing for {self._patience:g} s")
         self._plan_look()
 
     def _plan_look(self) -> None:
@@ -195,7 +156,7 @@ class Supervisor:
     def _listen_to_signals(self) -> None:
         for sock in (self._signals, self._wakeup):
             sock.setblocking(False)
-        for number in _SIGNALS:
+        for number in SIGNALS:
             signal.signal(number, _note)
         signal.set_wakeup_fd(self._wakeup.fileno(), warn_on_full_buffer=False)
         self._selector.register(self._signals, selectors.EVENT_READ)
@@ -211,7 +172,7 @@ class Supervisor:
             self._print(f"stop signal received, grace timeout is: {self._grace:g} seconds")
             self._stop()
 
-    def _take_messages(self, child: _Child) -> None:
+    def _take_messages(self, child: Supervised) -> None:
         while child.control is not None:
             try:
                 found = child.control.receive()
@@ -236,35 +197,20 @@ class Supervisor:
             elif what == "alive":
                 child.heartbeat.answer()
             elif what == "unlinked":
-                self._kill(self._children[values[0]], f"{_UNLINKED}, too many open files")
+                self._children[values[0]].kill(f"{_UNLINKED}, too many open files")
             elif what == "stuck":
-                self._kill(self._children[values[0]], "it takes nothing from the core")
+                self._children[values[0]].kill("it takes nothing from the core")
 
     # Start and end
 
-    def _start(self, child: _Child) -> None:
-        child.due = None
+    def _start(self, child: Supervised) -> None:
         try:
-            ours, theirs = Control.pair()
+            child.start(lambda control: self._live(child, control))
         except OSError as error:
             self._cannot_start(child, error)
             return
-        # Until the child has handlers of its own, a signal that it gets would be told to the parent.
-        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-        try:
-            pid = os.fork()
-            if pid == 0:
-                self._live(child, ours, theirs)
-        except OSError as error:
-            ours.close()
-            self._cannot_start(child, error)
-            return
-        finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-            theirs.close()
-        child.pid, child.control, child.started = pid, ours, time.monotonic()
-        child.heartbeat, child.fault = Heartbeat(pid, self._patience), ""
-        self._selector.register(ours.socket, selectors.EVENT_READ, child)
+        assert child.control is not None
+        self._selector.register(child.control.socket, selectors.EVENT_READ, child)
         others = self._children[1:] if child is self._core else [self._core]
         for other in others:
             if other.pid:
@@ -273,45 +219,40 @@ class Supervisor:
         if self._reloaded:  # it is a fork that has the configuration of the start
             child.send("reload")
 
-    def _cannot_start(self, child: _Child, error: OSError) -> None:
-        if not self._is_ready:
-            raise RRWSError(f"cannot start a process: {describe_os_error(error)}") from error
-        pause = child.backoff.next_pause()
-        child.due = time.monotonic() + pause
+    def _cannot_start(self, child: Supervised, error: OSError) -> None:
         reason, text = describe_os_error(error), "a process could not be started again"
+        if not self._is_ready:
+            raise RRWSError(f"cannot start a process: {reason}") from error
+        pause = child.plan_restart(failed=True)
         self._log("error", text, process=child.name, reason=reason, pause=round(pause, 1))
 
-    def _link(self, listener: _Child) -> None:
+    def _link(self, listener: Supervised) -> None:
         """Connect a listener and the core; a listener that cannot be is of no use, and starts again later."""
         try:
             one, other = socket.socketpair()
         except OSError as error:
-            self._kill(listener, f"{_UNLINKED}, {describe_os_error(error)}")
+            listener.kill(f"{_UNLINKED}, {describe_os_error(error)}")
             return
         self._core.send("link", listener.number, sockets=(one,))
         listener.send("link", CORE, sockets=(other,))
         one.close()
         other.close()
 
-    def _live(self, child: _Child, ours: Control, theirs: Control) -> None:
-        """Be a child; does not return."""
+    def _live(self, child: Supervised, control: Control) -> NoReturn:
+        """Be a child."""
         code = 1
         try:
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-            # What the others have of the parent must end with it, and so must what this one has.
-            ours.close()
+            # What the others have of the parent must end with it.
             for other in self._children:
                 if other.control is not None:
                     other.control.close()
             self._selector.close()
             self._signals.close()
             self._wakeup.close()
-            code = self._run_child(child.number, theirs, child.again)
+            code = self._run_child(child.number, control, child.again)
         except RRWSError as error:
             errors = error.errors if isinstance(error, ConfigError) else ()
-            theirs.send("failed", [one.located for one in errors] or [str(error)])
+            control.send("failed", [one.located for one in errors] or [str(error)])
         except BaseException:
             traceback.print_exc()
         finally:
@@ -331,7 +272,7 @@ class Supervisor:
                 if child.pid == pid:
                     self._ended(child, status)
 
-    def _ended(self, child: _Child, status: int) -> None:
+    def _ended(self, child: Supervised, status: int) -> None:
         self._take_messages(child)  # its last words
         self._forget_control(child)
         pid, child.pid = child.pid, 0
@@ -341,23 +282,19 @@ class Supervisor:
             if child.fault:
                 self._failures.append(f"a process was killed, {child.fault}: {child.name}")
             return
-        end = f"killed: {child.fault}" if child.fault else _describe(status)
+        end = child.describe_end(status)
         if not self._is_ready:
             # The core ends the listeners when it fails: it says why, in a moment.
             self._start_failed = f"the {child.name} process ended while the server started: {end}"
             self._stop()
             return
-        lived = time.monotonic() - child.started
-        if lived > _SHORT_LIFE:
-            child.backoff.reset()
-        pause = 0.0 if lived > _SHORT_LIFE else child.backoff.next_pause()
-        child.due = time.monotonic() + pause
+        pause = child.plan_restart()
         text = "a listener process ended, it is started again; its clients have to connect again"
         if child is self._core:
             text = "the core process ended, it is started again; meanwhile nobody can publish or join"
         self._log("error", text, process=child.name, pid=pid, end=end, pause=round(pause, 1))
 
-    def _forget_control(self, child: _Child) -> None:
+    def _forget_control(self, child: Supervised) -> None:
         if child.control is not None:
             self._selector.unregister(child.control.socket)
             child.control.close()
@@ -379,13 +316,7 @@ class Supervisor:
 
     def _kill_all(self) -> None:
         for child in self._children:
-            self._kill(child)
-
-    def _kill(self, child: _Child, fault: str = "") -> None:
-        if child.pid:
-            child.fault = fault
-            with suppress(ProcessLookupError):
-                os.kill(child.pid, signal.SIGKILL)
+            child.kill()
 
     def _print(self, line: str) -> None:
         if not self._silent and _takes_a_line(sys.stdout):
@@ -410,13 +341,3 @@ def _takes_a_line(stream: TextIO | None) -> bool:
 
 def _note(number: int, frame: FrameType | None) -> None:
     """Take a signal: its number has been written to the wakeup socket. So does a child."""
-
-
-def _describe(status: int) -> str:
-    if not os.WIFSIGNALED(status):
-        return f"exit code {os.WEXITSTATUS(status)}"
-    number = os.WTERMSIG(status)
-    try:
-        return signal.Signals(number).name
-    except ValueError:  # those between SIGRTMIN and SIGRTMAX have no names
-        return f"signal {number}"
