@@ -61,6 +61,9 @@ class StreamedAnswer:
         else:
             self._end = end
         self._ended = True
+        # Nothing more of it can come: the worker says next that it is ready, and nobody would read that while
+        # the caller takes its time, or when it has gone.
+        self._let_go_on()
         self._wake()
 
     async def next_part(self) -> Message | None:
@@ -71,9 +74,8 @@ class StreamedAnswer:
         if self._parts:
             part = self._parts.popleft()
             self._size -= len(part.body) + _PART
-            if self._paused and self._size <= _AHEAD // 2:
-                self._paused = False
-                self._resume()
+            if self._size <= _AHEAD // 2:
+                self._let_go_on()
             return part
         if self._end is not None:
             raise self._end
@@ -85,10 +87,13 @@ class StreamedAnswer:
             return
         self._stopped = True
         self._parts.clear()
+        self._let_go_on()
+        self._on_stop()
+
+    def _let_go_on(self) -> None:
         if self._paused:
             self._paused = False
             self._resume()
-        self._on_stop()
 
     def _wake(self) -> None:
         if self._changed is not None and not self._changed.done():

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from rr_py_ws.devtools.pages import Pages, connect
 from rr_py_ws.devtools.worker import serve
-from rr_py_ws.wire.goridge import Flag, Frame, FrameDecoder, encode_frame
+from rr_py_ws.wire.goridge import STREAM, Flag, Frame, FrameDecoder, encode_frame
 from rr_py_ws.wire.worker import Message, encode_message, encode_pid_reply
 
 ALLOW = encode_message(Message(b'{"status":200}'))
@@ -118,6 +118,15 @@ match mode:
         if not os.path.exists(sys.argv[2]):
             sys.exit(7)
         greet()
+        answer_for_ever()
+    case "large-parts":  # two, the second is the last
+        greet()
+        for _ in range(2):
+            receive()
+            os.write(1, encode_frame(Flag(0), (2,), b"{}" + bytes(300_000), stream=STREAM))
+            os.write(1, encode_frame(Flag(0), (2,), b"{}" + bytes(300_000)))
+            receive()
+            os.write(1, encode_pid_reply(os.getpid()))
         answer_for_ever()
     case "waits-for":
         while not os.path.exists(sys.argv[2]):
