@@ -1,7 +1,7 @@
 import {backoff} from './timing.js';
 import type {Subscription} from './topic.js';
 import type {History} from './types.js';
-import {isPush, parse, recoveryOf, size, type Command, type Reply} from './wire.js';
+import {isPush, parse, recoveryOf, size, type Command, type PushFrame, type Reply} from './wire.js';
 
 /** A join is one message, of at most 64 KiB and 1,024 topics where nobody has changed these limits. */
 const MAX_SIZE = 48 * 1024;
@@ -11,6 +11,8 @@ const MAX_TOPICS = 1_000;
 interface Membership {
   topic: Subscription;
   state: 'joining' | 'joined' | 'leaving' | 'refused';
+  /** It was joined, and is joined again for its history; a refusal of that changes nothing. */
+  isIn: boolean;
   wish?: History;
 }
 
@@ -61,7 +63,7 @@ export class Session {
   receive(text: string, areValues: boolean): void {
     const frame = parse(text);
     if (!frame) return;
-    if (isPush(frame, areValues)) return this.topics.get(frame.topic)?.received(frame, areValues);
+    if (isPush(frame, areValues)) return this.pushed(frame, areValues);
     const command = this.answered(frame);
     if (frame.topic === '#gap' && Array.isArray(frame.payload)) {
       for (const name of frame.payload) this.topics.get(name)?.lost({reason: 'gap'});
@@ -73,6 +75,12 @@ export class Session {
       else this.refused(command.topics, frame.reason ?? '');
     }
     if (command?.topics.length) this.schedule();
+  }
+
+  private pushed(frame: PushFrame, isValue: boolean): void {
+    const topic = this.topics.get(frame.topic);
+    // One that was left and is asked for again gets nothing of the place of before: a hole may follow.
+    if (topic === (this.memberships.get(frame.topic)?.topic ?? topic)) topic?.received(frame, isValue);
   }
 
   end(): void {
@@ -98,7 +106,7 @@ export class Session {
       if (place && !(place.state === 'joined' && topic.wished && !place.wish)) continue;
       // What was refused on the last connection would only refuse the others.
       (topic.state === 'refused' ? alone : joins).push(name);
-      this.memberships.set(name, {topic, state: 'joining'});
+      this.memberships.set(name, {topic, state: 'joining', isIn: place !== undefined});
     }
     this.inParts(joins, (names) => this.join(names));
     for (const name of alone) this.join([name]);
@@ -157,7 +165,7 @@ export class Session {
     if (temporary || names.length === 1) {
       for (const name of wanted) {
         const place = this.memberships.get(name);
-        if (place && !temporary) place.state = 'refused';
+        if (place && !temporary) place.state = place.isIn ? 'joined' : 'refused';
         place?.topic.refused(reason, temporary);
       }
     }
@@ -179,10 +187,11 @@ export class Session {
   /** Those that the application has not left since they were asked for; the others are forgotten. */
   private wanted(names: string[]): string[] {
     return names.filter((name) => {
-      const topic = this.memberships.get(name)?.topic;
-      const isWanted = topic !== undefined && topic === this.topics.get(name);
-      if (!isWanted) this.memberships.delete(name);
-      return isWanted;
+      const place = this.memberships.get(name);
+      if (place && place.topic === this.topics.get(name)) return true;
+      if (place?.isIn) place.state = 'joined';  // so that it is left
+      else this.memberships.delete(name);
+      return false;
     });
   }
 

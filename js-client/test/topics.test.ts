@@ -141,6 +141,21 @@ test('a topic that is left and joined again is another one, and the last word co
   assert.deepEqual([joined, second.state], [[{again: false, count: 0}], 'joined']);
 });
 
+test('a topic that is left and joined again gets nothing of before: between the two something may be missing', async () => {
+  const {client: one, socket} = await connected();
+  one.topic('news');
+  await turn();
+  socket.onCommand = () => {};
+  one.topic('news').leave();
+  const got = collect<unknown>((listener) => one.topic('news').on('message', listener));
+  await turn();
+  socket.push('news', '1');  // before the server has read the leave; 2 is published behind it
+  serve(socket).say({topic: '@leave', payload: ['news'], id: socket.sent.at(-1)?.id});
+  await turn();
+  socket.push('news', '3');
+  assert.deepEqual(got, [3]);
+});
+
 test('what is left while its join is under way is left when that is answered', async () => {
   const {client: one, socket} = await connected();
   socket.onCommand = () => {};
@@ -160,6 +175,23 @@ test('what is left before anything was sent costs nothing', async () => {
   await turn();
   assert.deepEqual(said(socket), []);
 });
+
+for (const reason of ['refused with status 403', 'PHP gave no answer']) {
+  test(`a topic that may not be joined again for its history stays joined, and can be left: ${reason}`, async () => {
+    const {client: one, socket} = await connected();
+    const topic = one.topic('news');
+    await turn();
+    serve(socket, {refused: new Set(['news']), reason});
+    one.topic('news', {history: true});
+    await turn();
+    const got = collect<unknown>((listener) => topic.on('message', listener));
+    socket.push('news', '1');
+    assert.deepEqual([topic.state, got], ['joined', [1]]);
+    topic.leave();
+    await clock.pass(60_000);
+    assert.deepEqual(said(socket), ['join news', 'join news', 'leave news']);
+  });
+}
 
 test('a leave that fails is no reason to ask again and again', async () => {
   const {client: one, socket} = await connected();
