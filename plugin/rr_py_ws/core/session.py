@@ -10,7 +10,7 @@ What is asked for is charged to the client by what it costs, see `cost`.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Coroutine, Sequence
+from collections.abc import Awaitable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -32,8 +32,9 @@ from rr_py_ws.core.ports import Authorizer, Subscriber, Subscriptions
 from rr_py_ws.core.replay import Replay, settle_recoveries
 from rr_py_ws.core.ring import ReplayLimit
 from rr_py_ws.errors import BrokerError, CommandError
-from rr_py_ws.wire.access import Verdict
-from rr_py_ws.wire.command import Command, decode_command
+from rr_py_ws.wire.access import ALLOWED, Verdict
+from rr_py_ws.wire.command import Command, Wish, decode_command
+from rr_py_ws.wire.push import usual_join_reply
 from rr_py_ws.wire.recovery import Recovered
 
 _LONGEST_REFUSED = 1024
@@ -307,42 +308,44 @@ class Session:
 
     def _subscribe(self, command: Command, verdict: Verdict) -> Awaitable[Recoveries | None] | None:
         """Subscribe as the verdict says, and reply; an awaitable when the broker has to be waited for."""
-        if not verdict.allowed:
+        if verdict is not ALLOWED and not verdict.allowed:
             kind = "authorization" if verdict.answered else "unanswered"
             reason = verdict.reason or f"refused with status {verdict.status}"
             self._transport.join_refused(command.topics or (), reason, verdict)
             self._refuse_join(command, kind, reason)
             return None
+        joining: Recoveries | Awaitable[Recoveries | None] | None
         try:
-            joining = self._begin_join(command, verdict)
+            if command.history is None:
+                broker = command.broker if self._context.select_broker else ""
+                topics = command.topics or ()
+                joining = self._context.subscriptions.join(self._transport, broker, topics)
+            else:
+                joining = self._join_with_history(command, command.history, verdict)
         except BrokerError as error:
             self._refuse_by_broker(command, error)
+            return None
+        if joining is None and command.id is None and not command.me and len(command.topics or ()) == 1:
+            assert command.topics is not None
+            self._transport.write(usual_join_reply(command.topics[0]))
             return None
         if joining is None or isinstance(joining, dict):
             self._answer_join(command, joining)
             return None
         return joining
 
-    def _begin_join(
-        self, command: Command, verdict: Verdict
-    ) -> Recoveries | Awaitable[Recoveries | None] | None:
-        """Subscribe; what is wished for and withheld is not looked for.
-
-        Raises (now, or from the awaitable):
-            BrokerError: the broker has refused.
-        """
-        subscriptions, broker = self._context.subscriptions, self._broker(command)
-        topics = command.topics or ()
-        if command.history is None:
-            return subscriptions.join(self._transport, broker, topics)
+    def _join_with_history(
+        self, command: Command, wishes: Mapping[str, Wish], verdict: Verdict
+    ) -> Recoveries | Awaitable[Recoveries]:
+        """Subscribe; what is wished for and withheld is not looked for."""
         limits = self._context.limits
-        self._charge(wishes_cost(len(command.history)))
+        self._charge(wishes_cost(len(wishes)))
         self.opted_in = True
-        return subscriptions.join_with_history(
+        return self._context.subscriptions.join_with_history(
             self._transport,
-            broker,
-            topics,
-            {topic: wish for topic, wish in command.history.items() if verdict.shows_history(topic)},
+            self._broker(command),
+            command.topics or (),
+            {topic: wish for topic, wish in wishes.items() if verdict.shows_history(topic)},
             ReplayLimit(limits.recovery_messages, limits.recovery_topic_size),
         )
 

@@ -198,7 +198,7 @@ class HTTPConnection(asyncio.Protocol):
         if listener.stopping:
             self.dismiss()
         elif rest:
-            self._read_head()
+            self._read_waiting_head()
         # A head that waits for its turn may have much behind it already, and each request would add to that.
         if self.state is READING_HEAD and len(self._buffer) < listener.max_head_size:
             self.transport.resume_reading()
@@ -313,10 +313,12 @@ class HTTPConnection(asyncio.Protocol):
         """No further request has come in time."""
         self._end()
 
+    def _read_waiting_head(self) -> None:
+        """Read a head that was not read as it came; the connection may be refused, or cut, meanwhile."""
+        if self.state is READING_HEAD and not self.transport.is_closing():
+            self._read_head()
+
     def _read_head(self) -> None:
-        # It may have waited for its turn, and be refused; or the page before it has cut the connection.
-        if self.state is not READING_HEAD or self.transport.is_closing():
-            return
         listener = self._listener
         limit = listener.max_head_size
         # Searched up to the limit only: a longer head is refused, even if it is complete.
@@ -327,7 +329,7 @@ class HTTPConnection(asyncio.Protocol):
             return
         end += len(_HEAD_END)
         if listener.turns.left <= 0:
-            listener.turns.wait(self._read_head, light=end < _SMALL_HEAD)
+            listener.turns.wait(self._read_waiting_head, light=end < _SMALL_HEAD)
             return
         listener.turns.charge(end)
         try:
@@ -342,7 +344,8 @@ class HTTPConnection(asyncio.Protocol):
             self._refuse("head", Verdict(431, (), text))
             return
         self._buffer = self._buffer[end:]
-        address = listener.proxies.client_address(self.peer, head)
+        proxies = listener.proxies
+        address = proxies.client_address(self.peer, head) if proxies.any else self.peer
         self.request = _new(Request, (head, address, self._secure))
         self._enter(HANDLING)
         if not listener.limiter.request_received(self, address):
@@ -357,7 +360,8 @@ class HTTPConnection(asyncio.Protocol):
     def _answer(self, head: RequestHead) -> None:
         """Have the request answered by whom its path belongs to."""
         listener = self._listener
-        if (handler := listener.handler_of(head)) is not None:
+        handler = listener.handlers.get(head.path)
+        if handler is not None or (handler := listener.other_handler(head)) is not None:
             handler(self)
         elif listener.pages is not None:
             try:

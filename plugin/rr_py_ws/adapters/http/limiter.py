@@ -104,7 +104,9 @@ class ConnectionLimiter:
         ):
             log.warning("connection refused, see websockets.limits.max_connections", limit=limit)
             return self._reject(connection, "connections", now)
-        self._take(1)
+        self._taken += 1
+        if self._places is not None:
+            self._places.set_taken(self._taken)
         self._reading_head.add(connection, now)
         # Of a proxy's connections the client is known only when the request has come.
         if self._max_per_address and not self._proxies.trusts(connection.peer):
@@ -165,18 +167,15 @@ class ConnectionLimiter:
                 return
             for queue in (self._reading_head, self._idle, self._refused):
                 queue.pop(holder, None)
-        self._take(-1)
+        self._taken -= 1
+        if self._places is not None:
+            self._places.set_taken(self._taken)
         self._uncount_address(holder)
 
     def stop(self) -> None:
         """Cancel the timers."""
         for queue in (self._reading_head, self._idle, self._refused, self._rejected):
             queue.stop()
-
-    def _take(self, places: int) -> None:
-        self._taken += places
-        if self._places is not None:
-            self._places.set_taken(self._taken)
 
     def _full_everywhere(self, places: Places) -> bool:
         """Whether all processes together have as many connections as there may be."""
