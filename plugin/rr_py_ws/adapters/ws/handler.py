@@ -22,7 +22,7 @@ from rr_py_ws.core.backpressure import Backpressure
 from rr_py_ws.core.origin import OriginRule
 from rr_py_ws.core.ports import Authorizer, Subscriptions
 from rr_py_ws.core.registry import Registry
-from rr_py_ws.core.session import SessionContext, breach_of_join
+from rr_py_ws.core.session_context import SessionContext, breach_of_join
 from rr_py_ws.core.token_bucket import TokenBucket
 from rr_py_ws.metrics import Sample, counter, gauge
 from rr_py_ws.wire.access import ALLOWED, FAILED, Verdict
