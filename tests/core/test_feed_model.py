@@ -26,7 +26,8 @@ from rr_py_ws.core.history_rules import HistoryRules
 from rr_py_ws.core.node import Node
 from rr_py_ws.core.replay import Replay
 from rr_py_ws.core.ring import Entry, ReplayLimit, Ring
-from rr_py_ws.core.session import Session, SessionContext
+from rr_py_ws.core.session import Session
+from rr_py_ws.core.session_context import SessionContext
 from rr_py_ws.errors import BrokerError
 from rr_py_ws.wire.command import Wish
 from rr_py_ws.wire.position import StreamPosition

@@ -14,7 +14,8 @@ from rr_py_ws.config import Limits
 from rr_py_ws.core.command_metrics import CommandMetrics
 from rr_py_ws.core.hub import Hub
 from rr_py_ws.core.ports import Subscriber
-from rr_py_ws.core.session import Session, SessionContext
+from rr_py_ws.core.session import Session
+from rr_py_ws.core.session_context import SessionContext
 from rr_py_ws.errors import BrokerError
 from rr_py_ws.wire.access import ALLOWED, FAILED, Verdict
 from rr_py_ws.wire.framing.websocket import Opcode, server_frame

@@ -21,7 +21,7 @@ from rr_py_ws.errors import ProtocolError
 from rr_py_ws.wire.access import Verdict
 from rr_py_ws.wire.body import CHUNKED
 from rr_py_ws.wire.content_type import detect_content_type
-from rr_py_ws.wire.target import check_host, parse_request_line
+from rr_py_ws.wire.target import LONGEST_KNOWN, check_host, parse_known_line, parse_request_line
 
 _EMPTY_LINES = re.compile(rb"\A(?:\r\n)+")
 """Those before a request are skipped (RFC 9112 section 2.2)."""
@@ -182,7 +182,7 @@ def parse_request_head(head: bytes, *, bodies: bool = False) -> RequestHead:
     end = head.find(b"\r\n")
     if end < 0:
         raise ProtocolError("not one whole HTTP request")
-    line = parse_request_line(head[:end])
+    line = parse_known_line(head[:end]) if end <= LONGEST_KNOWN else parse_request_line(head[:end])
     collector = _HeadCollector()
     parser = httptools.HttpRequestParser(collector)
     try:

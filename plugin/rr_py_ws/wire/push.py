@@ -94,6 +94,18 @@ class Encoding:
         return server_frame(Opcode.TEXT, b'{"topic":"%b","payload":%b%b}' % (kind.encode(), names, extra))
 
 
+def usual_join_reply(topic: str) -> bytes:
+    """Encode `@join` for one topic as RoadRunner does, which is the same in all forms."""
+    return _known_join_reply(topic) if len(topic) <= _LONGEST_KNOWN else _join_reply(topic)
+
+
+def _join_reply(topic: str) -> bytes:
+    return STRING.reply("@join", (topic,))
+
+
+_known_join_reply = lru_cache(_KNOWN)(_join_reply)
+
+
 def _encode_recovered(recovered: Recovered) -> bytes:
     topic, position, count, reason = recovered
     return b'%b:{%b"recovered":%b,"count":%d%b}' % (

@@ -31,9 +31,7 @@ _HOST = re.compile(
 _PATH = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=:@/%\[\]-]*")
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _KNOWN = 256
-"""Lines that need not be parsed again, as clients of WebSockets send them,"""
-_LONGEST_KNOWN = 256
-"""and the bytes that one of these has at most."""
+LONGEST_KNOWN = 256
 _SAFE_IN_PATH = "$&+,/:;=@"
 
 
@@ -54,11 +52,6 @@ class RequestLine(NamedTuple):
 
 
 def parse_request_line(line: bytes) -> RequestLine:
-    """Parse a request line, without the end of the line; see `parse_new_request_line`."""
-    return _known_line(line) if len(line) <= _LONGEST_KNOWN else parse_new_request_line(line)
-
-
-def parse_new_request_line(line: bytes) -> RequestLine:
     """Parse a request line, without the end of the line.
 
     Raises:
@@ -95,7 +88,8 @@ def parse_new_request_line(line: bytes) -> RequestLine:
     return RequestLine(method.decode(), authority.decode(), _escaped(path) + mark + query, version.decode())
 
 
-_known_line = lru_cache(_KNOWN)(parse_new_request_line)
+parse_known_line = lru_cache(_KNOWN)(parse_request_line)
+"""The same for lines of up to `LONGEST_KNOWN` bytes, which come again with other requests."""
 
 
 @lru_cache(maxsize=128)

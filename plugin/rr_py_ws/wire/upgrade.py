@@ -31,9 +31,9 @@ def check_upgrade(head: RequestHead) -> Verdict | None:
     first = head.first
     if not first.get(b"host"):
         return _refusal(400, 'bad "Host" header')
-    if not _names(head, b"upgrade", b"websocket"):
+    if first.get(b"upgrade") != b"websocket" and not _names(head, b"upgrade", b"websocket"):
         return _refusal(400, 'bad "Upgrade" header')
-    if not _names(head, b"connection", b"upgrade"):
+    if first.get(b"connection") != b"Upgrade" and not _names(head, b"connection", b"upgrade"):
         return _refusal(400, 'bad "Connection" header')
     # 16 bytes in base64; what they are is not looked at, as in gobwas/ws.
     if len(first.get(b"sec-websocket-key", b"")) != 24:
@@ -77,8 +77,6 @@ def _names(head: RequestHead, field: bytes, option: bytes) -> bool:
 
     Lines of one field are one list (RFC 9110, 5.3): a proxy may add its own to that of the client.
     """
-    if head.first.get(field, b"").lower() == option:
-        return True
     return option.decode() in [item.strip(" \t") for item in head.joined(field).lower().split(",")]
 
 

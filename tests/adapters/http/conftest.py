@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rr_py_ws import logs
-from rr_py_ws.adapters.http import connection
+from rr_py_ws.adapters.http import connection, ending
 from support.behind import Serve, answer_ok
 from support.forward_site import ForwardSite, StartForward
 from support.http_site import Site, Start, open_sockets
@@ -87,5 +87,6 @@ async def site(start: Start) -> Site:
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
     """What was logged since the last look; every line, whatever earlier tests had to say."""
-    monkeypatch.setattr(connection, "log", logs.get_logger("websockets"))
+    for module in (connection, ending):
+        monkeypatch.setattr(module, "log", logs.get_logger("websockets"))
     return lambda: capsys.readouterr().err

@@ -84,7 +84,7 @@ Open = Callable[[Recorder], Awaitable[Peer]]
 
 
 async def polled(connection: socket.socket, protocol: asyncio.Protocol) -> None:
-    Poller().open(connection, format_peer(connection.getpeername()), protocol)
+    PolledTransport(Poller(), connection, format_peer(connection.getpeername()), protocol).begin()
 
 
 async def of_the_loop(connection: socket.socket, protocol: asyncio.Protocol) -> None:
@@ -366,7 +366,7 @@ async def open_many(count: int) -> tuple[list[Recorder], list[Peer]]:
         ours.setblocking(False)
         protocols.append(Recorder())
         peers.append(Peer(theirs))
-        poller.open(ours, "", protocols[-1])
+        PolledTransport(poller, ours, "", protocols[-1]).begin()
     return protocols, peers
 
 
@@ -497,7 +497,7 @@ async def test_an_error_at_the_beginning_ends_the_connection() -> None:
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     protocol = Failing()
-    Poller().open(ours, "", protocol)
+    PolledTransport(Poller(), ours, "", protocol).begin()
     await protocol.lost()
     assert ours.fileno() == -1
     assert len(told) == 1

@@ -12,6 +12,7 @@ from rr_py_ws import logs
 from rr_py_ws.adapters.auth.allow_all import AllowAll
 from rr_py_ws.adapters.brokers.memory import MemoryBroker
 from rr_py_ws.adapters.http import connection as http_connection
+from rr_py_ws.adapters.http import ending as http_ending
 from rr_py_ws.adapters.http import limiter
 from rr_py_ws.adapters.ws import connection, handler, upgrade
 from rr_py_ws.core import fail_closed
@@ -71,7 +72,7 @@ async def site(start: Start) -> Site:
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
     """What was logged so far; every line, whatever earlier tests had to say."""
-    for module in (connection, fail_closed, handler, http_connection, limiter, upgrade):
+    for module in (connection, fail_closed, handler, http_connection, http_ending, limiter, upgrade):
         monkeypatch.setattr(module, "log", logs.get_logger("websockets"))
     return lambda: capsys.readouterr().err
 

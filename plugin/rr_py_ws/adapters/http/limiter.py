@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from rr_py_ws import logs
-from rr_py_ws.adapters.http.connection import HTTPConnection
+from rr_py_ws.adapters.http.ending import Ending
 from rr_py_ws.adapters.http.places import Places
 from rr_py_ws.adapters.http.proxies import TrustedProxies
 from rr_py_ws.adapters.http.states import State
@@ -64,10 +64,10 @@ class ConnectionLimiter:
         self._max_refusals = max_refusals
         self._taken = 0
         self._cut = 0
-        self._reading_head = TimeoutQueue[HTTPConnection](limits.head_timeout, HTTPConnection.head_timeout)
-        self._idle = TimeoutQueue[HTTPConnection](limits.keep_alive, HTTPConnection.idle_timeout)
-        self._refused = TimeoutQueue[HTTPConnection](close_timeout, HTTPConnection.cut)
-        self._rejected = TimeoutQueue[HTTPConnection](close_timeout, HTTPConnection.cut)
+        self._reading_head = TimeoutQueue[Ending](limits.head_timeout, Ending.head_timeout)
+        self._idle = TimeoutQueue[Ending](limits.keep_alive, Ending.idle_timeout)
+        self._refused = TimeoutQueue[Ending](close_timeout, Ending.cut)
+        self._rejected = TimeoutQueue[Ending](close_timeout, Ending.cut)
         self._by_network: Counter[bytes] = Counter()
         self._network_of: dict[asyncio.Protocol, bytes] = {}
 
@@ -88,7 +88,7 @@ class ConnectionLimiter:
         yield gauge("places_taken", "TCP connections that there are.", self._taken)
         yield counter("connections_cut", "TCP connections cut without an answer.", self._cut)
 
-    def acquire(self, connection: HTTPConnection) -> bool:
+    def acquire(self, connection: Ending) -> bool:
         """Give an accepted connection a place, or reject it by setting its `reject_reason`.
 
         Returns:
@@ -104,14 +104,16 @@ class ConnectionLimiter:
         ):
             log.warning("connection refused, see websockets.limits.max_connections", limit=limit)
             return self._reject(connection, "connections", now)
-        self._take(1)
+        self._taken += 1
+        if self._places is not None:
+            self._places.set_taken(self._taken)
         self._reading_head.add(connection, now)
         # Of a proxy's connections the client is known only when the request has come.
         if self._max_per_address and not self._proxies.trusts(connection.peer):
             return self._count_address(connection, connection.peer, now)
         return True
 
-    def request_received(self, connection: HTTPConnection, address: str) -> bool:
+    def request_received(self, connection: Ending, address: str) -> bool:
         """The request head is complete: from now on the server owes something, not the client.
 
         Args:
@@ -128,7 +130,7 @@ class ConnectionLimiter:
             return self._count_address(connection, address, self._loop.time())
         return True
 
-    def page_served(self, connection: HTTPConnection) -> None:
+    def page_served(self, connection: Ending) -> None:
         """The answer of a page is sent: the client owes its next request, if it has any."""
         if connection.idle:
             self._idle.add(connection, self._loop.time())
@@ -138,19 +140,19 @@ class ConnectionLimiter:
         if self._proxies.trusts(connection.peer):
             self._uncount_address(connection)
 
-    def head_begun(self, connection: HTTPConnection) -> None:
+    def head_begun(self, connection: Ending) -> None:
         """Something of a request has come behind a page: all of its head has to come now."""
         self._idle.pop(connection, None)
         self._reading_head.add(connection, self._loop.time())
 
-    def request_refused(self, connection: HTTPConnection) -> None:
+    def request_refused(self, connection: Ending) -> None:
         """The connection has its last answer, and has to close."""
         self._reading_head.pop(connection, None)
         self._idle.pop(connection, None)
         if not connection.reject_reason:  # a rejected one is watched since it was rejected
             self._refused.add(connection, self._loop.time())
 
-    def transfer(self, connection: HTTPConnection, successor: asyncio.Protocol) -> None:
+    def transfer(self, connection: Ending, successor: asyncio.Protocol) -> None:
         """Let another protocol hold the place of a connection, until `release`."""
         network = self._network_of.pop(connection, None)
         if network is not None:
@@ -159,24 +161,21 @@ class ConnectionLimiter:
     def release(self, holder: asyncio.Protocol) -> None:
         """The socket of a connection is closed: take its place back, if it has one. Once for each."""
         # A WebSocket is in none of the queues, and was never rejected.
-        if isinstance(holder, HTTPConnection):
+        if isinstance(holder, Ending):
             if holder.reject_reason:
                 self._rejected.pop(holder, None)
                 return
             for queue in (self._reading_head, self._idle, self._refused):
                 queue.pop(holder, None)
-        self._take(-1)
+        self._taken -= 1
+        if self._places is not None:
+            self._places.set_taken(self._taken)
         self._uncount_address(holder)
 
     def stop(self) -> None:
         """Cancel the timers."""
         for queue in (self._reading_head, self._idle, self._refused, self._rejected):
             queue.stop()
-
-    def _take(self, places: int) -> None:
-        self._taken += places
-        if self._places is not None:
-            self._places.set_taken(self._taken)
 
     def _full_everywhere(self, places: Places) -> bool:
         """Whether all processes together have as many connections as there may be."""
@@ -196,7 +195,7 @@ class ConnectionLimiter:
                 return True
         return False
 
-    def _count_address(self, connection: HTTPConnection, address: str, now: float) -> bool:
+    def _count_address(self, connection: Ending, address: str, now: float) -> bool:
         network = network_of(address)
         if network is None:
             return True
@@ -222,7 +221,7 @@ class ConnectionLimiter:
             if not self._by_network[network]:  # an address that is gone must leave nothing behind
                 del self._by_network[network]
 
-    def _reject(self, connection: HTTPConnection, reason: str, now: float) -> bool:
+    def _reject(self, connection: Ending, reason: str, now: float) -> bool:
         """Watch a connection without a place until it is gone; False when there are too many of those."""
         connection.reject_reason = reason
         if len(self._rejected) >= self._max_refusals:
@@ -232,6 +231,6 @@ class ConnectionLimiter:
         return True
 
 
-def _has_unread(connection: HTTPConnection) -> bool:
+def _has_unread(connection: Ending) -> bool:
     """Whether there may be a request. Not for a TLS handshake, of which a peer can always have sent some."""
     return connection.state is not State.ACCEPTED and has_unread(connection.socket)

@@ -207,12 +207,11 @@ class HTTPListener:
                 inherited=bool(inherited),
             )
 
-    def handler_of(self, head: RequestHead) -> Handler | None:
-        """Return who answers a request; None when nothing is served at its path."""
-        handler = self.handlers.get(head.path)
-        if handler is None and self.upgrades and b"upgrade" in head.first and requested_protocols(head):
+    def other_handler(self, head: RequestHead) -> Handler | None:
+        """Return who answers a request whose path has no handler; None: a page, or nobody."""
+        if self.upgrades and b"upgrade" in head.first and requested_protocols(head):
             return self.upgrades
-        return handler
+        return None
 
     def begin_page(self) -> None:
         """Count a request for a page: few are begun in one turn of the event loop."""

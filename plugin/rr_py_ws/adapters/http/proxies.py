@@ -36,6 +36,7 @@ class TrustedProxies:
 
     Attributes:
         header: in lower case.
+        any: whether there are any.
 
     Raises:
         ValueError: a subnet is not a CIDR.
@@ -43,13 +44,14 @@ class TrustedProxies:
 
     def __init__(self, subnets: Sequence[str], header: str = "x-forwarded-for") -> None:
         self._networks = list(map(_parse_network, subnets))
+        self.any = bool(self._networks)
         self.header = header.lower().encode()
         self._warned = False
         self._known = lru_cache(_REMEMBERED)(self._looks_trusted)
 
     def trusts(self, peer: str) -> bool:
         """Whether a peer may say whom it speaks for."""
-        return bool(self._networks) and self._known(peer)
+        return self.any and self._known(peer)
 
     def _looks_trusted(self, peer: str) -> bool:
         try:

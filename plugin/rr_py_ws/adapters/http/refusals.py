@@ -16,7 +16,7 @@ from rr_py_ws.adapters.net.transports import peer_of
 from rr_py_ws.metrics import Sample, counter, gauge
 
 if TYPE_CHECKING:
-    from rr_py_ws.adapters.http.connection import HTTPConnection
+    from rr_py_ws.adapters.http.ending import Ending
 
 REFUSALS = (
     "path",
@@ -53,7 +53,7 @@ class Refusals:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._sizes: dict[HTTPConnection, int] = {}
+        self._sizes: dict[Ending, int] = {}
         self._bytes = 0
         self._cut = 0
         self._last = b""
@@ -70,7 +70,7 @@ class Refusals:
             self._last = answer
         return self._last
 
-    def add(self, connection: HTTPConnection, size: int) -> None:
+    def add(self, connection: Ending, size: int) -> None:
         """Take note that an answer of `size` bytes was written."""
         self._sizes[connection] = size
         self._bytes += size
@@ -82,7 +82,7 @@ class Refusals:
             log.warning("refused connection cut, see websockets.limits.refusal_memory", remote=remote)
             oldest.cut()
 
-    def discard(self, connection: HTTPConnection) -> None:
+    def discard(self, connection: Ending) -> None:
         """Take note that a connection is closed, whether it was refused or not."""
         self._bytes -= self._sizes.pop(connection, 0)
         if not self._sizes:

@@ -20,6 +20,7 @@ from typing import Any
 from rr_py_ws import logs
 from rr_py_ws.adapters.net.client_hello import ClientHellos
 from rr_py_ws.adapters.net.listen import BACKLOG, bound_address
+from rr_py_ws.adapters.net.polled import PolledTransport
 from rr_py_ws.adapters.net.poller import Poller
 from rr_py_ws.address import Address, format_peer
 
@@ -130,7 +131,7 @@ class Acceptor:
             if self._poller is not None:
                 # The usual address of IPv4 is written as `format_peer` does, without being parsed.
                 remote = f"{address}:{peer[1]}" if "." in address else format_peer(peer)
-                self._poller.open(connection, remote, protocol)
+                PolledTransport(self._poller, connection, remote, protocol).begin()
             elif self._hellos is not None:
                 self._hellos.wait(connection, protocol)
             else:

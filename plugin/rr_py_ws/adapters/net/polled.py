@@ -15,10 +15,9 @@ import socket
 from collections import deque
 from collections.abc import Iterable
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from rr_py_ws.adapters.net.poller import Poller
+from rr_py_ws.adapters.net.poller import Poller
 
 _HIGH = 64 * 1024
 """Bytes that may wait before a protocol is told to pause, unless it asks for another limit; as in asyncio."""
@@ -35,8 +34,7 @@ class PolledTransport(asyncio.Transport):
 
     Args:
         poller: watches the socket.
-        loop: the running loop.
-        connection: the socket.
+        connection: the socket, which does not block; it belongs to the transport from now on.
         remote: the other end for the log, `host:port`; a socket whose peer has gone cannot tell any more.
         protocol: is told what happens.
     """
@@ -61,14 +59,13 @@ class PolledTransport(asyncio.Transport):
     def __init__(
         self,
         poller: Poller,
-        loop: asyncio.AbstractEventLoop,
         connection: socket.SocketType,
         remote: str,
         protocol: asyncio.Protocol,
     ) -> None:
         self._remote = remote
         self._poller = poller
-        self._loop = loop
+        self._loop = poller.loop
         self._socket = connection
         self._protocol = protocol
         self._events = 0
@@ -113,7 +110,7 @@ class PolledTransport(asyncio.Transport):
         except Exception as error:
             self._protocol_failed(error)
         if not self._closing:
-            self._watch(_IN)
+            self._watch(self._events | _IN)
 
     # Reading
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import select
-import socket
+from typing import TYPE_CHECKING
 
-from rr_py_ws.adapters.net.polled import PolledTransport
+if TYPE_CHECKING:
+    from rr_py_ws.adapters.net.polled import PolledTransport
 
 _EVENTS = 64
 """Sockets that are looked at in one turn of the event loop; whatever else goes on has its turn then."""
@@ -18,28 +19,19 @@ class Poller:
     """Watches the sockets of its transports, as long as there are any.
 
     Attributes:
+        loop: the running loop.
         space: what a transport reads into; `view` is what it takes that from.
         view: see `space`.
     """
 
-    __slots__ = ("_epoll", "_loop", "_transports", "space", "view")
+    __slots__ = ("_epoll", "_transports", "loop", "space", "view")
 
     def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._epoll = select.epoll()
         self._transports: dict[int, PolledTransport] = {}
         self.space = bytearray(_READ)
         self.view = memoryview(self.space)
-
-    def open(self, connection: socket.SocketType, remote: str, protocol: asyncio.Protocol) -> None:
-        """Make the transport of a connected socket, and call `connection_made` of its protocol at once.
-
-        Args:
-            connection: does not block; it belongs to the transport from now on.
-            remote: the other end, for the log.
-            protocol: of the connection.
-        """
-        PolledTransport(self, self._loop, connection, remote, protocol).begin()
 
     def watch(self, descriptor: int, transport: PolledTransport, before: int, events: int) -> None:
         """Look for other events of a socket than before; 0 for none.
@@ -50,13 +42,13 @@ class Poller:
             del self._transports[descriptor]
             self._epoll.unregister(descriptor)
             if not self._transports:
-                self._loop.remove_reader(self._epoll.fileno())
+                self.loop.remove_reader(self._epoll.fileno())
         elif before:
             self._epoll.modify(descriptor, events)
         else:
             self._epoll.register(descriptor, events)
             if not self._transports:
-                self._loop.add_reader(self._epoll.fileno(), self._look)
+                self.loop.add_reader(self._epoll.fileno(), self._look)
             self._transports[descriptor] = transport
 
     def _look(self) -> None:

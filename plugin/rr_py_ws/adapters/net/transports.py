@@ -10,10 +10,6 @@ from typing import Any
 
 from rr_py_ws.address import format_peer
 
-_TLS_BUFFER = 32 * 1024
-"""Bytes that a TLS transport may hold before it says so. They are encrypted: no two connections share them,
-so the usual 512 KiB would be what each stalled client costs."""
-
 _WRITELINES_DOES_NOT_PAUSE = (3, 12) <= sys.version_info < (3, 12, 9) or (3, 13) <= sys.version_info < (
     3,
     13,
@@ -33,19 +29,6 @@ def peer_of(connection: socket.SocketType) -> str:
 def remote_of(transport: asyncio.BaseTransport) -> str:
     """The other end of a transport as `host:port`, for the log, also when it is gone."""
     return transport.get_extra_info("remote") or format_peer(transport.get_extra_info("peername"))
-
-
-def bare_socket(transport: asyncio.Transport, connection: socket.SocketType) -> socket.SocketType | None:
-    """Let frames be written past the transport, by the socket below it; None with TLS, where that cannot be.
-
-    The transport has to report at once that it holds anything; with TLS, that it holds more than a little.
-    """
-    if transport.get_extra_info("sslcontext") is not None:
-        transport.set_write_buffer_limits(_TLS_BUFFER)
-        return None
-    # Bytes in the transport's buffer must not be overtaken by bytes that are sent past it.
-    transport.set_write_buffer_limits(0)
-    return connection
 
 
 def write_parts(transport: asyncio.Transport, parts: Sequence[bytes | memoryview]) -> None:

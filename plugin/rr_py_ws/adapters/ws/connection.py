@@ -47,7 +47,7 @@ class Connection(Ending):
     Args:
         context: what all connections share.
         transport: after the 101 response was written.
-        sock: the socket below the transport.
+        sock: see `Sender`.
         encoding: see `Subscriber`.
         grant: what the authorizer has answered.
         details: what the authorizer has said of the client.
@@ -72,7 +72,7 @@ class Connection(Ending):
         self,
         context: ConnectionContext,
         transport: asyncio.Transport,
-        sock: socket.SocketType,
+        sock: socket.SocketType | None,
         encoding: Encoding,
         grant: object,
         details: Details = NO_DETAILS,

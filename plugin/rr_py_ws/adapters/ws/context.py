@@ -11,7 +11,7 @@ from rr_py_ws.adapters.ws.metrics import WebSocketMetrics
 from rr_py_ws.adapters.ws.read_throttle import ReadTurns
 from rr_py_ws.config import Limits
 from rr_py_ws.core.backpressure import Backpressure
-from rr_py_ws.core.session import SessionContext
+from rr_py_ws.core.session_context import SessionContext
 from rr_py_ws.core.token_bucket import TokenBucket
 
 

@@ -28,7 +28,7 @@ class Ending(Sender):
     Args:
         context: what all connections share.
         transport: after the 101 response was written.
-        sock: the socket below the transport.
+        sock: see `Sender`.
         encoding: see `Subscriber`.
     """
 
@@ -38,7 +38,7 @@ class Ending(Sender):
         self,
         context: ConnectionContext,
         transport: asyncio.Transport,
-        sock: socket.SocketType,
+        sock: socket.SocketType | None,
         encoding: Encoding,
     ) -> None:
         super().__init__(context, transport, sock, encoding)

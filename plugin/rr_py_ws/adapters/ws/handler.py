@@ -22,10 +22,10 @@ from rr_py_ws.core.backpressure import Backpressure
 from rr_py_ws.core.origin import OriginRule
 from rr_py_ws.core.ports import Authorizer, Subscriptions
 from rr_py_ws.core.registry import Registry
-from rr_py_ws.core.session import SessionContext, breach_of_join
+from rr_py_ws.core.session_context import SessionContext, breach_of_join
 from rr_py_ws.core.token_bucket import TokenBucket
 from rr_py_ws.metrics import Sample, counter, gauge
-from rr_py_ws.wire.access import FAILED, Verdict
+from rr_py_ws.wire.access import ALLOWED, FAILED, Verdict
 from rr_py_ws.wire.deflate import Compressor
 from rr_py_ws.wire.details import NO_DETAILS
 from rr_py_ws.wire.http import RequestHead
@@ -171,7 +171,7 @@ class WebSocketHandler:
 
     def answer(self, connection: HTTPConnection, verdict: Verdict) -> None:
         """Do with a request what the authorizer says."""
-        if verdict.allowed:
+        if verdict is ALLOWED or verdict.allowed:
             self._accept(connection, verdict)
         elif not verdict.answered:  # the authorizer has said why
             connection.refuse("unanswered", verdict)
@@ -196,10 +196,11 @@ class WebSocketHandler:
             return
         if verdict.grant is not None and not self._warned_of_cookies:
             self._look_at_cookies(head)
-        encoding, extensions = self._choose_encoding(head)
-        opened = Connection(
-            self._context, connection.transport, connection.socket, encoding, verdict.grant, details
-        )
+        encoding, extensions = STRING, ""
+        if self._compressor is not None or b"sec-websocket-protocol" in head.first:
+            encoding, extensions = self._choose_encoding(head)
+        bare = None if connection.request.secure else connection.socket
+        opened = Connection(self._context, connection.transport, bare, encoding, verdict.grant, details)
         rest = connection.hand_over(opened)
         opened.write(accept_response(head, encoding.subprotocol, extensions))
         self.counters.accepted += 1
@@ -253,10 +254,8 @@ class WebSocketHandler:
 
     def _choose_encoding(self, head: RequestHead) -> tuple[Encoding, str]:
         """Return the encoding of the client, and the header that accepts compression; empty for none."""
-        encoding = STRING
-        if b"sec-websocket-protocol" in head.first:
-            offered = requested_subprotocols(head)
-            encoding = next((BY_SUBPROTOCOL[name] for name in offered if name in BY_SUBPROTOCOL), STRING)
+        offered = requested_subprotocols(head)
+        encoding = next((BY_SUBPROTOCOL[name] for name in offered if name in BY_SUBPROTOCOL), STRING)
         if self._compressor is None or (agreed := negotiate(offered_extensions(head))) is None:
             return encoding, ""
         extensions, window_bits = agreed

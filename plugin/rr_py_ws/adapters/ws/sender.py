@@ -17,7 +17,7 @@ from websockets.frames import CloseCode
 
 from rr_py_ws import logs
 from rr_py_ws.adapters.net.deadline import Deadline
-from rr_py_ws.adapters.net.transports import bare_socket, end_writing, remote_of, write_parts
+from rr_py_ws.adapters.net.transports import end_writing, remote_of, write_parts
 from rr_py_ws.adapters.ws.context import ConnectionContext
 from rr_py_ws.adapters.ws.send_queue import SendQueue
 from rr_py_ws.core.registry import new_id
@@ -25,6 +25,9 @@ from rr_py_ws.core.replay import Replay
 from rr_py_ws.wire.publication import Pushes
 from rr_py_ws.wire.push import Encoding
 
+_TLS_BUFFER = 32 * 1024
+"""Bytes that a TLS transport may hold before it says so. They are encrypted: no two connections share them,
+so the usual 512 KiB would be what each stalled client costs."""
 _PORTION = 64 * 1024
 """Bytes that a transport is given at a time, of a large message or of what waits.
 
@@ -60,7 +63,7 @@ class Sender(asyncio.Protocol):
     Args:
         context: what all connections share.
         transport: after the 101 response was written.
-        sock: the socket below the transport.
+        sock: the socket below the transport; None with TLS, where nothing can be sent past that.
         encoding: see `Subscriber`.
 
     Attributes:
@@ -93,7 +96,7 @@ class Sender(asyncio.Protocol):
         self,
         context: ConnectionContext,
         transport: asyncio.Transport,
-        sock: socket.SocketType,
+        sock: socket.SocketType | None,
         encoding: Encoding,
     ) -> None:
         self.id = new_id()
@@ -102,7 +105,10 @@ class Sender(asyncio.Protocol):
         self.alive = True
         self._context = context
         self._transport = transport
-        self._socket = bare_socket(transport, sock)
+        self._socket = sock
+        # It has to report at once that it holds anything: that must not be overtaken by bytes that are sent
+        # past it. With TLS, that it holds more than a little.
+        transport.set_write_buffer_limits(_TLS_BUFFER if sock is None else 0)
         self._queue: SendQueue | None = None
         self._grace: Deadline | None = None
         self._queue_paused = False

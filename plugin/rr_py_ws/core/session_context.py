@@ -1,0 +1,83 @@
+"""What a session needs around it: the connection below it, and what all sessions share."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from rr_py_ws.config import Limits
+from rr_py_ws.core.command_metrics import CommandMetrics
+from rr_py_ws.core.ports import Authorizer, Subscriber, Subscriptions
+from rr_py_ws.core.replay import Replay
+from rr_py_ws.wire.access import Verdict
+
+_LONGEST_CHARACTER = 4
+"""Bytes of a character in UTF-8, at most."""
+
+
+def _size(topic: str) -> int:
+    """Return how many bytes of the client a topic was; those that are not UTF-8 are surrogates here."""
+    return len(topic) if topic.isascii() else len(topic.encode("utf-8", "surrogateescape"))
+
+
+def breach_of_join(topics: Sequence[str], limits: Limits) -> tuple[str, str] | None:
+    """Return which limit of a command these topics would break, as one of `JOIN_REFUSALS` and in words."""
+    if len(topics) > limits.max_topics_per_command:
+        return "topics_per_command", f"more than {limits.max_topics_per_command} topics in a command"
+    longest = max(map(len, topics), default=0)
+    if longest > limits.max_topic_length // _LONGEST_CHARACTER and any(
+        _size(topic) > limits.max_topic_length for topic in topics
+    ):
+        return "topic_length", f"a topic of more than {limits.max_topic_length} bytes"
+    return None
+
+
+class SessionTransport(Subscriber, Protocol):
+    """The connection below a session."""
+
+    def write(self, data: bytes) -> None:
+        """Send a reply, behind everything that was sent before."""
+
+    def replay(self, replay: Replay) -> None:
+        """Send this behind everything that was sent before, and before everything that is sent later."""
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine as a task, which is cancelled when the connection ends."""
+
+    def put_failed(self, topics: Sequence[str], reason: str) -> None:
+        """The client is not in topics that the authorizer has put it into; it should go away soon."""
+
+    def command_ignored(self, reason: str) -> None:
+        """A command was dropped, as RoadRunner drops it; worth a log line."""
+
+    def command_refused(self, reason: str) -> None:
+        """A command was refused, because it would break a limit; worth a log line."""
+
+    def join_refused(self, topics: Sequence[str], reason: str, verdict: Verdict | None) -> None:
+        """A join was refused by the authorizer, with this verdict, or by the broker; worth a log line.
+
+        The reason may have words of others, which the client is not told.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class SessionContext:
+    """What all sessions of a server share.
+
+    Attributes:
+        authorizer: decides about joins.
+        subscriptions: where topics are joined and left.
+        limits: what is refused without asking anybody; see `websockets.limits` in docs/configuration.md.
+        counters: what is asked for is counted there.
+        select_broker: whether the `broker` of a command counts; see `websockets.select_broker`.
+        tell_of_gaps: whether also clients are told of gaps that have never used an id; see
+            `websockets.on_gap`.
+    """
+
+    authorizer: Authorizer
+    subscriptions: Subscriptions
+    limits: Limits
+    counters: CommandMetrics
+    select_broker: bool = False
+    tell_of_gaps: bool = False
