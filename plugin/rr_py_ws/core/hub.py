@@ -110,14 +110,19 @@ class Hub:
         Messages published before this call do not reach it.
         """
         self._write_queued(subscriber, topics)
-        joined = self._joined.setdefault(subscriber, set())
         # Interned, so that all who are in a topic share its name: half of the memory of a subscription.
-        different = topics if len(topics) == 1 else dict.fromkeys(topics)
-        added = [intern(topic) for topic in different if topic not in joined]
-        joined.update(added)
+        added = [intern(topic) for topic in topics]
+        joined = self._joined.get(subscriber)
+        if joined is None:
+            if not added:
+                return added
+            joined = self._joined[subscriber] = set(added)
+            if len(joined) < len(added):
+                added = list(dict.fromkeys(added))
+        else:
+            added = [topic for topic in dict.fromkeys(added) if topic not in joined]
+            joined.update(added)
         self._add(subscriber, subscriber.encoding, added)
-        if not joined:
-            del self._joined[subscriber]
         self.subscriptions += len(added)
         return added
 
@@ -128,17 +133,16 @@ class Hub:
                 return
             groups = self._groups[encoding] = {}
         others = len(self._groups) > 1
-        for topic in topics:
-            group = groups.get(topic)
-            if group is None:
+        for topic, group in zip(topics, map(groups.get, topics), strict=True):
+            if isinstance(group, dict):
+                group[subscriber] = None
+            elif group is None:
                 if not (others and topic in self):
                     self._count += 1
                     self.topic_bytes += _name_size(topic)
                 groups[topic] = [subscriber]
-            elif isinstance(group, list):
-                groups[topic] = dict.fromkeys((*group, subscriber))
             else:
-                group[subscriber] = None
+                groups[topic] = {group[0]: None, subscriber: None}
 
     def unsubscribe(self, subscriber: Subscriber, topics: Collection[str]) -> list[str]:
         """Remove a subscriber from topics and return those that nobody is in any more.
