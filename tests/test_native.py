@@ -20,6 +20,7 @@ from rr_py_ws.adapters.ws.protocol import fast_path
 from rr_py_ws.core import flush
 from rr_py_ws.native import TWINS
 from rr_py_ws.wire import publish_call, push
+from rr_py_ws.wire.publication import Publication
 
 assert fast_path and flush and publish_call and push  # who is imported has entered the twins
 
@@ -73,28 +74,29 @@ class TestTwins:
     def test_pushes_are_equal(self, topic: str, payload: bytes) -> None:
         python, compiled = TWINS["encode_push"]
         assert compiled is not None
-        assert compiled(topic, payload) == python(topic, payload)
+        publication = Publication(topic, payload)
+        assert compiled(publication) == python(publication)
 
-    @pytest.mark.parametrize("arguments", [(), ("t",), ("t", "p"), (b"t", b"p"), ("t", None), ("t", b"p", 1)])
-    def test_wrong_arguments_are_a_type_error(self, arguments: tuple[object, ...]) -> None:
+    @pytest.mark.parametrize("publication", [(), ("t",), ("t", "p"), (b"t", b"p"), ("t", None), None, "tp"])
+    def test_what_is_no_publication_is_a_type_error(self, publication: object) -> None:
         _, compiled = TWINS["encode_push"]
         assert compiled is not None
         with pytest.raises(TypeError):
-            compiled(*arguments)
+            compiled(publication)
 
     @pytest.mark.parametrize("at", [-1, 1 << 40, 30])
     def test_a_place_that_is_not_in_the_bytes_has_no_calls(self, at: int) -> None:
         _, compiled = TWINS["read_calls"]
         assert compiled is not None
-        assert compiled(b"x" * 30, at, (), 9, 9, 9, 9) == []
+        assert compiled(b"x" * 30, at, {}, 9, 9, 9, 9) == []
 
     def test_numbers_that_are_none_are_an_error(self) -> None:
         _, compiled = TWINS["read_calls"]
         assert compiled is not None
         with pytest.raises(TypeError):
-            compiled(b"", "0", (), 9, 9, 9, 9)
+            compiled(b"", "0", {}, 9, 9, 9, 9)
         with pytest.raises(OverflowError):
-            compiled(b"", 1 << 80, (), 9, 9, 9, 9)
+            compiled(b"", 1 << 80, {}, 9, 9, 9, 9)
 
 
 def test_the_variable_asks_for_python_alone() -> None:
@@ -108,7 +110,7 @@ def test_the_variable_asks_for_python_alone() -> None:
         )
         assert said.stdout.split()[0] == variant
         assert ("<function" in said.stdout) == (variant == "pure")
-    assert push.encode_push("t", b"p") == b'\x81\x1b{"topic":"t","payload":"p"}'
+    assert push.encode_push(Publication("t", b"p")) == b'\x81\x1b{"topic":"t","payload":"p"}'
 
 
 def test_a_wheel_has_the_native_part_and_says_for_which_platform(tmp_path: Path) -> None:

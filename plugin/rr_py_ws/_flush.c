@@ -32,20 +32,20 @@ static Py_ssize_t send_to(PyObject *subscriber, PyObject *frames, const char *by
     return taken < 0 ? 0 : taken;
 }
 
-/* Send pushes to subscribers; add those who have not taken all to `behind`. Return -1 and an exception on failure. */
-static int send_to_all(PyObject *subscribers, PyObject *pushes, PyObject *behind)
+/* Send frames to subscribers; add those who have not taken all to `behind`. Return -1 and an exception on failure. */
+static int send_to_all(PyObject *subscribers, PyObject *frames, Py_ssize_t place, PyObject *behind)
 {
-    PyObject *frames = PyTuple_GetItem(pushes, 0), *iterator, *subscriber;
+    PyObject *iterator, *subscriber;
     char *bytes;
     Py_ssize_t size;
 
-    if (!frames || PyBytes_AsStringAndSize(frames, &bytes, &size) || !(iterator = PyObject_GetIter(subscribers)))
+    if (PyBytes_AsStringAndSize(frames, &bytes, &size) || !(iterator = PyObject_GetIter(subscribers)))
         return -1;
     while ((subscriber = PyIter_Next(iterator))) {
         Py_ssize_t taken = send_to(subscriber, frames, bytes, size);
         int failed = taken < 0;
         if (!failed && taken != size) {
-            PyObject *item = Py_BuildValue("(OOn)", subscriber, pushes, taken);
+            PyObject *item = Py_BuildValue("(Onn)", subscriber, place, taken);
             failed = !item || PyList_Append(behind, item);
             Py_XDECREF(item);
         }
@@ -63,11 +63,11 @@ PyObject *flush(PyObject *module, PyObject *batches)
     PyObject *behind = count < 0 ? NULL : PyList_New(0);
 
     for (Py_ssize_t at = 0; behind && at < count; at++) {
-        PyObject *batch = PySequence_GetItem(batches, at), *subscribers, *pushes;
+        PyObject *batch = PySequence_GetItem(batches, at), *subscribers, *topics, *frames;
         if (batch && !PyTuple_Check(batch))
             PyErr_SetString(PyExc_TypeError, "a batch is a tuple");
-        if (PyErr_Occurred() || !PyArg_ParseTuple(batch, "OO!", &subscribers, &PyTuple_Type, &pushes)
-            || send_to_all(subscribers, pushes, behind))
+        if (PyErr_Occurred() || !PyArg_ParseTuple(batch, "OOO", &subscribers, &topics, &frames)
+            || send_to_all(subscribers, frames, at, behind))
             Py_CLEAR(behind);
         Py_XDECREF(batch);
     }

@@ -208,23 +208,30 @@ static unsigned char *write_text(unsigned char *out, const char *text, Py_ssize_
     return out + size;
 }
 
-static PyObject *encode_push(PyObject *module, PyObject *const *args, Py_ssize_t count)
+static PyObject *encode_push(PyObject *module, PyObject *publication)
 {
-    PyObject *topic, *frame;
-    char *text, *payload;
+    PyObject *topic, *encoded = NULL, *frame;
+    const char *text;
+    char *payload;
     bytes_t name, name_end, data, data_end;
-    Py_ssize_t payload_size, length;
+    Py_ssize_t size, payload_size, length;
 
-    if (count != 2)
-        return PyErr_Format(PyExc_TypeError, "encode_push() takes 2 arguments, not %zd", count);
-    if (PyBytes_AsStringAndSize(args[1], &payload, &payload_size))
+    if (!PyTuple_Check(publication) || PyTuple_Size(publication) < 2)
+        return PyErr_Format(PyExc_TypeError, "encode_push() takes a publication");
+    topic = PyTuple_GetItem(publication, 0);
+    if (PyBytes_AsStringAndSize(PyTuple_GetItem(publication, 1), &payload, &payload_size))
         return NULL;
-    topic = PyUnicode_AsEncodedString(args[0], "utf-8", "surrogatepass");
-    if (!topic)
-        return NULL;
-    text = PyBytes_AsString(topic);
+    text = PyUnicode_AsUTF8AndSize(topic, &size); /* without a copy, where it is ASCII */
+    if (!text) {
+        PyErr_Clear();
+        encoded = PyUnicode_AsEncodedString(topic, "utf-8", "surrogatepass");
+        if (!encoded)
+            return NULL;
+        text = PyBytes_AsString(encoded);
+        size = PyBytes_Size(encoded);
+    }
     name = (bytes_t)text;
-    name_end = name + PyBytes_Size(topic);
+    name_end = name + size;
     data = (bytes_t)payload;
     data_end = data + payload_size;
     length = SIZE_OF(BEFORE_TOPIC) + escaped_size(name, name_end, 1) + SIZE_OF(BEFORE_PAYLOAD)
@@ -238,7 +245,7 @@ static PyObject *encode_push(PyObject *module, PyObject *const *args, Py_ssize_t
         out = write_escaped(data, data_end, 0, out);
         write_text(out, BEHIND, SIZE_OF(BEHIND));
     }
-    Py_DECREF(topic);
+    Py_XDECREF(encoded);
     return frame;
 }
 
@@ -255,6 +262,8 @@ static PyObject *encode_push(PyObject *module, PyObject *const *args, Py_ssize_t
 
 static const char *const method_names[METHODS] = {"broadcast.Publish", "broadcast.PublishAsync"};
 static PyObject *methods[METHODS]; /* the same as bytes */
+static PyObject *publication_type, *zero, *empty;
+static allocfunc allocate_publication;
 static uint32_t crc_table[256];
 
 static void make_crc_table(void)
@@ -349,12 +358,85 @@ static int read_call(bytes_t at, bytes_t data_end, uint64_t longest, struct call
     return is_utf8(call->topic, call->topic_end);
 }
 
-/* Make of a call what Python gets. */
-static PyObject *make_call(const struct call *call, bytes_t data)
+/* What stands before and behind the sequence number of the reply to a method; NULL: not looked up yet. */
+struct ok {
+    char *before, *behind;
+    Py_ssize_t before_size, behind_size;
+};
+
+/* Look up the reply to a method. Return 0 when the method is not read, -1 and an exception when there is no reply. */
+static int find_ok(PyObject *oks, int method, struct ok *ok)
 {
-    return Py_BuildValue("(Oy#s#y#n)", methods[call->method], call->sequence, (Py_ssize_t)4, call->topic,
-                         call->topic_end - call->topic, call->payload, call->end - call->payload,
-                         (Py_ssize_t)(call->end - data));
+    PyObject *found;
+
+    if (ok->before)
+        return 1;
+    found = PyDict_GetItemWithError(oks, methods[method]);
+    if (!found)
+        return PyErr_Occurred() ? -1 : 0;
+    if (!PyTuple_Check(found)) {
+        PyErr_SetString(PyExc_TypeError, "a reply is a tuple");
+        return -1;
+    }
+    return PyArg_ParseTuple(found, "y#y#", &ok->before, &ok->before_size, &ok->behind, &ok->behind_size) ? 1 : -1;
+}
+
+static PyObject *make_reply(const struct call *call, const struct ok *ok)
+{
+    PyObject *reply = PyBytes_FromStringAndSize(NULL, ok->before_size + 4 + ok->behind_size);
+
+    if (reply) {
+        unsigned char *out = write_text((unsigned char *)PyBytes_AsString(reply), ok->before, ok->before_size);
+        out = write_text(out, (const char *)call->sequence, 4);
+        write_text(out, ok->behind, ok->behind_size);
+    }
+    return reply;
+}
+
+/* Put items into a new tuple, which owns them afterwards; NULL when one of them, or the tuple, is missing. */
+static PyObject *fill(PyObject *tuple, PyObject **items, int count)
+{
+    for (int i = 0; i < count; i++) {
+        if (!items[i])
+            Py_CLEAR(tuple);
+        if (tuple)
+            PyTuple_SetItem(tuple, i, items[i]);
+        else
+            Py_XDECREF(items[i]);
+    }
+    return tuple;
+}
+
+/* Make a Publication without position, time and exclusions. */
+static PyObject *make_publication(const struct call *call)
+{
+    PyObject *items[] = {PyUnicode_DecodeUTF8((const char *)call->topic, call->topic_end - call->topic, NULL),
+                         PyBytes_FromStringAndSize((const char *)call->payload, call->end - call->payload),
+                         Py_NewRef(Py_None), Py_NewRef(zero), Py_NewRef(empty)};
+
+    return fill(allocate_publication((PyTypeObject *)publication_type, 5), items, 5);
+}
+
+/* Make of a call what Python gets. */
+static PyObject *make_call(const struct call *call, const struct ok *ok, bytes_t data)
+{
+    PyObject *items[] = {Py_NewRef(methods[call->method]), make_reply(call, ok), make_publication(call),
+                         PyLong_FromSsize_t(call->end - data)};
+
+    return fill(PyTuple_New(4), items, 4);
+}
+
+static int prepare_publications(void)
+{
+    PyObject *module = PyImport_ImportModule("rr_py_ws.wire.publication");
+
+    publication_type = module ? PyObject_GetAttrString(module, "Publication") : NULL;
+    Py_XDECREF(module);
+    if (publication_type)
+        allocate_publication = (allocfunc)PyType_GetSlot((PyTypeObject *)publication_type, Py_tp_alloc);
+    zero = PyFloat_FromDouble(0.0);
+    empty = PyTuple_New(0);
+    return allocate_publication && zero && empty ? 0 : -1;
 }
 
 static PyObject *read_calls(PyObject *module, PyObject *const *args, Py_ssize_t count)
@@ -364,8 +446,8 @@ static PyObject *read_calls(PyObject *module, PyObject *const *args, Py_ssize_t 
     bytes_t data, at, end;
     Py_ssize_t size, start, left, units, price;
     uint64_t longest;
-    int wanted[METHODS] = {-1, -1}; /* not asked yet */
     struct call call;
+    struct ok oks[METHODS] = {{NULL, NULL, 0, 0}, {NULL, NULL, 0, 0}};
 
     if (count != 7)
         return PyErr_Format(PyExc_TypeError, "read_calls() takes 7 arguments, not %zd", count);
@@ -378,17 +460,18 @@ static PyObject *read_calls(PyObject *module, PyObject *const *args, Py_ssize_t 
     longest = PyLong_AsUnsignedLongLong(args[6]);
     if (PyErr_Occurred() || !(calls = PyList_New(0)))
         return NULL;
+    if (!PyDict_Check(args[2])) {
+        Py_DECREF(calls);
+        return PyErr_Format(PyExc_TypeError, "read_calls() takes a dict of replies");
+    }
     data = (bytes_t)bytes;
     end = data + size;
     at = start < 0 || start > size ? end : data + start;
     while (left-- > 0 && units > 0 && read_call(at, end, longest, &call)) {
-        PyObject *made;
-        int *is_wanted = &wanted[call.method];
-        if (*is_wanted < 0)
-            *is_wanted = PySequence_Contains(args[2], methods[call.method]);
-        if (*is_wanted == 0)
+        int found = find_ok(args[2], call.method, &oks[call.method]);
+        PyObject *made = found > 0 ? make_call(&call, &oks[call.method], data) : NULL;
+        if (found == 0)
             break;
-        made = *is_wanted < 0 ? NULL : make_call(&call, data);
         if (!made || PyList_Append(calls, made)) {
             Py_XDECREF(made);
             Py_DECREF(calls);
@@ -440,7 +523,7 @@ extern PyObject *flush(PyObject *module, PyObject *batches); /* _flush.c */
 extern int prepare_flush(void);
 
 static PyMethodDef functions[] = {
-    {"encode_push", (PyCFunction)(void (*)(void))encode_push, METH_FASTCALL, NULL},
+    {"encode_push", encode_push, METH_O, NULL},
     {"flush", flush, METH_O, NULL},
     {"read_calls", (PyCFunction)(void (*)(void))read_calls, METH_FASTCALL, NULL},
     {"read_small_frame", read_small_frame, METH_O, NULL},
@@ -454,7 +537,7 @@ PyMODINIT_FUNC PyInit__speed(void)
 {
     make_escaped_sizes();
     make_crc_table();
-    if (prepare_flush())
+    if (prepare_flush() || prepare_publications())
         return NULL;
     for (int i = 0; i < METHODS; i++)
         if (!methods[i] && !(methods[i] = PyBytes_FromString(method_names[i])))

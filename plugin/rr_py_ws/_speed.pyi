@@ -1,13 +1,19 @@
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Mapping, Sequence
 
+from rr_py_ws.core.flush import Batch
 from rr_py_ws.core.ports import Subscriber
-from rr_py_ws.wire.publication import Pushes
+from rr_py_ws.wire.publication import Publication
 
-def encode_push(topic: str, payload: bytes, /) -> bytes: ...
-def flush(
-    batches: Sequence[tuple[Iterable[Subscriber], Pushes]], /
-) -> list[tuple[Subscriber, Pushes, int]]: ...
+def encode_push(publication: Publication, /) -> bytes: ...
+def flush(batches: Sequence[Batch], /) -> list[tuple[Subscriber, int, int]]: ...
 def read_calls(
-    data: bytes, at: int, methods: Container[bytes], most: int, units: int, price: int, longest: int, /
-) -> list[tuple[bytes, bytes, str, bytes, int]]: ...
+    data: bytes,
+    at: int,
+    oks: Mapping[bytes, tuple[bytes, bytes]],
+    most: int,
+    units: int,
+    price: int,
+    longest: int,
+    /,
+) -> list[tuple[bytes, bytes, Publication, int]]: ...
 def read_small_frame(data: bytes, /) -> bytes | None: ...

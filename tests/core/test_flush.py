@@ -13,7 +13,6 @@ import pytest
 
 from rr_py_ws.core import flush as module
 from rr_py_ws.native import TWINS
-from rr_py_ws.wire.publication import Pushes
 
 
 class Receiver:
@@ -68,21 +67,21 @@ def make() -> Iterator[Any]:
         receiver.close()
 
 
-def pushes(frames: bytes) -> Pushes:
-    return Pushes(frames, [("t", 1)])
+def batch(receivers: Any, frames: bytes) -> Any:
+    return receivers, "t", frames
 
 
 @pytest.mark.parametrize("count", [0, 1, 300])
 def test_everybody_gets_all_of_it(flush: Any, make: Any, count: int) -> None:
     receivers = make(count)
-    assert flush([(dict.fromkeys(receivers), pushes(b"frames"))]) == []
+    assert flush([batch(dict.fromkeys(receivers), b"frames")]) == []
     assert [receiver.received() for receiver in receivers] == [b"frames"] * count
 
 
 def test_batches_reach_whom_they_are_meant_for_in_the_order_of_the_calls(flush: Any, make: Any) -> None:
     receivers = make(40)
     for turn in range(5):
-        batches = [([receiver], pushes(b"%d:%d." % (turn, at))) for at, receiver in enumerate(receivers)]
+        batches = [batch([receiver], b"%d:%d." % (turn, at)) for at, receiver in enumerate(receivers)]
         assert flush(batches) == []
     for at, receiver in enumerate(receivers):
         assert receiver.received() == b"".join(b"%d:%d." % (turn, at) for turn in range(5))
@@ -92,7 +91,7 @@ def test_who_has_no_socket_of_its_own_is_sent_to(flush: Any, make: Any) -> None:
     """With TLS, or while something waits, only `send` knows what to do."""
     direct, others = make(20), make(20, direct=False)
     mixed = [receiver for pair in zip(direct, others, strict=True) for receiver in pair]
-    assert flush([(mixed, pushes(b"frames"))]) == []
+    assert flush([batch(mixed, b"frames")]) == []
     assert {receiver.received() for receiver in mixed} == {b"frames"}
 
 
@@ -101,14 +100,11 @@ def test_who_takes_nothing_or_a_part_is_told_and_nobody_else_notices(flush: Any,
     full, gone = receivers[3], receivers[20]
     full.fill()
     gone.theirs.close()
-    there = pushes(b"frames")
-    behind = flush([(receivers, there)])
-    assert [(receiver, taken) for receiver, _, taken in behind] == [(full, 0), (gone, 0)]
-    assert all(told is there for _, told, _ in behind)
+    behind = flush([batch([], b""), batch(receivers, b"frames")])
+    assert behind == [(full, 1, 0), (gone, 1, 0)]
     others = [receiver for receiver in receivers if receiver not in (full, gone)]
     assert {receiver.received() for receiver in others} == {b"frames"}
-    large = pushes(b"y" * (8 << 20))
-    behind = flush([(others, large)])
+    behind = flush([batch(others, b"y" * (8 << 20))])
     assert [receiver for receiver, _, _ in behind] == others
     for receiver, _, taken in behind:
         assert 0 < taken < 8 << 20
@@ -126,7 +122,7 @@ def test_what_send_raises_is_as_if_nothing_was_taken(flush: Any, make: Any) -> N
 
     failing = Failing()
     (healthy,) = make(1)
-    behind = flush([([failing, healthy], pushes(b"frames"))])
+    behind = flush([batch([failing, healthy], b"frames")])
     assert [(receiver, taken) for receiver, _, taken in behind] == [(failing, 0)]
     assert healthy.received() == b"frames"
     failing.close()
@@ -136,7 +132,7 @@ def test_a_descriptor_that_is_closed_harms_nobody(flush: Any, make: Any) -> None
     """It may not be, but what the kernel refuses for one socket must not keep others waiting."""
     receivers = make(20)
     receivers[5].ours.close()
-    behind = flush([(receivers, pushes(b"frames"))])
+    behind = flush([batch(receivers, b"frames")])
     assert [(receiver, taken) for receiver, _, taken in behind] == [(receivers[5], 0)]
     assert [receiver.received() for receiver in receivers].count(b"frames") == 19
 
@@ -144,13 +140,13 @@ def test_a_descriptor_that_is_closed_harms_nobody(flush: Any, make: Any) -> None
 def test_nothing_is_kept(flush: Any, make: Any) -> None:
     receivers = make(300)
     frames = bytes(300)
-    what = pushes(frames)
+    what = batch(receivers, frames)
     before = [sys.getrefcount(thing) for thing in (what, frames, *receivers)]
     for _ in range(50):
-        assert flush([(receivers, what)]) == []
+        assert flush([what]) == []
         assert all(receiver.received() for receiver in receivers)
     receivers[0].fill()
-    assert len(flush([(receivers, what)])) == 1
+    assert len(flush([what])) == 1
     gc.collect()
     assert [sys.getrefcount(thing) for thing in (what, frames, *receivers)] == before
 
@@ -166,7 +162,7 @@ class Unending:
         raise LookupError("changed meanwhile")
 
 
-@pytest.mark.parametrize("wrong", [None, [None], [(1, pushes(b""))], [([None], pushes(b""))], [([],)]])
+@pytest.mark.parametrize("wrong", [None, [None], [batch(1, b"")], [batch([None], b"")], [([],)]])
 def test_misuse_is_an_error_and_no_crash(flush: Any, wrong: Iterable[Any]) -> None:
     with pytest.raises((TypeError, AttributeError, ValueError)):
         flush(wrong)
@@ -177,5 +173,5 @@ def test_an_error_while_subscribers_are_walked_through_comes_out(flush: Any, mak
     receivers = make(count)
     before = [sys.getrefcount(receiver) for receiver in receivers]
     with pytest.raises(LookupError, match="changed meanwhile"):
-        flush([(Unending(receivers), pushes(b"frames"))])
+        flush([batch(Unending(receivers), b"frames")])
     assert [sys.getrefcount(receiver) for receiver in receivers] == before

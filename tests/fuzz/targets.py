@@ -50,8 +50,9 @@ from rr_py_ws.wire.goridge import Flag, Frame, FrameDecoder, encode_frame
 from rr_py_ws.wire.jsontext import encode_string
 from rr_py_ws.wire.multipart import MultipartDecoder, PartBegin, PartEnd
 from rr_py_ws.wire.publication import Publication
+from rr_py_ws.wire.publish_call import OKS
 from support.go_json import go_encode
-from support.publish_calls import METHODS, read_stream
+from support.publish_calls import read_stream
 
 Target = Callable[[bytes], None]
 
@@ -225,9 +226,9 @@ def rpc_request(data: bytes) -> None:
 def twins(data: bytes) -> None:
     """Functions in C and in Python say the same of everything."""
     for name, arguments in (
-        ("read_calls", (data[1:], data[0] if data else 0, METHODS, 9, 999, 7, _MAX_PAYLOAD)),
+        ("read_calls", (data[1:], data[0] if data else 0, OKS, 9, 999, 7, _MAX_PAYLOAD)),
         ("read_small_frame", (data,)),
-        ("encode_push", (data[:9].decode("utf-8", "surrogateescape"), data[9:])),
+        ("encode_push", (Publication(data[:9].decode("utf-8", "surrogateescape"), data[9:]),)),
     ):
         python, compiled = native.TWINS[name]
         assert compiled is None or compiled(*arguments) == python(*arguments)

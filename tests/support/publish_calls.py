@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from rr_py_ws.errors import ProtocolError, RPCError
 from rr_py_ws.wire.goridge import Frame, FrameDecoder
 from rr_py_ws.wire.publish import Message, decode_broadcast
-from rr_py_ws.wire.publish_call import PUBLISH, PUBLISH_ASYNC, read_calls
+from rr_py_ws.wire.publish_call import OKS, PUBLISH, PUBLISH_ASYNC, read_calls, sequence_of
 from rr_py_ws.wire.rpc import parse_request
 
 Call = tuple[int, bytes, list[Message] | bytes]
@@ -43,11 +43,12 @@ def read_stream(chunks: Iterable[bytes], *, fast: bool) -> tuple[list[Call], int
 
 def _read_fast(decoder: FrameDecoder) -> Iterator[Call]:
     data, at = decoder.peek()
-    found = read_calls(data, at, METHODS, 100, 1 << 30, 1, MAX_PAYLOAD)
+    found = read_calls(data, at, OKS, 100, 1 << 30, 1, MAX_PAYLOAD)
     if found:
         decoder.pass_over(found[-1][-1])
-    for method, sequence, topic, payload, _ in found:
-        yield int.from_bytes(sequence, "little"), method, [Message("", [topic], payload)]
+    for call in found:
+        method, _, publication, _ = call
+        yield sequence_of(call), method, [Message("", [publication.topic], publication.payload)]
 
 
 def _read_general(frame: Frame) -> Call:

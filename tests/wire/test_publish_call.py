@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from rr_py_ws.wire.goridge import Flag, encode_frame
 from rr_py_ws.wire.pb import broadcast_pb2
+from rr_py_ws.wire.publication import Publication
 from rr_py_ws.wire.publish import Message
-from rr_py_ws.wire.publish_call import PUBLISH, PUBLISH_ASYNC, encode_ok, read_calls
+from rr_py_ws.wire.publish_call import OKS, PUBLISH, PUBLISH_ASYNC, Reply, read_calls, sequence_of
 from rr_py_ws.wire.rpc import NO_CODEC, Request, encode_reply, encode_request
 from support.goridge_frames import FRAMES
 from support.publish_calls import METHODS, read_stream
@@ -81,8 +82,11 @@ def test_phps_calls_are_all_read_in_one_pass(bodies: list[bytes]) -> None:
 
 
 def test_what_php_sends_is_read() -> None:
-    [found] = read_calls(FRAMES["publish_proto"][0], 0, METHODS, 9, 1, 1, 99)
-    assert found == (PUBLISH, b"\1\0\0\0", "chat", b"hi", len(FRAMES["publish_proto"][0]))
+    [found] = read_calls(FRAMES["publish_proto"][0], 0, OKS, 9, 1, 1, 99)
+    method, _, publication, end = found
+    assert (method, sequence_of(found), end) == (PUBLISH, 1, len(FRAMES["publish_proto"][0]))
+    assert publication == Publication("chat", b"hi")
+    assert type(publication) is Publication
 
 
 @pytest.mark.parametrize(
@@ -106,33 +110,35 @@ def test_what_php_sends_is_read() -> None:
     ],
 )
 def test_everything_else_is_left_to_the_general_decoders(frame: bytes) -> None:
-    assert read_calls(frame, 0, METHODS, 9, 9999, 1, 100) == []
+    assert read_calls(frame, 0, OKS, 9, 9999, 1, 100) == []
 
 
 def test_a_wrong_checksum_is_none_of_ours_however_often_it_comes() -> None:
     frame = bytearray(call(message(["t"], b"p")))
     frame[6] ^= 1
     for _ in range(3):
-        assert read_calls(bytes(frame), 0, METHODS, 9, 9999, 1, 100) == []
+        assert read_calls(bytes(frame), 0, OKS, 9, 9999, 1, 100) == []
 
 
 def test_as_many_are_read_as_are_wanted() -> None:
     frame = call(message(["t"], b"p"))
 
-    def read(most: int, units: int, methods: tuple[bytes, ...] = METHODS) -> int:
-        return len(read_calls(frame * 9, 0, methods, most, units, 100, 99))
+    def read(most: int, units: int, oks: dict[bytes, Reply] = OKS) -> int:
+        return len(read_calls(frame * 9, 0, oks, most, units, 100, 99))
 
     assert read(4, 9999) == 4
     assert read(9, 2 * (100 + len(frame)) + 1) == 3  # the third is begun, and so finished
     assert read(9, 0) == 0
-    assert read(9, 9999, (PUBLISH_ASYNC,)) == 0
+    assert read(9, 9999, {PUBLISH_ASYNC: OKS[PUBLISH_ASYNC]}) == 0
 
 
 @pytest.mark.parametrize("method", METHODS)
 @given(sequence=st.integers(0, 2**32 - 1))
 def test_the_reply_is_that_of_any_call(method: bytes, sequence: int) -> None:
     request = Request(sequence, method, b"", Flag.PROTO, int(Flag.PROTO))
-    assert encode_ok(method, sequence.to_bytes(4, "little")) == encode_reply(request, b"\x08\x01")
+    [found] = read_calls(call(message(["t"], b"p"), sequence, method.decode()), 0, OKS, 9, 9, 1, 99)
+    assert found[1] == encode_reply(request, b"\x08\x01")
+    assert sequence_of(found) == sequence
 
 
 def test_the_message_is_that_of_the_general_decoder() -> None:

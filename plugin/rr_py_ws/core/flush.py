@@ -6,12 +6,16 @@ from collections.abc import Iterable, Sequence
 
 from rr_py_ws.core.ports import Subscriber
 from rr_py_ws.native import twin
-from rr_py_ws.wire.publication import Pushes
+
+Topics = str | Sequence[tuple[str, int]]
+"""The topic of one message, or topic and number of messages of each run of them."""
+Batch = tuple[Iterable[Subscriber], Topics, bytes]
+"""What leaves together: to whom, of what topics, and whole frames, joined."""
 
 
 @twin
-def flush(batches: Sequence[tuple[Iterable[Subscriber], Pushes]]) -> list[tuple[Subscriber, Pushes, int]]:
-    """Send each batch of pushes to its subscribers.
+def flush(batches: Sequence[Batch]) -> list[tuple[Subscriber, int, int]]:
+    """Send the frames of each batch to its subscribers.
 
     The twin in C does not call `send` of a subscriber that has a `descriptor`: it writes to that itself.
 
@@ -19,11 +23,10 @@ def flush(batches: Sequence[tuple[Iterable[Subscriber], Pushes]]) -> list[tuple[
         batches: nobody is in two of them, and nothing changes them meanwhile.
 
     Returns:
-        Who has not taken all, and how many bytes of it were taken: the socket is full, or gone.
+        Who has not taken all, of which batch, and how many bytes of it: the socket is full, or gone.
     """
-    behind: list[tuple[Subscriber, Pushes, int]] = []
-    for subscribers, pushes in batches:
-        frames = pushes.frames
+    behind: list[tuple[Subscriber, int, int]] = []
+    for place, (subscribers, _, frames) in enumerate(batches):
         size = len(frames)
         for subscriber in subscribers:
             send = subscriber.send
@@ -32,5 +35,5 @@ def flush(batches: Sequence[tuple[Iterable[Subscriber], Pushes]]) -> list[tuple[
             except Exception:
                 taken = 0
             if taken != size:
-                behind.append((subscriber, pushes, taken))
+                behind.append((subscriber, place, taken))
     return behind

@@ -11,12 +11,13 @@ skipped; nobody else notices.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from operator import mul
 from sys import intern
 
 from rr_py_ws.core.backpressure import Backpressure
 from rr_py_ws.core.cost import flush_cost
 from rr_py_ws.core.exclusion import Exclusions, Group, Turn
-from rr_py_ws.core.flush import flush
+from rr_py_ws.core.flush import Batch, Topics, flush
 from rr_py_ws.core.hold import FEW
 from rr_py_ws.core.ports import Subscriber
 from rr_py_ws.metrics import Sample, counter, gauge
@@ -34,7 +35,7 @@ class Hub:
 
     Attributes:
         subscriptions: pairs of a connection and a topic, now.
-        topic_bytes: at most so much memory do the names of topics take; what is around them takes about 700
+        topic_bytes: at most so much memory do the names of topics take; what is around them takes about 200
             bytes for each.
         published: messages so far, also those of topics that nobody is in.
         delivered: messages times connections, so far.
@@ -57,7 +58,9 @@ class Hub:
         self._schedule = schedule
         self._backpressure = backpressure
         self._broker = broker
-        self._topics: dict[str, dict[Encoding, Group]] = {}
+        # Nearly always there is one encoding, and a look-up for a publication.
+        self._groups: dict[Encoding, dict[str, Group]] = {}
+        self._count = 0
         self._joined: dict[Subscriber, set[str]] = {}
         # A list for each encoding: a connection has one encoding, so the order between two lists does not
         # matter, and messages of one topic stay neighbours, whatever encodings its subscribers have.
@@ -70,16 +73,16 @@ class Hub:
 
     def __contains__(self, topic: str) -> bool:
         """Whether anybody on this node is in the topic."""
-        return topic in self._topics
+        return any(topic in groups for groups in self._groups.values())
 
     def __len__(self) -> int:
         """Return the number of topics with a subscriber."""
-        return len(self._topics)
+        return self._count
 
     def metrics(self, broker: str) -> Iterator[Sample]:
         """Yield what the hub has and has done, under the name of its broker."""
         for name, text, value in (
-            ("topics", "Topics that somebody is in.", len(self._topics)),
+            ("topics", "Topics that somebody is in.", self._count),
             ("subscriptions", "Pairs of a connection and a topic.", self.subscriptions),
             ("topic_bytes", "Memory of the names of topics, at most.", self.topic_bytes),
         ):
@@ -94,7 +97,7 @@ class Hub:
 
     def subscribers(self, topic: str) -> int:
         """Return how many connections are in the topic."""
-        return sum(map(len, self._topics.get(topic, {}).values()))
+        return sum(map(len, self._groups_of(topic)))
 
     def count_with(self, subscriber: Subscriber, topics: Iterable[str]) -> int:
         """Return in how many topics a subscriber would be if it were in these, too."""
@@ -107,26 +110,39 @@ class Hub:
         Messages published before this call do not reach it.
         """
         self._write_queued(subscriber, topics)
-        encoding = subscriber.encoding
-        joined = self._joined.setdefault(subscriber, set())
         # Interned, so that all who are in a topic share its name: half of the memory of a subscription.
-        different = topics if len(topics) == 1 else dict.fromkeys(topics)
-        added = [intern(topic) for topic in different if topic not in joined]
-        joined.update(added)
-        for topic in added:
-            groups = self._topics.get(topic)
-            if groups is None:
-                groups = self._topics[topic] = {}
-                self.topic_bytes += _name_size(topic)
-            group = groups.get(encoding)
-            if group is None:
-                groups[encoding] = {subscriber: None}
-            else:
-                group[subscriber] = None
-        if not joined:
-            del self._joined[subscriber]
+        added = [intern(topic) for topic in topics]
+        joined = self._joined.get(subscriber)
+        if joined is None:
+            if not added:
+                return added
+            joined = self._joined[subscriber] = set(added)
+            if len(joined) < len(added):
+                added = list(dict.fromkeys(added))
+        else:
+            added = [topic for topic in dict.fromkeys(added) if topic not in joined]
+            joined.update(added)
+        self._add(subscriber, subscriber.encoding, added)
         self.subscriptions += len(added)
         return added
+
+    def _add(self, subscriber: Subscriber, encoding: Encoding, topics: Collection[str]) -> None:
+        groups = self._groups.get(encoding)
+        if groups is None:
+            if not topics:
+                return
+            groups = self._groups[encoding] = {}
+        others = len(self._groups) > 1
+        for topic, group in zip(topics, map(groups.get, topics), strict=True):
+            if isinstance(group, dict):
+                group[subscriber] = None
+            elif group is None:
+                if not (others and topic in self):
+                    self._count += 1
+                    self.topic_bytes += _name_size(topic)
+                groups[topic] = [subscriber]
+            else:
+                groups[topic] = {group[0]: None, subscriber: None}
 
     def unsubscribe(self, subscriber: Subscriber, topics: Collection[str]) -> list[str]:
         """Remove a subscriber from topics and return those that nobody is in any more.
@@ -150,13 +166,9 @@ class Hub:
     def regroup(self, subscriber: Subscriber, encoding: Encoding) -> None:
         """Count a subscriber to those of another encoding, which is about to become its own."""
         self._write_queued(subscriber, ())
-        for topic in self._joined.get(subscriber, ()):
-            groups = self._topics[topic]
-            group = groups[subscriber.encoding]
-            del group[subscriber]
-            if not group:
-                del groups[subscriber.encoding]
-            groups.setdefault(encoding, {})[subscriber] = None
+        topics = self._joined.get(subscriber, ())
+        self._take_out(subscriber, topics)
+        self._add(subscriber, encoding, topics)
 
     def _write_queued(self, subscriber: Subscriber, topics: Collection[str]) -> None:
         """Write what is queued for topics that a subscriber is in, or is about to join or leave.
@@ -185,38 +197,48 @@ class Hub:
 
     def _remove(self, subscriber: Subscriber, topics: Collection[str]) -> list[str]:
         self.subscriptions -= len(topics)
+        return self._take_out(subscriber, topics)
+
+    def _take_out(self, subscriber: Subscriber, topics: Collection[str]) -> list[str]:
+        """Take a subscriber out of its groups; return the topics that nobody is in any more."""
+        if not topics:
+            return []
         emptied = []
+        groups = self._groups[subscriber.encoding]
         for topic in topics:
-            groups = self._topics[topic]
-            group = groups[subscriber.encoding]
-            del group[subscriber]
-            if not group:
-                del groups[subscriber.encoding]
-                if not groups:
-                    del self._topics[topic]
-                    self.topic_bytes -= _name_size(topic)
-                    emptied.append(topic)
+            group = groups[topic]
+            if isinstance(group, dict) and len(group) > 1:
+                del group[subscriber]
+                continue
+            group.clear()  # a turn may hold it
+            del groups[topic]
+            if not (len(self._groups) > 1 and topic in self):
+                self._count -= 1
+                self.topic_bytes -= _name_size(topic)
+                emptied.append(topic)
+        if not groups:
+            del self._groups[subscriber.encoding]
         return emptied
 
     def publish(self, publication: Publication) -> None:
         """Queue a message for everybody who is in its topic now; it is written when the turn ends."""
         self.published += 1
-        topic = publication.topic
-        groups = self._topics.get(topic)
-        if groups is None:
-            return
+        topic = publication[0]
         turns = self._turns
-        if not turns:
-            self._schedule(self.flush)
-        for encoding, group in groups.items():
+        for encoding, groups in self._groups.items():
+            group = groups.get(topic)
+            if group is None:
+                continue
             frame = encoding.push(publication)
             turn = turns.get(encoding)
             if turn is None:
+                if not turns:
+                    self._schedule(self.flush)
                 turn = turns[encoding] = []
-            if publication.exclude:
+            if publication[4]:
                 if self._exclusions is None:
                     self._exclusions = Exclusions()
-                self._exclusions.add(encoding, turn, group, publication.exclude)
+                self._exclusions.add(encoding, turn, group, publication[4])
             turn.append((group, topic, frame))
             self._queued += len(frame)
         if self._backpressure is not None and self._queued > self._backpressure.turn:
@@ -227,7 +249,7 @@ class Hub:
         self.flush()
         missed: dict[Subscriber, list[str]] = {}
         for topic in topics:
-            for group in self._topics.get(topic, {}).values():
+            for group in self._groups_of(topic):
                 for subscriber in group:
                     missed.setdefault(subscriber, []).append(topic)
         for subscriber, its_topics in missed.items():
@@ -247,7 +269,8 @@ class Hub:
         exclusions, self._exclusions = self._exclusions, None
         for encoding, turn in turns.items():
             for part in [turn] if exclusions is None else exclusions.split(encoding, turn):
-                self._write(part)
+                if part:  # nothing is left for who is left out of everything
+                    self._write(part)
         if self._backpressure is not None:
             if self._backpressure.watching:
                 self._tell_written(self._backpressure, list(turns.values()))
@@ -266,36 +289,32 @@ class Hub:
                 if len(group) >= least:
                     sizes[topic] = sizes.get(topic, 0) + len(frame) * len(group)
         for topic, size in sizes.items():
-            if topic in self._topics:
-                groups = [group.keys() for group in self._topics[topic].values()]
+            if groups := [dict.fromkeys(group).keys() for group in self._groups_of(topic)]:
                 backpressure.on_written((self._broker, topic), groups, size)
 
     def _write(self, turn: Turn) -> None:
-        """Write the messages of one encoding.
-
-        Consecutive messages to the same group are a run: they are joined and counted once for all.
-        """
-        runs: list[tuple[Group, Pushes]] = []
-        at, end = 0, len(turn)
-        while at < end:
-            group, topic, frame = turn[at]
-            first = at
-            at += 1
-            while at < end and turn[at][0] is group:
-                at += 1
-            count = at - first
-            frames = frame if count == 1 else b"".join([frame for _, _, frame in turn[first:at]])
-            self.delivered += len(group) * count
-            self.delivered_bytes += len(group) * len(frames)
-            runs.append((group, _new(Pushes, (frames, ((topic, count),)))))
-        for subscriber, pushes, taken in flush(runs if len(runs) == 1 else _batches(runs)):
+        """Write the messages of one encoding."""
+        groups, _, frames = zip(*turn, strict=True)
+        sizes = list(map(len, groups))
+        self.delivered += sum(sizes)
+        self.delivered_bytes += sum(map(mul, sizes, map(len, frames)))
+        batches: Sequence[Batch] = turn
+        if len(turn) > 1 and not _is_apart(groups, sizes):
+            runs = _runs(turn)
+            batches = runs if len(runs) == 1 else _batches(runs)
+        shared: dict[int, Pushes] = {}
+        for subscriber, place, taken in flush(batches):
+            pushes = shared.get(place)
+            if pushes is None:
+                _, topics, joined = batches[place]
+                pushes = shared[place] = Pushes(joined, _counted(topics))
             try:
                 subscriber.push(pushes, taken)
             except Exception as error:
                 subscriber.write_failed(error)
 
-
-_new = tuple.__new__  # makes a NamedTuple in half the time of a call of its class
+    def _groups_of(self, topic: str) -> list[Group]:
+        return [group for groups in self._groups.values() if (group := groups.get(topic)) is not None]
 
 
 def _name_size(topic: str) -> int:
@@ -303,25 +322,47 @@ def _name_size(topic: str) -> int:
     return len(topic) if topic.isascii() else 4 * len(topic)
 
 
-def _batches(runs: Sequence[tuple[Group, Pushes]]) -> list[tuple[Iterable[Subscriber], Pushes]]:
+def _is_apart(groups: Sequence[Group], sizes: Iterable[int]) -> bool:
+    """Whether nobody is in two of the groups, so that there is nothing to join."""
+    # Of a group that is there twice not even the first subscriber is looked at.
+    return len(set(map(id, groups))) == len(groups) and len(set().union(*groups)) == sum(sizes)
+
+
+def _counted(topics: Topics) -> Sequence[tuple[str, int]]:
+    return ((topics, 1),) if isinstance(topics, str) else topics
+
+
+def _runs(turn: Turn) -> list[Batch]:
+    """Join consecutive messages to the same group."""
+    runs: list[Batch] = []
+    at, end = 0, len(turn)
+    while at < end:
+        group, topic, frame = turn[at]
+        first = at
+        at += 1
+        while at < end and turn[at][0] is group:
+            at += 1
+        if at - first > 1:
+            frame = b"".join([frame for _, _, frame in turn[first:at]])
+        runs.append((group, ((topic, at - first),), frame))
+    return runs
+
+
+def _batches(runs: Sequence[Batch]) -> list[Batch]:
     """Join runs whose groups may overlap: each subscriber gets what is meant for it, in order, in one write.
 
     Each group is walked through once, however many runs it has. Subscribers of the same groups share what is
     joined for them: it may have to wait for all of them.
     """
     numbers_of: dict[int, list[int]] = {}
-    groups: list[Group] = []
-    for number, (group, _) in enumerate(runs):
+    groups: list[Iterable[Subscriber]] = []
+    for number, (group, _, _) in enumerate(runs):
         numbers = numbers_of.get(id(group))
         if numbers is None:
             numbers_of[id(group)] = [number]
             groups.append(group)
         else:
             numbers.append(number)
-    if len(set().union(*groups)) == sum(map(len, groups)):  # nobody is in two of them
-        return [
-            (group, _join(runs, numbers)) for group, numbers in zip(groups, numbers_of.values(), strict=True)
-        ]
     member_of: dict[Subscriber, list[list[int]]] = {}
     for group, numbers in zip(groups, numbers_of.values(), strict=True):
         for subscriber in group:
@@ -333,18 +374,10 @@ def _batches(runs: Sequence[tuple[Group, Pushes]]) -> list[tuple[Iterable[Subscr
     alike: dict[tuple[int, ...], list[Subscriber]] = {}
     for subscriber, lists in member_of.items():
         alike.setdefault(tuple([numbers[0] for numbers in lists]), []).append(subscriber)
-    batches: list[tuple[Iterable[Subscriber], Pushes]] = []
+    batches: list[Batch] = []
     for subscribers in alike.values():
         lists = member_of[subscribers[0]]
-        joined = _join(runs, sorted([number for numbers in lists for number in numbers]))
-        batches.append((subscribers, joined))
+        parts = [runs[number] for number in sorted([number for numbers in lists for number in numbers])]
+        topics = [counted for _, topics, _ in parts for counted in _counted(topics)]
+        batches.append((subscribers, topics, b"".join([frames for _, _, frames in parts])))
     return batches
-
-
-def _join(runs: Sequence[tuple[Group, Pushes]], numbers: Sequence[int]) -> Pushes:
-    """Make one of the runs with these numbers."""
-    if len(numbers) == 1:
-        return runs[numbers[0]][1]
-    parts = [runs[number][1] for number in numbers]
-    topics = [run for pushes in parts for run in pushes.topics]
-    return Pushes(b"".join([pushes.frames for pushes in parts]), topics)

@@ -118,13 +118,9 @@ def _encode_recovered(recovered: Recovered) -> bytes:
 
 
 @twin
-def encode_push(topic: str, payload: bytes) -> bytes:
+def encode_push(publication: Publication) -> bytes:
     """Encode RoadRunner's form of a push, as a whole frame."""
-    return _push_text(topic, encode_string(payload))
-
-
-def _push_string(publication: Publication) -> bytes:
-    return encode_push(publication[0], publication[1])
+    return _push_text(publication[0], encode_string(publication[1]))
 
 
 def _push_positioned_string(publication: Publication) -> bytes:
@@ -170,7 +166,7 @@ _known_beginning = lru_cache(_KNOWN)(_beginning)
 def _push_binary(publication: Publication) -> bytes:
     topic = _binary_topic(publication.topic)
     if topic is None:
-        return _push_string(publication)
+        return encode_push(publication)
     return server_frame(Opcode.BINARY, topic + publication.payload)
 
 
@@ -188,7 +184,7 @@ def _binary_topic(topic: str) -> bytes | None:
     return _TOPIC_LENGTH.pack(len(name)) + name if len(name) <= 65535 else None
 
 
-STRING = Encoding("", _push_string, positioned=Encoding("", _push_positioned_string))
+STRING = Encoding("", encode_push, positioned=Encoding("", _push_positioned_string))
 JSON = Encoding("rr.json", _push_json, positioned=Encoding("rr.json", _push_positioned_json))
 BINARY = Encoding("rr.binary", _push_binary, positioned=Encoding("rr.binary", _push_positioned_binary))
 BY_SUBPROTOCOL = {encoding.subprotocol: encoding for encoding in (JSON, BINARY)}

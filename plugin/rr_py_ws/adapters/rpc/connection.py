@@ -108,8 +108,9 @@ class RPCConnection(asyncio.Protocol):
         """
         if self._ending:
             return
+        decoder = self._decoder
         if data:
-            self._decoder.receive_data(data)
+            decoder.receive_data(data)
         turns = self._turns
         # Who has used no more than those in line need not wait behind them.
         if (turns.left <= 0 or (turns.waiting and self.used > turns.clock)) and not self.paused:
@@ -124,6 +125,8 @@ class RPCConnection(asyncio.Protocol):
             # A call may pause the connection: by a turn that is full, or as one unfinished call too many.
             while not self.paused and (self._publish(replies) or self._call(replies)):
                 begun = True
+                if not decoder.inside and self._held is None:
+                    break
         except ProtocolError as error:
             # Where the next frame begins is unknown now, so the connection is of no more use.
             self._registry.counters.bad_frames += 1
@@ -145,7 +148,7 @@ class RPCConnection(asyncio.Protocol):
             return
         if len(data) >= _WHOLE_READ and not self.paused:
             self._end_turn()
-        if self._decoder.inside or self._inside or self._held:
+        if decoder.inside or self._inside or self._held:
             self._watch_partial_frame(len(data), begun)
 
     def _publish(self, replies: list[bytes]) -> bool:
@@ -156,22 +159,31 @@ class RPCConnection(asyncio.Protocol):
         data, start = self._decoder.peek()
         most = min(_MOST, self._max_calls - self._running)
         units = turns.left - self._least
-        calls = read_calls(data, start, registry.publishers, most, units, CALL, self._longest)
+        calls = read_calls(data, start, registry.oks, most, units, CALL, self._longest)
         if not calls:
             return False
-        cost = 0
+        publishers, answered, cost = registry.publishers, registry.counters.answered, 0
         for call in calls:
-            reply = registry.publish(call)
+            method, reply, publication, end = call
             cost += CALL
-            if isinstance(reply, bytes):
+            try:
+                accepted = publishers[method](publication)
+            except Exception as error:
+                reply = registry.refuse_publication(call, error)
+            else:
+                # No position has this attribute, and `isinstance` would be several times slower.
+                if accepted is not None and hasattr(accepted, "__await__"):
+                    self._wait_for(registry.wait_for_publication(call, accepted), 0)
+                    reply = b""
+                else:
+                    answered[method] += 1
+            if reply:
                 replies.append(reply)
                 cost += len(reply)
-            else:
-                self._wait_for(reply, 0)
             if self.paused or registry.held:
                 break
-        self._decoder.pass_over(call[-1])
-        self._charge(cost + call[-1] - start)
+        self._decoder.pass_over(end)
+        self._charge(cost + end - start)
         return True
 
     def _call(self, replies: list[bytes]) -> bool:

@@ -28,7 +28,6 @@ _PIECE = 512
 `_PIECE_BYTES` of the payload, which is encoded for each topic."""
 _PIECE_BYTES = 1024
 
-_new = tuple.__new__  # makes a NamedTuple in half the time of a call of its class
 _Run = Callable[[Awaitable[Any], Callable[[asyncio.Future[Any]], object]], None]
 
 _limited = logs.get_limited("broadcast")
@@ -102,17 +101,9 @@ class Publishing:
             return None
         return later[0] if len(later) == 1 else _all(later)  # no task for the usual single message
 
-    def publish_one(self, topic: str, payload: bytes) -> Awaitable[object] | Position | None:
-        """Do what `publish` does with one message to one topic, which is not empty.
-
-        Raises (now, or from the awaitable):
-            BrokerError: the broker refused.
-        """
-        return self._publisher.publish("", _new(Publication, (topic, payload, None, 0.0, ())))
-
-    def publish_one_async(self, topic: str, payload: bytes) -> None:
+    def publish_one_async(self, publication: Publication) -> None:
         """Do what `publish_async` does with one message to one topic."""
-        self.publish_async((Message("", (topic,), payload),))
+        self.publish_async((Message("", (publication.topic,), publication.payload),))
 
     def publish_async(self, messages: Sequence[Message], *, is_piece: bool = False) -> None:
         """Publish without waiting; a topic that a broker refuses is logged and does not stop the rest.

@@ -14,7 +14,8 @@ from rr_py_ws.core.hold import Gate, Hold, Topic
 from rr_py_ws.errors import BrokerError, PayloadTooBig, RPCError, WorkerError
 from rr_py_ws.metrics import Sample, gauge
 from rr_py_ws.wire.goridge import Flag, Frame
-from rr_py_ws.wire.publish_call import PublishCall, encode_ok
+from rr_py_ws.wire.publication import Publication
+from rr_py_ws.wire.publish_call import OKS, PublishCall, Reply, sequence_of
 from rr_py_ws.wire.rpc import MAX_NAME, Request, encode_error, encode_reply, parse_request
 from rr_py_ws.wire.values import encode_result
 
@@ -71,8 +72,8 @@ class Registry:
         counters: of all listeners.
         turns: as given.
         held: as given.
-        publishers: the methods that `wire.publish_call` reads, and what gets topic and payload. Each is
-            registered with `add`, too.
+        publishers: the methods that `wire.publish_call` reads, and what gets the publication.
+        oks: of each of these the reply that says `ok`.
     """
 
     def __init__(
@@ -84,7 +85,8 @@ class Registry:
         self._methods: dict[bytes, _Method] = {}
         self._in_pieces: dict[bytes, InPieces] = {}
         self.held = held
-        self.publishers: dict[bytes, Callable[[str, bytes], Any]] = {}
+        self.publishers: dict[bytes, Callable[[Publication], Any]] = {}
+        self.oks: dict[bytes, Reply] = {}
         self._services: set[bytes] = set()
         self._neighbour = neighbour
         self._shared: set[bytes] = set()
@@ -123,6 +125,15 @@ class Registry:
         self._services.add(full.rpartition(b".")[0])
         self._methods[full] = (decode, handle, encode, operation and operation + ": ", find_hold)
         self.counters.answered[full] = self.counters.failed[full] = 0
+
+    def add_publisher(self, method: bytes, publish: Callable[[Publication], Any]) -> None:
+        """Have PHP's usual calls of a method carried out by something else, which does the same with them.
+
+        Args:
+            method: registered with `add`, too, for all other calls of it.
+            publish: takes what is published; returns what a broker does, and raises what it raises.
+        """
+        self.publishers[method], self.oks[method] = publish, OKS[method]
 
     def share(self, service: str) -> None:
         """Let the neighbour answer the methods of a service that we do not have: both serve it."""
@@ -190,22 +201,15 @@ class Registry:
         self.counters.answered[request.method] += 1
         return reply
 
-    def publish(self, call: PublishCall) -> bytes | asyncio.Future[bytes]:
-        """Carry out a call that `wire.publish_call` has read, as `call` does with the frame of one.
+    def refuse_publication(self, call: PublishCall, error: Exception) -> bytes:
+        """Answer a call that `wire.publish_call` has read with what its publisher has raised."""
+        _, _, _, operation, _ = self._methods[call[0]]
+        return self._fail(_request_of(call), error, operation)
 
-        Not to be called while a topic is held.
-        """
-        method, sequence, topic, payload, _ = call
-        try:
-            accepted = self.publishers[method](topic, payload)
-        except Exception as error:
-            _, _, _, operation, _ = self._methods[method]
-            return self._fail(_request_of(call), error, operation)
-        if hasattr(accepted, "__await__"):
-            _, _, encode, operation, _ = self._methods[method]
-            return self._wait_for(accepted, _request_of(call), encode, operation)
-        self.counters.answered[method] += 1
-        return encode_ok(method, sequence)
+    def wait_for_publication(self, call: PublishCall, accepting: Awaitable[Any]) -> asyncio.Future[bytes]:
+        """Answer such a call when the broker has accepted what it publishes."""
+        _, _, encode, operation, _ = self._methods[call[0]]
+        return self._wait_for(accepting, _request_of(call), encode, operation)
 
     def call_large(self, frame: Frame, *, may_wait: bool = True) -> bytes | asyncio.Future[bytes] | Gate:
         """Do what `call` does with a call that may be dear: find that out before it is decoded.
@@ -379,5 +383,4 @@ class Registry:
 
 def _request_of(call: PublishCall) -> Request:
     """What is needed to answer a call that could not be answered at once."""
-    method, sequence, *_ = call
-    return Request(int.from_bytes(sequence, "little"), method, b"", Flag.PROTO, int(Flag.PROTO))
+    return Request(sequence_of(call), call[0], b"", Flag.PROTO, int(Flag.PROTO))
