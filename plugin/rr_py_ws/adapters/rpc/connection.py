@@ -25,6 +25,8 @@ _LARGE = 1024
 """Bytes of a call that may be dear: fewer make no more than a millisecond of work."""
 _MOST = 64
 """Calls that are read before the first of them is carried out: they are read again if that one pauses."""
+_LONGEST = 256 * 1024
+"""Bytes of a call that may be decoded and published in one go, as PHP's usual calls are."""
 _WHOLE_READ = 250_000
 """Bytes of a read behind which more is waiting in the socket. libuv would read up to 32 of them in a turn."""
 
@@ -45,7 +47,7 @@ class RPCConnection(asyncio.Protocol):
     Args:
         registry: the methods.
         limits: here it is `max_rpc_calls`, unfinished ones at which the peer is not read any more, and
-            `rpc_payload`, bytes in one frame.
+            `rpc_payload` and `rpc_own_payload`, bytes in one frame.
         partial_frames: where frames that have arrived in part are watched over.
         unread: where replies that a peer does not take are watched over.
         on_made: called when the connection is ready.
@@ -73,8 +75,10 @@ class RPCConnection(asyncio.Protocol):
         self._unread = unread
         self._on_made = on_made
         self._on_lost = on_lost
-        self._longest = limits.rpc_payload
-        self._decoder = FrameDecoder(self._longest, keep=_KEEP)
+        self._limits = limits
+        own = min(limits.rpc_payload, limits.rpc_own_payload)
+        self._longest = min(own, _LONGEST)
+        self._decoder = FrameDecoder(own, _KEEP, self._limit_of)
         self._held: tuple[Frame, Gate] | None = None
         self._transport: asyncio.Transport
         self._running = 0
@@ -188,10 +192,11 @@ class RPCConnection(asyncio.Protocol):
             length = len(frame[2])
             reply = registry.call(frame) if length < _LARGE else registry.call_large(frame)
         except PayloadTooBig as error:
-            assert self._decoder.oversized is not None
+            frame = self._decoder.oversized
+            assert frame is not None
             # Answered, not closed: the calls before and behind it on this connection are fine.
             length = 0
-            reply = registry.refuse(self._decoder.oversized, error)
+            reply = registry.refuse(frame, error, self._limit_key(frame.options, frame.payload))
         if isinstance(reply, Gate):
             assert frame is not None
             if self._hold(frame, reply):
@@ -204,6 +209,17 @@ class RPCConnection(asyncio.Protocol):
             self._wait_for(reply, length)
         self._charge(CALL + length)
         return True
+
+    def _limit_of(self, options: tuple[int, ...], beginning: bytes) -> int:
+        """Return how large a call may be: what is not carried out here may be larger."""
+        limit: int = getattr(self._limits, self._limit_key(options, beginning))
+        return limit
+
+    def _limit_key(self, options: tuple[int, ...], beginning: bytes) -> str:
+        name = beginning[: options[1]] if len(options) == 2 else b""
+        limits = self._limits
+        is_passed_on = limits.rpc_payload <= limits.rpc_own_payload or self._registry.passes_on(name)
+        return "rpc_payload" if is_passed_on else "rpc_own_payload"
 
     def _charge(self, units: int) -> None:
         """Take from the budget of the turn; let others go first when this was a share of it."""
