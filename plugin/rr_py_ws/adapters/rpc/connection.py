@@ -81,6 +81,7 @@ class RPCConnection(asyncio.Protocol):
         self._decoder = FrameDecoder(own, _KEEP, self._limit_of)
         self._held: tuple[Frame, Gate] | None = None
         self._transport: asyncio.Transport
+        self._large: tuple[LargeReply, int] | None = None
         self._running = 0
         self._late_replies: list[bytes] = []
         self._inside = False
@@ -101,6 +102,8 @@ class RPCConnection(asyncio.Protocol):
         if self._ending:
             self._forget()
             return
+        if self._turns.leave(self) and self._large is not None:
+            self._abandon(*self._large)
         self._transport = GoneTransport(self._forget)
         self.paused |= Pause.REPLIES  # it takes none, so nobody waits for that any more
         self.pause(Pause.REPLIES | Pause.MEMORY, False)
@@ -379,12 +382,22 @@ class RPCConnection(asyncio.Protocol):
             self._partial_frames.count_large(length)
             reply.add_done_callback(partial(self._finished_large, length))
             reply.begin(self)
+            self._large = reply, length
         else:
             reply.add_done_callback(self._finished)
         if self._running >= self._max_calls:
             self.pause(Pause.CALLS, True)
 
+    def _abandon(self, reply: LargeReply, length: int) -> None:
+        """Count a large call that waits with those of others that have left; drop it if these are many."""
+        if self._partial_frames.count_abandoned(length):
+            reply.add_done_callback(lambda _: self._partial_frames.forget_abandoned(length))
+        else:
+            reply.cancel_call()
+
     def _finished_large(self, length: int, reply: LargeReply) -> None:
+        self._large = None
+        self._turns.finish(self)
         self._partial_frames.count_large(-length)
         if reply.held is None:
             self._finished(reply)

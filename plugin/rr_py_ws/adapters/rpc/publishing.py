@@ -30,7 +30,7 @@ _PIECE = 512
 _PIECE_BYTES = 1024
 
 _new = tuple.__new__  # makes a NamedTuple in half the time of a call of its class
-_Run = Callable[[Awaitable[Any], Callable[[asyncio.Future[Any]], object]], None]
+_Run = Callable[[Awaitable[Any], Callable[[asyncio.Future[Any]], object]], object]
 
 _limited = logs.get_limited("broadcast")
 

@@ -51,10 +51,12 @@ class LargeReply(asyncio.Future[bytes]):
 
     Attributes:
         begin: begins to carry it out, for a caller; to be called once.
+        cancel_call: ends it without a reply; of what was begun a part may be done.
         held: instead of a reply: the call, with which nothing was done, and the hold that it waits for.
     """
 
     begin: Callable[[Caller], None]
+    cancel_call: Callable[[], object]
     held: tuple[Frame, Hold] | None = None
 
 
@@ -242,7 +244,8 @@ class Registry:
         def begin(caller: Caller) -> None:
             del reply.begin  # it holds the body, and they would keep each other
             carry_out = self._in_pieces[request.method].carry_out
-            self.run(carry_out(request.codec, request.body, may_wait, caller), settle)
+            call = self.run(carry_out(request.codec, request.body, may_wait, caller), settle)
+            reply.cancel_call = call.cancel
 
         reply.begin = begin
         return reply
@@ -267,13 +270,16 @@ class Registry:
         service, dot, _ = method.rpartition(b".")
         return bool(dot) and (service not in self._services or service in self._shared)
 
-    def run(self, waiting: Awaitable[Any], done: Callable[[asyncio.Future[Any]], object]) -> None:
+    def run(
+        self, waiting: Awaitable[Any], done: Callable[[asyncio.Future[Any]], object]
+    ) -> asyncio.Future[Any]:
         """Let something go on by itself; call `done` with its future when it has ended, however it did."""
         future = asyncio.ensure_future(waiting)
         # Also keeps the task alive: the loop has only a weak reference to it.
         self.running.add(future)
         future.add_done_callback(self.running.discard)
         future.add_done_callback(done)
+        return future
 
     def _call_unknown(
         self, frame: Frame, request: Request, may_wait: bool
