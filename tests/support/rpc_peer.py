@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from contextlib import suppress
 
 from rr_py_ws.adapters.rpc import Registry, build_registry
@@ -102,12 +102,14 @@ class RecordingPublisher:
         later: what to answer with, first come first served: awaitables; a position or None when accepted at
             once.
         refused: topics that are refused at once.
+        heard: whether somebody is in the topics.
     """
 
     def __init__(self) -> None:
         self.messages: list[tuple[str, str, bytes]] = []
         self.later: list[Awaitable[Position | None] | Position | None] = []
         self.refused: set[str] = set()
+        self.heard = False
 
     def publish(self, broker: str, publication: Publication) -> Awaitable[Position | None] | Position | None:
         topic, payload = publication.topic, publication.payload
@@ -115,6 +117,9 @@ class RecordingPublisher:
             raise BrokerError("the broker is away")
         self.messages.append((broker, topic, payload))
         return self.later.pop(0) if self.later else None
+
+    def is_heard(self, broker: str, topics: Iterable[str]) -> bool:
+        return self.heard
 
     def wait(self, count: int) -> list[asyncio.Future[Position | None]]:
         """Let the next publishes wait for futures."""

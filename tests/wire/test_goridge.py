@@ -6,7 +6,7 @@ from typing import ClassVar
 from zlib import crc32
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rr_py_ws.errors import PayloadTooBig, ProtocolError
@@ -71,6 +71,53 @@ def test_any_frames_survive_any_chunking(frames: list[Frame], sizes: list[int]) 
         chunks.append(stream[:size])
         stream = stream[size:]
     assert decode(*chunks, stream) == frames
+
+
+@settings(max_examples=25)
+@given(st.lists(ANY_FRAME, max_size=4), st.lists(st.integers(1, 200_000), max_size=8), st.integers(0, 4))
+def test_large_frames_survive_any_chunking(frames: list[Frame], sizes: list[int], place: int) -> None:
+    """The payload of a large one is made of its chunks at once; what is behind it is the next one."""
+    frames.insert(place, Frame(Flag.PROTO, (1, 4), bytes(range(256)) * 1200))
+    frames.insert(place, Frame(Flag.RAW, tuple(range(10)), bytes(300_000)))
+    stream = b"".join(encode_frame(*frame) for frame in frames)
+    chunks = []
+    for size in sizes:
+        chunks.append(stream[:size])
+        stream = stream[size:]
+    assert decode(*chunks, stream, max_payload=400_000) == frames
+
+
+@pytest.mark.parametrize("more", [b"", b"\x13", header(), header()[:7]])
+def test_what_is_behind_a_large_frame_is_kept(more: bytes) -> None:
+    decoder = FrameDecoder()
+    large = encode_frame(Flag.PROTO, (1, 4), bytes(300_000))
+    for chunk in (large[:5000], large[5000:200_000], large[200_000:] + more[:1], more[1:]):
+        decoder.receive_data(chunk)
+    assert decoder.next_frame() == Frame(Flag.PROTO, (1, 4), bytes(300_000))
+    assert decoder.pending == more
+    assert (decoder.kept, decoder.inside) == (len(more), bool(more))
+
+
+def test_some_frames_may_be_larger_than_others() -> None:
+    """Which ones is asked when the beginning of a payload is there; the rest is skipped, or waited for."""
+    asked: list[tuple[tuple[int, ...], bytes]] = []
+
+    def limit_of(options: tuple[int, ...], beginning: bytes) -> int:
+        asked.append((options, beginning))
+        return 1000 if beginning == b"more" else 100
+
+    decoder = FrameDecoder(100, 4, limit_of)
+    more, less = (encode_frame(Flag.PROTO, (7, 4), name + bytes(200)) for name in (b"more", b"less"))
+    decoder.receive_data(more[:-1])
+    assert decoder.next_frame() is None
+    decoder.receive_data(more[-1:] + less + encode_frame(Flag.PROTO, (7, 4), b"more" + bytes(997)) + header())
+    assert decoder.next_frame() == Frame(Flag.PROTO, (7, 4), b"more" + bytes(200))
+    with pytest.raises(PayloadTooBig, match="payload of 204 bytes, the limit is 100"):
+        decoder.next_frame()
+    with pytest.raises(PayloadTooBig, match="payload of 1001 bytes, the limit is 1000"):
+        decoder.next_frame()
+    assert decoder.next_frame() == Frame(0, (), b"")
+    assert set(asked) == {((7, 4), b"more"), ((7, 4), b"less")}
 
 
 @given(st.lists(st.binary(max_size=40), max_size=20))

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rr_py_ws.wire.jsontext import encode_string
+from rr_py_ws.wire import jsontext
+from rr_py_ws.wire.jsontext import encode_pieces, encode_string
 from support.go_json import go_decode, go_encode
 
 TROUBLE = st.sampled_from(
@@ -89,6 +90,15 @@ def test_any_text_comes_back_from_a_json_parser(text: str) -> None:
 def test_any_bytes_come_back_with_replacements(data: bytes) -> None:
     expected = "".join("\ufffd" if point is None else chr(point) for point in go_decode(data))
     assert json.loads(encode_string(data)) == expected
+
+
+@given(st.one_of(BYTES, TEXT.map(lambda text: text.encode("utf-8", "surrogatepass"))), st.integers(4, 9))
+def test_in_pieces_it_is_the_same(data: bytes, size: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jsontext, "_PIECE", size)
+        pieces = list(encode_pieces(data))
+    assert b"".join(pieces) == encode_string(data)
+    assert len(pieces) >= 2 + len(data) // size
 
 
 @given(BYTES)

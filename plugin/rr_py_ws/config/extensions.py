@@ -121,6 +121,7 @@ class Limits(ExtensionSection):
             1013, or the oldest messages are dropped.
         max_rpc_connections: RPC connections at a time; one more is closed at once.
         rpc_payload: largest payload of an RPC frame; a larger one is skipped, and answered with an error.
+        rpc_own_payload: the same of a call that this server carries out itself, and does not pass on.
         rpc_elements: most elements of one `Publish` call: messages, topics and all other fields; a call with
             more is answered with an error before it is decoded.
         rpc_frame_timeout: how long an RPC frame may take to arrive, for each MiB of it; then the connection
@@ -174,6 +175,7 @@ class Limits(ExtensionSection):
     send_queue_policy: Annotated[Literal["close", "drop"], decoded(values.one_of("close", "drop"))] = "close"
     max_rpc_connections: PositiveCount = 1024
     rpc_payload: Size = 64 * 1024 * 1024
+    rpc_own_payload: Size = 12 * 1024 * 1024
     rpc_elements: PositiveCount = 65_536
     rpc_frame_timeout: PositiveDuration = 30.0
     rpc_memory: Size = 256 * 1024 * 1024

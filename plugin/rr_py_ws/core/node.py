@@ -143,6 +143,11 @@ class Node:
         chosen = self._by_name.get(broker) or self.brokers[self._section(broker)]
         return chosen.publish(publication)
 
+    def is_heard(self, broker: str, topics: Iterable[str]) -> bool:
+        """See `Publisher.is_heard`."""
+        hub = self.hub(broker)
+        return any(topic in hub for topic in topics)
+
     def publish_once(
         self, broker: str, publication: Publication, key: str = "", *, skip_history: bool = False
     ) -> Receipt | Awaitable[Receipt]:

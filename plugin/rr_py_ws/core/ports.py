@@ -209,6 +209,9 @@ class Publisher(Protocol):
             BrokerError: the broker refused.
         """
 
+    def is_heard(self, broker: str, topics: Iterable[str]) -> bool:
+        """Whether somebody on this node is in one of the topics."""
+
     def publish_once(
         self, broker: str, publication: Publication, key: str = "", *, skip_history: bool = False
     ) -> Receipt | Awaitable[Receipt]:

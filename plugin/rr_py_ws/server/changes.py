@@ -21,8 +21,8 @@ _NOW_LIMITS = (
 _NEW_LIMITS = (
     "max_message_size max_topics max_topics_per_command max_topic_length commands_per_second "
     "max_commands_waiting command_queue max_joins_waiting send_queue send_queue_grace send_queue_burst "
-    "send_queue_policy recovery_messages recovery_topic_size recovery_size rpc_payload max_rpc_calls "
-    "max_form max_form_fields page_answer worker_answer"
+    "send_queue_policy recovery_messages recovery_topic_size recovery_size rpc_payload "
+    "rpc_own_payload max_rpc_calls max_form max_form_fields page_answer worker_answer"
 )
 EFFECTS: dict[str, Effect] = {
     **{f"websockets.limits.{name}": "now" for name in _NOW_LIMITS.split()},

@@ -11,11 +11,13 @@ bytes 0 to 5. The version is written as 1 and never checked, as in goridge itsel
 
 The decoder takes any chunking and refuses an oversized frame when its header arrives, before any of its
 payload is kept; when told so, it skips the rest of it. Whole frames, the usual case, are cut out of
-the chunk they came in; the chunks of an unfinished one are kept, and joined when it is complete.
+the chunk they came in; the chunks of an unfinished one are kept, and joined when it is complete, which copies
+what is large only once.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import IntFlag
 from struct import Struct
 from typing import NamedTuple
@@ -25,10 +27,13 @@ from rr_py_ws.errors import PayloadTooBig, ProtocolError
 
 HEADER_SIZE = 12
 MAX_OPTIONS = 10
+_LONGEST_HEADER = HEADER_SIZE + 4 * MAX_OPTIONS
 DEFAULT_MAX_PAYLOAD = 64 * 1024 * 1024
 
 _LARGE_CHUNK = 4096
 """Bytes of a chunk that is kept as it came, in an unfinished frame."""
+_LARGE_FRAME = 256 * 1024
+"""Bytes of a frame whose payload is made of its chunks at once: that is one copy less."""
 
 STREAM = 0x01
 """Bit of byte 10 of a header: the worker sends its answer in several frames, and this is not the last."""
@@ -104,6 +109,8 @@ class FrameDecoder:
         max_payload: bytes in the payload of one frame.
         keep: None: a payload over the limit is the end. Otherwise the decoder can be used further after
             `PayloadTooBig`, and throws the payload away as it comes, but for so many bytes at its beginning.
+        limit_of: returns how many bytes the payload of a frame over the limit may have after all, by its
+            options and what is kept of the payload; with `keep`. None: no more than others.
 
     Attributes:
         inside: whether a frame has begun that was not returned yet, also one whose payload is skipped.
@@ -115,6 +122,7 @@ class FrameDecoder:
         "_keep",
         "_later",
         "_later_size",
+        "_limit_of",
         "_max_payload",
         "_needed",
         "_offset",
@@ -123,7 +131,12 @@ class FrameDecoder:
         "oversized",
     )
 
-    def __init__(self, max_payload: int = DEFAULT_MAX_PAYLOAD, keep: int | None = None) -> None:
+    def __init__(
+        self,
+        max_payload: int = DEFAULT_MAX_PAYLOAD,
+        keep: int | None = None,
+        limit_of: Callable[[tuple[int, ...], bytes], int] | None = None,
+    ) -> None:
         self._buffer = b""
         self._offset = 0
         # What came behind the buffer, which is joined when it makes a frame complete.
@@ -132,6 +145,7 @@ class FrameDecoder:
         self._needed = HEADER_SIZE
         self._max_payload = max_payload
         self._keep = keep
+        self._limit_of = limit_of
         self._skipping = 0
         self.inside = False
         self.oversized: Frame | None = None
@@ -190,6 +204,8 @@ class FrameDecoder:
             # What was found out at the last call is not computed again with each chunk of a large frame.
             if self.kept < self._needed:
                 return None
+            if self._needed >= _LARGE_FRAME and len(self._buffer) - self._offset >= _LONGEST_HEADER:
+                return self._join_payload()
             self._join()
         buffer, start = self._buffer, self._offset
         available = len(buffer) - start
@@ -206,28 +222,71 @@ class FrameDecoder:
         _, flags, length, checksum, stream, _ = _HEADER.unpack_from(buffer, start)
         if checksum != crc32(buffer[start : start + 6]):
             raise ProtocolError("checksum of the header is wrong")
-        wanted, oversized = length, length > self._max_payload
-        if oversized:
-            if self._keep is None:
-                raise self._too_big(length)
-            wanted = min(length, self._keep)
+        if length > self._max_payload:
+            return self._next_oversized()
         body = start + HEADER_SIZE + 4 * count
-        end = body + wanted
+        end = body + length
         if end > len(buffer):
             self._wait_for(end - start)
             return None
         options = _OPTIONS[count].unpack_from(buffer, start + HEADER_SIZE)
         payload = buffer[body:end]
-        self.pass_over(end + length - wanted)
-        frame = _new(Frame, (flags, options, payload, stream))
-        if oversized:
-            self.oversized = frame
-            raise self._too_big(length)
-        return frame
+        self.pass_over(end)
+        return _new(Frame, (flags, options, payload, stream))
+
+    def _next_oversized(self) -> Frame | None:
+        """Do what `next_frame` does with a frame over the limit, whose header is sound."""
+        buffer, start = self._buffer, self._offset
+        count, flags, length, stream = _read_header(buffer, start)
+        limit = self._max_payload
+        if self._keep is None:
+            raise _too_big(length, limit)
+        body = start + HEADER_SIZE + 4 * count
+        end = body + min(length, self._keep)
+        if end > len(buffer):
+            self._wait_for(end - start)
+            return None
+        options = _OPTIONS[count].unpack_from(buffer, start + HEADER_SIZE)
+        payload = buffer[body:end]
+        if self._limit_of is not None:
+            limit = self._limit_of(options, payload)
+        whole = body + length
+        if length > limit:
+            self.pass_over(whole)
+            self.oversized = Frame(flags, options, payload, stream)
+            raise _too_big(length, limit)
+        if whole > len(buffer):
+            self._wait_for(whole - start)
+            return None
+        payload = buffer[body:whole]
+        self.pass_over(whole)
+        return Frame(flags, options, payload, stream)
+
+    def _join_payload(self) -> Frame:
+        """Return the next frame, which is large, whole and sound; its header is in the buffer."""
+        buffer, start = self._buffer, self._offset
+        count, flags, length, stream = _read_header(buffer, start)
+        options = _OPTIONS[count].unpack_from(buffer, start + HEADER_SIZE)
+        parts: list[memoryview] = []
+        chunks = [memoryview(chunk) for chunk in (buffer, *self._later)]
+        chunks[0] = chunks[0][start + HEADER_SIZE + 4 * count :]
+        while length:
+            parts.append(chunks[0][:length])
+            length -= len(parts[-1])
+            chunks[0] = chunks[0][len(parts[-1]) :]
+            if length:
+                del chunks[0]
+        payload = b"".join(parts)
+        self._buffer = b"".join(chunks)  # the beginning of the next one
+        self._offset = self._later_size = 0
+        self._later.clear()
+        self._needed = HEADER_SIZE
+        self.inside = bool(self._buffer)
+        return Frame(flags, options, payload, stream)
 
     def peek(self) -> tuple[bytes, int]:
-        """Return what is here, and where the next frame begins in it; of a large frame perhaps a part."""
-        if self._later and self.kept >= self._needed:
+        """Return what is here, and where the next frame begins in it; of a large frame only a part."""
+        if self._later and self._needed < _LARGE_FRAME and self.kept >= self._needed:
             self._join()
         return self._buffer, self._offset
 
@@ -255,5 +314,12 @@ class FrameDecoder:
         if self._offset > len(self._buffer) - self._offset:
             self._buffer, self._offset = self._buffer[self._offset :], 0
 
-    def _too_big(self, length: int) -> PayloadTooBig:
-        return PayloadTooBig(f"payload of {length} bytes, the limit is {self._max_payload}")
+
+def _read_header(buffer: bytes, start: int) -> tuple[int, int, int, int]:
+    """Return how many options a frame has, its flags, the length of its payload, and the stream bits."""
+    first, flags, length, _, stream, _ = _HEADER.unpack_from(buffer, start)
+    return (first & 0x0F) - 3, flags, length, stream
+
+
+def _too_big(length: int, limit: int) -> PayloadTooBig:
+    return PayloadTooBig(f"payload of {length} bytes, the limit is {limit}")

@@ -16,6 +16,7 @@ from contextlib import suppress
 from functools import cache
 from typing import Any, NamedTuple
 
+from rr_py_ws.errors import RPCError
 from rr_py_ws.wire import go_base64, go_json, go_msgpack
 from rr_py_ws.wire.goridge import Flag
 from rr_py_ws.wire.values import OnSlow, UndecodedError, decode_value, encode_result, ignore_slow
@@ -25,8 +26,12 @@ _OK = b"\x08\x01"  # field 1, true; both schemas have the same response
 _OKS = {codec: encode_result(codec, {"ok": True}) for codec in (Flag.JSON, Flag.MSGPACK)}
 _PIECE = 512
 """Messages that are decoded at a time: about a millisecond."""
-_LARGE = 1024 * 1024
-"""Characters of a payload in JSON that is decoded in pieces."""
+_PIECE_BYTES = 256 * 1024
+"""Bytes of payloads in JSON, or of topics in msgpack, that are decoded at a time: about a millisecond."""
+LONGEST_NAME = 256 * 1024
+"""Characters of a topic: far more than a client can say. What is done with a name is done in one go."""
+_LONGEST_KEY = 32
+"""Bytes of a name that may be one of a field; of longer ones nobody looks at the letters."""
 _WALKS = {Flag.JSON: go_json.read_messages, Flag.MSGPACK: go_msgpack.read_messages}
 
 
@@ -82,10 +87,10 @@ def decode_pieces(
         except UndecodedError:
             values = _WALKS[codec](body, has_broker=has_broker)
             on_slow(len(body))
+        yield []
         for start in range(0, len(values), _PIECE):
-            if codec is Flag.JSON:
-                for _ in _decode_large_payloads(values[start : start + _PIECE]):
-                    yield []
+            for _ in _decode_large(values[start : start + _PIECE], codec):
+                yield []
             try:
                 piece = _convert(values[start : start + _PIECE], codec, has_broker=has_broker)
             except UndecodedError:
@@ -130,19 +135,58 @@ def _messages(codec: Flag, body: bytes) -> list[Any]:
     return _list(_fields(decode_value(codec, body, texts=False)).get("messages"))
 
 
-def _decode_large_payloads(values: list[Any]) -> Iterator[None]:
-    """Decode payloads that would be more than a piece, in place; those that are wrong stay as they are."""
+def _decode_large(values: list[Any], codec: Flag) -> Iterator[None]:
+    """Decode, in place and in pieces, what takes long: payloads in JSON, topics in msgpack.
+
+    What is wrong stays as it is, or becomes what no field can be.
+    """
+    steps = _payload_steps if codec is Flag.JSON else _topic_steps
+    decoded = 0
     for fields in values:
-        if not isinstance(fields, dict):
-            continue
-        for key, value in fields.items():
-            if isinstance(value, str) and len(value) > _LARGE and key.lower() == "payload":
-                pieces: list[bytes] = []
-                with suppress(ValueError):
-                    for piece in go_base64.decode_pieces(value):
-                        pieces.append(piece)
-                        yield
-                    fields[key] = b"".join(pieces)
+        if isinstance(fields, dict):
+            for size in steps(fields):
+                decoded += size
+                if decoded >= _PIECE_BYTES:
+                    yield
+                    decoded = 0
+
+
+def _payload_steps(fields: dict[Any, Any]) -> Iterator[int]:
+    """Decode the payload of a message in JSON; yields how much was decoded at a time."""
+    for key, value in fields.items():
+        if isinstance(value, str) and _name(key) == "payload":
+            pieces: list[bytes] = []
+            fields[key] = NotImplemented  # unless it is sound
+            with suppress(ValueError):
+                for piece in go_base64.decode_pieces(value):
+                    pieces.append(piece)
+                    yield len(piece)
+                fields[key] = b"".join(pieces)
+
+
+def _topic_steps(fields: dict[Any, Any]) -> Iterator[int]:
+    """Decode the topics of a message in msgpack; yields how much was decoded at a time.
+
+    Raises:
+        RPCError: one is too long.
+    """
+    for key, value in fields.items():
+        if isinstance(value, list) and _name(key) == "topics":
+            for at, topic in enumerate(value):
+                if isinstance(topic, bytes):
+                    value[at] = _text(check_name(topic))
+                    yield len(topic)
+
+
+def check_name(name: Any) -> Any:
+    """Return the name of a topic or broker, if it is one, and not too long.
+
+    Raises:
+        RPCError: it is too long.
+    """
+    if isinstance(name, str | bytes) and len(name) > LONGEST_NAME:
+        raise RPCError(f"a name of {len(name)} characters, {LONGEST_NAME} are allowed")
+    return name
 
 
 def _convert(values: list[Any], codec: Flag, *, has_broker: bool) -> list[Message]:
@@ -150,9 +194,10 @@ def _convert(values: list[Any], codec: Flag, *, has_broker: bool) -> list[Messag
 
 
 def _message(fields: dict[str, Any], codec: Flag, *, has_broker: bool) -> Message:
-    _text(fields.get("command"))
+    if not isinstance(fields.get("command"), str | bytes | None):
+        raise UndecodedError
     return Message(
-        _text(fields.get("broker")) if has_broker else "",
+        _text(check_name(fields.get("broker"))) if has_broker else "",
         [_text(topic) for topic in _list(fields.get("topics"))],
         _payload(fields.get("payload"), is_json=codec is Flag.JSON),
     )
@@ -163,7 +208,12 @@ def _fields(value: Any) -> dict[str, Any]:
         return {}
     if not isinstance(value, dict):
         raise UndecodedError
-    return {_text(key).lower(): item for key, item in value.items() if isinstance(key, bytes | str)}
+    return {name: item for key, item in value.items() if (name := _name(key))}
+
+
+def _name(key: object) -> str:
+    """Return the name of a field in lower case; it is empty when none of ours can be meant."""
+    return _text(key).lower() if isinstance(key, bytes | str) and len(key) <= _LONGEST_KEY else ""
 
 
 def _list(value: Any) -> list[Any]:

@@ -39,12 +39,13 @@ def decode_messages(body: bytes, *, has_broker: bool) -> list[Message]:
 
 
 def decode_pieces(body: bytes, size: int, *, has_broker: bool) -> Iterator[list[Message]]:
-    """Decode the argument of a method; yields so many of its messages at a time.
+    """Decode the argument of a method; yields none of its messages first, then so many at a time.
 
     Raises:
         RPCError: the body cannot be decoded.
     """
     messages = _messages(body, has_broker)
+    yield []
     for start in range(0, len(messages), size):
         yield [
             Message(message.broker if has_broker else "", message.topics[:], message.payload)

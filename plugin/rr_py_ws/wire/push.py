@@ -22,7 +22,8 @@ Replies (`@join`, `#join`, `@leave`, `#leave`, `#error`) are JSON text frames in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from struct import Struct
@@ -31,7 +32,7 @@ import orjson
 
 from rr_py_ws.native import twin
 from rr_py_ws.wire.framing.websocket import Opcode, frame_head, server_frame
-from rr_py_ws.wire.jsontext import encode_string, encode_strings
+from rr_py_ws.wire.jsontext import encode_pieces, encode_string, encode_strings
 from rr_py_ws.wire.publication import Position, Publication
 from rr_py_ws.wire.recovery import Recovered
 
@@ -41,9 +42,38 @@ _KNOWN = 4096
 """Topics whose pushes begin with what was encoded before,"""
 _LONGEST_KNOWN = 128
 """and the characters that one of these has at most: they take less than 4 MiB."""
+_LARGE = 64 * 1024
+"""Bytes of a payload of which is asked how many values it has, before it is read as JSON,"""
+_MOST_VALUES = 65_536
+"""and how many these may be, as commas and opening brackets: each may become a hundred bytes."""
+_prepared: dict[int, list[bytes]] = {}
+"""Large payloads, by their identity, as JSON strings in pieces, while somebody publishes them."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@contextmanager
+def prepared(payload: bytes) -> Iterator[Iterator[None]]:
+    """Encode a large payload in pieces before it is published.
+
+    What the context gives is to be run through once, with anything in between. Then pushes of this payload,
+    the same object, need only copy the pieces, until the context ends; nothing may be waited for meanwhile.
+    """
+    pieces: list[bytes] = []
+
+    def run() -> Iterator[None]:
+        for piece in encode_pieces(payload):
+            pieces.append(piece)
+            yield
+        _prepared[id(payload)] = pieces
+        STRING.push = _push_prepared_string
+
+    try:
+        yield run()
+    finally:
+        STRING.push = encode_push
+        _prepared.pop(id(payload), None)
+
+
+@dataclass(slots=True, eq=False)
 class Encoding:
     """One form of pushes and replies, framing included. Compared by identity.
 
@@ -123,32 +153,43 @@ def encode_push(publication: Publication) -> bytes:
     return _push_text(publication[0], encode_string(publication[1]))
 
 
+def _push_prepared_string(publication: Publication) -> bytes:
+    return _push_text(publication.topic, *_string(publication.payload))
+
+
 def _push_positioned_string(publication: Publication) -> bytes:
-    return _push_text(publication.topic, encode_string(publication.payload), _end(publication.position))
+    return _push_text(publication.topic, *_string(publication.payload), end=_end(publication.position))
 
 
 def _push_json(publication: Publication) -> bytes:
-    return _push_text(publication.topic, _json_value(publication.payload))
+    return _push_text(publication.topic, *_json_value(publication.payload))
 
 
 def _push_positioned_json(publication: Publication) -> bytes:
-    return _push_text(publication.topic, _json_value(publication.payload), _end(publication.position))
+    return _push_text(publication.topic, *_json_value(publication.payload), end=_end(publication.position))
 
 
-def _json_value(payload: bytes) -> bytes:
-    """Return a payload as it is when it is JSON, else as a string."""
+def _json_value(payload: bytes) -> Sequence[bytes]:
+    """Return a payload as it is when it is JSON, and not too much of it, else as a string."""
+    if len(payload) > _LARGE and sum(map(payload.count, (b",", b"[", b"{"))) > _MOST_VALUES:
+        return _string(payload)
     try:
         orjson.loads(payload)
     except orjson.JSONDecodeError:
-        return encode_string(payload)
-    return payload
+        return _string(payload)
+    return (payload,)
 
 
-def _push_text(topic: str, value: bytes, end: bytes = b"}") -> bytes:
-    """Encode a push as a frame around JSON. A large value is copied once, into the frame."""
+def _string(payload: bytes) -> Sequence[bytes]:
+    """Return a payload as a JSON string, in pieces."""
+    return _prepared.get(id(payload)) or (encode_string(payload),)
+
+
+def _push_text(topic: str, *value: bytes, end: bytes = b"}") -> bytes:
+    """Encode a push as a frame around JSON, which may be in pieces. A large value is copied once."""
     beginning = _known_beginning(topic) if len(topic) <= _LONGEST_KNOWN else _beginning(topic)
-    head = frame_head(_TEXT, len(beginning) + len(value) + len(end))
-    return b"".join((head, beginning, value, end))
+    head = frame_head(_TEXT, len(beginning) + sum(map(len, value)) + len(end))
+    return b"".join((head, beginning, *value, end))
 
 
 def _end(position: Position | None) -> bytes:

@@ -19,6 +19,10 @@ from rr_py_ws.wire.values import UndecodedError, decode_value, encode_result
 MOST_PUBLISHED = 512
 """Messages times their topics of one call."""
 _MOST_ELEMENTS = 8192
+_MOST_BYTES = 1024 * 1024
+"""Of a call of `Publish`, which is decoded and carried out in one turn of the event loop,"""
+_MOST_BYTES_OF_NAMES = 16 * 1024
+"""and of others, which name a topic."""
 _MOST_EXCLUDED = 16
 _LONGEST_ID = 64
 _LONGEST_KEY = 128
@@ -83,6 +87,7 @@ def decode_publish(codec: Flag, body: bytes) -> PublishRequest:
     Raises:
         RPCError: it cannot be decoded, or breaks a rule.
     """
+    _check_size(body, _MOST_BYTES)
     if any(found > _MOST_ELEMENTS for found in count_elements(codec, body)):
         raise RPCError(f"more than {_MOST_ELEMENTS} messages, topics and other fields")
     if codec is Flag.PROTO:
@@ -108,6 +113,7 @@ def decode_history(codec: Flag, body: bytes) -> HistoryRequest:
     Raises:
         RPCError: it cannot be decoded, or names no topic.
     """
+    _check_size(body, _MOST_BYTES_OF_NAMES)
     if codec is Flag.PROTO:
         one = _parse("HistoryRequest", body)
         request = HistoryRequest(one.topic, one.since, one.limit, one.reverse, one.broker)
@@ -132,6 +138,7 @@ def decode_clear(codec: Flag, body: bytes) -> ClearHistoryRequest:
     Raises:
         RPCError: it cannot be decoded, or names no topic.
     """
+    _check_size(body, _MOST_BYTES_OF_NAMES)
     if codec is Flag.PROTO:
         one = _parse("ClearHistoryRequest", body)
         return _with_topic(ClearHistoryRequest(one.topic, one.broker))
@@ -189,7 +196,7 @@ def _parse(kind: str, body: bytes) -> Any:
 
 def _fields(codec: Flag, body: bytes) -> dict[str, Any]:
     try:
-        return _map(decode_value(codec, body), "the body")
+        return _map(decode_value(codec, body, texts=False), "the body")
     except UndecodedError:
         raise RPCError("the body cannot be decoded") from None
 
@@ -199,7 +206,12 @@ def _map(found: Any, what: str) -> dict[str, Any]:
         return {}
     if not isinstance(found, dict):
         raise RPCError(f"{what}: not an object")
-    return {key.lower(): value for key, value in found.items() if isinstance(key, str)}
+    return {name.lower(): value for key, value in found.items() if isinstance(name := _as_text(key), str)}
+
+
+def _as_text(value: Any) -> Any:
+    """Make a text of one of msgpack, which is decoded only where it is one: payloads are not."""
+    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
 
 
 def _message(fields: dict[str, Any], codec: Flag) -> PushMessage:
@@ -220,14 +232,14 @@ def _list(fields: dict[str, Any], key: str) -> list[Any]:
 
 
 def _texts(fields: dict[str, Any], key: str) -> list[str]:
-    found = _list(fields, key)
+    found = list(map(_as_text, _list(fields, key)))
     if not all(isinstance(text, str) for text in found):
         raise RPCError(f"{key} is not a list of texts")
     return found
 
 
 def _text(fields: dict[str, Any], key: str) -> str:
-    found = fields.get(key)
+    found = _as_text(fields.get(key))
     if found is not None and not isinstance(found, str):
         raise RPCError(f"{key} is not a text")
     return found or ""
@@ -247,10 +259,15 @@ def _payload(found: Any, codec: Flag) -> bytes:
         return found
     try:
         if isinstance(found, str):
-            return decode_base64(found) if codec is Flag.JSON else found.encode("utf-8", "surrogateescape")
+            return decode_base64(found)
     except ValueError:
         pass
     raise RPCError("payload is not base64" if codec is Flag.JSON else "payload is not binary")
+
+
+def _check_size(body: bytes, most: int) -> None:
+    if len(body) > most:
+        raise RPCError(f"the argument has {len(body)} bytes, {most} are allowed")
 
 
 def _check(messages: Sequence[PushMessage]) -> None:

@@ -426,11 +426,13 @@ def connected(registry: Registry) -> RPCConnection:
     return with_transport(registry)[0]
 
 
-def with_transport(registry: Registry) -> tuple[RPCConnection, RecordingTransport]:
+def with_transport(
+    registry: Registry, frames: PartialFrames | None = None
+) -> tuple[RPCConnection, RecordingTransport]:
     connection = RPCConnection(
         registry,
         Limits(),
-        PartialFrames(1 << 30, 1.0, registry.counters),
+        frames or PartialFrames(1 << 30, 1.0, registry.counters),
         UnreadReplies(1 << 30, registry.counters),
         id,
         id,
@@ -584,6 +586,66 @@ class TestPeersThatLeave:
         connection.connection_lost(None)
         assert len(publisher.messages) == 1
         assert connection.closed.done()
+
+    @pytest.mark.parametrize("at_once", [True, False])
+    async def test_they_are_one_publisher_together(
+        self, registry: Registry, publisher: RecordingPublisher, at_once: bool
+    ) -> None:
+        """A large call of one that is there waited for those of all that had left before: seconds."""
+        large = encode_request(1, "broadcast.Publish", many(600), Flag.PROTO)
+        gone = [connected(registry) for _ in range(20)]
+        for connection in gone:
+            connection.data_received(large)
+            if at_once:
+                connection.connection_lost(None)
+        if not at_once:
+            await asyncio.sleep(0)
+            for connection in gone:
+                connection.connection_lost(None)
+        present, transport = with_transport(registry)
+        for _ in range(3):
+            before, written = len(publisher.messages), transport.written
+            present.data_received(encode_request(1, "broadcast.Publish", many(700), Flag.PROTO))
+            await eventually(lambda written=written: transport.written > written)
+            assert len(publisher.messages) - before <= 600 + 600 + 700 + 600
+        await asyncio.gather(*(connection.closed for connection in gone))
+        assert len(publisher.messages) == 20 * 600 + 3 * 700
+        assert registry.counters.partial_bytes == registry.counters.abandoned == 0
+
+    async def test_what_they_leave_behind_has_a_part_of_the_memory(
+        self, registry: Registry, publisher: RecordingPublisher
+    ) -> None:
+        """While calls that nobody waits for fill the memory for all, nobody would be read."""
+        large = encode_request(1, "broadcast.Publish", many(600), Flag.PROTO)
+        frames = PartialFrames(4 * 3 * len(large), 1.0, registry.counters)
+        gone = []
+        for _ in range(10):
+            gone.append(with_transport(registry, frames)[0])
+            gone[-1].data_received(large)
+            gone[-1].connection_lost(None)
+        assert registry.counters.abandoned == 7
+        await asyncio.gather(*(connection.closed for connection in gone))
+        assert len(publisher.messages) == 3 * 600
+        assert registry.counters.partial_bytes == 0
+        again, _ = with_transport(registry, frames)
+        again.data_received(large)
+        again.connection_lost(None)
+        await again.closed
+        assert len(publisher.messages) == 4 * 600
+        frames.close()
+
+    async def test_a_large_call_that_has_begun_is_finished(
+        self, registry: Registry, publisher: RecordingPublisher
+    ) -> None:
+        frames = PartialFrames(1, 1.0, registry.counters)
+        connection, _ = with_transport(registry, frames)
+        connection.data_received(encode_request(1, "broadcast.Publish", many(3000), Flag.PROTO))
+        await eventually(lambda: publisher.messages)
+        connection.connection_lost(None)
+        await connection.closed
+        assert len(publisher.messages) == 3000
+        assert registry.counters.abandoned == 0
+        frames.close()
 
     async def test_one_that_was_cut_is_not_served(
         self, registry: Registry, publisher: RecordingPublisher

@@ -30,7 +30,7 @@ _SHARDS = 4096
 _SWEEP_INTERVAL = 0.1
 """Seconds between two looks for topics whose time is over, while something is published,"""
 _EXPIRED_AT_ONCE = 100
-"""and so many of them are dropped in one."""
+"""and so many of them are dropped in one; so many keys, when another one is asked for."""
 _new = tuple.__new__  # makes a NamedTuple in half the time of a call of its class
 
 
@@ -144,15 +144,18 @@ class MemoryHistory:
     def known(self, topic: str, key: str) -> Receipt | None:
         """Return the receipt of what was published under a key; None when nothing was."""
         now = self._now()
-        while self._keys and next(iter(self._keys.values()))[0] <= now:
+        for _ in range(_EXPIRED_AT_ONCE):
+            if not self._keys or next(iter(self._keys.values()))[0] > now:
+                break
             self._forget_key()
-        found = self._keys.get((topic, key))
-        return None if found is None else Receipt(found[1], duplicate=True)
+        end, position = self._keys.get((topic, key), (now, None))
+        return Receipt(position, duplicate=True) if end > now else None
 
     def remember(self, topic: str, key: str, position: Position | None) -> None:
         """Remember what was published under a key."""
+        if self._keys.pop((topic, key), None) is None:  # else its time is over, and it was not forgotten yet
+            self._count_key(topic, key, 1)
         self._keys[topic, key] = self._now() + KEY_LIFE, position
-        self._count_key(topic, key, 1)
         while self.size > self._budget and len(self._keys) > 1 and self._size_of_keys > self._budget // 4:
             self._forget_key()
         if self.size > self._budget:

@@ -25,6 +25,8 @@ _LARGE = 1024
 """Bytes of a call that may be dear: fewer make no more than a millisecond of work."""
 _MOST = 64
 """Calls that are read before the first of them is carried out: they are read again if that one pauses."""
+_LONGEST = 256 * 1024
+"""Bytes of a call that may be decoded and published in one go, as PHP's usual calls are."""
 _WHOLE_READ = 250_000
 """Bytes of a read behind which more is waiting in the socket. libuv would read up to 32 of them in a turn."""
 
@@ -45,7 +47,7 @@ class RPCConnection(asyncio.Protocol):
     Args:
         registry: the methods.
         limits: here it is `max_rpc_calls`, unfinished ones at which the peer is not read any more, and
-            `rpc_payload`, bytes in one frame.
+            `rpc_payload` and `rpc_own_payload`, bytes in one frame.
         partial_frames: where frames that have arrived in part are watched over.
         unread: where replies that a peer does not take are watched over.
         on_made: called when the connection is ready.
@@ -73,10 +75,13 @@ class RPCConnection(asyncio.Protocol):
         self._unread = unread
         self._on_made = on_made
         self._on_lost = on_lost
-        self._longest = limits.rpc_payload
-        self._decoder = FrameDecoder(self._longest, keep=_KEEP)
+        self._limits = limits
+        own = min(limits.rpc_payload, limits.rpc_own_payload)
+        self._longest = min(own, _LONGEST)
+        self._decoder = FrameDecoder(own, _KEEP, self._limit_of)
         self._held: tuple[Frame, Gate] | None = None
         self._transport: asyncio.Transport
+        self._large: tuple[LargeReply, int] | None = None
         self._running = 0
         self._late_replies: list[bytes] = []
         self._inside = False
@@ -97,6 +102,8 @@ class RPCConnection(asyncio.Protocol):
         if self._ending:
             self._forget()
             return
+        if self._turns.leave(self) and self._large is not None:
+            self._abandon(*self._large)
         self._transport = GoneTransport(self._forget)
         self.paused |= Pause.REPLIES  # it takes none, so nobody waits for that any more
         self.pause(Pause.REPLIES | Pause.MEMORY, False)
@@ -200,10 +207,11 @@ class RPCConnection(asyncio.Protocol):
             length = len(frame[2])
             reply = registry.call(frame) if length < _LARGE else registry.call_large(frame)
         except PayloadTooBig as error:
-            assert self._decoder.oversized is not None
+            frame = self._decoder.oversized
+            assert frame is not None
             # Answered, not closed: the calls before and behind it on this connection are fine.
             length = 0
-            reply = registry.refuse(self._decoder.oversized, error)
+            reply = registry.refuse(frame, error, self._limit_key(frame.options, frame.payload))
         if isinstance(reply, Gate):
             assert frame is not None
             if self._hold(frame, reply):
@@ -216,6 +224,17 @@ class RPCConnection(asyncio.Protocol):
             self._wait_for(reply, length)
         self._charge(CALL + length)
         return True
+
+    def _limit_of(self, options: tuple[int, ...], beginning: bytes) -> int:
+        """Return how large a call may be: what is not carried out here may be larger."""
+        limit: int = getattr(self._limits, self._limit_key(options, beginning))
+        return limit
+
+    def _limit_key(self, options: tuple[int, ...], beginning: bytes) -> str:
+        name = beginning[: options[1]] if len(options) == 2 else b""
+        limits = self._limits
+        is_passed_on = limits.rpc_payload <= limits.rpc_own_payload or self._registry.passes_on(name)
+        return "rpc_payload" if is_passed_on else "rpc_own_payload"
 
     def _charge(self, units: int) -> None:
         """Take from the budget of the turn; let others go first when this was a share of it."""
@@ -375,12 +394,22 @@ class RPCConnection(asyncio.Protocol):
             self._partial_frames.count_large(length)
             reply.add_done_callback(partial(self._finished_large, length))
             reply.begin(self)
+            self._large = reply, length
         else:
             reply.add_done_callback(self._finished)
         if self._running >= self._max_calls:
             self.pause(Pause.CALLS, True)
 
+    def _abandon(self, reply: LargeReply, length: int) -> None:
+        """Count a large call that waits with those of others that have left; drop it if these are many."""
+        if self._partial_frames.count_abandoned(length):
+            reply.add_done_callback(lambda _: self._partial_frames.forget_abandoned(length))
+        else:
+            reply.cancel_call()
+
     def _finished_large(self, length: int, reply: LargeReply) -> None:
+        self._large = None
+        self._turns.finish(self)
         self._partial_frames.count_large(-length)
         if reply.held is None:
             self._finished(reply)

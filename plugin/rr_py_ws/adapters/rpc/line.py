@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from heapq import heappop, heappush
 from itertools import count
+from math import inf
 from typing import Generic, TypeVar
 
 _Waiting = TypeVar("_Waiting", bound=Hashable)
@@ -33,6 +34,15 @@ class Line(Generic[_Waiting]):
         """Let somebody wait no longer."""
         if self._places.pop(waiting, None) is not None:
             self._clean()
+
+    def least(self) -> float:
+        """Return what was used by who is next; infinity when nobody waits."""
+        while self._heap:
+            used, number, waiting = self._heap[0]
+            if self._places.get(waiting) == number:
+                return used
+            heappop(self._heap)
+        return inf
 
     def pop(self) -> tuple[int, _Waiting]:
         """Take out who is next; return what was used, and who it is.

@@ -25,6 +25,7 @@ class RPCMetrics:
         slow_frames: connections closed because a frame did not arrive in time.
         oversized: calls that were larger than a limit, in bytes or elements.
         unread: connections closed because all replies that were not read took too much memory.
+        abandoned: large calls that were dropped, because their publishers had left.
         partial_bytes: of frames that have arrived in part, of calls that are held and of large calls that are
             not answered yet, now.
         held: calls that wait for receivers of a topic, or for RoadRunner, now.
@@ -39,6 +40,7 @@ class RPCMetrics:
     slow_frames: int = 0
     oversized: int = 0
     unread: int = 0
+    abandoned: int = 0
     partial_bytes: int = 0
     held: int = 0
 
@@ -59,6 +61,7 @@ class RPCMetrics:
             ("rpc_bad_frames", "RPC connections closed for what is not a frame.", self.bad_frames),
             ("rpc_slow_frames", "RPC connections closed for a frame that did not arrive.", self.slow_frames),
             ("rpc_oversized", "RPC calls refused because they were too large.", self.oversized),
+            ("rpc_abandoned", "Large RPC calls dropped: their publishers had left.", self.abandoned),
             ("rpc_unread", "RPC connections closed for replies that were not read.", self.unread),
         ):
             yield counter(name, text, value)

@@ -11,6 +11,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rr_py_ws import logs
 from rr_py_ws.adapters.rpc.metrics import RPCMetrics
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ _STEP = 1024 * 1024
 """Bytes of a frame that get the time that one frame has."""
 _CHECKS = 4
 """How often a frame is checked within its time."""
+
+_limited = logs.get_limited("rpc")
 
 
 class Pause:
@@ -84,6 +87,7 @@ class PartialFrames:
         self._frames: dict[RPCConnection, _Frame] = {}
         self._kept = 0
         self._large = 0
+        self._abandoned = 0
         self._pausing = False
         self._scheduled = False
         self._timer: asyncio.TimerHandle | None = None
@@ -127,6 +131,24 @@ class PartialFrames:
         frame = self._frames.pop(connection, None)
         if frame is not None:
             self._count(-frame.kept)
+
+    def count_abandoned(self, size: int) -> bool:
+        """Take note that the publisher of a large call has left; returns whether the call may be kept.
+
+        Calls of those that have left have a quarter of the memory: nobody would be read while they fill it.
+        """
+        if self._abandoned + size > self._limit // 4:
+            self._counters.abandoned += 1
+            _limited.warning(
+                "rpc calls dropped: their publishers have left, see websockets.limits.rpc_memory", bytes=size
+            )
+            return False
+        self._abandoned += size
+        return True
+
+    def forget_abandoned(self, size: int) -> None:
+        """Take note that such a call has ended."""
+        self._abandoned -= size
 
     def count_large(self, more: int) -> None:
         """Count bytes of large calls, which wait for one another, with those of partial frames."""

@@ -16,7 +16,8 @@ from rr_py_ws.errors import BrokerError, RPCError
 from rr_py_ws.wire.elements import STEP, count_elements, is_one_message
 from rr_py_ws.wire.goridge import Flag
 from rr_py_ws.wire.publication import Position, Publication
-from rr_py_ws.wire.publish import Message, decode_pieces
+from rr_py_ws.wire.publish import Message, check_name, decode_pieces
+from rr_py_ws.wire.push import prepared
 
 OPERATION = "broadcast_publish:\n\tbroadcast_plugin_publish"
 """What RoadRunner puts before the text of an error of `Publish`."""
@@ -28,7 +29,7 @@ _PIECE = 512
 `_PIECE_BYTES` of the payload, which is encoded for each topic."""
 _PIECE_BYTES = 1024
 
-_Run = Callable[[Awaitable[Any], Callable[[asyncio.Future[Any]], object]], None]
+_Run = Callable[[Awaitable[Any], Callable[[asyncio.Future[Any]], object]], object]
 
 _limited = logs.get_limited("broadcast")
 
@@ -209,7 +210,11 @@ class Publishing:
         messages: list[Message] = []
         try:
             for piece in decode_pieces(codec, body, self._turns.charge_slow, has_broker=has_broker):
-                messages += [message for message in piece if message.topics]
+                for message in piece:
+                    if message.topics:
+                        for topic in message.topics:
+                            check_name(topic)
+                        messages.append(message)
                 self._turns.left -= TOPIC * len(piece)
                 await self._turns.next(caller)
         except RPCError:
@@ -223,15 +228,31 @@ class Publishing:
         """Give everything to the brokers; return what is to be waited for, and the refusal that ended it."""
         later: list[Awaitable[object]] = []
         for piece in _in_pieces(messages):
-            if not wait:
-                self.publish_async(piece, is_piece=True)
-            else:
-                try:
+            try:
+                if len(piece) == 1 and len(piece[0].payload) >= _LARGE:
+                    await self._hand_over_large(piece[0], caller, later if wait else None)
+                elif wait:
                     self.publish(piece, later)
-                except BrokerError as error:
-                    return later, error.with_traceback(None)
+                else:
+                    self.publish_async(piece, is_piece=True)
+            except BrokerError as error:
+                return later, error.with_traceback(None)
             await self._turns.next(caller)
         return later, None
+
+    async def _hand_over_large(
+        self, message: Message, caller: Caller, later: list[Awaitable[object]] | None
+    ) -> None:
+        """Give a message to the brokers; if somebody gets it here, encode its payload before, in pieces."""
+        with prepared(message.payload) as steps:
+            if self._publisher.is_heard(message.broker, message.topics):
+                for _ in steps:
+                    self._turns.left -= _LARGE // 8
+                    await self._turns.next(caller)
+            if later is None:
+                self.publish_async((message,), is_piece=True)
+            else:
+                self.publish((message,), later)
 
     def _too_many(self) -> RPCError:
         self._counters.oversized += 1

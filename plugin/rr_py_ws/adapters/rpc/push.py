@@ -29,6 +29,8 @@ from rr_py_ws.wire.push_service import (
 )
 
 _OFF = HistoryResponse((), None, "off")
+_PUBLISH = 6 * TOPIC
+"""Units of publishing to one topic: to keep a message, under a key, and to tell its position."""
 
 
 class PushService:
@@ -67,7 +69,7 @@ class PushService:
             BrokerError: a broker refused; what was accepted stays published, the rest is not handed over.
         """
         topics = [topic for message in request.messages for topic in message.topics]
-        self._turns.left -= TOPIC * len(topics)
+        self._turns.left -= _PUBLISH * len(topics)
         receipts: list[Receipt | Awaitable[Receipt]] = []
         refusal: BrokerError | None = None
         try:

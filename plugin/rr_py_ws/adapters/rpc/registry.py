@@ -52,10 +52,12 @@ class LargeReply(asyncio.Future[bytes]):
 
     Attributes:
         begin: begins to carry it out, for a caller; to be called once.
+        cancel_call: ends it without a reply; of what was begun a part may be done.
         held: instead of a reply: the call, with which nothing was done, and the hold that it waits for.
     """
 
     begin: Callable[[Caller], None]
+    cancel_call: Callable[[], object]
     held: tuple[Frame, Hold] | None = None
 
 
@@ -246,30 +248,42 @@ class Registry:
         def begin(caller: Caller) -> None:
             del reply.begin  # it holds the body, and they would keep each other
             carry_out = self._in_pieces[request.method].carry_out
-            self.run(carry_out(request.codec, request.body, may_wait, caller), settle)
+            call = self.run(carry_out(request.codec, request.body, may_wait, caller), settle)
+            reply.cancel_call = call.cancel
 
         reply.begin = begin
         return reply
 
-    def refuse(self, frame: Frame, error: PayloadTooBig) -> bytes:
-        """Answer a call that is too large; the frame holds the beginning of it.
+    def refuse(self, frame: Frame, error: PayloadTooBig, key: str) -> bytes:
+        """Answer a call that is too large; the frame holds the beginning of it, and the key is of the limit.
 
         Raises:
             ProtocolError: the frame is not an RPC frame.
         """
         request = parse_request(frame)
         name = request.method.decode(errors="replace")
-        _limited.warning("rpc call refused, see websockets.limits.rpc_payload", method=name, error=str(error))
+        _limited.warning(f"rpc call refused, see websockets.limits.{key}", method=name, error=str(error))
         self.counters.oversized += 1
-        return self._fail(request, RPCError(f"{error} (websockets.limits.rpc_payload)"))
+        return self._fail(request, RPCError(f"{error} (websockets.limits.{key})"))
 
-    def run(self, waiting: Awaitable[Any], done: Callable[[asyncio.Future[Any]], object]) -> None:
+    def passes_on(self, method: bytes) -> bool:
+        """Whether a call is for the neighbour, and not carried out here."""
+        if self._neighbour is None or method in self._methods:
+            return False
+        # The last dot counts, as in Go's net/rpc: a service may have dots in its name.
+        service, dot, _ = method.rpartition(b".")
+        return bool(dot) and (service not in self._services or service in self._shared)
+
+    def run(
+        self, waiting: Awaitable[Any], done: Callable[[asyncio.Future[Any]], object]
+    ) -> asyncio.Future[Any]:
         """Let something go on by itself; call `done` with its future when it has ended, however it did."""
         future = asyncio.ensure_future(waiting)
         # Also keeps the task alive: the loop has only a weak reference to it.
         self.running.add(future)
         future.add_done_callback(self.running.discard)
         future.add_done_callback(done)
+        return future
 
     def _call_unknown(
         self, frame: Frame, request: Request, may_wait: bool
@@ -279,16 +293,14 @@ class Registry:
             request = request._replace(method=request.method[:MAX_NAME])
             text = f"rpc: can't find a method whose name has {size} bytes, no name has more than {MAX_NAME}"
             return self._fail(request, RPCError(text))
-        # The last dot counts, as in Go's net/rpc: a service may have dots in its name.
-        service, dot, _ = request.method.rpartition(b".")
-        ours = service in self._services
-        if dot and self._neighbour is not None and (not ours or service in self._shared):
+        if self.passes_on(request.method):
             return self._pass_on(frame, request, may_wait)
         # The name goes back as the bytes it came as, which need not be UTF-8.
         name = request.method.decode("utf-8", "surrogateescape")
+        service, dot, _ = request.method.rpartition(b".")
         if not dot:
             return self._fail(request, RPCError(f"rpc: service/method request ill-formed: {name}"))
-        missing = "method" if ours else "service"
+        missing = "method" if service in self._services else "service"
         return self._fail(request, RPCError(f"rpc: can't find {missing} {name}"))
 
     def _pass_on(

@@ -9,6 +9,7 @@ and the line has a clock: the sum with which the last one of it went on. Who was
 clock shows less one share, so that it is before those that always have more, and nobody saves up turns. A new
 connection has what the clock shows: to connect again makes nobody better off. So a publisher that uses less
 than its part does not wait for the others; who waits is overtaken only until the others have used as much.
+Those that have left are one publisher together, however many they are: nobody waits for all of their calls.
 """
 
 from __future__ import annotations
@@ -61,7 +62,22 @@ class CallTurns(Budget):
         share: what a caller may use before it lets others go first, if others wait.
     """
 
-    __slots__ = ("_alone", "_began", "_large", "_resumed", "clock", "floor", "latest", "share", "waiting")
+    __slots__ = (
+        "_alone",
+        "_began",
+        "_begun",
+        "_gone",
+        "_gone_used",
+        "_large",
+        "_large_of_gone",
+        "_resumed",
+        "_turns",
+        "clock",
+        "floor",
+        "latest",
+        "share",
+        "waiting",
+    )
 
     def __init__(self) -> None:
         super().__init__(BUDGET)
@@ -70,6 +86,11 @@ class CallTurns(Budget):
         self.floor = -SHARE
         self.share = SHARE
         self._large: Line[asyncio.Future[None]] = Line()
+        self._turns: dict[Caller, asyncio.Future[None]] = {}
+        self._begun: set[Caller] = set()
+        self._gone: set[Caller] = set()
+        self._gone_used = 0
+        self._large_of_gone: dict[asyncio.Future[None], None] = {}
         self._alone = False
         self._began = 0
         self._resumed = asyncio.Event()
@@ -83,11 +104,28 @@ class CallTurns(Budget):
     def discard(self, caller: Caller) -> None:
         """Take note that a caller waits no longer."""
         self.waiting.discard(caller)
+        self._gone.discard(caller)
+
+    def leave(self, caller: Caller) -> bool:
+        """Take note that a caller has left; return whether nothing was done yet with its large call."""
+        self._gone.add(caller)
+        self._gone_used = max(self._gone_used, self.floor)
+        turn = self._turns.get(caller)
+        if turn is not None and not turn.done():
+            self._large.discard(turn)
+            self._large_of_gone[turn] = None
+        return caller not in self._begun
+
+    def finish(self, caller: Caller) -> None:
+        """Take note that a large call has ended."""
+        self._begun.discard(caller)
 
     def charge_to(self, caller: Caller, units: int) -> None:
         """Add to what a caller has used; `left` has it already."""
         caller.used = max(caller.used, self.floor) + units
         self.latest = max(self.latest, caller.used)
+        if caller in self._gone:
+            self._gone_used = max(self._gone_used, self.floor) + units
 
     def charge_slow(self, size: int) -> None:
         """Charge for an argument of so many bytes that was read slowly, or in vain."""
@@ -105,16 +143,23 @@ class CallTurns(Budget):
     async def alone(self, caller: Caller) -> AsyncIterator[None]:
         """Let one call be carried out in pieces at a time; the next is that of who has used least."""
         if self._alone:
-            turn = asyncio.get_running_loop().create_future()
-            self._large.add(turn, max(caller.used, self.floor))
+            self._turns[caller] = turn = asyncio.get_running_loop().create_future()
+            if caller in self._gone:
+                self._large_of_gone[turn] = None
+            else:
+                self._large.add(turn, max(caller.used, self.floor))
             try:
                 await turn
             except asyncio.CancelledError:
                 self._large.discard(turn)
+                self._large_of_gone.pop(turn, None)
                 if turn.done() and not turn.cancelled():  # it was this one's turn, which nobody else knows
                     self._let_next()
                 raise
+            finally:
+                del self._turns[caller]
         self._alone = True
+        self._begun.add(caller)
         self._began = self.left
         try:
             yield
@@ -142,8 +187,12 @@ class CallTurns(Budget):
             self.clock, self.floor = clock, clock - SHARE
 
     def _let_next(self) -> None:
-        while self._large:
-            used, turn = self._large.pop()
+        while self._large or self._large_of_gone:
+            if self._large_of_gone and self._gone_used < self._large.least():
+                used, turn = self.clock, next(iter(self._large_of_gone))
+                del self._large_of_gone[turn]
+            else:
+                used, turn = self._large.pop()
             if not turn.done():
                 self._advance(used)
                 turn.set_result(None)
