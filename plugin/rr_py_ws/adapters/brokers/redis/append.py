@@ -12,11 +12,12 @@ from asyncio import Future
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import chain
 from random import getrandbits
 from typing import Any
 
 from rr_py_ws import logs
-from rr_py_ws.adapters.brokers.redis.batch import Batch, Final, as_it_is
+from rr_py_ws.adapters.brokers.redis.batch import Batch, Final, Outcome, Section, as_it_is
 from rr_py_ws.adapters.brokers.redis.calls import Argument, Call
 from rr_py_ws.adapters.brokers.redis.connection import ErrorReply
 from rr_py_ws.adapters.brokers.redis.marks import unkept_mark
@@ -32,6 +33,9 @@ from rr_py_ws.errors import BrokerError
 from rr_py_ws.wire.publication import Publication
 
 _PAID_AT_ONCE = 100
+_DOUBT = "%s %s %s %s"
+_KEY_LIFE = milliseconds(KEY_LIFE)
+_new = tuple.__new__  # makes a NamedTuple in half the time of a call of its class
 
 limited = logs.get_limited("broadcast")
 
@@ -48,6 +52,10 @@ class Appender:
     def __init__(self, context: Context, store: RedisStore, servers: Servers) -> None:
         self._section = context.name
         self._publish_word = b"SPUBLISH" if context.options.sharded else b"PUBLISH"
+        self._is_plain = not context.options.exclusive
+        self._is_cluster = context.options.cluster
+        # Whether a batch may have several topics: all keys are at one server, and its user may use all.
+        self._mixes = not self._is_cluster
         self._queue_limit = context.options.publish_queue
         self._store = store
         self._servers = servers
@@ -66,8 +74,8 @@ class Appender:
     ) -> Future[Any]:
         """Keep a message and publish it; or publish it only, if it cannot be kept and has no key.
 
-        What is appended to one topic in one turn of the loop, and nothing else published in between, is one
-        run of the script.
+        What is appended in one turn of the loop, and nothing else published in between, is one run of the
+        script; in a cluster, what is appended to one topic.
 
         Args:
             topic: of the message.
@@ -82,39 +90,52 @@ class Appender:
         batch, counters = self._open, self._counters
         if (
             batch is not None
-            and batch.topic is topic
             and batch.is_open
             and not key
+            and (batch.is_of(topic) or (self._mixes and (self._is_plain or not batch.has(topic))))
             and counters.unanswered_bytes <= self._queue_limit
         ):
-            batch.add(publication, final)
+            batch.add(topic, publication, final)
             counters.unanswered_bytes += len(publication.payload) + OVERHEAD
         else:
-            self._begin(topic, publication, key, final)
+            batch = self._open = Batch(self._prepare, topic.names.once(key) if key else b"")
+            batch.add(topic, publication, final)
+            self._begin(topic, batch)
         return final.future
 
-    def _begin(self, topic: Topic, publication: Publication, key: str, final: Final) -> None:
-        batch = Batch(topic, self._prepare, topic.names.once(key) if key else b"")
-        batch.add(publication, final)
-        self._open = batch
+    def _begin(self, topic: Topic, batch: Batch) -> None:
+        """Run a batch when the turn ends, at the server of its topics."""
         try:
             answered = partial(self._answered, batch, batch.size + OVERHEAD)
             self._servers.run_then(topic.channel, batch, answered)
         except BrokerError:
-            self._open = None
-            if key:
+            self.end_batch()
+            if batch.has_key:
                 raise
-            self._deliver(batch)
+            for section in batch.sections:
+                self._deliver(section)
 
     def end_batch(self) -> None:
         """What is published next is not published before what was appended: it is a batch of its own."""
         self._open = None
 
+    def connected(self) -> None:
+        """There is a connection, maybe to another server than before."""
+        self._mixes = not self._is_cluster
+
     def _prepare(self, batch: Batch) -> Sequence[Argument]:
-        topic, store = batch.topic, self._store
-        batch.debt = debt = store.owed.find(topic.name)
-        arguments = store.arguments(topic, debt.epoch if debt else "", store.newest.unverified(topic.name))
-        return (*arguments, *topic.settings, getrandbits(31) or 1)
+        store, rules = self._store, dict[Sequence[bytes], int]()
+        told: list[Argument] = []
+        for section in batch.sections:
+            topic = section.topic
+            section.debt = debt = store.owed.find(topic.name)
+            known = store.newest.unverified(topic.name)
+            doubt = _DOUBT % (debt.epoch if debt else "", *(known or ("", "", ""))) if debt or known else ""
+            rule = rules.setdefault(topic.settings, len(rules) + 1)
+            told += (topic.channel, topic.names.marks, rule, doubt, len(section.messages), *section.items)
+        nonce = getrandbits(31) or 1
+        common = (store.make_epoch(), self._publish_word, int(self._is_plain), batch.order, nonce, _KEY_LIFE)
+        return (*common, len(rules), *chain.from_iterable(rules), *told)
 
     def publish_unkept(self, topic: Topic, publication: Publication) -> Future[None]:
         """Publish a message that is in no history, whose topic has one.
@@ -174,42 +195,53 @@ class Appender:
         if self._open is batch:
             self._open = None
         # Of the first message, whoever has run the script keeps the account.
-        self._counters.unanswered_bytes -= batch.size + OVERHEAD * len(batch.messages) - first
-        try:
-            match reply:
-                case [None | bytes() as position, bytes() as why, int() as flag]:
-                    self._take(batch, position, why, flag)
-                case ErrorReply() if not batch.has_key:
-                    self._count_unkept(batch, reply.text)
-                    self._deliver(batch)
-                case _:
-                    self._counters.publish_failures += len(batch.messages)
-                    batch.fail(reply if isinstance(reply, BrokerError) else unexpected("EVALSHA", reply))
-        except BrokerError as problem:
-            batch.fail(problem)
+        self._counters.unanswered_bytes -= batch.size + OVERHEAD * batch.count - first
+        sections = batch.sections
+        match reply:
+            case list() if len(reply) == len(sections):
+                batch.tell([self._take(*taken) for taken in zip(sections, reply, strict=True)])
+            case ErrorReply(code="NOPERM") if len(sections) > 1:
+                # Its user may not use the keys of some topic; of which one it is not said.
+                self._mixes = False
+                for section in sections:
+                    alone = Batch(self._prepare)
+                    alone.take_over(section)
+                    self._counters.unanswered_bytes += OVERHEAD * (alone.count - 1)
+                    self._begin(section.topic, alone)
+            case ErrorReply() if not batch.has_key:
+                for section in sections:
+                    self._count_unkept(section, reply.text)
+                    self._deliver(section)
+            case _:
+                self._counters.publish_failures += batch.count
+                batch.fail(reply if isinstance(reply, BrokerError) else unexpected("EVALSHA", reply))
 
-    def _take(self, batch: Batch, position: bytes | None, why: bytes, flag: int) -> None:
-        """Read the answer of the script."""
-        topic, messages = batch.topic, batch.messages
-        if position is None:
-            self._count_unkept(batch, why.decode(errors="replace"))
-            if not flag:
-                self._owe(topic)
-            for _, final in messages:
-                final.set(Receipt())
-            return
-        if flag:
-            messages[0][1].set(Receipt(position.decode(), duplicate=True))
-            return
-        self._counters.kept += len(messages)
-        self._counters.published += len(messages)
-        self._store.newest.see(topic.name, position)
-        self._store.owed.settle(topic.name, batch.debt)
-        epoch, last, nonce = position.decode().split(".")
-        offset = int(last) - len(messages)
-        for _, final in messages:
-            offset += 1
-            final.set(Receipt(f"{epoch}.{offset}.{nonce}"))
+    def _take(self, section: Section, answer: Any) -> Sequence[Outcome]:
+        """Read the answer of the script about one topic, and return what became of its messages."""
+        topic, count = section.topic, len(section.messages)
+        match answer:
+            case bytes():
+                self._counters.kept += count
+                self._counters.published += count
+                self._store.newest.see(topic.name, answer)
+                self._store.owed.settle(topic.name, section.debt)
+                epoch, last, nonce = answer.decode().split(".")
+                top = int(last)
+                return [
+                    _new(Receipt, (f"{epoch}.{offset}.{nonce}", False))
+                    for offset in range(top - count + 1, top + 1)
+                ]
+            case [bytes() as position]:
+                return [Receipt(position.decode(), duplicate=True)]
+            case [bytes() as why, -1]:
+                self._count_unkept(section, why.decode(errors="replace"))
+                self._deliver(section)
+                return [None] * count
+            case [bytes() as why, 0 | 1 as is_ended]:
+                self._count_unkept(section, why.decode(errors="replace"))
+                problem = None if is_ended else self._owe(topic)
+                return [problem or Receipt()] * count
+        return [unexpected("EVALSHA", answer)] * count
 
     def _published_once(self, final: Final, running: Future[Any]) -> None:
         if error := running.exception():
@@ -222,22 +254,36 @@ class Appender:
 
     # What cannot be kept
 
-    def _deliver(self, batch: Batch) -> None:
+    def _deliver(self, section: Section) -> None:
         """Publish messages that cannot be kept; all that are there are told before."""
-        topic = batch.topic
-        self._servers.publish_beside(topic.names.marks, b"lost").add_done_callback(_look_at)
-        self._owe(topic)
-        for publication, final in batch.messages:
-            self.publish_unkept(topic, publication).add_done_callback(partial(_copy, final))
+        topic = section.topic
+        problem = self._owe(topic)
+        try:
+            self._servers.publish_beside(topic.names.marks, b"lost").add_done_callback(_look_at)
+        except BrokerError as error:
+            problem = error
+        if problem is not None:
+            section.fail(problem)
+            return
+        for publication, final in section.messages:
+            try:
+                self.publish_unkept(topic, publication).add_done_callback(partial(_copy, final))
+            except BrokerError as error:
+                final.fail(error)
 
-    def _count_unkept(self, batch: Batch, reason: str) -> None:
-        self._counters.unkept += len(batch.messages)
-        fields = {"section": self._section, "topic": batch.topic.name, "reason": reason}
+    def _count_unkept(self, section: Section, reason: str) -> None:
+        self._counters.unkept += len(section.messages)
+        fields = {"section": self._section, "topic": section.topic.name, "reason": reason}
         limited.warning("redis cannot keep a message in its history", **fields)
 
-    def _owe(self, topic: Topic) -> None:
-        self._store.owed.add(topic.name)
+    def _owe(self, topic: Topic) -> BrokerError | None:
+        """The epoch of a topic has to end; return why that cannot be noted."""
+        try:
+            self._store.owed.add(topic.name)
+        except BrokerError as problem:
+            return problem
         self.pay()
+        return None
 
     def pay(self) -> None:
         """Make up for what was not kept, as soon as it is possible."""

@@ -195,6 +195,7 @@ class RedisHistories:
     def connected(self) -> None:
         """There is a connection, maybe to another server than before."""
         self.store.connected()
+        self._appender.connected()
 
     def pair(self, channel: bytes, topic: str) -> Pairing | None:
         """Make what gets the messages of a channel; None for one without a history."""
