@@ -38,11 +38,8 @@ class HistoryNode(Node):
     async def keep(self, topic: str, payload: bytes, **options: Any) -> Position | None:
         """Publish and return the position."""
         publication = Publication(topic, payload, exclude=options.pop("exclude", ()))
-        if options:
-            receipt = self.broker.publish_once(publication, **options)
-            return (await receipt if isinstance(receipt, Awaitable) else receipt).position
-        position = self.broker.publish(publication)
-        return await position if isinstance(position, Awaitable) else position
+        receipt = self.broker.publish_once(publication, **options)
+        return (await receipt if isinstance(receipt, Awaitable) else receipt).position
 
     async def join(self, wishes: Mapping[str, Wish]) -> dict[str, Recovery]:
         """Join as a client that has wishes."""

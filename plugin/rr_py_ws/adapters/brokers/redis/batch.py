@@ -19,37 +19,30 @@ _MOST = 128
 """Messages of one run, which keep Redis busy for some 0.5 ms, for 1 ms if each is of another topic;"""
 _LARGEST = 256 * 1024
 """and bytes of their payloads, beside the last one."""
+_new = tuple.__new__  # makes a NamedTuple in half the time of a call of its class
 
 
-def as_it_is(receipt: Receipt) -> Receipt:
-    """Answer a publisher with the whole receipt."""
-    return receipt
+Outcome = bytes | Receipt | BrokerError | None
+"""What became of the messages of a topic: `<epoch>.<offset>.<nonce>` of the last one, what all are told, or
+None when that is still to be seen."""
 
 
-class Final(NamedTuple):
-    """What a publisher waits for; it may have gone.
+class Message(NamedTuple):
+    """A message and who waits for it, who may have gone.
 
     Attributes:
+        section: of its topic.
+        number: among those of the section, from 1.
+        publication: the message.
         future: of the publisher.
-        answer: makes its result.
+        wants_receipt: whether its result is a receipt.
     """
 
+    section: Section
+    number: int
+    publication: Publication
     future: Future[Any]
-    answer: Callable[[Receipt], Any] = as_it_is
-
-    def set(self, receipt: Receipt) -> None:
-        """The message was published."""
-        if not self.future.done():
-            self.future.set_result(self.answer(receipt))
-
-    def fail(self, error: BaseException) -> None:
-        """It was not, or nobody knows."""
-        if not self.future.done():
-            self.future.set_exception(error)
-
-
-Outcome = Receipt | BrokerError | None
-"""What became of a message; None when that is still to be seen."""
+    wants_receipt: bool
 
 
 class Section:
@@ -62,24 +55,21 @@ class Section:
     Attributes:
         number: as given.
         topic: as given.
-        messages: in order, with who waits for each.
+        count: messages.
         items: what the script is told of them.
         debt: what is owed to the topic, and paid by this; set by who prepares.
+        outcome: set by who reads the answer.
     """
 
-    __slots__ = ("debt", "items", "messages", "number", "topic")
+    __slots__ = ("count", "debt", "items", "number", "outcome", "topic")
 
     def __init__(self, number: int, topic: Topic) -> None:
         self.number = number
         self.topic = topic
-        self.messages: list[tuple[Publication, Final]] = []
+        self.count = 0
         self.items: list[Argument] = []
         self.debt: Debt | None = None
-
-    def fail(self, error: BaseException) -> None:
-        """Tell all who wait that their message was not published, or that nobody knows."""
-        for _, final in self.messages:
-            final.fail(error)
+        self.outcome: Outcome = None
 
 
 class Batch:
@@ -93,8 +83,8 @@ class Batch:
         once: the idempotency key of the only message.
 
     Attributes:
+        messages: in order.
         size: bytes of the payloads.
-        count: messages.
         is_open: whether more may be added.
         has_key: whether there is an idempotency key.
     """
@@ -102,14 +92,13 @@ class Batch:
     __slots__ = (
         "_latest",
         "_once",
-        "_order",
         "_prepare",
         "_prepared",
         "_sections",
         "_switches",
-        "count",
         "has_key",
         "is_open",
+        "messages",
         "size",
     )
 
@@ -119,10 +108,9 @@ class Batch:
         self._once = once
         self._sections: dict[str, Section] = {}
         self._latest: Section | None = None
-        self._order: list[int] = []
         self._switches = 0
         self.size = 0
-        self.count = 0
+        self.messages: list[Message] = []
         self.has_key = bool(once)
         self.is_open = not once
 
@@ -132,11 +120,13 @@ class Batch:
         return self._sections.values()
 
     @property
-    def order(self) -> bytes:
+    def order(self) -> str:
         """The number of the section of each message; empty if it is section after section."""
-        return b"" if self._switches == len(self._sections) else " ".join(map(str, self._order)).encode()
+        if self._switches == len(self._sections):
+            return ""
+        return " ".join([str(message.section.number) for message in self.messages])
 
-    def add(self, topic: Topic, publication: Publication, final: Final) -> None:
+    def add(self, topic: Topic, publication: Publication, future: Future[Any], wants_receipt: bool) -> None:
         """Add a message at the end."""
         section = self._latest
         if section is None or section.topic is not topic:
@@ -145,24 +135,18 @@ class Batch:
                 section = self._sections[topic.name] = Section(len(self._sections) + 1, topic)
             self._latest = section
             self._switches += 1
-        payload = publication.payload
-        exclude = encode_exclude(publication.exclude) if publication.exclude else b""
-        section.items += (payload, checksum_of(payload), exclude)
-        section.messages.append((publication, final))
-        self._order.append(section.number)
-        self.count += 1
+        payload, exclude = publication.payload, publication.exclude
+        section.items += (payload, checksum_of(payload), encode_exclude(exclude) if exclude else b"")
+        section.count = number = section.count + 1
+        messages = self.messages
+        messages.append(_new(Message, (section, number, publication, future, wants_receipt)))
         self.size += len(payload)
-        if self.count == _MOST or self.size > _LARGEST:
+        if len(messages) == _MOST or self.size > _LARGEST:
             self.is_open = False
 
-    def take_over(self, section: Section) -> None:
-        """Have all that is in a section of another batch, and nothing else."""
-        self._sections = {section.topic.name: section}
-        section.number = self._switches = 1
-        self.count = len(section.messages)
-        self._order = [1] * self.count
-        self.size = sum([len(publication.payload) for publication, _ in section.messages])
-        self.is_open = False
+    def of(self, section: Section) -> list[Message]:
+        """Return the messages of a section."""
+        return [message for message in self.messages if message.section is section]
 
     def is_of(self, topic: Topic) -> bool:
         """Whether the latest message, if there is one, is of this topic."""
@@ -189,24 +173,36 @@ class Batch:
             self._prepared = (len(keys), *keys, *self._prepare(self))
         return self._prepared
 
-    def tell(self, outcomes: Sequence[Sequence[Outcome]]) -> None:
-        """Tell all who wait, in the order in which the messages were added, what became of theirs.
+    def tell(self) -> None:
+        """Tell all who wait, in the order in which the messages were added, the outcome of their section."""
+        for section, number, _, future, wants_receipt in self.messages:
+            outcome = section.outcome
+            if outcome is None or future.done():  # who waits may have gone
+                continue
+            if isinstance(outcome, BrokerError):
+                future.set_exception(outcome)
+            elif not wants_receipt:
+                future.set_result(None)
+            elif isinstance(outcome, Receipt):
+                future.set_result(outcome)
+            else:
+                epoch, last, nonce = outcome.decode().split(".")
+                future.set_result(Receipt(f"{epoch}.{int(last) - section.count + number}.{nonce}"))
 
-        Args:
-            outcomes: of each section, of each of its messages.
-        """
-        told = [
-            zip(section.messages, of_section, strict=True)
-            for section, of_section in zip(self.sections, outcomes, strict=True)
-        ]
-        for number in self._order:
-            (_, final), outcome = next(told[number - 1])
-            if isinstance(outcome, Receipt):
-                final.set(outcome)
-            elif outcome is not None:
-                final.fail(outcome)
-
-    def fail(self, error: BaseException) -> None:
+    def fail(self, error: BrokerError) -> None:
         """Tell all who wait that it was not published, or that nobody knows."""
         for section in self.sections:
-            section.fail(error)
+            section.outcome = error
+        self.tell()
+
+
+def settle(future: Future[Any], result: object) -> None:
+    """Give somebody who waits, and may have gone, a result."""
+    if not future.done():
+        future.set_result(result)
+
+
+def fail(future: Future[Any], error: BaseException) -> None:
+    """Give somebody who waits, and may have gone, an error."""
+    if not future.done():
+        future.set_exception(error)
