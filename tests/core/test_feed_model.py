@@ -139,6 +139,8 @@ def copy(ring: Ring, after: int = 0, limit: int = 1000) -> Ring:
 class FeedBroker:
     """A broker of one node: the feeds over a feed that loses what the machine wants it to lose."""
 
+    routes = None
+
     def __init__(self, world: World, store: SharedStore, *, is_lossy: bool) -> None:
         self.world, self.store = world, store
         self.is_lossy = is_lossy

@@ -78,6 +78,7 @@ class Broker:
     """Brings what is published to it at once."""
 
     ready = True
+    routes = None
 
     def __init__(self, world: World) -> None:
         self._world = world

@@ -38,11 +38,8 @@ class HistoryNode(Node):
     async def keep(self, topic: str, payload: bytes, **options: Any) -> Position | None:
         """Publish and return the position."""
         publication = Publication(topic, payload, exclude=options.pop("exclude", ()))
-        if options:
-            receipt = self.broker.publish_once(publication, **options)
-            return (await receipt if isinstance(receipt, Awaitable) else receipt).position
-        position = self.broker.publish(publication)
-        return await position if isinstance(position, Awaitable) else position
+        receipt = self.broker.publish_once(publication, **options)
+        return (await receipt if isinstance(receipt, Awaitable) else receipt).position
 
     async def join(self, wishes: Mapping[str, Wish]) -> dict[str, Recovery]:
         """Join as a client that has wishes."""
@@ -80,9 +77,17 @@ class HistoryNodes:
         await self._stack.aclose()
 
     async def start(
-        self, *addresses: str, rule: Mapping[str, Any] | None = None, sweep: float = 30.0, **options: Any
+        self,
+        *addresses: str,
+        rule: Mapping[str, Any] | None = None,
+        rules: HistoryRules | None = None,
+        sweep: float = 30.0,
+        **options: Any,
     ) -> HistoryNode:
-        """Start a node; `rule` is that of all topics but those that begin with `plain`."""
+        """Start a node.
+
+        `rule` is that of all topics but those that begin with `plain`, if there are no `rules`.
+        """
         section = RedisOptions(addrs=addresses, **OPTIONS | {"read_timeout": 5.0} | options)
         settings = {"topics": ("h*",), "size": 100, "ttl": 60.0} | dict(rule or {})
         broker = RedisBroker(
@@ -90,7 +95,7 @@ class HistoryNodes:
             section,
             check_interval=0.05,
             linger=0.1,
-            rules=HistoryRules([HistoryRule(**settings)]),
+            rules=rules or HistoryRules([HistoryRule(**settings)]),
             sweep=sweep,
         )
         node = HistoryNode(broker)

@@ -14,7 +14,7 @@ from rr_py_ws.core.node import Node
 from rr_py_ws.core.ports import WorkerState
 from rr_py_ws.errors import BrokerError, WorkerStartError
 from rr_py_ws.wire.goridge import Flag, Frame, FrameDecoder
-from rr_py_ws.wire.publication import Position, Publication
+from rr_py_ws.wire.publication import Publication
 from rr_py_ws.wire.rpc import encode_request
 from support.waiting import DEADLINE
 
@@ -99,19 +99,18 @@ class RecordingPublisher:
 
     Attributes:
         messages: (broker, topic, payload) in order.
-        later: what to answer with, first come first served: awaitables; a position or None when accepted at
-            once.
+        later: what to answer with, first come first served: awaitables, or None when accepted at once.
         refused: topics that are refused at once.
         heard: whether somebody is in the topics.
     """
 
     def __init__(self) -> None:
         self.messages: list[tuple[str, str, bytes]] = []
-        self.later: list[Awaitable[Position | None] | Position | None] = []
+        self.later: list[Awaitable[None] | None] = []
         self.refused: set[str] = set()
         self.heard = False
 
-    def publish(self, broker: str, publication: Publication) -> Awaitable[Position | None] | Position | None:
+    def publish(self, broker: str, publication: Publication) -> Awaitable[None] | None:
         topic, payload = publication.topic, publication.payload
         if topic in self.refused:
             raise BrokerError("the broker is away")
@@ -121,9 +120,9 @@ class RecordingPublisher:
     def is_heard(self, broker: str, topics: Iterable[str]) -> bool:
         return self.heard
 
-    def wait(self, count: int) -> list[asyncio.Future[Position | None]]:
+    def wait(self, count: int) -> list[asyncio.Future[None]]:
         """Let the next publishes wait for futures."""
-        futures: list[asyncio.Future[Position | None]] = [
+        futures: list[asyncio.Future[None]] = [
             asyncio.get_running_loop().create_future() for _ in range(count)
         ]
         self.later.extend(futures)

@@ -25,14 +25,11 @@ class HistoryRules:
 
     Args:
         rules: in order; the first that fits a topic counts.
-
-    Attributes:
-        known: the rules of topics that were asked for; always the same dictionary.
     """
 
     def __init__(self, rules: Sequence[HistoryRule] = ()) -> None:
         self._rules = [(Patterns(rule.topics), rule) for rule in rules]
-        self.known: dict[str, HistoryRule | None] = {}
+        self._known: dict[str, HistoryRule | None] = {}
 
     def __bool__(self) -> bool:
         """Whether any topic can have a history."""
@@ -41,11 +38,11 @@ class HistoryRules:
     def find(self, topic: str) -> HistoryRule | None:
         """Return the rule of a topic; None when it has no history."""
         try:
-            return self.known[topic]
+            return self._known[topic]
         except KeyError:
             found = next((rule for patterns, rule in self._rules if patterns.fits(topic)), None)
         if len(topic) <= _LONGEST_KNOWN:
-            if len(self.known) >= _KNOWN:
-                self.known.clear()
-            self.known[topic] = found
+            if len(self._known) >= _KNOWN:
+                self._known.clear()
+            self._known[topic] = found
         return found

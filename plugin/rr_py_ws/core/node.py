@@ -20,7 +20,7 @@ from rr_py_ws.core.ring import ReplayLimit
 from rr_py_ws.errors import BrokerError
 from rr_py_ws.metrics import Sample, gauge
 from rr_py_ws.wire.command import Wish
-from rr_py_ws.wire.publication import Position, Publication
+from rr_py_ws.wire.publication import Publication
 from rr_py_ws.wire.push import Encoding
 from rr_py_ws.wire.recovery import OFF
 
@@ -138,10 +138,16 @@ class Node:
         """Return the hub of a section, or of the default one."""
         return self._hubs[self._section(broker)]
 
-    def publish(self, broker: str, publication: Publication) -> Awaitable[Position | None] | Position | None:
+    def publish(self, broker: str, publication: Publication) -> Awaitable[None] | None:
         """See `Publisher.publish`."""
-        chosen = self._by_name.get(broker) or self.brokers[self._section(broker)]
-        return chosen.publish(publication)
+        try:
+            chosen = self._by_name[broker]
+        except KeyError:
+            chosen = self.brokers[self._section(broker)]
+        routes = chosen.routes
+        if routes is None:
+            return chosen.publish(publication)
+        return (routes.get(publication[0]) or chosen.publish)(publication)
 
     def is_heard(self, broker: str, topics: Iterable[str]) -> bool:
         """See `Publisher.is_heard`."""

@@ -22,7 +22,7 @@ from rr_py_ws.metrics import Sample
 from rr_py_ws.wire.access import Verdict
 from rr_py_ws.wire.command import Wish
 from rr_py_ws.wire.http import Request
-from rr_py_ws.wire.publication import Position, Publication, Pushes
+from rr_py_ws.wire.publication import Publication, Pushes
 from rr_py_ws.wire.push import Encoding
 from rr_py_ws.wire.worker import Message, Question
 
@@ -62,6 +62,13 @@ class Broker(Protocol):
     """Carries publications between publishers and nodes; knows topics, never connections."""
 
     @property
+    def routes(self) -> Mapping[str, Callable[[Publication], None]] | None:
+        """What does the work of `publish` for the topics that were published to lately.
+
+        None when there is nothing shorter; it stays the same mapping, or None.
+        """
+
+    @property
     def history(self) -> History | None:
         """What it keeps of topics; None when it keeps nothing of any."""
 
@@ -83,11 +90,8 @@ class Broker(Protocol):
             BrokerError: the broker cannot start.
         """
 
-    def publish(self, publication: Publication) -> Awaitable[Position | None] | Position | None:
+    def publish(self, publication: Publication) -> Awaitable[None] | None:
         """Hand one publication over; an awaitable when the broker has not accepted it yet.
-
-        Returns (now, or from the awaitable):
-            The position that it got; None from a broker without a history of the topic.
 
         Raises (now, or from the awaitable):
             BrokerError: the publication was not accepted.
@@ -96,7 +100,7 @@ class Broker(Protocol):
     def publish_once(
         self, publication: Publication, key: str = "", *, skip_history: bool = False
     ) -> Receipt | Awaitable[Receipt]:
-        """Do what `publish` does, with what only some publishers ask for.
+        """Do what `publish` does, and tell the position; with what only some publishers ask for.
 
         Args:
             publication: what is published.
@@ -198,7 +202,7 @@ class Subscriptions(Protocol):
 class Publisher(Protocol):
     """What an RPC service needs to publish."""
 
-    def publish(self, broker: str, publication: Publication) -> Awaitable[Position | None] | Position | None:
+    def publish(self, broker: str, publication: Publication) -> Awaitable[None] | None:
         """Publish; see `Broker.publish`.
 
         Args:

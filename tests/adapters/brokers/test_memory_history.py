@@ -28,9 +28,10 @@ class Kept:
 
     def publish(self, topic: str, count: int = 1, size: int = 1) -> str:
         for _ in range(count):
-            published = self.history.append(Publication(topic, b"x" * size), RULE)
-        assert published.position is not None
-        return published.position
+            kept = self.history.keep(topic, RULE)
+            position = kept.next_position
+            kept.publish(Publication(topic, b"x" * size))
+        return position
 
     def recover(self, topic: str, wish: str | int) -> Recovery:
         return self.history.recover({topic: wish}, LIMIT)()[topic]
@@ -81,11 +82,11 @@ def test_a_message_that_is_larger_than_the_budget_is_not_kept_and_drops_no_other
     kept.publish("c", size=100_000)
     assert len(kept.recover("a", large).replay) == 1
     assert kept.history.size == kept.actual_size
-    fits = kept.history._budget - 3 * (COUNTER_COST + 1) - MESSAGE_COST
+    fits = kept.history.budget - 3 * (COUNTER_COST + 1) - MESSAGE_COST
     kept.publish("c", size=fits)
     assert len(kept.recover("c", 300).replay) == 1
     assert kept.recover("a", large).reason == kept.recover("b", before["b"]).reason == "trimmed"
-    assert kept.history.size == kept.actual_size <= kept.history._budget
+    assert kept.history.size == kept.actual_size <= kept.history.budget
 
 
 def test_counters_that_alone_are_over_the_budget_go_and_are_told() -> None:
@@ -181,4 +182,4 @@ def test_it_knows_what_it_takes(budget: int, steps: list[tuple[str, str, int]]) 
         assert kept.history._full.keys() | kept.history._bare.keys() == kept.history._rings.keys()
         assert all(ring.entries for ring in kept.history._full.values())
         assert not any(ring.entries for ring in kept.history._bare.values())
-        assert kept.history._messages == sum(len(ring.entries) for ring in kept.history._rings.values())
+        assert kept.history.messages == sum(len(ring.entries) for ring in kept.history._rings.values())

@@ -107,26 +107,6 @@ class TestPublish:
         first.set_result(None)
         assert (await peer.frame()).payload == method.encode() + OK[Flag.JSON]
 
-    @EVERY
-    async def test_a_position_is_accepted_at_once_and_not_waited_for(
-        self, peer: Peer, publisher: RecordingPublisher, registry: Registry, method: str
-    ) -> None:
-        """A broker with a history answers with where the message stands in it, a text."""
-        publisher.later = ["1-0", "", "2-0"]
-        assert await peer.call(method, JSON) == (Flag.JSON, OK[Flag.JSON])
-        assert len(publisher.messages) == 3
-        assert not registry.running
-
-    @WAITING
-    async def test_a_later_position_is_not_told_to_the_publisher(
-        self, peer: Peer, publisher: RecordingPublisher, method: str
-    ) -> None:
-        [future] = publisher.wait(1)
-        peer.request(1, method, b'{"messages":[{"topics":["a"]}]}')
-        assert await peer.is_served()
-        future.set_result("1-0")
-        assert (await peer.frame()).payload == method.encode() + OK[Flag.JSON]
-
     @WAITING
     async def test_a_refused_topic_stops_the_message_it_is_in(
         self, peer: Peer, publisher: RecordingPublisher, method: str

@@ -9,7 +9,7 @@ from rr_py_ws.core.history import Receipt
 from rr_py_ws.core.history_rules import HistoryRules
 from rr_py_ws.errors import BrokerError
 from rr_py_ws.metrics import Sample
-from rr_py_ws.wire.publication import Position, Publication
+from rr_py_ws.wire.publication import Publication
 
 _BUDGET = 64 * 1024 * 1024
 
@@ -30,6 +30,7 @@ class MemoryBroker:
         publish: hands a publication on. While the broker runs and no topic can have a history, this is
             `on_publication` itself, so that publishing costs no call; look it up each time, for it changes
             with `start` and `close`.
+        routes: see `Broker`; of topics without a history, too, which so cost one look-up more.
         history: see `MemoryHistory`.
     """
 
@@ -41,11 +42,11 @@ class MemoryBroker:
         now: Callable[[], float] | None = None,
     ) -> None:
         self._rules = rules or HistoryRules()
-        self._known = self._rules.known
         self._name = name
         self._on_publication: Callable[[Publication], None] = _not_running
         self.history = MemoryHistory(self._rules, budget, now)
-        self.publish: Callable[[Publication], Position | None] = _not_running
+        self.publish: Callable[[Publication], None] = _not_running
+        self.routes = self.history.routes if self._rules else None
 
     @property
     def ready(self) -> bool:
@@ -56,34 +57,37 @@ class MemoryBroker:
         self, on_publication: Callable[[Publication], None], on_gap: Callable[[Sequence[str]], None]
     ) -> None:
         """Begin; nothing is ever missed, so `on_gap` is never called."""
-        self._on_publication = on_publication
+        self._on_publication = self.history.on_publication = on_publication
         self.publish = self._publish if self._rules else on_publication
 
-    def _publish(self, publication: Publication) -> Position | None:
-        topic = publication[0]
-        try:
-            rule = self._known[topic]  # without a call, which topics without a history would pay for
-        except KeyError:
-            rule = self._rules.find(topic)
-        if rule is None:
-            self._on_publication(publication)
-            return None
-        publication = self.history.append(publication, rule)
-        self._on_publication(publication)
-        return publication.position
+    def _publish(self, publication: Publication) -> None:
+        """Publish to a topic that has no route yet."""
+        topic = publication.topic
+        rule = self._rules.find(topic)
+        route = self._on_publication if rule is None else self.history.keep(topic, rule).publish
+        self.history.add_route(topic, route)
+        route(publication)
 
     def publish_once(self, publication: Publication, key: str = "", *, skip_history: bool = False) -> Receipt:
         """See `Broker.publish_once`."""
-        topic = publication.topic
+        topic, position = publication.topic, None
         if key and (receipt := self.history.known(topic, key)) is not None:
             return receipt
-        position = self._on_publication(publication) if skip_history else self.publish(publication)
+        rule = None if skip_history else self._rules.find(topic)
+        if rule is None or not self.ready:
+            self._on_publication(publication)
+        else:
+            kept = self.history.keep(topic, rule)
+            position = kept.next_position
+            kept.publish(publication)
         if key:
             self.history.remember(topic, key, position)
         return Receipt(position)
 
     def subscribe(self, topics: Sequence[str]) -> None:
         """Return at once: what is published here arrives here."""
+        if self._rules:
+            self.history.entered(topics)
 
     def unsubscribe(self, topics: Sequence[str]) -> None:
         """Return at once."""
@@ -95,7 +99,8 @@ class MemoryBroker:
 
     async def close(self) -> None:
         """End; further publications are refused."""
-        self.publish = self._on_publication = _not_running
+        self.publish = self._on_publication = self.history.on_publication = _not_running
+        self.history.routes.clear()
 
     def metrics(self) -> Iterable[Sample]:
         """Tell of the histories, if there are any."""

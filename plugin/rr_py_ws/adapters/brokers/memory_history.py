@@ -11,7 +11,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from sys import intern
 from zlib import crc32
 
@@ -31,13 +31,9 @@ _SWEEP_INTERVAL = 0.1
 """Seconds between two looks for topics whose time is over, while something is published,"""
 _EXPIRED_AT_ONCE = 100
 """and so many of them are dropped in one; so many keys, when another one is asked for."""
+_MOST_ROUTES = 4096
+_LONGEST_ROUTED = 128
 _new = tuple.__new__  # makes a NamedTuple in half the time of a call of its class
-
-
-def steady_clock() -> Callable[[], float]:
-    """Return a clock that tells Unix seconds and never goes back, whatever becomes of the system's."""
-    beginning = time.time() - time.monotonic()
-    return lambda: beginning + time.monotonic()
 
 
 class _Kept(Ring):
@@ -46,14 +42,54 @@ class _Kept(Ring):
     Attributes:
         rule: of the topic.
         used: when something was published to it, or somebody was seen in it who follows it.
+        due: no message is too old before then.
     """
 
-    __slots__ = ("rule", "used")
+    __slots__ = ("_bytes", "_history", "_size", "due", "rule", "used")
 
-    def __init__(self, epoch: str, rule: HistoryRule, used: float) -> None:
+    def __init__(self, history: MemoryHistory, epoch: str, rule: HistoryRule, used: float) -> None:
         super().__init__(epoch)
+        self._history = history
+        self._size = rule.size
+        self._bytes = rule.bytes
         self.rule = rule
         self.used = used
+        self.due = 0.0
+
+    @property
+    def next_position(self) -> Position:
+        """What the next publication gets."""
+        return f"{self.epoch}.{self.top + 1}"
+
+    def publish(self, publication: Publication) -> None:
+        """Keep a publication, and hand it on with its position and time."""
+        topic, payload, exclude = publication[0], publication[1], publication[4]
+        history, entries = self._history, self.entries
+        self.used = now = history.clock() + history.beginning
+        if history.newest is not self:
+            history.renew(topic, self)
+        # As `Ring.append`, and `_pop` of the oldest, in a third of the time: most messages need no more.
+        self.top = offset = self.top + 1
+        entries.append(_new(Entry, (offset, 0, now, payload, exclude)))
+        more = len(payload)
+        if len(entries) > self._size:
+            more -= len(entries.popleft()[3])
+            history.size += more
+        else:
+            history.messages += 1
+            history.size += more + MESSAGE_COST
+        self.size = size = self.size + more
+        if (
+            now >= self.due
+            or now >= history.next_sweep
+            or size > self._bytes
+            or history.size > history.budget
+        ):
+            history.bound(topic, self, now)
+        if topic in history.watched:  # what nobody gets needs no position
+            # As `str(StreamPosition(...))`, which takes several times as long.
+            publication = _new(Publication, (topic, payload, f"{self.epoch}.{offset}", now, exclude))
+        history.on_publication(publication)
 
 
 class MemoryHistory:
@@ -66,15 +102,26 @@ class MemoryHistory:
 
     Attributes:
         size: bytes that are used of the budget.
+        budget: as given.
+        messages: that are kept.
+        clock: tells the seconds since the beginning.
+        beginning: Unix seconds.
+        newest: what was published to last, if anything of it is kept.
+        next_sweep: when to look again for topics whose time is over.
+        routes: see `Broker`.
+        watched: topics that somebody is in.
+        on_publication: gets what is published.
     """
 
     def __init__(self, rules: HistoryRules, budget: int, now: Callable[[], float] | None = None) -> None:
         self._rules = rules
-        self._budget = budget
-        self._now = now or steady_clock()
+        self.budget = budget
+        # Never goes back, whatever becomes of the system's time. No method: that would cost each message.
+        self.clock = now or time.monotonic
+        self.beginning = 0.0 if now else time.time() - time.monotonic()
         self.size = 0
         self._size_of_keys = 0
-        self._messages = 0
+        self.messages = 0
         self._evicted = 0
         self._counters_lost = 0
         self._epoch = secrets.token_urlsafe(8)
@@ -85,57 +132,57 @@ class MemoryHistory:
         # How many counters were lost of those topics whose names have one checksum. It is a part of the
         # epoch, also of topics without a counter, which so need no memory.
         self._lost: Counter[int] = Counter()
-        self._newest: _Kept | None = None  # the last one of `_full`
-        self._next_sweep = 0.0
+        self.newest: _Kept | None = None  # the last one of `_full`
+        self.next_sweep = 0.0
         self._followed: set[str] = set()
+        self.watched: set[str] = set()
+        self.routes: dict[str, Callable[[Publication], None]] = {}
+        self.on_publication: Callable[[Publication], None] = _nowhere
         self._keys: OrderedDict[tuple[str, str], tuple[float, Position | None]] = OrderedDict()
+
+    def now(self) -> float:
+        """Tell Unix seconds."""
+        return self.clock() + self.beginning
 
     # What the broker does
 
-    def append(self, publication: Publication, rule: HistoryRule) -> Publication:
-        """Keep a publication; return it with its position and time."""
-        topic, payload, _, _, exclude = publication
-        now = self._now()
-        ring = self._rings.get(topic)
-        if ring is None:
-            ring = self._rings[topic] = _Kept(self._epoch_of(topic), rule, now)
+    def keep(self, topic: str, rule: HistoryRule) -> _Kept:
+        """Return the ring of a topic that something is about to be published to."""
+        kept = self._rings.get(topic)
+        if kept is None:
+            kept = self._rings[topic] = _Kept(self, self._epoch_of(topic), rule, self.now())
+            self._bare[topic] = kept
             self.size += COUNTER_COST + len(topic)
-        if ring is not self._newest:
-            self._bare.pop(topic, None)
-            self._full[topic] = self._newest = ring
-            self._full.move_to_end(topic)
-        # As `Ring.append`, and `_pop` of the oldest, in a third of the time: most messages need no more.
-        ring.used = now
-        ring.top = offset = ring.top + 1
-        entries, size = ring.entries, len(payload)
-        entries.append(_new(Entry, (offset, 0, now, payload, exclude)))
-        if len(entries) > rule.size:
-            size -= len(entries.popleft()[3])
-            self.size += size
-        else:
-            self._messages += 1
-            self.size += size + MESSAGE_COST
-        ring.size += size
-        if (
-            now >= self._next_sweep
-            or self.size > self._budget
-            or ring.size > rule.bytes
-            or entries[0][2] <= now - rule.ttl
-        ):
-            self._bound(topic, ring, rule, now)
-        # As `str(StreamPosition(...))`, which takes several times as long.
-        return _new(Publication, (topic, payload, f"{ring.epoch}.{offset}", now, exclude))
+        return kept
 
-    def _bound(self, topic: str, ring: _Kept, rule: HistoryRule, now: float) -> None:
+    def add_route(self, topic: str, route: Callable[[Publication], None]) -> None:
+        """Remember what takes the publications of a topic, until its counter ends."""
+        if len(topic) <= _LONGEST_ROUTED:
+            if len(self.routes) >= _MOST_ROUTES:
+                self.routes.clear()
+            self.routes[topic] = route
+
+    def renew(self, topic: str, ring: _Kept) -> None:
+        """A topic is the one that was published to last."""
+        if topic in self._full:
+            self._full.move_to_end(topic)
+        else:
+            del self._bare[topic]
+            self._full[topic] = ring
+        self.newest = ring
+
+    def bound(self, topic: str, ring: _Kept, now: float) -> None:
         """Drop what is too much after something was published to a topic, and what is too old."""
-        entries, oldest = ring.entries, now - rule.ttl
+        entries, rule = ring.entries, ring.rule
+        oldest = now - rule.ttl
         while (ring.size > rule.bytes and len(entries) > 1) or entries[0].time <= oldest:
             self._pop(ring)
-        if now >= self._next_sweep:
-            self._next_sweep = now + _SWEEP_INTERVAL
+        ring.due = entries[0].time + rule.ttl
+        if now >= self.next_sweep:
+            self.next_sweep = now + _SWEEP_INTERVAL
             self._expire(now)
-        if self.size > self._budget:
-            if MESSAGE_COST + len(entries[-1].payload) > self._budget - COUNTER_COST - len(topic):
+        if self.size > self.budget:
+            if MESSAGE_COST + len(entries[-1].payload) > self.budget - COUNTER_COST - len(topic):
                 # It would drop all others, and still be too large: who comes back across it is told.
                 self._evicted += len(entries)
                 self._drop(topic, ring)
@@ -143,7 +190,7 @@ class MemoryHistory:
 
     def known(self, topic: str, key: str) -> Receipt | None:
         """Return the receipt of what was published under a key; None when nothing was."""
-        now = self._now()
+        now = self.now()
         for _ in range(_EXPIRED_AT_ONCE):
             if not self._keys or next(iter(self._keys.values()))[0] > now:
                 break
@@ -155,14 +202,19 @@ class MemoryHistory:
         """Remember what was published under a key."""
         if self._keys.pop((topic, key), None) is None:  # else its time is over, and it was not forgotten yet
             self._count_key(topic, key, 1)
-        self._keys[topic, key] = self._now() + KEY_LIFE, position
-        while self.size > self._budget and len(self._keys) > 1 and self._size_of_keys > self._budget // 4:
+        self._keys[topic, key] = self.now() + KEY_LIFE, position
+        while self.size > self.budget and len(self._keys) > 1 and self._size_of_keys > self.budget // 4:
             self._forget_key()
-        if self.size > self._budget:
+        if self.size > self.budget:
             self._evict(None)
+
+    def entered(self, topics: Collection[str]) -> None:
+        """Somebody enters topics."""
+        self.watched.update(map(intern, filter(self.keeps, topics)))
 
     def emptied(self, topic: str) -> None:
         """Nobody is in a topic any more."""
+        self.watched.discard(topic)
         self._followed.discard(topic)
 
     # The port
@@ -202,7 +254,7 @@ class MemoryHistory:
         """Yield what is kept, under the name of its broker."""
         for name, text, value in (
             ("history_bytes", "Memory of messages, counters and keys that are kept.", self.size),
-            ("history_messages", "Messages that are kept.", self._messages),
+            ("history_messages", "Messages that are kept.", self.messages),
             ("history_topics", "Topics with a counter.", len(self._rings)),
             ("history_keys", "Idempotency keys that are known.", len(self._keys)),
         ):
@@ -221,7 +273,7 @@ class MemoryHistory:
         ring = self._rings.get(topic)
         if ring is None:
             return Ring(self._epoch_of(topic))
-        oldest = self._now() - ring.rule.ttl
+        oldest = self.now() - ring.rule.ttl
         while ring.entries and ring.entries[0].time <= oldest:
             self._pop(ring)
         if not ring.entries and topic in self._full:
@@ -233,12 +285,12 @@ class MemoryHistory:
         return f"{self._epoch}{lost:x}" if lost else self._epoch
 
     def _pop(self, ring: _Kept) -> None:
-        self._messages -= 1
+        self.messages -= 1
         self.size -= MESSAGE_COST + len(ring.pop().payload)
 
     def _drop(self, topic: str, ring: _Kept) -> None:
         """Drop all messages of a topic."""
-        self._messages -= len(ring.entries)
+        self.messages -= len(ring.entries)
         self.size -= ring.size + MESSAGE_COST * len(ring.entries)
         ring.clear()
         self._set_bare(topic, ring)
@@ -247,8 +299,8 @@ class MemoryHistory:
         """Note that nothing but the counter of a topic is left."""
         del self._full[topic]
         self._bare[topic] = ring
-        if ring is self._newest:
-            self._newest = None
+        if ring is self.newest:
+            self.newest = None
 
     def _expire(self, now: float) -> None:
         """Drop what is so old that nobody will get it, a little of it."""
@@ -269,7 +321,7 @@ class MemoryHistory:
 
     def _evict(self, published: _Kept | None) -> None:
         """Make room: drop messages of others, then their counters, then the oldest messages of this topic."""
-        while self.size > self._budget:
+        while self.size > self.budget:
             topic, ring = next(iter(self._full.items()), ("", None))
             if ring is not None and ring is not published:
                 self._evicted += len(ring.entries)
@@ -285,6 +337,7 @@ class MemoryHistory:
     def _forget(self, topic: str) -> None:
         """End a counter: positions before now are of another epoch."""
         del self._bare[topic], self._rings[topic]
+        self.routes.pop(topic, None)
         self._lost[_shard(topic)] += 1
         self._counters_lost += 1
         self.size -= COUNTER_COST + len(topic)
@@ -297,6 +350,10 @@ class MemoryHistory:
         size = sign * (KEY_COST + len(topic) + len(key))
         self._size_of_keys += size
         self.size += size
+
+
+def _nowhere(publication: Publication) -> None:
+    """Nobody has been named who gets it."""
 
 
 def _shard(topic: str) -> int:

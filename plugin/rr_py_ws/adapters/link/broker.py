@@ -36,6 +36,8 @@ class LinkBroker:
         recovery_size: see `LinkHistory`.
     """
 
+    routes = None
+
     def __init__(
         self, name: str, number: int, core: Core, rules: HistoryRules, recovery_size: int = 1 << 31
     ) -> None:
@@ -77,7 +79,7 @@ class LinkBroker:
 
     # Publishing
 
-    def publish(self, publication: Publication) -> Awaitable[Position | None]:
+    def publish(self, publication: Publication) -> Awaitable[None]:
         """See `Broker.publish`."""
         return self._call("publish", tuple(publication))
 

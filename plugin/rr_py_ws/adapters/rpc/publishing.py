@@ -15,7 +15,7 @@ from rr_py_ws.core.ports import Holds, Publisher
 from rr_py_ws.errors import BrokerError, RPCError
 from rr_py_ws.wire.elements import STEP, count_elements, is_one_message
 from rr_py_ws.wire.goridge import Flag
-from rr_py_ws.wire.publication import Position, Publication
+from rr_py_ws.wire.publication import Publication
 from rr_py_ws.wire.publish import Message, check_name, decode_pieces
 from rr_py_ws.wire.push import prepared
 
@@ -91,7 +91,7 @@ class Publishing:
                 for topic in _without_empty(topics) if "" in topics else topics:
                     accepted = publish(broker, Publication(topic, payload))
                     # Brokers in memory answer at once; only those of a network make the call wait.
-                    if not (accepted is None or isinstance(accepted, Position)):
+                    if accepted is not None:
                         later.append(accepted)
         except BrokerError as refusal:
             # Nothing is under way, so there is nothing to wait for before the error.
@@ -121,7 +121,7 @@ class Publishing:
                 except BrokerError as error:
                     _limited.error("async publish failed", error=str(error))
                 else:
-                    if not (accepted is None or isinstance(accepted, Position)):
+                    if accepted is not None:
                         self._run(accepted, _log_failure)
 
     def find_hold(self, messages: Sequence[Message]) -> Hold | None:

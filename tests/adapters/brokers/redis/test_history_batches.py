@@ -8,8 +8,11 @@ from uuid import uuid4
 
 import pytest
 
+from rr_py_ws.adapters.brokers.redis.connection import ErrorReply
 from rr_py_ws.adapters.brokers.redis.names import HistoryNames
+from rr_py_ws.config import HistoryRule
 from rr_py_ws.core.history import Receipt
+from rr_py_ws.core.history_rules import HistoryRules
 from rr_py_ws.errors import BrokerError
 from rr_py_ws.wire.publication import Position, Publication
 from support.history_node import HistoryNode, HistoryNodes, payloads
@@ -169,6 +172,100 @@ async def _receipt(answer: object) -> Receipt:
     return receipt
 
 
+class TestSeveralTopics:
+    @pytest.mark.parametrize("exclusive", [False, True])
+    async def test_one_turn_is_one_run_and_keeps_the_order(
+        self, own: RedisServer, nodes: HistoryNodes, monitor: Monitor, exclusive: bool
+    ) -> None:
+        """As long as messages are published as they are, also when topics take turns."""
+        options = {"exclusive": exclusive}
+        node, other = await nodes.start(own.address, **options), await nodes.start(own.address, **options)
+        for one in (node, other):
+            await one.join({"h1": 0, "h2": 0, "h3": 0})
+        await node.keep("h1", b"the script is known now")
+        before = len(monitor.commands("EVALSHA"))
+        topics = ["h1", "h2", "h2", "h1", "h3"] * 10
+        sent = [(topic, b"%d" % number) for number, topic in enumerate(topics)]
+        positions = await asyncio.gather(*(node.keep(*one) for one in sent))
+        for one in (node, other):
+            await eventually(lambda one=one: one.received[1:] == sent, "all, in order")  # type: ignore[misc]
+            assert [pushed.position for pushed in one.pushed[1:]] == positions
+        runs = monitor.commands("EVALSHA")[before:]
+        assert len(runs) == 1 or exclusive
+        third = await nodes.start(own.address, **options)
+        for topic in ("h1", "h2", "h3"):
+            own_positions = [
+                position for (name, _), position in zip(sent, positions, strict=True) if name == topic
+            ]
+            expected = [payload for name, payload in sent if name == topic]
+            assert payloads(await third.recover(topic, str(own_positions[0]))) == expected[1:]
+
+    async def test_publishers_are_answered_in_their_order(
+        self, own: RedisServer, nodes: HistoryNodes
+    ) -> None:
+        node = await nodes.start(own.address)
+        answered: list[int] = []
+        for number in range(20):
+            answer = node.broker.publish(Publication(f"h{number % 3}", b"x"))
+            assert isinstance(answer, asyncio.Future)
+            answer.add_done_callback(lambda _, number=number: answered.append(number))  # type: ignore[misc]
+        await eventually(lambda: len(answered) == 20, "all answers")
+        assert answered == list(range(20))
+
+    async def test_each_topic_has_its_rule(self, own: RedisServer, nodes: HistoryNodes) -> None:
+        rules = HistoryRules(
+            [HistoryRule(topics=("h1",), size=2, ttl=60.0), HistoryRule(topics=("h*",), size=5, ttl=60.0)]
+        )
+        node = await nodes.start(own.address, rules=rules)
+        await asyncio.gather(*(node.keep(f"h{number % 3}", b"%d" % number) for number in range(30)))
+        found = await node.join({"h0": 100, "h1": 100, "h2": 100})
+        assert {topic: len(recovery.replay) for topic, recovery in found.items()} == {
+            "h0": 5,
+            "h1": 2,
+            "h2": 5,
+        }
+
+    async def test_without_memory_no_topic_is_kept(self, own: RedisServer, nodes: HistoryNodes) -> None:
+        """Redis refuses only the first write of a script: the others must not be kept because of that."""
+        node, other = await nodes.start(own.address), await nodes.start(own.address)
+        topics = ["h1", "h2", "h3"]
+        positions = {topic: await node.keep(topic, b"kept") for topic in topics}
+        await other.join({topic: str(position) for topic, position in positions.items()})
+        own.ask("CONFIG", "SET", "maxmemory", 1)
+        told = await asyncio.gather(*(node.keep(topics[number % 3], b"%d" % number) for number in range(9)))
+        assert told == [None] * 9
+        await eventually(lambda: len(other.received) == 9, "all")
+        assert [payload for _, payload in other.received] == numbers(9)
+        assert own.ask("KEYS", "rrws:?:{h?}:*") == []
+        own.ask("CONFIG", "SET", "maxmemory", 0)
+        for topic, position in positions.items():
+            assert (await other.recover(topic, str(position))).reason == "epoch"
+        assert redis_broker(node).counters.unkept == 9
+
+    async def test_a_topic_that_is_refused_does_not_concern_the_others(
+        self, own: RedisServer, nodes: HistoryNodes
+    ) -> None:
+        """By its keys, for which Redis refuses all of a script, or by its channel."""
+        keys = ("~rrws:?:{h1}:*", "~rrws:?:{h3}:*")
+        channels = ("&h1", "&rrws:k:{h1}:h1", "&h2", "&rrws:k:{h2}:h2")
+        for rights in ((*keys, "&*"), ("~*", *channels, "&rr-py-ws.*")):
+            own.ask("ACL", "SETUSER", "ws", "reset", "on", ">secret", "resetchannels", *rights, "+@all")
+            node = await nodes.start(own.address, username="ws", password="secret")
+            topics = ["h1", "h2", "h3", "h1"]
+            for _ in range(3):
+                told = await asyncio.gather(
+                    *(node.keep(topic, b"x") for topic in topics), return_exceptions=True
+                )
+                kinds = [type(one) for one in told]
+                if "&*" in rights:
+                    assert kinds == [str, type(None), str, str]
+                else:
+                    assert kinds == [str, str, ErrorReply, str]
+            offsets = [int(str(position).split(".")[1]) for position in (told[0], told[3])]
+            assert offsets[1] == offsets[0] + 1
+            assert redis_broker(node).counters.unanswered_bytes == 0
+
+
 class TestFailures:
     async def test_without_memory_all_of_a_turn_are_delivered_and_none_is_kept(
         self, own: RedisServer, nodes: HistoryNodes
@@ -223,7 +320,7 @@ class TestFailures:
             other = await nodes.start(own.address)
             began = await other.recover("h", 0)
             await node.keep("h", b"the script is known now")
-            proxy.swallow(b"*3\r\n")
+            proxy.swallow(b"*1\r\n")
             answers = [asyncio.ensure_future(node.keep("h", payload)) for payload in numbers(5)]
             await other.wait_for("h", b"4")
             proxy.cut()

@@ -63,10 +63,15 @@ async def _try_scripts(connection: Connection, options: RedisOptions) -> str:
     names = HistoryNames(channel)
     publish = "SPUBLISH" if options.sharded else "PUBLISH"
     common = ("trial", _SHORT, "", "", "", "")
-    message = (publish, channel, names.marks, "1", 1, 1, _SHORT, _SHORT, "=", 1, b"", b"0:00000000", b"")
+    rule = (1, 1, _SHORT, "=", _SHORT)
+    message = (channel, names.marks, 1, "", 1, b"", b"0:00000000", b"")
     keys = (names.stream, names.meta)
     calls = (
-        Call(APPEND, (*keys, names.once("trial")), (*common, *message)),
+        Call(
+            APPEND,
+            (*keys, names.once("trial")),
+            ("trial", publish, "1", "", 1, _SHORT, 1, *rule, *message),
+        ),
         Call(READ, keys, (*common, -1, 1, 1, _SHORT, 2**53, 1)),
         Call(CLEAR, keys, (*common, publish, names.marks)),
         # Known from now on: what is sent once more, because its script is not known, comes late.

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import Future
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import chain
 from random import getrandbits
 from typing import Any
 
 from rr_py_ws import logs
-from rr_py_ws.adapters.brokers.redis.batch import Batch, Final, as_it_is
+from rr_py_ws.adapters.brokers.redis.batch import Batch, Message, Outcome, Section, fail, settle
 from rr_py_ws.adapters.brokers.redis.calls import Argument, Call
 from rr_py_ws.adapters.brokers.redis.connection import ErrorReply
 from rr_py_ws.adapters.brokers.redis.marks import unkept_mark
@@ -32,6 +33,8 @@ from rr_py_ws.errors import BrokerError
 from rr_py_ws.wire.publication import Publication
 
 _PAID_AT_ONCE = 100
+_DOUBT = "%s %s %s %s"
+_KEY_LIFE = milliseconds(KEY_LIFE)
 
 limited = logs.get_limited("broadcast")
 
@@ -48,6 +51,10 @@ class Appender:
     def __init__(self, context: Context, store: RedisStore, servers: Servers) -> None:
         self._section = context.name
         self._publish_word = b"SPUBLISH" if context.options.sharded else b"PUBLISH"
+        self._is_plain = not context.options.exclusive
+        self._is_cluster = context.options.cluster
+        # Whether a batch may have several topics: all keys are at one server, and its user may use all.
+        self._mixes = not self._is_cluster
         self._queue_limit = context.options.publish_queue
         self._store = store
         self._servers = servers
@@ -57,64 +64,83 @@ class Appender:
         self._payer: asyncio.Task[None] | None = None
         self._open: Batch | None = None
 
-    def append(
-        self,
-        topic: Topic,
-        publication: Publication,
-        key: str = "",
-        answer: Callable[[Receipt], Any] = as_it_is,
-    ) -> Future[Any]:
-        """Keep a message and publish it; or publish it only, if it cannot be kept and has no key.
+    def append(self, topic: Topic, publication: Publication, *, wants_receipt: bool = False) -> Future[Any]:
+        """Keep a message and publish it; or publish it only, if it cannot be kept.
 
-        What is appended to one topic in one turn of the loop, and nothing else published in between, is one
-        run of the script.
+        What is appended in one turn of the loop, and nothing else published in between, is one run of the
+        script; in a cluster, what is appended to one topic.
 
         Args:
             topic: of the message.
             publication: the message.
-            key: an idempotency key, if it is not empty.
-            answer: makes the result of the future.
+            wants_receipt: whether the result of the future is a receipt.
 
         Raises (now, or from the future):
             BrokerError: it was not published, or nobody knows.
         """
-        final = Final(self._loop.create_future(), answer)
+        future: Future[Any] = self._loop.create_future()
         batch, counters = self._open, self._counters
         if (
             batch is not None
-            and batch.topic is topic
             and batch.is_open
-            and not key
+            and (batch.is_of(topic) or (self._mixes and (self._is_plain or not batch.has(topic))))
             and counters.unanswered_bytes <= self._queue_limit
         ):
-            batch.add(publication, final)
+            batch.add(topic, publication, future, wants_receipt)
             counters.unanswered_bytes += len(publication.payload) + OVERHEAD
         else:
-            self._begin(topic, publication, key, final)
-        return final.future
+            batch = self._open = Batch(self._prepare)
+            batch.add(topic, publication, future, wants_receipt)
+            self._begin(topic, batch)
+        return future
 
-    def _begin(self, topic: Topic, publication: Publication, key: str, final: Final) -> None:
-        batch = Batch(topic, self._prepare, topic.names.once(key) if key else b"")
-        batch.add(publication, final)
-        self._open = batch
+    def append_once(self, topic: Topic, publication: Publication, key: str) -> Future[Receipt]:
+        """Keep a message and publish it, if none was under this key; without one, as `append`.
+
+        Raises (now, or from the future):
+            BrokerError: it was not published, or nobody knows.
+        """
+        if not key:
+            return self.append(topic, publication, wants_receipt=True)
+        future: Future[Receipt] = self._loop.create_future()
+        batch = self._open = Batch(self._prepare, topic.names.once(key))
+        batch.add(topic, publication, future, True)
+        self._begin(topic, batch)
+        return future
+
+    def _begin(self, topic: Topic, batch: Batch) -> None:
+        """Run a batch when the turn ends, at the server of its topics."""
         try:
             answered = partial(self._answered, batch, batch.size + OVERHEAD)
             self._servers.run_then(topic.channel, batch, answered)
         except BrokerError:
-            self._open = None
-            if key:
+            self.end_batch()
+            if batch.has_key:
                 raise
-            self._deliver(batch)
+            for section in batch.sections:
+                self._deliver(section.topic, batch.of(section))
 
     def end_batch(self) -> None:
         """What is published next is not published before what was appended: it is a batch of its own."""
         self._open = None
 
+    def connected(self) -> None:
+        """There is a connection, maybe to another server than before."""
+        self._mixes = not self._is_cluster
+
     def _prepare(self, batch: Batch) -> Sequence[Argument]:
-        topic, store = batch.topic, self._store
-        batch.debt = debt = store.owed.find(topic.name)
-        arguments = store.arguments(topic, debt.epoch if debt else "", store.newest.unverified(topic.name))
-        return (*arguments, *topic.settings, getrandbits(31) or 1)
+        store, rules = self._store, dict[Sequence[bytes], int]()
+        told: list[Argument] = []
+        for section in batch.sections:
+            topic = section.topic
+            section.debt = debt = store.owed.find(topic.name)
+            known = store.newest.unverified(topic.name)
+            doubt = _DOUBT % (debt.epoch if debt else "", *(known or ("", "", ""))) if debt or known else ""
+            rule = rules.setdefault(topic.settings, len(rules) + 1)
+            told += (topic.channel, topic.names.marks, rule, doubt, section.count, *section.items)
+        nonce = getrandbits(31) or 1
+        common = (store.make_epoch(), self._publish_word, int(self._is_plain), batch.order, nonce, _KEY_LIFE)
+        return (*common, len(rules), *chain.from_iterable(rules), *told)
 
     def publish_unkept(self, topic: Topic, publication: Publication) -> Future[None]:
         """Publish a message that is in no history, whose topic has one.
@@ -138,10 +164,10 @@ class Appender:
         payload, marks = publication.payload, topic.names.marks
         mark = unkept_mark(payload, publication.exclude) if publication.exclude else b""
         arguments = (milliseconds(KEY_LIFE), self._publish_word, topic.channel, payload, marks, mark)
-        final = Final(self._loop.create_future())
+        future: Future[Receipt] = self._loop.create_future()
         running = self._servers.run(topic.channel, Call(ONCE, [topic.names.once(key)], arguments))
-        running.add_done_callback(partial(self._published_once, final))
-        return final.future
+        running.add_done_callback(partial(self._published_once, future))
+        return future
 
     async def publish_plain_once(self, channel: bytes, payload: bytes, key: str) -> Receipt:
         """Publish a message of a topic without a history, if none was under this key.
@@ -175,69 +201,98 @@ class Appender:
             self._open = None
         # Of the first message, whoever has run the script keeps the account.
         self._counters.unanswered_bytes -= batch.size + OVERHEAD * len(batch.messages) - first
-        try:
-            match reply:
-                case [None | bytes() as position, bytes() as why, int() as flag]:
-                    self._take(batch, position, why, flag)
-                case ErrorReply() if not batch.has_key:
-                    self._count_unkept(batch, reply.text)
-                    self._deliver(batch)
-                case _:
-                    self._counters.publish_failures += len(batch.messages)
-                    batch.fail(reply if isinstance(reply, BrokerError) else unexpected("EVALSHA", reply))
-        except BrokerError as problem:
-            batch.fail(problem)
+        sections = batch.sections
+        match reply:
+            case list() if len(reply) == len(sections):
+                for section, answer in zip(sections, reply, strict=True):
+                    section.outcome = self._take(batch, section, answer)
+                batch.tell()
+            case ErrorReply(code="NOPERM") if len(sections) > 1:
+                # Its user may not use the keys of some topic; of which one is not said.
+                self._mixes = False
+                for section in sections:
+                    self._append_alone(section.topic, batch.of(section))
+            case ErrorReply() if not batch.has_key:
+                for section in sections:
+                    self._deliver_unkept(batch, section, reply.text)
+            case _:
+                self._counters.publish_failures += len(batch.messages)
+                batch.fail(reply if isinstance(reply, BrokerError) else unexpected("EVALSHA", reply))
 
-    def _take(self, batch: Batch, position: bytes | None, why: bytes, flag: int) -> None:
-        """Read the answer of the script."""
-        topic, messages = batch.topic, batch.messages
-        if position is None:
-            self._count_unkept(batch, why.decode(errors="replace"))
-            if not flag:
-                self._owe(topic)
-            for _, final in messages:
-                final.set(Receipt())
-            return
-        if flag:
-            messages[0][1].set(Receipt(position.decode(), duplicate=True))
-            return
-        self._counters.kept += len(messages)
-        self._counters.published += len(messages)
-        self._store.newest.see(topic.name, position)
-        self._store.owed.settle(topic.name, batch.debt)
-        epoch, last, nonce = position.decode().split(".")
-        offset = int(last) - len(messages)
-        for _, final in messages:
-            offset += 1
-            final.set(Receipt(f"{epoch}.{offset}.{nonce}"))
+    def _take(self, batch: Batch, section: Section, answer: Any) -> Outcome:
+        """Read the answer of the script about one topic, and return what became of its messages."""
+        topic, count = section.topic, section.count
+        match answer:
+            case bytes():
+                self._counters.kept += count
+                self._counters.published += count
+                self._store.newest.see(topic.name, answer)
+                self._store.owed.settle(topic.name, section.debt)
+                return answer
+            case [bytes() as position]:
+                return Receipt(position.decode(), duplicate=True)
+            case [bytes() as why, -1]:
+                self._deliver_unkept(batch, section, why.decode(errors="replace"))
+                return None
+            case [bytes() as why, 0 | 1 as is_ended]:
+                self._count_unkept(section, why.decode(errors="replace"))
+                return (None if is_ended else self._owe(topic)) or Receipt()
+        return unexpected("EVALSHA", answer)
 
-    def _published_once(self, final: Final, running: Future[Any]) -> None:
+    def _append_alone(self, topic: Topic, messages: Sequence[Message]) -> None:
+        """Append messages of one topic again, of which nothing has become."""
+        alone = Batch(self._prepare)
+        for message in messages:
+            alone.add(topic, message.publication, message.future, message.wants_receipt)
+        alone.is_open = False
+        self._counters.unanswered_bytes += OVERHEAD * (len(messages) - 1)
+        self._begin(topic, alone)
+
+    def _published_once(self, future: Future[Receipt], running: Future[Any]) -> None:
         if error := running.exception():
             self._counters.publish_failures += 1
-            final.fail(error)
+            fail(future, error)
             return
         position, is_duplicate = running.result()
         self._counters.published += not is_duplicate
-        final.set(Receipt(position.decode() or None, bool(is_duplicate)))
+        settle(future, Receipt(position.decode() or None, bool(is_duplicate)))
 
     # What cannot be kept
 
-    def _deliver(self, batch: Batch) -> None:
-        """Publish messages that cannot be kept; all that are there are told before."""
-        topic = batch.topic
-        self._servers.publish_beside(topic.names.marks, b"lost").add_done_callback(_look_at)
-        self._owe(topic)
-        for publication, final in batch.messages:
-            self.publish_unkept(topic, publication).add_done_callback(partial(_copy, final))
+    def _deliver_unkept(self, batch: Batch, section: Section, reason: str) -> None:
+        self._count_unkept(section, reason)
+        self._deliver(section.topic, batch.of(section))
 
-    def _count_unkept(self, batch: Batch, reason: str) -> None:
-        self._counters.unkept += len(batch.messages)
-        fields = {"section": self._section, "topic": batch.topic.name, "reason": reason}
+    def _deliver(self, topic: Topic, messages: Sequence[Message]) -> None:
+        """Publish messages that cannot be kept; all that are there are told before."""
+        problem = self._owe(topic)
+        try:
+            self._servers.publish_beside(topic.names.marks, b"lost").add_done_callback(_look_at)
+        except BrokerError as error:
+            problem = error
+        for _, _, publication, future, wants_receipt in messages:
+            try:
+                if problem is not None:
+                    raise problem
+                publishing = self.publish_unkept(topic, publication)
+            except BrokerError as error:
+                fail(future, error)
+            else:
+                publishing.add_done_callback(partial(_copy, future, Receipt() if wants_receipt else None))
+
+    def _count_unkept(self, section: Section, reason: str) -> None:
+        self._counters.unkept += section.count
+        fields = {"section": self._section, "topic": section.topic.name, "reason": reason}
         limited.warning("redis cannot keep a message in its history", **fields)
 
-    def _owe(self, topic: Topic) -> None:
-        self._store.owed.add(topic.name)
+    def _owe(self, topic: Topic) -> BrokerError | None:
+        """The epoch of a topic has to end; return why that cannot be noted."""
+        try:
+            self._store.owed.add(topic.name)
+        except BrokerError as problem:
+            return problem
         self.pay()
+        return None
 
     def pay(self) -> None:
         """Make up for what was not kept, as soon as it is possible."""
@@ -256,11 +311,11 @@ class Appender:
             await self._store.page(topic, NO_OFFSET, 0)
 
 
-def _copy(final: Final, running: Future[None]) -> None:
+def _copy(future: Future[Any], result: Receipt | None, running: Future[None]) -> None:
     if error := running.exception():
-        final.fail(error)
+        fail(future, error)
     else:
-        final.set(Receipt())
+        settle(future, result)
 
 
 def _look_at(source: Future[None]) -> None:

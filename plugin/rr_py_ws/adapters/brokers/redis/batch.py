@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asyncio import Future
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 from rr_py_ws.adapters.brokers.redis.calls import Argument, Command
@@ -12,98 +12,149 @@ from rr_py_ws.adapters.brokers.redis.owed import Debt
 from rr_py_ws.adapters.brokers.redis.scripts import APPEND
 from rr_py_ws.adapters.brokers.redis.topics import Topic
 from rr_py_ws.core.history import Receipt
+from rr_py_ws.errors import BrokerError
 from rr_py_ws.wire.publication import Publication
 
 _MOST = 128
-"""Messages of one run, which keep Redis busy for some 0.5 ms;"""
+"""Messages of one run, which keep Redis busy for some 0.5 ms, for 1 ms if each is of another topic;"""
 _LARGEST = 256 * 1024
 """and bytes of their payloads, beside the last one."""
+_new = tuple.__new__  # makes a NamedTuple in half the time of a call of its class
 
 
-def as_it_is(receipt: Receipt) -> Receipt:
-    """Answer a publisher with the whole receipt."""
-    return receipt
+Outcome = bytes | Receipt | BrokerError | None
+"""What became of the messages of a topic: `<epoch>.<offset>.<nonce>` of the last one, what all are told, or
+None when that is still to be seen."""
 
 
-class Final(NamedTuple):
-    """What a publisher waits for; it may have gone.
+class Message(NamedTuple):
+    """A message and who waits for it, who may have gone.
 
     Attributes:
+        section: of its topic.
+        number: among those of the section, from 1.
+        publication: the message.
         future: of the publisher.
-        answer: makes its result.
+        wants_receipt: whether its result is a receipt.
     """
 
+    section: Section
+    number: int
+    publication: Publication
     future: Future[Any]
-    answer: Callable[[Receipt], Any] = as_it_is
+    wants_receipt: bool
 
-    def set(self, receipt: Receipt) -> None:
-        """The message was published."""
-        if not self.future.done():
-            self.future.set_result(self.answer(receipt))
 
-    def fail(self, error: BaseException) -> None:
-        """It was not, or nobody knows."""
-        if not self.future.done():
-            self.future.set_exception(error)
+class Section:
+    """What a batch has of one topic.
+
+    Args:
+        number: of the section, from 1.
+        topic: which one.
+
+    Attributes:
+        number: as given.
+        topic: as given.
+        count: messages.
+        items: what the script is told of them.
+        debt: what is owed to the topic, and paid by this; set by who prepares.
+        outcome: set by who reads the answer.
+    """
+
+    __slots__ = ("count", "debt", "items", "number", "outcome", "topic")
+
+    def __init__(self, number: int, topic: Topic) -> None:
+        self.number = number
+        self.topic = topic
+        self.count = 0
+        self.items: list[Argument] = []
+        self.debt: Debt | None = None
+        self.outcome: Outcome = None
 
 
 class Batch:
-    """Messages of one topic that follow each other; implements `Run`.
+    """Messages that follow each other; implements `Run`.
 
     More can be added until the command is written. Then, and not before, it is asked for what else the script
     has to be told: that may change while messages are added.
 
     Args:
-        topic: of the messages.
-        prepare: returns the arguments that come before those of the messages.
+        prepare: returns the arguments, except for the keys.
         once: the idempotency key of the only message.
 
     Attributes:
-        topic: as given.
-        messages: in order, with who waits for each.
-        debt: what is owed to the topic, and paid by this; set by who prepares.
+        messages: in order.
         size: bytes of the payloads.
         is_open: whether more may be added.
         has_key: whether there is an idempotency key.
     """
 
     __slots__ = (
-        "_items",
-        "_keys",
+        "_latest",
+        "_once",
         "_prepare",
         "_prepared",
-        "debt",
+        "_sections",
+        "_switches",
         "has_key",
         "is_open",
         "messages",
         "size",
-        "topic",
     )
 
-    def __init__(
-        self, topic: Topic, prepare: Callable[[Batch], Sequence[Argument]], once: bytes = b""
-    ) -> None:
-        names = topic.names
-        self._keys = (names.stream, names.meta, once) if once else (names.stream, names.meta)
+    def __init__(self, prepare: Callable[[Batch], Sequence[Argument]], once: bytes = b"") -> None:
         self._prepare = prepare
-        self._prepared: Sequence[Argument] = ()
-        self._items: list[Argument] = []
-        self.topic = topic
-        self.messages: list[tuple[Publication, Final]] = []
-        self.debt: Debt | None = None
+        self._prepared: Command = ()
+        self._once = once
+        self._sections: dict[str, Section] = {}
+        self._latest: Section | None = None
+        self._switches = 0
         self.size = 0
+        self.messages: list[Message] = []
         self.has_key = bool(once)
         self.is_open = not once
 
-    def add(self, publication: Publication, final: Final) -> None:
+    @property
+    def sections(self) -> Collection[Section]:
+        """What there is of each topic."""
+        return self._sections.values()
+
+    @property
+    def order(self) -> str:
+        """The number of the section of each message; empty if it is section after section."""
+        if self._switches == len(self._sections):
+            return ""
+        return " ".join([str(message.section.number) for message in self.messages])
+
+    def add(self, topic: Topic, publication: Publication, future: Future[Any], wants_receipt: bool) -> None:
         """Add a message at the end."""
-        payload = publication.payload
-        exclude = encode_exclude(publication.exclude) if publication.exclude else b""
-        self._items += (payload, checksum_of(payload), exclude)
-        self.messages.append((publication, final))
+        section = self._latest
+        if section is None or section.topic is not topic:
+            section = self._sections.get(topic.name)
+            if section is None:
+                section = self._sections[topic.name] = Section(len(self._sections) + 1, topic)
+            self._latest = section
+            self._switches += 1
+        payload, exclude = publication.payload, publication.exclude
+        section.items += (payload, checksum_of(payload), encode_exclude(exclude) if exclude else b"")
+        section.count = number = section.count + 1
+        messages = self.messages
+        messages.append(_new(Message, (section, number, publication, future, wants_receipt)))
         self.size += len(payload)
-        if len(self.messages) == _MOST or self.size > _LARGEST:
+        if len(messages) == _MOST or self.size > _LARGEST:
             self.is_open = False
+
+    def of(self, section: Section) -> list[Message]:
+        """Return the messages of a section."""
+        return [message for message in self.messages if message.section is section]
+
+    def is_of(self, topic: Topic) -> bool:
+        """Whether the latest message, if there is one, is of this topic."""
+        return self._latest is not None and self._latest.topic is topic
+
+    def has(self, topic: Topic) -> bool:
+        """Whether there is a message of a topic."""
+        return topic.name in self._sections
 
     def by_digest(self) -> Command:
         """See `Run.by_digest`."""
@@ -115,11 +166,43 @@ class Batch:
 
     def _arguments(self) -> Command:
         self.is_open = False
-        # The same again when it was not run: the server has moved, or does not know the script.
-        self._prepared = self._prepared or self._prepare(self)
-        return (len(self._keys), *self._keys, *self._prepared, *self._items)
+        if not self._prepared:  # the same again when it was not run: the server moved, or lacks the script
+            keys = [key for section in self.sections for key in section.topic.keys]
+            if self._once:
+                keys.append(self._once)
+            self._prepared = (len(keys), *keys, *self._prepare(self))
+        return self._prepared
 
-    def fail(self, error: BaseException) -> None:
+    def tell(self) -> None:
+        """Tell all who wait, in the order in which the messages were added, the outcome of their section."""
+        for section, number, _, future, wants_receipt in self.messages:
+            outcome = section.outcome
+            if outcome is None or future.done():  # who waits may have gone
+                continue
+            if isinstance(outcome, BrokerError):
+                future.set_exception(outcome)
+            elif not wants_receipt:
+                future.set_result(None)
+            elif isinstance(outcome, Receipt):
+                future.set_result(outcome)
+            else:
+                epoch, last, nonce = outcome.decode().split(".")
+                future.set_result(Receipt(f"{epoch}.{int(last) - section.count + number}.{nonce}"))
+
+    def fail(self, error: BrokerError) -> None:
         """Tell all who wait that it was not published, or that nobody knows."""
-        for _, final in self.messages:
-            final.fail(error)
+        for section in self.sections:
+            section.outcome = error
+        self.tell()
+
+
+def settle(future: Future[Any], result: object) -> None:
+    """Give somebody who waits, and may have gone, a result."""
+    if not future.done():
+        future.set_result(result)
+
+
+def fail(future: Future[Any], error: BaseException) -> None:
+    """Give somebody who waits, and may have gone, an error."""
+    if not future.done():
+        future.set_exception(error)

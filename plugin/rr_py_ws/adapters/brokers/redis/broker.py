@@ -20,7 +20,7 @@ from rr_py_ws.core.history import History, Receipt
 from rr_py_ws.core.history_rules import HistoryRules
 from rr_py_ws.errors import BrokerError, ConfigError
 from rr_py_ws.metrics import Sample
-from rr_py_ws.wire.publication import Position, Publication
+from rr_py_ws.wire.publication import Publication
 
 
 class RedisBroker:
@@ -46,6 +46,8 @@ class RedisBroker:
     Raises:
         ConfigError: an address or a file for TLS cannot be used.
     """
+
+    routes = None
 
     def __init__(
         self,
@@ -153,7 +155,7 @@ class RedisBroker:
         """What Redis keeps of topics; None when no topic has a history."""
         return self._histories
 
-    def publish(self, publication: Publication) -> Future[Position | None] | Future[None]:
+    def publish(self, publication: Publication) -> Future[None]:
         """Hand one publication over; the future is done when Redis has answered."""
         if self._histories is not None:
             topic = self._histories.store.find(publication.topic)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from asyncio import Future
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from operator import attrgetter
 
 from rr_py_ws import logs
 from rr_py_ws.adapters.brokers.redis.append import Appender
@@ -16,7 +14,7 @@ from rr_py_ws.adapters.brokers.redis.names import RESERVED, is_in_one_slot
 from rr_py_ws.adapters.brokers.redis.pages import make_page
 from rr_py_ws.adapters.brokers.redis.reconnect import Context
 from rr_py_ws.adapters.brokers.redis.store import Kept, RedisStore, Servers
-from rr_py_ws.adapters.brokers.redis.topics import NO_OFFSET, Topic
+from rr_py_ws.adapters.brokers.redis.topics import NO_OFFSET
 from rr_py_ws.adapters.net.tasks import TaskSet
 from rr_py_ws.core.feed import Feeds
 from rr_py_ws.core.feed_rings import Arrival
@@ -35,8 +33,6 @@ log = logs.get_logger("broadcast")
 _ON_ITS_WAY = 1.0
 """Seconds after which a message that Redis has published must have arrived."""
 
-_position_of = attrgetter("position")
-
 
 class RedisHistories:
     """Implements the ports `History` and `MarkedMessages`, and publishes what is kept.
@@ -51,6 +47,7 @@ class RedisHistories:
 
     Attributes:
         store: the questions.
+        publish: that of `Appender.append`, for a topic that has a history.
         end_batch: that of `Appender`; to be called before anything else is published.
     """
 
@@ -74,6 +71,7 @@ class RedisHistories:
         self._arrived: asyncio.Event | None = None
         self.store = RedisStore(context, rules, servers, channel_of, self._handed_over)
         self._appender = Appender(context, self.store, servers)
+        self.publish = self._appender.append
         self.end_batch = self._appender.end_batch
         self._tasks = TaskSet("broadcast")
         self._feeds = Feeds(
@@ -156,10 +154,6 @@ class RedisHistories:
 
     # Publishing
 
-    def publish(self, topic: Topic, publication: Publication) -> Future[Position | None]:
-        """Keep a message and publish it; the future is done when Redis has answered."""
-        return self._appender.append(topic, publication, answer=_position_of)
-
     def publish_once(
         self, channel: bytes, publication: Publication, key: str, skip_history: bool
     ) -> Awaitable[Receipt]:
@@ -172,7 +166,7 @@ class RedisHistories:
         if key and self._is_cluster and not is_in_one_slot(channel):
             raise BrokerError("in a cluster a topic of this name cannot have an idempotency key")
         if topic is not None and not skip_history:
-            return self._appender.append(topic, publication, key)
+            return self._appender.append_once(topic, publication, key)
         if topic is not None and key:
             return self._appender.publish_unkept_once(topic, publication, key)
         if topic is not None:
@@ -195,6 +189,7 @@ class RedisHistories:
     def connected(self) -> None:
         """There is a connection, maybe to another server than before."""
         self.store.connected()
+        self._appender.connected()
 
     def pair(self, channel: bytes, topic: str) -> Pairing | None:
         """Make what gets the messages of a channel; None for one without a history."""

@@ -12,8 +12,7 @@ from rr_py_ws.adapters.brokers.redis.calls import make_script
 
 _OPEN = """
 local call, try, format = redis.call, redis.pcall, string.format
-local stream, meta = KEYS[1], KEYS[2]
-local fresh_epoch, life, owed, known_epoch, known_offset, known_nonce = unpack(ARGV, 1, 6)
+local stream, meta, fresh_epoch, life, owed, known_epoch, known_offset, known_nonce
 local epoch, top, nonce, sum, low, renew, fade, is_fresh
 
 local function text(number)
@@ -64,15 +63,31 @@ local function get_time()
 end
 """
 
+_ONE = """
+stream, meta = KEYS[1], KEYS[2]
+fresh_epoch, life, owed, known_epoch, known_offset, known_nonce = unpack(ARGV, 1, 6)
+"""
+"""Begin a script about one topic. Its keys are stream and hash; its first arguments an epoch for a history
+that begins, milliseconds for which a counter is kept, an epoch that has to end (`*` for any), and the newest
+message that the caller knows of: epoch, offset, nonce."""
+
 APPEND = make_script(
     _OPEN,
     """
-local once = KEYS[3]
-local publish, channel, marks, is_plain, size, bytes, ttl, once_life, exactly = unpack(ARGV, 7, 15)
-local own_nonce, items, last = ARGV[16], 17, #ARGV - 2
+local publish, is_plain, order, own_nonce, once_life = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local count, once = math.floor(#KEYS / 2), #KEYS % 2 == 1 and KEYS[#KEYS]
+local rules, at = {}, 8
+fresh_epoch = ARGV[1]
+for number = 1, tonumber(ARGV[7]) do
+  rules[number] = {unpack(ARGV, at, at + 4)}
+  at = at + 5
+end
+local now = get_time()
+local time, refusal = text(now), nil
+local channel, marks, size, bytes, ttl, exactly, items, last  -- of the topic that is being kept
 
-local function tell(kind, position, previous, time)
-  local mark = format('%s %s %s %s', kind, position, previous, time)
+local function tell(kind, position, previous)
+  local mark = kind .. ' ' .. position .. ' ' .. previous .. ' ' .. time
   for at = items, last, 3 do mark = mark .. '\\n' .. ARGV[at + 1] .. ' ' .. ARGV[at + 2] end
   if kind == 'whole' then
     local payloads = {}
@@ -82,90 +97,146 @@ local function tell(kind, position, previous, time)
   call(publish, marks, mark)
 end
 
-local function publish_payloads()
-  for at = items, last, 3 do call(publish, channel, ARGV[at]) end
-end
-
 -- They are delivered, and cannot be kept: then nobody may believe that nothing is missing.
 local function lose(why)
-  if once then return redis.error_reply(why) end
   local dropped = try('DEL', meta, stream)
   call(publish, marks, 'lost')
-  tell('mark', '-', '0', '0')
-  publish_payloads()
-  return {false, why, type(dropped) == 'number' and 1 or 0}
+  tell('mark', '-', '0')
+  return {why, type(dropped) == 'number' and 1 or 0}
 end
 
-if once then
-  local before = call('GET', once)
-  if before then return {before, '', 1} end
-end
-open()
-local offset, previous, before, now = top, nonce, sum, get_time()
-top, nonce = top + (last + 3 - items) / 3, own_nonce
-for at = items, last, 3 do sum = sum + #ARGV[at] end
-local fades = now > fade
-if fades then fade = now + ttl / 2 end
-local problem = save(now, fades)
-if problem then return lose(problem) end
-
-local first, follows, time = text(offset + 1), previous, text(now)
-local least, is_first = top - size, true  -- of more than are kept, the oldest need not be added
-for at = items, last, 3 do
-  local payload, exclude, added = ARGV[at], ARGV[at + 2]
-  offset = offset + 1
-  if offset > least then
-    local id, total = format('%.0f-%s', offset, nonce), text(before)
-    if is_first then
-      added = try('XADD', stream, 'NOMKSTREAM', 'MAXLEN', exactly, size, id, 'payload', payload, 'time', time,
-        'previous', previous, 'sum', total, 'exclude', exclude)
-      if type(added) == 'table' then call('DEL', stream) end  -- somebody else has written there
-      fades = fades or type(added) ~= 'string'
-    end
-    if type(added) ~= 'string' then
-      added = try('XADD', stream, 'MAXLEN', exactly, size, id, 'payload', payload, 'time', time,
-        'previous', previous, 'sum', total, 'exclude', exclude)
-      if type(added) == 'table' then return lose(added.err) end
-    end
-    is_first = false
-  end
-  previous, before = nonce, before + #payload
-end
-if fades then call('PEXPIRE', stream, ttl * 1.5) end
-if sum - low > tonumber(bytes) then
+local function trim()
   while true do
     local oldest = call('XRANGE', stream, '-', '+', 'COUNT', 2)
     low = tonumber(oldest[1][2][8])
-    if sum - low <= tonumber(bytes) or not oldest[2] then break end
+    if sum - low <= bytes or not oldest[2] then break end
     call('XDEL', stream, oldest[1][1])
   end
   call('HSET', meta, 'low', low)
 end
 
-local position = format('%s.%.0f.%s', epoch, top, nonce)
-if once then call('SET', once, position, 'PX', once_life) end
-tell(is_plain == '1' and 'mark' or 'whole', format('%s.%s.%s', epoch, first, nonce), follows, time)
-if is_plain == '1' then publish_payloads() end
-return {position, '', 0}
+-- Answers the position of the newest; or nil, and why they are not kept.
+local function keep()
+  open()
+  local offset, previous, before = top, nonce, sum
+  top, nonce = top + (last + 3 - items) / 3, own_nonce
+  for at = items, last, 3 do sum = sum + #ARGV[at] end
+  local fades = now > fade
+  if fades then fade = now + ttl / 2 end
+  -- What lacks memory for one topic lacks it for all; but only the first write of a script is refused.
+  local problem = refusal or save(now, fades)
+  if problem then
+    if not string.find(problem, 'WRONGTYPE', 1, true) then refusal = problem end
+    return nil, problem
+  end
+
+  local follows = previous
+  local least, is_first = top - size, true  -- of more than are kept, the oldest need not be added
+  for at = items, last, 3 do
+    local payload, exclude, added = ARGV[at], ARGV[at + 2]
+    offset = offset + 1
+    if offset > least then
+      local id, total = text(offset) .. '-' .. nonce, text(before)
+      if is_first then
+        added = try('XADD', stream, 'NOMKSTREAM', 'MAXLEN', exactly, size, id, 'payload', payload,
+          'time', time, 'previous', previous, 'sum', total, 'exclude', exclude)
+        if type(added) == 'table' then call('DEL', stream) end  -- somebody else has written there
+        fades = fades or type(added) ~= 'string'
+      end
+      if type(added) ~= 'string' then
+        added = try('XADD', stream, 'MAXLEN', exactly, size, id, 'payload', payload,
+          'time', time, 'previous', previous, 'sum', total, 'exclude', exclude)
+        if type(added) == 'table' then return nil, added.err end
+      end
+      is_first = false
+    end
+    previous, before = nonce, before + #payload
+  end
+  if fades then call('PEXPIRE', stream, ttl * 1.5) end
+  if sum - low > bytes then trim() end
+
+  local position = epoch .. '.' .. text(top) .. '.' .. nonce
+  if once then call('SET', once, position, 'PX', once_life) end
+  local first = items == last and position or epoch .. '.' .. text(top - (last - items) / 3) .. '.' .. nonce
+  tell(is_plain == '1' and 'mark' or 'whole', first, follows)
+  return position
+end
+
+if once then
+  local before = call('GET', once)
+  if before then return {{before}} end
+end
+local channels, next_item, last_item, answers = {}, {}, {}, {}
+for number = 1, count do
+  local doubt = ARGV[at + 3]
+  stream, meta, channel, marks = KEYS[2 * number - 1], KEYS[2 * number], ARGV[at], ARGV[at + 1]
+  size, bytes, ttl, exactly, life = unpack(rules[tonumber(ARGV[at + 2])])
+  bytes = tonumber(bytes)
+  if doubt == '' then
+    owed, known_epoch = '', ''
+  else
+    owed, known_epoch, known_offset, known_nonce = string.match(doubt, '^(%S*) (%S*) (%S*) (%S*)$')
+  end
+  items = at + 5
+  last = items + 3 * tonumber(ARGV[at + 4]) - 3
+  channels[number], next_item[number], last_item[number] = channel, items, last
+  at = last + 3
+
+  local ran, answer, why = pcall(keep)
+  if not ran then answer, why = nil, type(answer) == 'table' and answer.err or tostring(answer) end
+  if not answer then
+    if once then return redis.error_reply(why) end
+    ran, answer = pcall(lose, why)
+    if not ran then answer = {why, -1} end
+  end
+  answers[number] = answer
+end
+
+local function publish_next(number)
+  local item, answer = next_item[number], answers[number]
+  next_item[number] = item + 3
+  if type(answer) == 'string' then
+    if is_plain == '0' then return end
+  elseif answer[2] == -1 then
+    return
+  end
+  local sent = try(publish, channels[number], ARGV[item])
+  if type(sent) == 'table' then answers[number] = {sent.err, -1} end
+end
+
+if order == '' then
+  for number = 1, count do
+    while next_item[number] <= last_item[number] do publish_next(number) end
+  end
+else
+  for number in string.gmatch(order, '%d+') do publish_next(tonumber(number)) end
+end
+if once and type(answers[1]) == 'table' then return redis.error_reply(answers[1][1]) end
+return answers
 """,
 )
-"""Keep messages of one topic and publish them: first one mark of all, then each as it is. All are kept, or
-none is.
+"""Keep messages of topics and publish them: first for each topic one mark of all, then each message as it is.
+Of a topic all are kept, or none is; what becomes of one topic does not concern the others.
 
-Arguments: those of all (below), then the command that publishes, the channel, that of its marks, whether the
-messages are published as they are, and what the rule says: messages, bytes, milliseconds; the milliseconds
-for which an idempotency key is known, whether so many messages are kept exactly (`=`), or some more that
-nobody gets (`~`), and a nonce; then of each message the payload, its checksum, and who is excluded. The third
-key, if there is one, is the idempotency key of the only message. Answers `[position, "", 0 or 1]`: that of
-the last message, and 1 for a duplicate; or `[nil, why, 0 or 1]` when the messages were delivered and not
-kept: 1 when the epoch was ended for that.
+The keys are stream and hash of each topic. One more is the idempotency key of the only message.
 
-The arguments of all: an epoch for a history that begins, milliseconds for which a counter is kept, an epoch
-that has to end (`*` for any), and the newest message that the caller knows of: epoch, offset, nonce.
+Arguments: an epoch for histories that begin, the command that publishes, whether the messages are published
+as they are, and in which order, if not topic after topic: the number of the topic for each message; a nonce,
+the milliseconds for which an idempotency key is known, and the number of rules. Then of each rule: messages,
+bytes, milliseconds, whether so many messages are kept exactly (`=`), or some more that nobody gets (`~`), and
+the milliseconds for which a counter is kept. Then of each topic its channel, that of its marks, the number of
+its rule, the doubts (below), and how many messages follow: of each the payload, its checksum, and who is
+excluded. Doubts are empty, or an epoch that has to end (`*` for any) and the newest message that the caller
+knows of (epoch, offset, nonce), each of which may be empty.
+
+Answers for each topic the position of its last message; `[position]` for a duplicate; or `[why, 1, 0 or -1]`
+when its messages are not kept: they were delivered, and the epoch was ended for that (1) or was not (0); or
+nothing was delivered (-1).
 """
 
 READ = make_script(
     _OPEN,
+    _ONE,
     """
 local after, count, bytes, ttl, upto = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]),
   tonumber(ARGV[10]), tonumber(ARGV[11])
@@ -225,15 +296,16 @@ return {epoch, text(top), nonce, time[1], time[2], is_more, entries}
 )
 """Read what came after an offset, the newest first, as far as it is kept without a hole.
 
-Arguments: those of all, then the offset (which counts only in the epoch that the caller knows of), the most
-messages and bytes, the milliseconds for which messages are kept, the last offset to look at (or, below 0, how
-many messages from the oldest on, with the sign changed), and how many messages are kept. Answers epoch,
-offset and nonce of the newest message, the time (seconds, microseconds), whether more is kept than is
+Arguments: those of `_ONE`, then the offset (which counts only in the epoch that the caller knows of), the
+most messages and bytes, the milliseconds for which messages are kept, the last offset to look at (or, below
+0, how many messages from the oldest on, with the sign changed), and how many messages are kept. Answers
+epoch, offset and nonce of the newest message, the time (seconds, microseconds), whether more is kept than is
 answered, and the messages: id, payload, milliseconds, nonce of the one before, who is excluded.
 """
 
 CLEAR = make_script(
     _OPEN,
+    _ONE,
     """
 local publish, marks = ARGV[7], ARGV[8]
 open()
@@ -247,8 +319,8 @@ return {epoch .. '.' .. text(top) .. '.' .. nonce}
 )
 """Drop all messages; the counter stays.
 
-Arguments: those of all, the command that publishes, the channel of marks. Answers the position of the newest
-message.
+Arguments: those of `_ONE`, the command that publishes, the channel of marks. Answers the position of the
+newest message.
 """
 
 ONCE = make_script(

@@ -114,18 +114,9 @@ class RedisStore:
         self._connected.set()
         self._connected = asyncio.Event()
 
-    # What scripts are run with
-
-    def arguments(self, topic: Topic, owed: str, known: StreamPosition | None) -> tuple[Argument, ...]:
-        """The arguments of all scripts.
-
-        Args:
-            topic: of which.
-            owed: the epoch that has to end.
-            known: the newest message, to be compared.
-        """
-        fresh_epoch = f"{self._epoch}{next(self._numbers):x}"
-        return (fresh_epoch, milliseconds(counter_life(topic.rule)), owed, *(known or ("", "", "")))
+    def make_epoch(self) -> str:
+        """Make the name of an epoch, for histories that begin."""
+        return f"{self._epoch}{next(self._numbers):x}"
 
     # The port
 
@@ -232,7 +223,8 @@ class RedisStore:
         while True:
             connected, debt = self._connected, self.owed.find(topic.name)
             known = self.newest.known(topic.name)
-            common = self.arguments(topic, debt.epoch if debt else "", known)
+            life = milliseconds(counter_life(topic.rule))
+            common = (self.make_epoch(), life, debt.epoch if debt else "", *(known or ("", "", "")))
             try:
                 reply = await self._servers.run(topic.channel, Call(script, keys, [*common, *arguments]))
             except BrokerError as error:

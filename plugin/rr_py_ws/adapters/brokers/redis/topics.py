@@ -7,8 +7,7 @@ from typing import NamedTuple
 
 from rr_py_ws.adapters.brokers.redis.names import HistoryNames, is_in_one_slot
 from rr_py_ws.config import HistoryRule, RedisOptions
-from rr_py_ws.core.history import KEY_LIFE
-from rr_py_ws.core.history_rules import HistoryRules
+from rr_py_ws.core.history_rules import HistoryRules, counter_life
 
 _MOST_KNOWN = 4096
 """Topics whose names in Redis are remembered."""
@@ -26,13 +25,15 @@ class Topic(NamedTuple):
         channel: what Redis calls it.
         names: of its keys.
         rule: of its history.
-        settings: what the script that keeps messages is told of it.
+        keys: of stream and hash.
+        settings: what the script that keeps messages is told of the rule.
     """
 
     name: str
     channel: bytes
     names: HistoryNames
     rule: HistoryRule
+    keys: tuple[bytes, bytes]
     settings: tuple[bytes, ...]
 
 
@@ -50,8 +51,6 @@ class Topics:
     ) -> None:
         self._rules = rules
         self._channel_of = channel_of
-        self._publish_word = b"SPUBLISH" if options.sharded else b"PUBLISH"
-        self._is_plain = b"0" if options.exclusive else b"1"
         self._is_cluster = options.cluster
         self._known: dict[str, Topic | None] = {}
 
@@ -74,14 +73,14 @@ class Topics:
         if self._is_cluster and not is_in_one_slot(channel):
             return None
         names = HistoryNames(channel)
-        settings = (self._publish_word, channel, names.marks, self._is_plain, *_settings(rule))
-        return Topic(topic, channel, names, rule, settings)
+        return Topic(topic, channel, names, rule, (names.stream, names.meta), _settings(rule))
 
 
 def _settings(rule: HistoryRule) -> tuple[bytes, ...]:
-    numbers = (rule.size, rule.bytes, milliseconds(rule.ttl), milliseconds(KEY_LIFE))
     # To drop whole nodes of the stream takes Redis a third of the time of dropping one message after another.
-    return (*(b"%d" % number for number in numbers), b"~" if rule.size >= _NODE else b"=")
+    exactly = b"~" if rule.size >= _NODE else b"="
+    life = milliseconds(counter_life(rule))
+    return (b"%d" % rule.size, b"%d" % rule.bytes, b"%d" % milliseconds(rule.ttl), exactly, b"%d" % life)
 
 
 def milliseconds(seconds: float) -> int:
