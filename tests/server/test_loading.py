@@ -41,7 +41,7 @@ async def loaded_by(config: str, directory: Path) -> set[str]:
 
 async def test_a_plain_server_loads_nothing_that_others_need(tmp_path: Path) -> None:
     loaded = await loaded_by(PLAIN, tmp_path)
-    assert "rr_py_ws.server.roles" in loaded
+    assert "rr_py_ws.server.core_role" in loaded
     assert {name: found for name, modules in FOR.items() if (found := loaded.intersection(modules))} == {}
 
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import resource
+from typing import Any
 
 import pytest
 
-from rr_py_ws.config import WebSockets
+from rr_py_ws.config import Config, WebSockets
 from rr_py_ws.server import rlimits
 
 
 def share(monkeypatch: pytest.MonkeyPatch, limit: int, **limits: int) -> rlimits.FileLimits:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (limit, limit))
-    section = {"authorize": "php", "pool": {"num_workers": 4}, "limits": limits}
-    return rlimits.share(WebSockets.model_validate(section))
+    return rlimits.share(config(limits=limits))
+
+
+def config(**more: Any) -> Config:
+    section = {"authorize": "php", "pool": {"num_workers": 4}} | more
+    return Config(path="/.rr.yaml", websockets=WebSockets.model_validate(section))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("limit", [64, 256, 1024, 4096, 65_536, 1_048_576])
@@ -47,12 +52,32 @@ def test_too_few_for_the_configuration_are_told_with_both_numbers(monkeypatch: p
 @pytest.mark.parametrize("limit", [256, 1024, 10_000])
 def test_what_is_passed_on_takes_two(monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
     alone = share(monkeypatch, limit)
-    section = WebSockets.model_validate(
-        {"authorize": "php", "pool": {"num_workers": 4}, "http": {"forward": "http://a", "max_tunnels": 500}}
-    )
-    shares = rlimits.share(section)
+    shares = rlimits.share(config(http={"forward": "http://a", "max_tunnels": 500}))
     assert shares.wanted == alone.wanted + 256 + 500
     assert shares.clients == alone.clients - min(256 + 500, alone.clients // 2)
+
+
+def test_each_of_several_processes_has_all_of_its_limit_for_what_it_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nobody reaches RPC at a listener, and it has no workers; no client comes to the core."""
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 1024))
+    loaded = config(processes=4, limits={"max_connections": 2000, "max_rpc_connections": 900})
+    listener, core = rlimits.share(loaded, core=False), rlimits.share(loaded, clients=False)
+    assert (listener.clients, listener.refusals, listener.rpc) == (1024 - 64 - 64, 64, 0)
+    assert (core.clients, core.refusals, core.rpc) == (0, 0, 900)
+    assert (listener.warning, core.warning) == ("", "")
+
+
+def test_a_process_that_has_too_few_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 256))
+    loaded = config(processes=4, limits={"max_connections": 2000})
+    listener, core = rlimits.share(loaded, core=False), rlimits.share(loaded, clients=False)
+    assert "below the 580 that" in listener.warning
+    assert "only 176 clients are let in by each listener process; " in listener.warning
+    assert listener.warning.endswith("lower websockets.limits.max_connections")
+    assert "only 160 RPC connections are let in by the core process; " in core.warning
+    assert core.warning.endswith("lower websockets.limits.max_rpc_connections")
 
 
 def test_a_limit_that_is_none_is_a_large_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,7 +62,7 @@ def make_backpressure(turn: int = 1 << 30) -> Backpressure:
 
 
 class Server:
-    """An HTTP listener with the WebSocket handler behind it, as `server.roles` puts them together.
+    """An HTTP listener with the WebSocket handler behind it, as `server.listener_role` puts them together.
 
     Args:
         authorizer: decides about handshakes and joins.

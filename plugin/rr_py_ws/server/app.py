@@ -1,7 +1,7 @@
 """The composition root: puts the roles of a server together, starts them, and ends them in order.
 
-Parts that few configurations have are imported where they are put in, here and in `roles` and `preparation`:
-all of them take twice as long to load as what a plain server needs.
+Parts that few configurations have are imported where they are put in, here, in the two roles and in
+`preparation`: all of them take twice as long to load as what a plain server needs.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from rr_py_ws import config, logs
 from rr_py_ws.metrics import MetricSource
 from rr_py_ws.server import rlimits
 from rr_py_ws.server.certificates import CertificateWatch
+from rr_py_ws.server.core_role import CoreRole, tls_files
+from rr_py_ws.server.listener_role import ListenerRole
 from rr_py_ws.server.preparation import Preparation
-from rr_py_ws.server.roles import CoreRole, ListenerRole, page_workers, tls_files
 from rr_py_ws.server.shutdown import shut_down
 from rr_py_ws.server.systemd import InheritedSockets
 
@@ -42,10 +43,9 @@ class App:
     def __init__(
         self, loaded: config.Config, prepared: Preparation, sockets: InheritedSockets | None = None
     ) -> None:
-        section = loaded.settings
         self._config = loaded
         self._sockets = sockets or InheritedSockets([])
-        self._shares = rlimits.share(section, page_workers(loaded))
+        self._shares = rlimits.share(loaded)
         self._core = core = CoreRole(loaded, prepared.brokers, self._shares.rpc)
         self._listener = ListenerRole(
             loaded,
@@ -102,7 +102,7 @@ class App:
     def reload(self, loaded: config.Config) -> None:
         """Take what can change from a configuration without problems: see `server.reload`."""
         section = loaded.settings
-        shares = rlimits.share(section, page_workers(loaded))
+        shares = rlimits.share(loaded)
         self._core.reload(section, shares.rpc)
         for ops in self._ops:
             ops.max_connections = section.limits.max_monitoring_connections

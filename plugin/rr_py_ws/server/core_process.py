@@ -19,8 +19,9 @@ from rr_py_ws.server.certificates import CertificateWatch
 from rr_py_ws.server.changes import Changes
 from rr_py_ws.server.child import ChildProcess
 from rr_py_ws.server.control import Control
+from rr_py_ws.server.core_role import CoreRole, tls_files
+from rr_py_ws.server.listener_role import client_addresses
 from rr_py_ws.server.preparation import Preparation
-from rr_py_ws.server.roles import CoreRole, client_addresses, page_workers, tls_files
 from rr_py_ws.server.shutdown import shut_down
 from rr_py_ws.server.systemd import InheritedSockets
 
@@ -71,7 +72,7 @@ class CoreProcess(ChildProcess):
         for name, address, _ in client_addresses(loaded):
             for inherited in self._sockets.take(name, address):
                 inherited.close()
-        self._shares = rlimits.share(loaded.settings, page_workers(loaded))
+        self._shares = rlimits.share(loaded, clients=False)
         self._core = core = CoreRole(loaded, self._prepared.brokers, self._shares.rpc, make_hub)
         pauses = _Pauses(core.backpressure.publishers)
         core.backpressure.publishers = [pauses.of("turn")]
@@ -132,7 +133,7 @@ class CoreProcess(ChildProcess):
     def take(self, loaded: config.Config) -> None:
         """Take what can change."""
         section = loaded.settings
-        self._core.reload(section, rlimits.share(section, page_workers(loaded)).rpc)
+        self._core.reload(section, rlimits.share(loaded, clients=False).rpc)
         for ops in self._ops:
             ops.max_connections = section.limits.max_monitoring_connections
         if loaded.reload != self.loaded.reload:

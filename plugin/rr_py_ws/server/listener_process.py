@@ -30,8 +30,9 @@ from rr_py_ws.server.certificates import CertificateWatch
 from rr_py_ws.server.changes import Changes
 from rr_py_ws.server.child import ChildProcess
 from rr_py_ws.server.control import Control
+from rr_py_ws.server.core_role import TURNS_PER_QUEUE, report_hold
+from rr_py_ws.server.listener_role import ListenerRole
 from rr_py_ws.server.preparation import Preparation
-from rr_py_ws.server.roles import TURNS_PER_QUEUE, ListenerRole, page_workers, report_hold
 from rr_py_ws.server.shares import for_listener
 from rr_py_ws.server.systemd import InheritedSockets
 from rr_py_ws.wire.link import Plain, pack_metrics
@@ -108,10 +109,13 @@ class ListenerProcess(ChildProcess):
         if loaded.serves_pages:
             assert loaded.http is not None
             pages = LinkPool("http", core, loaded.http.pool.allocate_timeout)
+        shares = rlimits.share(loaded, core=False)
+        if shares.warning and self.number == 1:  # of all that are alike, one tells
+            log.warning(shares.warning)
         self._role = ListenerRole(
             loaded,
             self._prepared.https,
-            rlimits.share(section, page_workers(loaded)),
+            shares,
             authorizer,
             self._node,
             self._backpressure,
@@ -167,7 +171,7 @@ class ListenerProcess(ChildProcess):
                 broker.history.recovery_size = section.limits.recovery_size
         if self._authorizer is not None:
             self._authorizer.reload(section.authorize_timeout, allow_commas=section.allow_commas)
-        self._role.reload(own, rlimits.share(section, page_workers(own)).clients)
+        self._role.reload(own, rlimits.share(own, core=False).clients)
         for files in self._role.tls_files(own):
             self._certificates.replace(files)
         logs.set_levels(loaded.logs)

@@ -17,8 +17,8 @@ from rr_py_ws.adapters.net.listen import listen
 from rr_py_ws.address import parse_host_port
 from rr_py_ws.server import allocator, rlimits
 from rr_py_ws.server.control import Control
+from rr_py_ws.server.listener_role import client_addresses
 from rr_py_ws.server.preparation import Preparation
-from rr_py_ws.server.roles import client_addresses
 from rr_py_ws.server.supervised import CORE
 from rr_py_ws.server.supervisor import Supervisor
 from rr_py_ws.server.systemd import InheritedSockets

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from rr_py_ws import logs
 from rr_py_ws.core.node import Node
-from rr_py_ws.server.roles import CoreRole
+from rr_py_ws.server.core_role import CoreRole
 
 if TYPE_CHECKING:
     from rr_py_ws.adapters.http.gateway import Gateway
