@@ -18,6 +18,11 @@ def echo(frame: Frame) -> bytes:
     return encode_reply(request, request.body)
 
 
+def no_service(frame: Frame) -> bytes:
+    """Answer a call of what is not there."""
+    return encode_error(parse_request(frame), "rpc: can't find service")
+
+
 def plugins(*names: str) -> Answer:
     """Answer as `informer`, `resetter` and `status` of these plugins."""
 
@@ -43,6 +48,7 @@ class RoadRunner:
         address: as a DSN, with the real port.
         frames: calls in the order in which they came, with the numbers that they came with.
         answer: what a call is answered with; None: not now.
+        answer_probe: what it answers when it is asked whether it is there.
         connects: connections that were accepted.
         probes: how often it was asked whether it is there.
     """
@@ -51,6 +57,7 @@ class RoadRunner:
         self.address = ""
         self.frames: list[Frame] = []
         self.answer = answer
+        self.answer_probe: Callable[[Frame], bytes] = no_service
         self.connects = self.probes = 0
         self.links: list[Link] = []
         self.arrived = asyncio.Event()
@@ -116,7 +123,7 @@ class Link(asyncio.Protocol):
         while (frame := self._decoder.next_frame()) is not None:
             if frame.payload.startswith(b"rr_py_ws."):  # what each connection begins with
                 self._server.probes += 1
-                self.transport.write(encode_error(parse_request(frame), "rpc: can't find service"))
+                self.transport.write(self._server.answer_probe(frame))
                 continue
             assert frame.options[0] not in self._running
             self._running.add(frame.options[0])

@@ -20,7 +20,7 @@ from rr_py_ws.wire.rpc import encode_reply, parse_request
 from support.loops import both_loops
 from support.roadrunner_rpc import RoadRunner, echo, plugins
 from support.rpc_peer import IdlePool, Peer, RecordingPublisher
-from support.waiting import eventually
+from support.waiting import DEADLINE, eventually
 
 pytestmark = both_loops
 
@@ -243,6 +243,12 @@ class TestAway:
         assert flags == {0: Flag.JSON, 1: ERROR, 2: Flag.JSON}
 
 
+def with_three_options(frame: Frame) -> bytes:
+    """Answer as goridge may and RoadRunner does not."""
+    sequence, size = frame.options
+    return encode_frame(Flag.JSON, (sequence, size, 0), frame.payload[:size] + b"true")
+
+
 NAME = b"jobs.Push"
 BROKEN = {
     "noise": b"HTTP/1.1 400 Bad Request\r\n\r\n",
@@ -276,6 +282,22 @@ class TestBroken:
         await eventually(lambda: sample(forward, "rpc_forward_connected"))
         assert await peer.call("jobs.Push", b"1") == (Flag.JSON, b"1")
         assert roadrunner.connects == 2
+
+    async def test_what_cannot_be_read_as_an_answer_to_the_probe_is_one(self, turns: CallTurns) -> None:
+        """It ended the task that connects: a server never started, or had no RoadRunner any more."""
+        roadrunner = RoadRunner()
+        roadrunner.answer_probe = with_three_options
+        await roadrunner.start()
+        forward = Forward(roadrunner.address, LIMITS, turns)
+        async with asyncio.timeout(DEADLINE):
+            await forward.start()
+        assert sample(forward, "rpc_forward_connected")
+        await forward.close()
+        await roadrunner.stop()
+
+    async def test_what_cannot_be_read_as_a_list_is_none(self, peer: Peer, roadrunner: RoadRunner) -> None:
+        roadrunner.answer = with_three_options
+        assert await peer.call("informer.List", b"true") == (Flag.JSON, b'["websockets"]')
 
     async def test_an_answer_that_is_too_large_costs_its_own_call_only(
         self, peer: Peer, roadrunner: RoadRunner

@@ -29,7 +29,7 @@ from rr_py_ws.address import UnixAddress, parse_dsn
 from rr_py_ws.config import Limits
 from rr_py_ws.core.backoff import Backoff
 from rr_py_ws.core.hold import Gate
-from rr_py_ws.errors import ConfigError, RPCError
+from rr_py_ws.errors import ConfigError, ProtocolError, RPCError
 from rr_py_ws.metrics import Sample, gauge
 from rr_py_ws.wire.goridge import Flag, Frame, FrameDecoder
 from rr_py_ws.wire.rpc import encode_reply, parse_reply, parse_request
@@ -162,11 +162,19 @@ class Forward:
         return answer
 
     def _decode(self, reply: bytes, method: str) -> Any:
+        """Read the answer to a call of our own.
+
+        Raises:
+            RPCError: it is an error, or cannot be read.
+        """
         decoder = FrameDecoder(len(reply))
         decoder.receive_data(reply)
         frame = decoder.next_frame()
         assert frame is not None
-        _, result, failed = parse_reply(frame)
+        try:
+            _, result, failed = parse_reply(frame)
+        except ProtocolError as error:
+            raise RPCError(f"{self._name}: the answer to {method} cannot be read: {error}") from error
         if failed:
             raise RPCError(result.decode("utf-8", "replace"))
         try:
