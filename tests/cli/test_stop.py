@@ -131,6 +131,34 @@ def test_the_number_in_the_file_is_not_believed(server: subprocess.Popen[bytes])
         stranger.kill()
 
 
+def test_who_locks_the_file_for_reading_is_no_server(capfd: pytest.CaptureFixture[str]) -> None:
+    """Whoever may read the file can do that: `stop` signalled such a process."""
+    PID_FILE.write_text("1")
+    script = "import fcntl; f = open('.pid'); fcntl.lockf(f, fcntl.LOCK_SH); print(flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout and other.stdout.readline()
+        assert run(["stop"]) == 1
+        assert "no running server keeps " in capfd.readouterr().err
+        with pytest.raises(ConfigError, match=r"a process that is no server keeps .* locked"), pid_file():
+            pass
+        other.communicate(b"\n")
+        assert other.returncode == 0
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_is_not_waited_for(
+    capfd: pytest.CaptureFixture[str], make: Callable[[Path], None]
+) -> None:
+    make(PID_FILE)
+    assert run(["stop"]) == 1
+    assert str(PID_FILE.absolute()) in capfd.readouterr().err
+    with pytest.raises(ConfigError, match="--pid"), pid_file():
+        pass
+    assert PID_FILE.exists()
+
+
 def test_a_server_that_ends_meanwhile_is_no_error(server: subprocess.Popen[bytes]) -> None:
     with RunningServer() as running:
         server.kill()

@@ -1,4 +1,4 @@
-"""docs/configuration.md says what the models say: keys and defaults. Examples load, also that of README.md."""
+"""docs/configuration.md says what the models say: keys and defaults. Examples load, and that of README.md."""
 
 from __future__ import annotations
 

@@ -231,6 +231,56 @@ def test_a_second_start_by_mistake_leaves_the_first_as_it_was(tmp_path: Path) ->
         server.end()
 
 
+def test_of_starts_at_the_same_moment_one_is_the_server(tmp_path: Path) -> None:
+    """The files are those of a crash: a socket that nobody listens at, and the number of another process."""
+    config = configuration(rpc={"listen": "unix://rpc.sock"}, websockets={"processes": 2})
+    with socket.socket(socket.AF_UNIX) as gone:
+        gone.bind(str(tmp_path / "rpc.sock"))
+    (tmp_path / ".pid").write_text("1")
+    servers = [Server(tmp_path, config, "-p") for _ in range(3)]
+    try:
+        for server in servers:
+            eventually_sync(
+                lambda server=server: server.out.having("server started") or server.process.poll()
+            )
+        (first,) = [server for server in servers if server.process.poll() is None]
+        assert [server.wait() for server in servers if server is not first] == [1, 1]
+        assert (tmp_path / ".pid").read_text() == str(first.process.pid)
+        first.php("$broadcast->publish('news', 'hello');")
+        assert first.cli("stop").returncode == 0
+        assert first.wait() == 0
+        assert not (tmp_path / ".pid").exists() and not (tmp_path / "rpc.sock").exists()
+    finally:
+        for server in servers:
+            server.end()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("rpc.sock", "directory"), ("relay.sock", "link to itself"), (".pid", "fifo"), (".pid", "link to /")],
+)
+def test_what_is_no_file_of_a_server_is_left_as_it_is(tmp_path: Path, kind: str, name: str) -> None:
+    """Neither replaced nor removed nor waited for; `stop` is told as well."""
+    path = tmp_path / name
+    match kind:
+        case "directory":
+            path.mkdir()
+        case "fifo":
+            os.mkfifo(path)
+        case _:
+            path.symlink_to("/" if kind.endswith("/") else path)
+    before = path.lstat()
+    relay = {"relay": "unix://relay.sock"}
+    config = configuration("ok.php", server=relay, rpc={"listen": "unix://rpc.sock"})
+    told = {"rpc.sock": "rpc.listen: ", "relay.sock": "server.relay: ", ".pid": "--pid: "}[name]
+    assert told in start_failure(tmp_path, config, "-p")
+    assert (path.lstat().st_ino, path.lstat().st_mode) == (before.st_ino, before.st_mode)
+    assert {file.name for file in tmp_path.iterdir()} <= {".rr.yaml", "workers", "examples", name}
+    if name == ".pid":
+        stopped = subprocess.run([PROGRAM, "stop"], cwd=tmp_path, env=environment(), check=False)
+        assert stopped.returncode == 1
+
+
 @pytest.mark.parametrize(
     ("step", "told"),
     [

@@ -81,9 +81,16 @@ def _lock_file() -> tuple[int, bytes]:
                     raise ConfigError("--pid", f"{PID_FILE.absolute()} does not hold a process id; remove it")
                 return descriptor, content
         except BlockingIOError:
-            problem = f"the server with the process id {_holder(descriptor)} keeps {PID_FILE.absolute()}"
+            server = _holder(descriptor)
             os.close(descriptor)
-            raise ConfigError("--pid", f"{problem}; stop it first") from None
+            file = PID_FILE.absolute()
+            if server:
+                raise ConfigError(
+                    "--pid", f"the server with the process id {server} keeps {file}; stop it first"
+                ) from None
+            raise ConfigError(
+                "--pid", f"a process that is no server keeps {file} locked; remove the file"
+            ) from None
         except BaseException:
             os.close(descriptor)
             raise
@@ -98,10 +105,13 @@ def _is_there(descriptor: int) -> bool:
 
 
 def _holder(descriptor: int) -> int:
-    """Return the process that has locked a file; 0 for none, or one that cannot be seen from here."""
+    """Return the server that has locked a file; 0 for none, or one that cannot be seen from here.
+
+    Whoever may read the file can lock it for reading, which makes nobody a server.
+    """
     asked = _LOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
     kind, *_, pid = _LOCK.unpack(fcntl.fcntl(descriptor, fcntl.F_GETLK, asked))
-    return 0 if kind == fcntl.F_UNLCK else max(0, pid)
+    return max(0, pid) if kind == fcntl.F_WRLCK else 0
 
 
 class RunningServer:
@@ -116,7 +126,8 @@ class RunningServer:
 
     def __init__(self) -> None:
         try:
-            file = PID_FILE.open("rb")
+            # A pipe would be waited for.
+            file = os.fdopen(os.open(PID_FILE, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
         except FileNotFoundError:
             raise RRWSError(
                 "open .pid: no such file or directory, to create a .pid file, you must run RR with the"

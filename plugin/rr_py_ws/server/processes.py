@@ -98,29 +98,35 @@ async def _reserve(loaded: config.Config, sockets: InheritedSockets) -> Reserved
         if sockets.has(name, address):
             continue
         # Without SO_REUSEPORT first: a server that runs already would let another one in.
-        found = await listen(parse_host_port(address), key)
-        places = [(one, one.getsockname()) for one in found]
-        for one, place in places:
-            both = _takes_both_families(one)
-            one.close()
-            reserved.append((name, _bind(one.family, place, both_families=both)))
+        for one in await listen(parse_host_port(address), key):
+            with one:
+                reserved.append((name, _reserve_beside(one)))
     return reserved
+
+
+def _reserve_beside(listening: socket.socket) -> socket.socket:
+    """Bind to the address of a socket that has it alone, so that nobody else can when that is closed.
+
+    Without a moment in between, and so that another start finds the address in use although nobody listens
+    there yet: of two that begin at once, both would share it otherwise. The kernel asks for what the options
+    are when somebody binds, not for what they were.
+    """
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    bound = _bind_beside(listening)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+    return bound
 
 
 def _bind_beside(reserved: socket.socket) -> socket.socket:
     """Bind another socket to the address of one."""
-    return _bind(reserved.family, reserved.getsockname(), both_families=_takes_both_families(reserved))
+    bound = socket.socket(reserved.family)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    if bound.family == socket.AF_INET6:
+        bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(not _takes_both_families(reserved)))
+    bound.bind(reserved.getsockname())
+    return bound
 
 
 def _takes_both_families(bound: socket.socket) -> bool:
     return bound.family == socket.AF_INET6 and not bound.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
-
-
-def _bind(family: int, place: object, *, both_families: bool) -> socket.socket:
-    bound = socket.socket(family)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    if family == socket.AF_INET6:
-        bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(not both_families))
-    bound.bind(place)  # type: ignore[arg-type]
-    return bound
