@@ -1,9 +1,9 @@
 """The scripts that keep histories in Redis. Each is atomic, and leaves nothing half done.
 
 A topic has a hash (`epoch`; `top` and `nonce` of the newest message; `sum`: bytes of all payloads so far;
-`low`: what `sum` was before the oldest message that is kept, or less; `due`: when the times to live have to be
-renewed) and a stream, whose ids are `<offset>-<nonce>`. Each may be lost without the other: a key is evicted,
-or deleted by somebody. A hash that is lost begins a new epoch, and with it a new stream; a stream that is lost
+`low`: what `sum` was before the oldest message that is kept, or less; `due`: when times to live have to be
+renewed) and a stream (ids: `<offset>-<nonce>`). Each may be lost without the other: a key is evicted,
+or deleted by somebody. A hash that is lost begins a new epoch, and with it a new stream; a lost stream
 shows by the hash.
 """
 
