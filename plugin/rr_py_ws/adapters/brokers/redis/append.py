@@ -221,14 +221,15 @@ class Appender:
 
     def _take(self, batch: Batch, section: Section, answer: Any) -> Outcome:
         """Read the answer of the script about one topic, and return what became of its messages."""
-        topic, count = section.topic, section.count
-        match answer:
-            case bytes():
-                self._counters.kept += count
-                self._counters.published += count
-                self._store.newest.see(topic.name, answer)
+        topic = section.topic
+        if type(answer) is bytes:
+            self._counters.kept += section.count
+            self._counters.published += section.count
+            self._store.newest.see(topic.name, answer)
+            if section.debt is not None:
                 self._store.owed.settle(topic.name, section.debt)
-                return answer
+            return answer
+        match answer:
             case [bytes() as position]:
                 return Receipt(position.decode(), duplicate=True)
             case [bytes() as why, -1]:

@@ -1,9 +1,10 @@
 """The scripts that keep histories in Redis. Each is atomic, and leaves nothing half done.
 
 A topic has a hash (`epoch`; `top` and `nonce` of the newest message; `sum`: bytes of all payloads so far;
-`low`: what `sum` was before the oldest message that is kept, or less) and a stream, whose ids are
-`<offset>-<nonce>`. Each may be lost without the other: a key is evicted, or deleted by somebody. A hash that
-is lost begins a new epoch, and with it a new stream; a stream that is lost shows by the hash.
+`low`: what `sum` was before the oldest message that is kept, or less; `due`: when times to live have to be
+renewed) and a stream (ids: `<offset>-<nonce>`). Each may be lost without the other: a key is evicted,
+or deleted by somebody. A hash that is lost begins a new epoch, and with it a new stream; a lost stream
+shows by the hash.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from rr_py_ws.adapters.brokers.redis.calls import make_script
 _OPEN = """
 local call, try, format = redis.call, redis.pcall, string.format
 local stream, meta, fresh_epoch, life, owed, known_epoch, known_offset, known_nonce
-local epoch, top, nonce, sum, low, renew, fade, is_fresh
+local epoch, top, nonce, sum, low, due, is_fresh
+local interval = 0  -- milliseconds after which the times to live are due again
+local top_text, sum_text  -- to make a text of a number takes as long as half a command
 
 local function text(number)
-  return format('%.0f', number)
+  return format('%d', number)
 end
 
 -- A failover to a server that lagged: what this caller has seen is not there, or something else is.
@@ -28,33 +31,35 @@ local function is_rolled_back()
 end
 
 local function open()
-  local kept = try('HMGET', meta, 'epoch', 'top', 'nonce', 'sum', 'low', 'renew', 'fade')
+  local kept = try('HMGET', meta, 'epoch', 'top', 'nonce', 'sum', 'low', 'due')
   if kept.err then
     if not string.find(kept.err, 'WRONGTYPE', 1, true) then error(kept.err) end
     try('DEL', meta)
   end
   epoch, top, nonce, sum, low = kept[1], tonumber(kept[2]), kept[3], tonumber(kept[4]), tonumber(kept[5])
-  renew, fade = tonumber(kept[6]), tonumber(kept[7])
-  is_fresh = not (epoch and top and nonce and sum and low and renew and fade) or owed == '*' or owed == epoch
+  due, sum_text = tonumber(kept[6]), kept[4]
+  is_fresh = not (epoch and top and nonce and sum and low and due) or owed == '*' or owed == epoch
     or (known_epoch == epoch and is_rolled_back())
-  if is_fresh then epoch, top, nonce, sum, low, renew, fade = fresh_epoch, 0, '0', 0, 0, 0, 0 end
+  if is_fresh then
+    epoch, top, nonce, sum, low, due, sum_text = fresh_epoch, 0, '0', 0, 0, 0, '0'
+  end
 end
 
 -- The first write: when Redis lacks memory it refuses this one, and then nothing was done. Times to live are
 -- renewed before they get shorter than they should be, not with each message: each command costs.
-local function save(now, is_whole)
-  local due = now > renew
-  if due then renew = now + life / 2 end
+local function save(now)
+  local is_due = now > due
+  if is_due then due = now + interval end
   local saved
-  if is_whole or is_fresh or due then
-    saved = try('HSET', meta, 'epoch', epoch, 'top', top, 'nonce', nonce, 'sum', sum, 'low', low,
-      'renew', renew, 'fade', fade)
+  if is_due or is_fresh or not top_text then
+    saved = try('HSET', meta, 'epoch', epoch, 'top', top, 'nonce', nonce, 'sum', sum, 'low', low, 'due', due)
   else
-    saved = try('HSET', meta, 'top', text(top), 'nonce', nonce, 'sum', text(sum))
+    saved = try('HSET', meta, 'top', top_text, 'nonce', nonce, 'sum', sum_text)
   end
   if type(saved) == 'table' and saved.err then return saved.err end
   if is_fresh then call('DEL', stream) end
-  if due then call('PEXPIRE', meta, life * 1.5) end
+  if is_due then call('PEXPIRE', meta, life * 1.5) end
+  return nil, is_due
 end
 
 local function get_time()
@@ -118,13 +123,13 @@ end
 -- Answers the position of the newest; or nil, and why they are not kept.
 local function keep()
   open()
-  local offset, previous, before = top, nonce, sum
+  local offset, previous, before, total = top, nonce, sum, sum_text
   top, nonce = top + (last + 3 - items) / 3, own_nonce
   for at = items, last, 3 do sum = sum + #ARGV[at] end
-  local fades = now > fade
-  if fades then fade = now + ttl / 2 end
+  top_text, sum_text = text(top), text(sum)
   -- What lacks memory for one topic lacks it for all; but only the first write of a script is refused.
-  local problem = refusal or save(now, fades)
+  local problem, fades = refusal, false
+  if not problem then problem, fades = save(now) end
   if problem then
     if not string.find(problem, 'WRONGTYPE', 1, true) then refusal = problem end
     return nil, problem
@@ -136,7 +141,7 @@ local function keep()
     local payload, exclude, added = ARGV[at], ARGV[at + 2]
     offset = offset + 1
     if offset > least then
-      local id, total = text(offset) .. '-' .. nonce, text(before)
+      local id = (offset == top and top_text or text(offset)) .. '-' .. nonce
       if is_first then
         added = try('XADD', stream, 'NOMKSTREAM', 'MAXLEN', exactly, size, id, 'payload', payload,
           'time', time, 'previous', previous, 'sum', total, 'exclude', exclude)
@@ -150,12 +155,15 @@ local function keep()
       end
       is_first = false
     end
-    previous, before = nonce, before + #payload
+    if at < last then
+      previous, before = nonce, before + #payload
+      total = text(before)
+    end
   end
   if fades then call('PEXPIRE', stream, ttl * 1.5) end
   if sum - low > bytes then trim() end
 
-  local position = epoch .. '.' .. text(top) .. '.' .. nonce
+  local position = epoch .. '.' .. top_text .. '.' .. nonce
   if once then call('SET', once, position, 'PX', once_life) end
   local first = items == last and position or epoch .. '.' .. text(top - (last - items) / 3) .. '.' .. nonce
   tell(is_plain == '1' and 'mark' or 'whole', first, follows)
@@ -166,12 +174,15 @@ if once then
   local before = call('GET', once)
   if before then return {{before}} end
 end
-local channels, next_item, last_item, answers = {}, {}, {}, {}
+local channels, next_item, last_item, answers, rule = {}, {}, {}, {}, nil
 for number = 1, count do
   local doubt = ARGV[at + 3]
   stream, meta, channel, marks = KEYS[2 * number - 1], KEYS[2 * number], ARGV[at], ARGV[at + 1]
-  size, bytes, ttl, exactly, life = unpack(rules[tonumber(ARGV[at + 2])])
-  bytes = tonumber(bytes)
+  if rule ~= ARGV[at + 2] then
+    rule = ARGV[at + 2]
+    size, bytes, ttl, exactly, life = unpack(rules[tonumber(rule)])
+    bytes, interval = tonumber(bytes), ttl / 2
+  end
   if doubt == '' then
     owed, known_epoch = '', ''
   else
@@ -310,7 +321,7 @@ CLEAR = make_script(
 local publish, marks = ARGV[7], ARGV[8]
 open()
 low = sum
-local problem = save(get_time(), true)
+local problem = save(get_time())
 if problem then return redis.error_reply(problem) end
 call('DEL', stream)
 call(publish, marks, 'clear ' .. epoch .. '.' .. text(top) .. '.' .. nonce)
