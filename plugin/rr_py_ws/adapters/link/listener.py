@@ -126,7 +126,10 @@ class Listener:
     # Brokers
 
     def _subscribe(self, broker: str, topics: list[str]) -> Awaitable[None] | None:
-        return self._node.join(self._subscribers[broker], broker, topics)
+        # Not `Node.join`, which takes topics back when the broker refuses or when nobody waits any more: only
+        # the listener knows whether another of its clients is in them, and unsubscribes what nobody is in.
+        self._node.hub(broker).subscribe(self._subscribers[broker], topics)
+        return self._node.brokers[broker].subscribe(topics)
 
     def _unsubscribe(self, broker: str, topics: list[str]) -> None:
         self._node.leave(self._subscribers[broker], broker, topics)
