@@ -89,7 +89,7 @@ class CoreProcess(ChildProcess):
         core.probes["websockets"] = replace(
             clients, ready=lambda: clients.ready() and listeners.any_listening
         )
-        self._certificates = CertificateWatch(tls_files(loaded, self._prepared.brokers))
+        self._certificates = CertificateWatch(tls_files(loaded, self._prepared.brokers), fresh=not self.again)
         if loaded.metrics_address or loaded.status_address:
             from rr_py_ws.adapters.ops import build_servers
 
@@ -143,6 +143,8 @@ class CoreProcess(ChildProcess):
             log.warning(self._shares.warning)
         for key, text in config.unmatched_rules(self.loaded):
             log.warning("a rule of the configuration matches nobody", rule=f"{key}: {text}")
+        if self.again:
+            await self._certificates.look()
         for ops in self._ops:
             await ops.start(self._sockets.take(ops.key.split(".")[-2], ops.address))
         await self._core.start(self._sockets)
