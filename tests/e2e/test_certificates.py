@@ -6,10 +6,11 @@ import json
 import signal
 import socket
 import ssl
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 from websockets.sync.client import ClientConnection
 from websockets.sync.client import connect as connect_websocket
@@ -17,7 +18,7 @@ from websockets.sync.client import connect as connect_websocket
 from support.ports import free_port
 from support.process import Server, Servers
 from support.tls import client_context, make_certificate
-from support.waiting import DEADLINE
+from support.waiting import DEADLINE, eventually_sync
 from support.ws_peer import reply
 
 
@@ -59,7 +60,11 @@ class Site:
 
 
 @pytest.fixture
-def site(servers: Servers, tmp_path: Path) -> Iterator[Site]:
+def site(servers: Servers, tmp_path: Path) -> Site:
+    return start(servers, tmp_path)
+
+
+def start(servers: Servers, tmp_path: Path, **websockets: Any) -> Site:
     pems = []
     for number in range(3):
         (directory := tmp_path / str(number)).mkdir()
@@ -73,7 +78,8 @@ def site(servers: Servers, tmp_path: Path) -> Iterator[Site]:
         "cert": str(live / "cert.pem"),
         "key": str(live / "key.pem"),
     }
-    yield Site(servers.start(http={"ssl": ssl_section}), port, live, pems)
+    server = servers.start(http={"ssl": ssl_section}, websockets=websockets)
+    return Site(server, port, live, pems)
 
 
 def join(client: ClientConnection, topic: str) -> None:
@@ -122,3 +128,21 @@ def test_sighup_loads_files_that_have_changed_and_files_that_the_file_names_now(
     line = site.server.log.wait_for("configuration not read again, the old one counts")
     assert "the key is not that of the certificate" in line
     assert site.is_shown(2)
+
+
+def test_processes_that_are_started_again_have_the_renewed_certificate(
+    servers: Servers, tmp_path: Path
+) -> None:
+    """They are forks of a process that has read the old one."""
+    site = start(servers, tmp_path, processes=2)
+    site.renew(1)
+    site.server.log.wait_for("certificate loaded again, for new connections")
+    eventually_sync(lambda: all(site.is_shown(1) for _ in range(10)), "all have loaded it")
+    assert len(site.server.log.having("certificate loaded again")) == 1
+    site.server.tolerated.append("a listener process ended")
+    started = len(site.server.log.having("websocket listener was started"))
+    _, *listeners = sorted(psutil.Process(site.server.process.pid).children(), key=lambda one: one.pid)
+    for listener in listeners:
+        listener.kill()
+    site.server.log.wait_for("websocket listener was started", count=2 * started)
+    assert all(site.is_shown(1) for _ in range(10))

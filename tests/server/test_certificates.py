@@ -92,6 +92,17 @@ async def test_what_has_not_changed_is_not_loaded(
     assert (taken, log.lines) == ([], [])
 
 
+async def test_what_was_loaded_long_ago_is_loaded_at_the_first_look(
+    live: Path, taken: list[ssl.SSLContext], log: Lines
+) -> None:
+    """A process that takes the place of another has what its parent read at the start of the server."""
+    watch = CertificateWatch([files(live, taken)], fresh=False, tells=False)
+    await watch.look()
+    await watch.look()
+    assert len(taken) == 1
+    assert log.lines == []
+
+
 async def test_a_pair_that_is_written_one_after_the_other_is_loaded_when_it_fits(
     watch: CertificateWatch, live: Path, pairs: Pairs, taken: list[ssl.SSLContext], log: Lines
 ) -> None:

@@ -20,7 +20,6 @@ from rr_py_ws.server.systemd import InheritedSockets
 
 if TYPE_CHECKING:
     from rr_py_ws.adapters.ops import OpsListener
-    from rr_py_ws.adapters.php.source_watch import SourceWatch
 
 log = logs.get_logger("app")
 
@@ -61,7 +60,6 @@ class App:
         self.certificates = CertificateWatch(
             [*self._listener.tls_files(loaded), *tls_files(loaded, prepared.brokers)]
         )
-        self._sources: SourceWatch | None = None
         self._ops: list[OpsListener] = []
         if loaded.metrics_address or loaded.status_address:
             from rr_py_ws.adapters.ops import build_servers
@@ -84,7 +82,6 @@ class App:
         for ops in self._ops:
             await ops.start(self._sockets.take(ops.key.split(".")[-2], ops.address))
         await self._core.start(self._sockets)
-        self._watch_sources(self._config)
         await self._listener.start(self._sockets)
         self._sockets.expect_none_left()
         self._core.serving = True
@@ -103,14 +100,12 @@ class App:
         """Take what can change from a configuration without problems: see `server.reload`."""
         section = loaded.settings
         shares = rlimits.share(loaded)
-        self._core.reload(section, shares.rpc)
+        self._core.reload(loaded, shares.rpc)
         for ops in self._ops:
             ops.max_connections = section.limits.max_monitoring_connections
         self._listener.reload(loaded, shares.clients)
         for files in self._listener.tls_files(loaded):
             self.certificates.replace(files)
-        if loaded.reload != self._config.reload:
-            self._watch_sources(loaded)
         self._config = loaded
         logs.set_levels(loaded.logs)
 
@@ -127,18 +122,7 @@ class App:
         delay = drain.delay if self._core.serving else 0.0
         self._core.serving = False
         self._sockets.close()
-        if self._sources is not None:
-            await self._sources.stop()
+        await self._core.stop_watching()
         return await shut_down(
             self._core, self._listener, self._ops, grace=grace, delay=delay, drain=drain.time
         )
-
-    def _watch_sources(self, loaded: config.Config) -> None:
-        """Have workers replaced when the files change that the section `reload` names."""
-        if self._sources is None:
-            if loaded.reload is None:
-                return
-            from rr_py_ws.adapters.php.source_watch import SourceWatch
-
-            self._sources = SourceWatch(self._core.pools, loaded.directory)
-        self._sources.watch(loaded.reload)

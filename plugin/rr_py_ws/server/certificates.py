@@ -50,13 +50,23 @@ class CertificateWatch:
     the old context; one line of the log says so, and it is tried at each look until it fits.
 
     Args:
-        watched: contexts that were loaded just now.
+        watched: contexts that were loaded.
         interval: seconds between two looks. What differs is loaded when it is the same at the next look.
+        fresh: whether they were loaded just now. Those of a process that takes the place of another are as
+            old as its parent; the first look loads them again.
+        tells: whether the log is told; of several processes that watch the same files, one tells.
     """
 
-    def __init__(self, watched: Iterable[TLSFiles], interval: float = LOOK_EVERY) -> None:
+    def __init__(
+        self,
+        watched: Iterable[TLSFiles],
+        interval: float = LOOK_EVERY,
+        *,
+        fresh: bool = True,
+        tells: bool = True,
+    ) -> None:
         self._interval = interval
-        self._watched = {one.key: _Watched(one) for one in watched}
+        self._watched = {one.key: _Watched(one, fresh=fresh, tells=tells) for one in watched}
         self._looking = asyncio.Lock()
 
     def replace(self, files: TLSFiles) -> None:
@@ -86,9 +96,10 @@ class CertificateWatch:
 class _Watched:
     """A context, and the state of its files when they were loaded."""
 
-    def __init__(self, files: TLSFiles) -> None:
+    def __init__(self, files: TLSFiles, *, fresh: bool, tells: bool) -> None:
         self.files = files
-        self.loaded: _Signature | None = _signature(files.files)
+        self.loaded: _Signature | None = _signature(files.files) if fresh else None
+        self._tells = tells
         self._seen = self.loaded
         self._problem = ""
 
@@ -102,14 +113,15 @@ class _Watched:
         try:
             context = await in_thread(files.load)
         except ConfigError as error:
-            if str(error) != self._problem:
+            if self._tells and str(error) != self._problem:
                 log.error("certificate not loaded again, the old one counts", reason=str(error))
             self._problem = str(error)
             return
         if files is self.files:  # no others have come meanwhile
             self._problem, self.loaded = "", seen
             files.take(context)
-            log.info("certificate loaded again, for new connections", key=files.key)
+            if self._tells:
+                log.info("certificate loaded again, for new connections", key=files.key)
 
 
 def _signature(files: Iterable[str]) -> _Signature:

@@ -27,7 +27,6 @@ from rr_py_ws.server.systemd import InheritedSockets
 
 if TYPE_CHECKING:
     from rr_py_ws.adapters.ops import OpsListener
-    from rr_py_ws.adapters.php.source_watch import SourceWatch
 
 _END_TIMEOUT = 2.0
 """Seconds that listeners have to end when all their clients are gone."""
@@ -63,7 +62,6 @@ class CoreProcess(ChildProcess):
         self._prepared = prepared
         self._sockets = sockets
         self._ops: list[OpsListener] = []
-        self._sources: SourceWatch | None = None
 
     def prepare(self) -> None:
         """Make the parts."""
@@ -91,7 +89,7 @@ class CoreProcess(ChildProcess):
         core.probes["websockets"] = replace(
             clients, ready=lambda: clients.ready() and listeners.any_listening
         )
-        self._certificates = CertificateWatch(tls_files(loaded, self._prepared.brokers))
+        self._certificates = CertificateWatch(tls_files(loaded, self._prepared.brokers), fresh=not self.again)
         if loaded.metrics_address or loaded.status_address:
             from rr_py_ws.adapters.ops import build_servers
 
@@ -133,11 +131,9 @@ class CoreProcess(ChildProcess):
     def take(self, loaded: config.Config) -> None:
         """Take what can change."""
         section = loaded.settings
-        self._core.reload(section, rlimits.share(loaded, clients=False).rpc)
+        self._core.reload(loaded, rlimits.share(loaded, clients=False).rpc)
         for ops in self._ops:
             ops.max_connections = section.limits.max_monitoring_connections
-        if loaded.reload != self.loaded.reload:
-            self._watch_sources(loaded)
         self.loaded = loaded
         self.control.send("grace", loaded.endure.grace_period)
         logs.set_levels(loaded.logs)
@@ -147,10 +143,11 @@ class CoreProcess(ChildProcess):
             log.warning(self._shares.warning)
         for key, text in config.unmatched_rules(self.loaded):
             log.warning("a rule of the configuration matches nobody", rule=f"{key}: {text}")
+        if self.again:
+            await self._certificates.look()
         for ops in self._ops:
             await ops.start(self._sockets.take(ops.key.split(".")[-2], ops.address))
         await self._core.start(self._sockets)
-        self._watch_sources(self.loaded)
         self._sockets.expect_none_left()
         self._core.serving = True
         self._listeners.open()
@@ -163,23 +160,13 @@ class CoreProcess(ChildProcess):
         self._core.serving = False
         self._listeners.look()
         self._sockets.close()
-        if self._sources is not None:
-            await self._sources.stop()
+        await self._core.stop_watching()
         await self._listeners.refresh()
         in_time = await shut_down(
             self._core, self._listeners, self._ops, grace=grace, delay=delay, drain=drain.time
         )
         await self._listeners.end(_END_TIMEOUT)
         return in_time
-
-    def _watch_sources(self, loaded: config.Config) -> None:
-        if self._sources is None:
-            if loaded.reload is None:
-                return
-            from rr_py_ws.adapters.php.source_watch import SourceWatch
-
-            self._sources = SourceWatch(self._core.pools, loaded.directory)
-        self._sources.watch(loaded.reload)
 
 
 class _Whole:

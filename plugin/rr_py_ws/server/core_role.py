@@ -29,6 +29,7 @@ from rr_py_ws.server.systemd import InheritedSockets
 
 if TYPE_CHECKING:
     from rr_py_ws.adapters.php.pool import WorkerPool
+    from rr_py_ws.adapters.php.source_watch import SourceWatch
     from rr_py_ws.adapters.rpc.forward import Forward
     from rr_py_ws.server.workers import Workers
 
@@ -83,6 +84,8 @@ class CoreRole:
         self._workers = self._build_workers()
         self.pool = self._workers.deciding if self._workers else None
         self.pages = self._workers.pages if self._workers else None
+        self._sources: SourceWatch | None = None
+        self._watched: config.Reload | None = None
         self.authorizer: Authorizer = (self._workers and self._workers.authorizer) or AllowAll()
         self.probes = self._build_probes()
         turns = CallTurns()
@@ -122,8 +125,11 @@ class CoreRole:
         if self._workers is not None:
             yield from self._workers.metric_sources()
 
-    def reload(self, section: config.WebSockets, max_rpc_connections: int) -> None:
-        """Take the limits of publishers and workers."""
+    def reload(self, loaded: config.Config, max_rpc_connections: int) -> None:
+        """Take the limits of publishers and workers, and the files that have workers replaced."""
+        section = loaded.settings
+        if loaded.reload != self._watched:
+            self._watch_sources(loaded.reload)
         # Clients that are there keep their send queues, so what is to fit into those may only become less.
         turn = section.limits.send_queue // TURNS_PER_QUEUE
         self.backpressure.turn = min(self.backpressure.turn, turn)
@@ -146,6 +152,8 @@ class CoreRole:
 
     async def start(self, sockets: InheritedSockets) -> None:
         """Start brokers, then the RPC listener, then workers, which may publish while they boot.
+
+        Last, their files are watched.
 
         Raises:
             RRWSError: something cannot start.
@@ -175,6 +183,23 @@ class CoreRole:
             await self._workers.start()
         if self.pool is not None and self._section.allow_commas:
             log.warning("allow_commas is on: who may join a and b may also join the topic a,b")
+        self._watch_sources(self._config.reload)
+
+    async def stop_watching(self) -> None:
+        """Have no workers replaced any more because of their files."""
+        if self._sources is not None:
+            await self._sources.stop()
+
+    def _watch_sources(self, section: config.Reload | None) -> None:
+        """Have workers replaced when the files change that the section `reload` names."""
+        self._watched = section
+        if self._sources is None:
+            if section is None:
+                return
+            from rr_py_ws.adapters.php.source_watch import SourceWatch
+
+            self._sources = SourceWatch(self.pools, self._config.directory)
+        self._sources.watch(section)
 
     def _build_workers(self) -> Workers | None:
         if not self._config.starts_workers:

@@ -123,7 +123,9 @@ class ListenerProcess(ChildProcess):
             pages,
             self._places,
         )
-        self._certificates = CertificateWatch(self._role.tls_files(loaded))
+        self._certificates = CertificateWatch(
+            self._role.tls_files(loaded), fresh=not self.again, tells=self.number == 1
+        )
         core.handlers |= {
             "open": self._open,
             "metrics": self._metrics,
@@ -185,6 +187,8 @@ class ListenerProcess(ChildProcess):
         """Accept clients: everything that they need is started."""
         async with self._opening:  # the core that says so may be a new one already
             if not self._is_listening and not self.stopping.is_set():
+                if self.again:
+                    await self._certificates.look()
                 try:
                     await self._role.start(self._sockets)
                 except RRWSError as error:

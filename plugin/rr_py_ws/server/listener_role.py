@@ -132,7 +132,12 @@ class ListenerRole:
         if self._https is None or (tls := loaded.tls) is None:
             return
         files = (tls.cert, tls.key, *([tls.root_ca] if tls.asks_for_certificates else []))
-        yield TLSFiles("http.ssl", tls, files, partial(server_context, tls), self.http.use)
+        yield TLSFiles("http.ssl", tls, files, partial(server_context, tls), self._use)
+
+    def _use(self, https: ssl.SSLContext) -> None:
+        """Secure connections from now on by another context, also those that are accepted later."""
+        self._https = https
+        self.http.use(https)
 
     async def expect_free_addresses(self, sockets: InheritedSockets) -> None:
         """Find out whether `start` will be able to listen, as long as nothing else is started.

@@ -11,7 +11,7 @@ import gc
 import socket
 from collections.abc import Callable
 
-from rr_py_ws import __version__, config, logs, native
+from rr_py_ws import config, logs
 from rr_py_ws.adapters.http.places import SharedPlaces
 from rr_py_ws.adapters.net.listen import listen
 from rr_py_ws.address import parse_host_port
@@ -19,6 +19,7 @@ from rr_py_ws.server import allocator, rlimits
 from rr_py_ws.server.control import Control
 from rr_py_ws.server.listener_role import client_addresses
 from rr_py_ws.server.preparation import Preparation
+from rr_py_ws.server.run import print_start
 from rr_py_ws.server.supervised import CORE
 from rr_py_ws.server.supervisor import Supervisor
 from rr_py_ws.server.systemd import InheritedSockets
@@ -70,9 +71,7 @@ def run(
 
     def tell_ready() -> None:
         if not silent:
-            logs.print_line(f"[INFO] rr-py-ws server started; version: {__version__}")
-            if native.MISSING:
-                logs.print_line(f"[INFO] it runs without its native part, slower: {native.MISSING}")
+            print_start()
 
     supervisor = Supervisor(
         count,

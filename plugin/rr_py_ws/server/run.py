@@ -55,6 +55,13 @@ def run(
         return runner.run(_serve(loaded, prepared, read_again, silent))
 
 
+def print_start() -> None:
+    """Print what tells people, and scripts that wait for it, that the server is started."""
+    logs.print_line(f"[INFO] rr-py-ws server started; version: {__version__}")
+    if native.MISSING:
+        logs.print_line(f"[INFO] it runs without its native part, slower: {native.MISSING}")
+
+
 async def _serve(
     loaded: config.Config, prepared: Preparation, read_again: Callable[[], config.Config], silent: bool
 ) -> int:
@@ -73,9 +80,7 @@ async def _serve(
             _freeze()
             notify("READY=1")
             if not silent:
-                logs.print_line(f"[INFO] rr-py-ws server started; version: {__version__}")
-                if native.MISSING:
-                    logs.print_line(f"[INFO] it runs without its native part, slower: {native.MISSING}")
+                print_start()
             background = [asyncio.ensure_future(work) for work in (reloader.run(), certificates.run())]
             await stopping.wait()
     finally:

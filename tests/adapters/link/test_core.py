@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,7 +21,7 @@ from rr_py_ws.adapters.link.core import Core
 from rr_py_ws.adapters.link.pool import LinkPool
 from rr_py_ws.config import HistoryRule
 from rr_py_ws.core.history_rules import HistoryRules
-from rr_py_ws.core.ports import Answer, AnswerParts, Lane
+from rr_py_ws.core.ports import Answer, AnswerParts, Broker, Lane
 from rr_py_ws.core.ring import ReplayLimit
 from rr_py_ws.errors import BrokerError, ExecTimeout, WorkerDied, WorkerError, WorkersDown
 from rr_py_ws.metrics import counter, gauge
@@ -104,12 +104,13 @@ async def pool() -> Pool:
 
 
 @pytest.fixture
-async def cores(pool: Pool) -> AsyncIterator[Callable[[], Awaitable[CoreProcess]]]:
+async def cores(pool: Pool) -> AsyncIterator[Cores]:
     """Starts core processes; each is as new as one that takes the place of one that has died."""
     started: list[CoreProcess] = []
 
-    async def start() -> CoreProcess:
-        core = CoreProcess({"default": MemoryBroker(RULES)}, {"websockets": pool})  # type: ignore[dict-item]
+    async def start(broker: Broker | None = None) -> CoreProcess:
+        brokers = {"default": broker or MemoryBroker(RULES)}
+        core = CoreProcess(brokers, {"websockets": pool})  # type: ignore[dict-item]
         await core.node.start()
         started.append(core)
         return core
@@ -119,7 +120,7 @@ async def cores(pool: Pool) -> AsyncIterator[Callable[[], Awaitable[CoreProcess]
         await core.close()
 
 
-Cores = Callable[[], Awaitable[CoreProcess]]
+Cores = Callable[..., Awaitable[CoreProcess]]
 
 
 @pytest.fixture
@@ -166,6 +167,74 @@ async def test_when_the_core_dies_everything_is_subscribed_again_at_the_next(
     _, (told, *topics), last = listener.events
     assert (told, sorted(topics), last) == ("gap", ["a", "b"], ("b", b"2"))
     assert "left" not in core.node.hub()
+
+
+class Picky(MemoryBroker):
+    """A broker that takes its time for joins, or refuses some.
+
+    Attributes:
+        waiting: its answers; None: it answers at once.
+        forbidden: the topic that it refuses.
+    """
+
+    def __init__(self, forbidden: str = "") -> None:
+        super().__init__()
+        self.waiting: list[asyncio.Future[None]] = []
+        self.forbidden = forbidden
+
+    def subscribe(self, topics: Sequence[str]) -> asyncio.Future[None] | None:  # type: ignore[override]
+        if self.forbidden:
+            if self.forbidden in topics:
+                raise BrokerError("not that one")
+            return None
+        self.waiting.append(asyncio.get_running_loop().create_future())
+        return self.waiting[-1]
+
+
+@pytest.mark.parametrize("end", ["leaves", "is refused"])
+async def test_a_client_that_joins_stays_when_another_one_of_its_listener_leaves_or_is_refused(
+    end: str, listener: Listener, cores: Cores
+) -> None:
+    """To the core both are one subscriber."""
+    broker = Picky()
+    core = await cores(broker)
+    await core.link(listener.core)
+    first, second = (asyncio.ensure_future(listener.subscribe("a")) for _ in range(2))
+    await eventually(lambda: len(broker.waiting) == 2)
+    if end == "leaves":
+        first.cancel()
+        await eventually(broker.waiting[0].cancelled)
+    else:
+        broker.waiting[0].set_exception(BrokerError("not now"))
+        with pytest.raises(BrokerError, match="not now"):
+            await first
+    broker.waiting[1].set_result(None)
+    await second
+    core.node.publish("", Publication("a", b"1"))
+    await eventually(lambda: listener.events == [("a", b"1")])
+
+
+async def test_a_topic_that_is_refused_keeps_no_other_from_being_subscribed_again(
+    listener: Listener, cores: Cores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a cluster one server may be away, and with it some topics."""
+    monkeypatch.setattr("rr_py_ws.adapters.link.broker._RETRY", 0.0)
+    core = await cores()
+    await core.link(listener.core)
+    topics = [f"{number}" for number in range(20)]
+    await listener.subscribe(*topics)
+    die(core)
+    await eventually(lambda: listener.lost)
+    broker = Picky(forbidden="7")
+    await (await cores(broker)).link(listener.core)
+
+    def told() -> set[str]:
+        return {topic for _, *topics in listener.events for topic in topics}  # type: ignore[misc]
+
+    await eventually(lambda: len(told()) == 19)
+    assert "7" not in told() and not listener.broker.ready
+    broker.forbidden = "none"
+    await eventually(lambda: listener.broker.ready)
 
 
 async def test_what_waits_for_a_core_that_has_died_fails_when_the_next_is_there(

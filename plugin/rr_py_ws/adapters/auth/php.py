@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from rr_py_ws.adapters.net.withdrawable import Withdrawable, do_nothing
 from rr_py_ws.core.fail_closed import fail_closed
 from rr_py_ws.core.ports import Answer, Lane, QuestionPool
 from rr_py_ws.errors import WorkerError, WorkersDown
@@ -101,7 +101,7 @@ class PHPAuthorizer:
         assert isinstance(grant, bytes)
         if not self._allow_commas and any("," in topic for topic in topics):
             log.info("join refused: a topic has a comma, which PHP could not tell from two topics")
-            refusal = _Decision()
+            refusal = Withdrawable[Verdict]()
             refusal.set_result(_COMMA)
             return refusal
         request = unpack_request(grant)
@@ -122,10 +122,10 @@ class PHPAuthorizer:
             wait: seconds to wait for one.
             within: seconds for everything.
         """
-        decision = _Decision()
+        decision = Withdrawable[Verdict]()
 
         def on_answer(answer: Answer) -> None:
-            decision.withdraw = _do_nothing  # it leads back here
+            decision.withdraw = do_nothing  # it leads back here
             if not decision.done():
                 decision.set_result(_verdict(what, answer, grant, within))
 
@@ -138,24 +138,6 @@ class PHPAuthorizer:
             if not decision.done():
                 decision.withdraw = withdraw
         return decision
-
-
-class _Decision(asyncio.Future[Verdict]):
-    """What PHP will say.
-
-    Attributes:
-        withdraw: called when nobody wants to know any more.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(loop=asyncio.get_running_loop())
-        self.withdraw: Callable[[], None] = _do_nothing
-
-    def cancel(self, msg: object = None) -> bool:
-        """Withdraw the question."""
-        withdraw, self.withdraw = self.withdraw, _do_nothing
-        withdraw()
-        return super().cancel(msg)
 
 
 def _verdict(what: str, answer: Answer, grant: bytes | None, within: float) -> Verdict:
@@ -177,7 +159,3 @@ def _verdict(what: str, answer: Answer, grant: bytes | None, within: float) -> V
     except Exception as error:
         return fail_closed(error)
     return FAILED
-
-
-def _do_nothing() -> None:
-    pass

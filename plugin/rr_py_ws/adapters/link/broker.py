@@ -23,6 +23,8 @@ _AT_ONCE = 1000
 """Topics that are subscribed with one call after the core was away."""
 _RETRY = 1.0
 """Seconds until topics are subscribed again whose broker has refused them then."""
+_FEWER = 10
+"""By so much fewer are subscribed with one call then, down to one: the broker refuses a call as a whole."""
 
 
 class LinkBroker:
@@ -163,17 +165,24 @@ class LinkBroker:
             self._resuming.spawn(self._resume())
 
     async def _resume(self) -> None:
+        size = _AT_ONCE
         while self._core.there and self._interrupted:
             topics = list(self._interrupted)
-            for start in range(0, len(topics), _AT_ONCE):
-                try:
-                    wanted = [
-                        topic for topic in topics[start : start + _AT_ONCE] if topic in self._interrupted
-                    ]
-                    await self._subscribe(wanted, *self._ask_for(wanted))
-                except BrokerError:
-                    await asyncio.sleep(_RETRY)
-                    break
+            parts = [topics[start : start + size] for start in range(0, len(topics), size)]
+            refused = [part for part in parts if not await self._subscribe_again(part)]
+            if refused:
+                # All of many are refused by a broker that is away; of few, or some of many, each is tried.
+                if len(refused) < len(parts) or len(topics) <= _AT_ONCE:
+                    size = max(1, size // _FEWER)
+                await asyncio.sleep(_RETRY)
+
+    async def _subscribe_again(self, topics: Sequence[str]) -> bool:
+        wanted = [topic for topic in topics if topic in self._interrupted]
+        try:
+            await self._subscribe(wanted, *self._ask_for(wanted))
+        except BrokerError:
+            return False
+        return True
 
 
 class LinkHistory:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from rr_py_ws.adapters.link.body_file import Place, map_file
 from rr_py_ws.adapters.link.connection import Link
+from rr_py_ws.adapters.net.withdrawable import Withdrawable, do_nothing
 from rr_py_ws.core.forwarder import Forwarder
 from rr_py_ws.core.history import Query, Receipt, Synchronize
 from rr_py_ws.core.node import Node
@@ -125,7 +126,10 @@ class Listener:
     # Brokers
 
     def _subscribe(self, broker: str, topics: list[str]) -> Awaitable[None] | None:
-        return self._node.join(self._subscribers[broker], broker, topics)
+        # Not `Node.join`, which takes topics back when the broker refuses or when nobody waits any more: only
+        # the listener knows whether another of its clients is in them, and unsubscribes what nobody is in.
+        self._node.hub(broker).subscribe(self._subscribers[broker], topics)
+        return self._node.brokers[broker].subscribe(topics)
 
     def _unsubscribe(self, broker: str, topics: list[str]) -> None:
         self._node.leave(self._subscribers[broker], broker, topics)
@@ -189,10 +193,10 @@ class Listener:
         wait: float | None,
         within: float,
     ) -> asyncio.Future[Plain]:
-        asked = _Asked()
+        asked = Withdrawable[Plain]()
 
         def on_answer(answer: Answer) -> None:
-            asked.withdraw = _do_nothing
+            asked.withdraw = do_nothing
             if asked.done():
                 return
             if isinstance(answer, Message):
@@ -233,23 +237,5 @@ class Listener:
             parts.stop()
 
 
-class _Asked(asyncio.Future[Any]):
-    """The answer of a worker; to cancel it withdraws the question."""
-
-    def __init__(self) -> None:
-        super().__init__(loop=asyncio.get_running_loop())
-        self.withdraw: Callable[[], None] = _do_nothing
-
-    def cancel(self, msg: object = None) -> bool:
-        """Withdraw the question."""
-        withdraw, self.withdraw = self.withdraw, _do_nothing
-        withdraw()
-        return super().cancel(msg)
-
-
 def _no_batches(_: int, __: object) -> None:
-    pass
-
-
-def _do_nothing() -> None:
     pass
