@@ -1,17 +1,19 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rr_py_ws import logs
 from rr_py_ws.adapters.http import tunnels
-from rr_py_ws.address import TCPAddress
-from support.behind import OK, SWITCH, Peer, saying, waiting_for_the_end
+from rr_py_ws.address import TCPAddress, UnixAddress
+from support.behind import OK, SWITCH, Behind, Peer, saying, waiting_for_the_end
 from support.forward_site import ForwardSite, StartForward
 from support.http_site import get, parse
 from support.loops import both_loops
@@ -263,6 +265,28 @@ async def test_a_side_that_does_not_read_makes_the_other_wait(start_forward: Sta
     await client.send(left)
     assert await sent < MANY
     assert len(await client.rest()) == sent.result()
+
+
+async def test_a_client_that_does_not_take_what_came_with_the_switch_makes_the_server_wait(
+    start_forward: StartForward, tmp_path: Path
+) -> None:
+    """The server was read all the same, and what the client did not take grew without a bound."""
+
+    async def serve(peer: Peer) -> None:
+        await peer.head()
+        [connection] = site.listener._connections
+        connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        await peer.send(SWITCH + bytes(200_000))
+        sent.set_result(await peer.send_until_stalled(bytes(65536), MANY))
+
+    sent = asyncio.get_running_loop().create_future()
+    behind = Behind(serve)
+    await behind.start(str(tmp_path / "behind.sock"))
+    site = await start_forward(serve, address=UnixAddress(str(tmp_path / "behind.sock")))
+    client = await ask(site, small_buffers=True)
+    assert await sent < MANY
+    await client.rest()
+    await behind.stop()
 
 
 async def test_tunnels_have_a_limit(start_forward: StartForward, log: Callable[[], str]) -> None:

@@ -215,7 +215,8 @@ class Tunnels:
         self._results["opened"] += 1
         self._open.add(tunnel)
         self._all_gone.clear()
+        # Before anything is written: a side that does not take it has the other one pause.
+        tunnel.upstream.transport.resume_reading()
         tunnel.client.transport.write(switching_head(answer.headers, chosen) + answer.rest)
         if sent_before:
             tunnel.upstream.transport.write(sent_before)
-        tunnel.upstream.transport.resume_reading()
