@@ -1,7 +1,7 @@
 import {backoff} from './timing.js';
 import type {Subscription} from './topic.js';
 import type {History} from './types.js';
-import {isPush, parse, recoveryOf, size, type Command, type Reply} from './wire.js';
+import {isPush, parse, recoveryOf, size, type Command, type PushFrame, type Reply} from './wire.js';
 
 /** A join is one message, of at most 64 KiB and 1,024 topics where nobody has changed these limits. */
 const MAX_SIZE = 48 * 1024;
@@ -61,7 +61,7 @@ export class Session {
   receive(text: string, areValues: boolean): void {
     const frame = parse(text);
     if (!frame) return;
-    if (isPush(frame, areValues)) return this.topics.get(frame.topic)?.received(frame, areValues);
+    if (isPush(frame, areValues)) return this.pushed(frame, areValues);
     const command = this.answered(frame);
     if (frame.topic === '#gap' && Array.isArray(frame.payload)) {
       for (const name of frame.payload) this.topics.get(name)?.lost({reason: 'gap'});
@@ -73,6 +73,12 @@ export class Session {
       else this.refused(command.topics, frame.reason ?? '');
     }
     if (command?.topics.length) this.schedule();
+  }
+
+  private pushed(frame: PushFrame, isValue: boolean): void {
+    const topic = this.topics.get(frame.topic);
+    // One that was left and is asked for again gets nothing of the place of before: a hole may follow.
+    if (topic === (this.memberships.get(frame.topic)?.topic ?? topic)) topic?.received(frame, isValue);
   }
 
   end(): void {

@@ -183,7 +183,7 @@ var Session = class {
   receive(text, areValues) {
     const frame = parse(text);
     if (!frame) return;
-    if (isPush(frame, areValues)) return this.topics.get(frame.topic)?.received(frame, areValues);
+    if (isPush(frame, areValues)) return this.pushed(frame, areValues);
     const command = this.answered(frame);
     if (frame.topic === "#gap" && Array.isArray(frame.payload)) {
       for (const name of frame.payload) this.topics.get(name)?.lost({ reason: "gap" });
@@ -194,6 +194,10 @@ var Session = class {
       else this.refused(command.topics, frame.reason ?? "");
     }
     if (command?.topics.length) this.schedule();
+  }
+  pushed(frame, isValue) {
+    const topic = this.topics.get(frame.topic);
+    if (topic === (this.memberships.get(frame.topic)?.topic ?? topic)) topic?.received(frame, isValue);
   }
   end() {
     this.isOver = true;
