@@ -11,6 +11,8 @@ const MAX_TOPICS = 1_000;
 interface Membership {
   topic: Subscription;
   state: 'joining' | 'joined' | 'leaving' | 'refused';
+  /** It was joined, and is joined again for its history; a refusal of that changes nothing. */
+  isIn: boolean;
   wish?: History;
 }
 
@@ -104,7 +106,7 @@ export class Session {
       if (place && !(place.state === 'joined' && topic.wished && !place.wish)) continue;
       // What was refused on the last connection would only refuse the others.
       (topic.state === 'refused' ? alone : joins).push(name);
-      this.memberships.set(name, {topic, state: 'joining'});
+      this.memberships.set(name, {topic, state: 'joining', isIn: place !== undefined});
     }
     this.inParts(joins, (names) => this.join(names));
     for (const name of alone) this.join([name]);
@@ -163,7 +165,7 @@ export class Session {
     if (temporary || names.length === 1) {
       for (const name of wanted) {
         const place = this.memberships.get(name);
-        if (place && !temporary) place.state = 'refused';
+        if (place && !temporary) place.state = place.isIn ? 'joined' : 'refused';
         place?.topic.refused(reason, temporary);
       }
     }
@@ -185,10 +187,11 @@ export class Session {
   /** Those that the application has not left since they were asked for; the others are forgotten. */
   private wanted(names: string[]): string[] {
     return names.filter((name) => {
-      const topic = this.memberships.get(name)?.topic;
-      const isWanted = topic !== undefined && topic === this.topics.get(name);
-      if (!isWanted) this.memberships.delete(name);
-      return isWanted;
+      const place = this.memberships.get(name);
+      if (place && place.topic === this.topics.get(name)) return true;
+      if (place?.isIn) place.state = 'joined';  // so that it is left
+      else this.memberships.delete(name);
+      return false;
     });
   }
 

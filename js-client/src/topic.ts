@@ -142,7 +142,7 @@ export class Subscription<T = unknown> implements Topic<T> {
   }
 
   refused(reason: string, temporary: boolean): void {
-    if (!temporary) this.state = 'refused';
+    if (!temporary && this.state !== 'joined') this.state = 'refused';
     const refused = {reason, temporary};
     this.events.emit('refused', refused);
     this.owner.events.emit('refused', refused, this as Topic);

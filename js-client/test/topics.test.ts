@@ -176,6 +176,23 @@ test('what is left before anything was sent costs nothing', async () => {
   assert.deepEqual(said(socket), []);
 });
 
+for (const reason of ['refused with status 403', 'PHP gave no answer']) {
+  test(`a topic that may not be joined again for its history stays joined, and can be left: ${reason}`, async () => {
+    const {client: one, socket} = await connected();
+    const topic = one.topic('news');
+    await turn();
+    serve(socket, {refused: new Set(['news']), reason});
+    one.topic('news', {history: true});
+    await turn();
+    const got = collect<unknown>((listener) => topic.on('message', listener));
+    socket.push('news', '1');
+    assert.deepEqual([topic.state, got], ['joined', [1]]);
+    topic.leave();
+    await clock.pass(60_000);
+    assert.deepEqual(said(socket), ['join news', 'join news', 'leave news']);
+  });
+}
+
 test('a leave that fails is no reason to ask again and again', async () => {
   const {client: one, socket} = await connected();
   const topic = one.topic('news');

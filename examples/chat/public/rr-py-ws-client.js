@@ -220,7 +220,7 @@ var Session = class {
       const place = this.memberships.get(name);
       if (place && !(place.state === "joined" && topic.wished && !place.wish)) continue;
       (topic.state === "refused" ? alone : joins).push(name);
-      this.memberships.set(name, { topic, state: "joining" });
+      this.memberships.set(name, { topic, state: "joining", isIn: place !== void 0 });
     }
     this.inParts(joins, (names) => this.join(names));
     for (const name of alone) this.join([name]);
@@ -272,7 +272,7 @@ var Session = class {
     if (temporary || names.length === 1) {
       for (const name of wanted) {
         const place = this.memberships.get(name);
-        if (place && !temporary) place.state = "refused";
+        if (place && !temporary) place.state = place.isIn ? "joined" : "refused";
         place?.topic.refused(reason, temporary);
       }
     }
@@ -291,10 +291,11 @@ var Session = class {
   /** Those that the application has not left since they were asked for; the others are forgotten. */
   wanted(names) {
     return names.filter((name) => {
-      const topic = this.memberships.get(name)?.topic;
-      const isWanted = topic !== void 0 && topic === this.topics.get(name);
-      if (!isWanted) this.memberships.delete(name);
-      return isWanted;
+      const place = this.memberships.get(name);
+      if (place && place.topic === this.topics.get(name)) return true;
+      if (place?.isIn) place.state = "joined";
+      else this.memberships.delete(name);
+      return false;
     });
   }
   inParts(names, use) {
@@ -427,7 +428,7 @@ var Subscription = class {
     if (!wasIn) this.events.emit("joined", { again, count });
   }
   refused(reason, temporary) {
-    if (!temporary) this.state = "refused";
+    if (!temporary && this.state !== "joined") this.state = "refused";
     const refused = { reason, temporary };
     this.events.emit("refused", refused);
     this.owner.events.emit("refused", refused, this);

@@ -2,7 +2,8 @@
 
 import type {WebSocketLike} from '../../src/index.js';
 
-interface Sent {
+/** A command, as it was sent. */
+export interface Sent {
   command: 'join' | 'leave';
   topics: string[];
   id: number;
