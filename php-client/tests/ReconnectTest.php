@@ -166,6 +166,21 @@ final class ReconnectTest extends TestCase
         self::assertTrue($broadcast->isAvailable());
     }
 
+    public function testAProcessWithMoreOpenFilesThanSelectKnowsPublishesAsOthers(): void
+    {
+        $server = new ScriptedServer([[ScriptedServer::OK, ScriptedServer::OK, 'close'], [ScriptedServer::OK], ['silence']]);
+
+        $script = __DIR__ . '/Support/files.php';
+        $command = 'ulimit -n 2048 && exec "$0" "$@"';
+        $process = \proc_open(['sh', '-c', $command, \PHP_BINARY, $script, $server->address], [1 => ['pipe', 'w']], $pipes);
+
+        // The large one does not fit into the socket at once.
+        self::assertSame('published published closed published late', \stream_get_contents($pipes[1]));
+        self::assertSame(0, \proc_close($process));
+        self::assertStringEndsWith('first', $server->payload());
+        self::assertStringStartsWith('big ', $server->says());
+    }
+
     public function testAProcessThatCameFromAForkOpensAConnectionOfItsOwn(): void
     {
         // One connection after the other: the child is served when the parent's has had its two calls.

@@ -15,6 +15,8 @@ use RRPyWs\Exception\TransportException;
 final class Relay
 {
     private const CHUNK = 1024 * 1024;
+    /** Microseconds. */
+    private const LOOK_EVERY = 200;
 
     /**
      * @param resource $in
@@ -157,6 +159,9 @@ final class Relay
 
                 return \stream_select($read, $write, $except, $seconds, $micros);
             });
+            if ($ready === false && \str_contains($warning, 'FD_SETSIZE')) {
+                return self::look($stream, $deadline, $toWrite);
+            }
             if ($ready === false && !\str_contains($warning, 'Interrupted system call')) {
                 throw new TransportException("Unable to wait for {$this->name}: $warning", mayHaveArrived: true);
             }
@@ -164,6 +169,31 @@ final class Relay
         } while ($ready === false);
 
         return $ready > 0;
+    }
+
+    /**
+     * Wait as above, but by looking again and again: `select` cannot wait for a descriptor over 1,023, which a process
+     * gets that has so many files open.
+     *
+     * @param resource $stream
+     */
+    private static function look($stream, ?int $deadline, bool $toWrite): bool
+    {
+        // In PHP's own buffer, or in the system's; at the end of the connection it is empty text there.
+        $hasSome = static fn () => \stream_get_meta_data($stream)['unread_bytes'] > 0
+            || \stream_socket_recvfrom($stream, 1, \STREAM_PEEK) !== false;
+        while ($toWrite || !self::quietly($hasSome)[0]) {
+            if ($deadline !== null && \hrtime(true) >= $deadline) {
+                return false;
+            }
+            \usleep(self::LOOK_EVERY);
+            if ($toWrite) {
+                // Nothing but a write tells.
+                return true;
+            }
+        }
+
+        return true;
     }
 
     /**
