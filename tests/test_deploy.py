@@ -151,6 +151,9 @@ def test_compose_starts_what_is_there(config: Config) -> None:
     assert there.websockets and there.websockets.address == "0.0.0.0:8081"
     assert (there.rpc_listen, there.rpc_forward) == ("tcp://0.0.0.0:6002", "tcp://roadrunner:6001")
     assert "rpc.listen=tcp://0.0.0.0:6001" in services["roadrunner"]["command"]
+    # The proxy has an address of the containers' network, for both.
+    assert "http.trusted_subnets=172.16.0.0/12" in overrides
+    assert "http.trusted_subnets=172.16.0.0/12" in services["roadrunner"]["command"]
     assert int(ours["stop_grace_period"].removesuffix("s")) > config.endure.grace_period
     assert config.status_address in ours["healthcheck"]["test"][-1]
     assert [name for name, service in services.items() if "ports" in service] == ["proxy"]
