@@ -28,8 +28,8 @@ Worker::create()->serve(
             expire: $user['seconds'],
             // What is published to this topic arrives without a join.
             join: "user.{$user['id']}",
-            // The client may join these, and PHP is not asked.
-            allow: 'news.*',
+            // The client may join these, and PHP is not asked. Also its own, as the JavaScript client does.
+            allow: ['news.*', "user.{$user['id']}"],
         );
     },
 

@@ -82,7 +82,7 @@ final class ExamplesTest extends TestCase
     }
 
     /**
-     * @testWith ["token=token-of-ann", null, "{\"user\":\"1\",\"info\":{\"name\":\"Ann\"},\"expire\":3600,\"join\":[\"user.1\"],\"allow\":[\"news.*\"]}"]
+     * @testWith ["token=token-of-ann", null, "{\"user\":\"1\",\"info\":{\"name\":\"Ann\"},\"expire\":3600,\"join\":[\"user.1\"],\"allow\":[\"news.*\",\"user.1\"]}"]
      *           ["token=wrong", null, null]
      *           ["token[]=token-of-ann", null, null]
      *           ["", ["support"], "{\"history\":false}"]

@@ -348,10 +348,11 @@ def test_a_client_that_may_not_see_the_history_is_joined_without_it(server: Serv
 def test_the_example_says_who_clients_are(servers: Servers, connect: Connect) -> None:
     server = servers.start("ok.php", server={"command": "php examples/identity.php"})
     ann, bob = connect(server, "/ws?token=token-of-ann"), connect(server, "/ws?token=token-of-bob")
-    ann.join("news.sport")
+    ann.join("news.sport", "user.1")
     ann.join("support")
-    ann.command("join", ["secret"])
-    ann.expect(reply("#join", ["secret"]))
+    for topic in ("secret", "user.2"):
+        ann.command("join", [topic])
+        ann.expect(reply("#join", [topic]))
     server.php("$broadcast->publish('user.1', 'for Ann');")
     ann.expect(push("user.1", "for Ann"))
     assert bob.close_code() == 4001
