@@ -25,6 +25,8 @@ export class Subscription<T = unknown> implements Topic<T> {
   state: TopicState = 'joining';
   position: string | null = null;
   private wasJoined = false;
+  /** Whether a message came on this connection: it is joined, if only by PHP. */
+  private hadMessage = false;
   private history?: History;
   private readonly decode?: (payload: string) => T;
   private readonly events = new Emitter<TopicEvents<T>>();
@@ -113,11 +115,13 @@ export class Subscription<T = unknown> implements Topic<T> {
   // What the session tells
 
   received({payload, pos}: PushFrame, isValue: boolean): void {
-    // The server has joined it for us, and the answer to our own join is on its way: it brings this again.
-    if (this.history && this.state === 'joining') return;
+    // The server has joined it for us, and the answer to our own join is on its way: it brings this again, or says first
+    // that something is missing.
+    if (this.state === 'joining' && (this.history || this.wasJoined)) return;
     const position = typeof pos === 'string' ? pos : null;
     // First: whatever a listener does, it has had this message.
     if (position && this.history) this.position = position;
+    this.hadMessage = true;
     guard(() => {
       const text = typeof payload === 'string' ? payload : JSON.stringify(payload);
       const message = this.decode ? this.decode(text) : isValue ? payload : parsed(text);
@@ -155,5 +159,7 @@ export class Subscription<T = unknown> implements Topic<T> {
 
   disconnected(): void {
     if (this.state === 'joined') this.state = 'joining';
+    this.wasJoined ||= this.hadMessage;
+    this.hadMessage = false;
   }
 }

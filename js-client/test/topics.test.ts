@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import {test} from 'node:test';
 import type {Joined, Lost, Push, Refused} from '../src/index.js';
 import {FakeSocket, serve, type Manners} from './support/fake.js';
-import {client, clock, collect, comesBack, connected, eachTestHasAClock, turn} from './support/scene.js';
+import {client, clock, collect, comesBack, connected, eachTestHasAClock, nextAttempt, turn} from './support/scene.js';
 
 eachTestHasAClock();
 
@@ -442,6 +442,25 @@ test('an iteration of a closed client ends', async () => {
 });
 
 // What is missed without positions
+
+test('a topic of which messages came before its join was answered, since PHP has joined it, was joined', async () => {
+  const {client: one, socket} = await connected();
+  socket.onCommand = () => {};
+  const topic = one.topic('user.1');
+  const lost = collect<Lost>((listener) => topic.on('lost', listener));
+  const joined = collect<Joined>((listener) => topic.on('joined', listener));
+  await turn();
+  const got = collect<unknown>((listener) => topic.on('message', listener));
+  socket.push('user.1', '1');
+  socket.end();
+  await nextAttempt();
+  FakeSocket.last.open();
+  await turn();
+  FakeSocket.last.push('user.1', '3');  // behind a hole that was not told yet
+  FakeSocket.last.say({topic: '@join', payload: ['user.1'], id: 1});
+  FakeSocket.last.push('user.1', '4');
+  assert.deepEqual([got, lost, joined], [[1, 4], [{reason: 'off'}], [{again: true, count: 0}]]);
+});
 
 test('without a history a reconnect is a loss that is told, of each topic and of all', async () => {
   for (const manners of [{}, {plain: true}]) {

@@ -331,6 +331,8 @@ var Subscription = class {
     this.state = "joining";
     this.position = null;
     this.wasJoined = false;
+    /** Whether a message came on this connection: it is joined, if only by PHP. */
+    this.hadMessage = false;
     this.events = new Emitter();
     this.iterations = /* @__PURE__ */ new Set();
     this.decode = options.decode;
@@ -404,9 +406,10 @@ var Subscription = class {
   }
   // What the session tells
   received({ payload, pos }, isValue) {
-    if (this.history && this.state === "joining") return;
+    if (this.state === "joining" && (this.history || this.wasJoined)) return;
     const position = typeof pos === "string" ? pos : null;
     if (position && this.history) this.position = position;
+    this.hadMessage = true;
     guard(() => {
       const text = typeof payload === "string" ? payload : JSON.stringify(payload);
       const message2 = this.decode ? this.decode(text) : isValue ? payload : parsed(text);
@@ -439,6 +442,8 @@ var Subscription = class {
   }
   disconnected() {
     if (this.state === "joined") this.state = "joining";
+    this.wasJoined || (this.wasJoined = this.hadMessage);
+    this.hadMessage = false;
   }
 };
 
