@@ -1,4 +1,4 @@
-"""docs/configuration.md says what the models say: every key, every default, examples that load."""
+"""docs/configuration.md says what the models say: keys, defaults. Examples load, that of README.md, too."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from rr_py_ws.server.changes import EFFECTS, effect_of
 
 Load = Callable[..., Config]
 
-TEXT = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text("utf-8")
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docs" / "configuration.md").read_text("utf-8")
 ROWS = dict(re.findall(r"^\| `([a-z_]+\.[a-z_.<>]+)` \| [^|]+ \| ([^|]+) \|", TEXT, re.MULTILINE))
-EXAMPLES = re.findall(r"^```yaml\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+README = (ROOT / "README.md").read_text("utf-8")
+EXAMPLES = re.findall(r"^```yaml\n(.*?)^```", README + TEXT, re.MULTILINE | re.DOTALL)
 
 
 def keys(path: str, annotation: Any) -> Iterator[str]:
