@@ -95,9 +95,10 @@ def encode_message(message: Message) -> bytes:
 def encode_question(question: Question) -> tuple[bytes | memoryview, ...]:
     """Encode a question as pieces to be written one after the other: a large body is not copied."""
     context, body = question.context, question.body
+    head = encode_header(0, (len(context),), len(context) + len(body))
     if isinstance(question, Message) and len(body) <= _SMALL:
-        return (encode_message(question),)
-    return encode_header(0, (len(context),), len(context) + len(body)) + context, memoryview(body)
+        return (b"%b%b%b" % (head, context, question.body),)
+    return head + context, memoryview(body)
 
 
 def encode_error(text: str) -> bytes:

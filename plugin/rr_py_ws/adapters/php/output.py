@@ -98,7 +98,8 @@ class Output:
 
     def begin_request(self) -> None:
         """What is printed from now on is about another request; what is in the pipe already is not."""
-        self._forget()
+        if self._last:
+            self._forget()
         self._older = self._reader.unread
 
     def close(self) -> None:

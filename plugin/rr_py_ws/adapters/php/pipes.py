@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-import struct
 import termios
+from array import array
 from collections import deque
 from collections.abc import Callable
 
@@ -24,7 +24,7 @@ class PipeReader:
         fd: the reading end, which belongs to this object from now on.
         on_data: gets the bytes.
         on_end: called once, when the other end is closed or `close` was called.
-        how_much: returns how many bytes, at most, are read in a turn of the loop.
+        how_much: returns how many bytes, at most, are read in a turn of the loop; None: always as many.
     """
 
     def __init__(
@@ -32,9 +32,10 @@ class PipeReader:
         fd: int,
         on_data: Callable[[bytes], None],
         on_end: Callable[[], None],
-        how_much: Callable[[], int] = lambda: _CHUNK,
+        how_much: Callable[[], int] | None = None,
     ) -> None:
         self._fd = fd
+        self._unread = array("i", [0])
         self._how_much = how_much
         self._on_data = on_data
         self._on_end = on_end
@@ -53,7 +54,7 @@ class PipeReader:
 
     def _read(self) -> None:
         try:
-            data = os.read(self._fd, self._how_much())
+            data = os.read(self._fd, _CHUNK if self._how_much is None else self._how_much())
         except BlockingIOError:
             return
         # EIO and the like: nothing more will come, which is what an end is.
@@ -69,8 +70,8 @@ class PipeReader:
         """Bytes that are in the pipe now."""
         if self._fd < 0:
             return 0
-        size: int = struct.unpack("i", fcntl.ioctl(self._fd, termios.FIONREAD, bytes(4)))[0]
-        return size
+        fcntl.ioctl(self._fd, termios.FIONREAD, self._unread)
+        return self._unread[0]
 
     def close(self) -> None:
         """Read no more."""
@@ -111,10 +112,21 @@ class PipeWriter:
         """Write, now or later; nothing when the pipe is closed."""
         if self._fd < 0:
             return
+        if not self._waiting:  # nearly always all of it is taken at once
+            try:
+                written = os.write(self._fd, data)
+            except BlockingIOError:
+                written = 0
+            except OSError:
+                self._break()
+                return
+            if written == len(data):
+                return
+            data = memoryview(data)[written:]
         self._waiting.append(data)
         self.unsent += len(data)
         # With more than one the writer is registered already.
-        if len(self._waiting) == 1 and not self._flush():
+        if len(self._waiting) == 1:
             asyncio.get_running_loop().add_writer(self._fd, self._resume)
 
     def _flush(self) -> bool:

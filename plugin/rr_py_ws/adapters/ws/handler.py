@@ -207,8 +207,9 @@ class WebSocketHandler:
         self.registry.add(opened)
         self._all_gone.clear()
         self._keepalive.add(opened)
-        user = {} if opened.identity is None else {"user": opened.identity.user}
-        log.debug("websocket client connected", client=opened.id, **user)
+        if log.debugs:
+            user = {} if opened.identity is None else {"user": opened.identity.user}
+            log.debug("websocket client connected", client=opened.id, **user)
         if details is not NO_DETAILS:
             opened.begin(details)
         if rest:
