@@ -27,11 +27,22 @@ from bench.measure import QUICK, Effort, Line, Scenario, Start
 from bench.pages import SCENARIOS as PAGES
 from bench.peers import find_bun, find_others
 from bench.php import SCENARIOS as PHP
+from bench.processes import SCENARIOS as PROCESSES
 from bench.redis import SCENARIOS as REDIS
 from bench.servers import ServerError, start_ours
 
 SCENARIOS: dict[str, Scenario] = (
-    DELIVERY | CONNECTING | LATENCY | PHP | COMPRESSION | HISTORY | REDIS | FORWARDING | FORWARD | PAGES
+    DELIVERY
+    | CONNECTING
+    | LATENCY
+    | PHP
+    | COMPRESSION
+    | HISTORY
+    | REDIS
+    | FORWARDING
+    | FORWARD
+    | PAGES
+    | PROCESSES
 )
 _WITH_REDIS = {*REDIS, "history-redis", "history-return"}
 

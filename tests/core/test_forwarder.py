@@ -21,8 +21,8 @@ class Receiver:
     def __init__(self) -> None:
         self.came: list[bytes | str] = []
 
-    def forward(self, parts: Sequence[bytes]) -> None:
-        self.came += parts
+    def forward(self, publications: Sequence[Publication]) -> None:
+        self.came += [publication.payload for publication in publications]
 
     def missed(self, topics: Sequence[str]) -> None:
         self.came.append(f"missed: {','.join(topics)}")
@@ -35,7 +35,7 @@ def turns() -> Turns:
 
 @pytest.fixture
 def hub(turns: Turns) -> Forwarder:
-    return Forwarder(lambda publication: publication.payload, turns.schedule, None, "")
+    return Forwarder(turns.schedule, None, "")
 
 
 def test_each_gets_what_it_wants_in_order(hub: Forwarder, turns: Turns) -> None:
@@ -91,9 +91,9 @@ def test_who_is_gone_leaves_nothing(hub: Forwarder, turns: Turns) -> None:
 def test_publishers_are_paused_while_much_is_queued(turns: Turns) -> None:
     clock = Clock()
     paused: list[bool] = []
-    backpressure = Backpressure(clock.call_later, clock.time, 10, lambda *_: None)
+    backpressure = Backpressure(clock.call_later, clock.time, 11, lambda *_: None)
     backpressure.publishers.append(paused.append)
-    hub = Forwarder(lambda publication: publication.payload, turns.schedule, backpressure, "")
+    hub = Forwarder(turns.schedule, backpressure, "")
     hub.subscribe(Receiver(), ["a"])
     hub.publish(Publication("a", b"x" * 10))
     assert paused == []
@@ -107,7 +107,7 @@ def test_publishers_are_paused_while_much_is_queued(turns: Turns) -> None:
 @given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from("abc"), st.sampled_from("+-!.")), max_size=40))
 def test_it_does_what_a_list_of_pairs_would_do(steps: list[tuple[int, str, str]]) -> None:
     turns = Turns()
-    hub = Forwarder(lambda publication: publication.payload, turns.schedule, None, "")
+    hub = Forwarder(turns.schedule, None, "")
     receivers = [Receiver() for _ in range(3)]
     wanted: list[list[bytes | str]] = [[], [], []]
     joined: set[tuple[int, str]] = set()

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from rr_py_ws.adapters.brokers.memory import MemoryBroker
 from rr_py_ws.adapters.link.broker import LinkBroker
 from rr_py_ws.adapters.link.core import Core
-from rr_py_ws.adapters.link.listener import make_hub
 from rr_py_ws.adapters.link.listeners import Listeners
 from rr_py_ws.core.backpressure import Backpressure
+from rr_py_ws.core.forwarder import Forwarder
 from rr_py_ws.core.history_rules import HistoryRules
 from rr_py_ws.core.node import Node
 from rr_py_ws.core.ports import Broker, QuestionPool
@@ -38,7 +38,7 @@ class CoreProcess:
         loop = asyncio.get_running_loop()
         self.backpressure = Backpressure(loop.call_later, loop.time, 1 << 20, lambda *_: None)
         self.brokers = brokers or {"default": MemoryBroker()}
-        self.node = Node(self.brokers, next(iter(self.brokers)), loop.call_soon, self.backpressure, make_hub)
+        self.node = Node(self.brokers, next(iter(self.brokers)), loop.call_soon, self.backpressure, Forwarder)
         self.paused = False
         self.stuck: list[int] = []
         self.ready = True

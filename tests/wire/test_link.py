@@ -19,7 +19,6 @@ from rr_py_ws.wire.link import (
     encode_batch,
     encode_call,
     encode_error,
-    encode_part,
     encode_tell,
     pack_error,
     pack_metrics,
@@ -80,7 +79,7 @@ def test_a_call(number: int, method: str, args: list[object]) -> None:
 
 @given(st.integers(0, 255), st.lists(publications, max_size=20))
 def test_a_batch(broker: int, found: list[Publication]) -> None:
-    data = encode_batch(broker, list(map(encode_part, found)))
+    data = encode_batch(broker, found)
     kind, number, value = decoded(data)
     assert (kind, number, value) == (Kind.BATCH, broker, found)
     assert isinstance(value, list) and all(type(one) is Publication for one in value)

@@ -1,7 +1,7 @@
 """The hub of a core process: its subscribers are listener processes, few, and each in many topics.
 
 What the hub for clients gains by groups and encodings would cost more than it brings here: a publication is
-encoded once, and appended to what each of its listeners gets in this turn.
+appended to what each of its listeners gets in this turn, which is encoded in one go.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from rr_py_ws.wire.push import Encoding
 class Receiver(Protocol):
     """A listener, as the hub of one broker sees it. Compared by identity."""
 
-    def forward(self, parts: Sequence[bytes]) -> None:
-        """Write what has come in a turn: encoded publications, in order. Does not fail."""
+    def forward(self, publications: Sequence[Publication]) -> None:
+        """Write what has come in a turn, in order; nothing of it is kept. Does not fail."""
 
     def missed(self, topics: Sequence[str]) -> None:
         """See `Subscriber.missed`."""
@@ -29,7 +29,6 @@ class Forwarder:
     """The subscriptions of listeners to one broker; has the methods of `Hub` that a node needs.
 
     Args:
-        encode: makes a part of a publication.
         schedule: see `Hub`.
         backpressure: told when much is queued.
         broker: see `Hub`.
@@ -37,18 +36,16 @@ class Forwarder:
 
     def __init__(
         self,
-        encode: Callable[[Publication], bytes],
         schedule: Callable[[Callable[[], None]], object],
         backpressure: Backpressure | None,
         broker: str,
     ) -> None:
-        self._encode = encode
         self._schedule = schedule
         self._backpressure = backpressure
-        self._topics: dict[str, dict[Receiver, list[bytes]]] = {}
+        self._topics: dict[str, dict[Receiver, list[Publication]]] = {}
         self._joined: dict[Receiver, set[str]] = {}
         # What each gets in this turn. The lists live as long as the receivers: topics refer to them, too.
-        self._turns: dict[Receiver, list[bytes]] = {}
+        self._turns: dict[Receiver, list[Publication]] = {}
         self._queued = 0
         self._is_scheduled = False
         self._published = 0
@@ -106,16 +103,16 @@ class Forwarder:
     def publish(self, publication: Publication) -> None:
         """Queue a publication for the listeners that want its topic now."""
         self._published += 1
-        receivers = self._topics.get(publication[0])
+        topic = publication[0]
+        receivers = self._topics.get(topic)
         if receivers is None:
             return
         if not self._is_scheduled:
             self._is_scheduled = True
             self._schedule(self.flush)
-        part = self._encode(publication)
         for turn in receivers.values():
-            turn.append(part)
-        self._queued += len(part)
+            turn.append(publication)
+        self._queued += len(topic) + len(publication[1])
         if self._backpressure is not None and self._queued > self._backpressure.turn:
             self._backpressure.on_queued()
 

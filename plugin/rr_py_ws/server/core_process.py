@@ -9,9 +9,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rr_py_ws import config, logs
-from rr_py_ws.adapters.link.listener import make_hub
 from rr_py_ws.adapters.link.listeners import Listeners
 from rr_py_ws.adapters.php.reaper import reap_orphans
+from rr_py_ws.core.forwarder import Forwarder
 from rr_py_ws.errors import RRWSError
 from rr_py_ws.metrics import Metric, MetricSource, merge
 from rr_py_ws.server import rlimits
@@ -71,7 +71,7 @@ class CoreProcess(ChildProcess):
             for inherited in self._sockets.take(name, address):
                 inherited.close()
         self._shares = rlimits.share(loaded, clients=False)
-        self._core = core = CoreRole(loaded, self._prepared.brokers, self._shares.rpc, make_hub)
+        self._core = core = CoreRole(loaded, self._prepared.brokers, self._shares.rpc, Forwarder)
         pauses = _Pauses(core.backpressure.publishers)
         core.backpressure.publishers = [pauses.of("turn")]
         pools = {name: pool for name, pool in (("websockets", core.pool), ("http", core.pages)) if pool}

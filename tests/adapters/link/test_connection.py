@@ -11,7 +11,6 @@ import pytest
 
 from rr_py_ws.adapters.link.connection import DOWN, Link
 from rr_py_ws.errors import BrokerError, WorkersDown
-from rr_py_ws.wire.link import encode_part
 from rr_py_ws.wire.publication import Publication
 from support.loops import both_loops
 from support.waiting import eventually
@@ -72,8 +71,8 @@ async def ends() -> AsyncIterator[tuple[End, End]]:
 Ends = tuple[End, End]
 
 
-def batch(*payloads: bytes) -> tuple[int, list[bytes]]:
-    return 3, [encode_part(Publication("t", one)) for one in payloads]
+def batch(*payloads: bytes) -> tuple[int, list[Publication]]:
+    return 3, [Publication("t", one) for one in payloads]
 
 
 async def test_calls_go_in_both_directions(ends: Ends) -> None:

@@ -133,9 +133,9 @@ class Link(asyncio.Protocol):
         """Have the peer carry out a method whose result nobody wants."""
         self._write(encode_tell(method, args))
 
-    def push(self, broker: int, parts: Sequence[bytes]) -> None:
-        """Write a batch of encoded publications now: the turn is over."""
-        self._out.append(encode_batch(broker, parts))
+    def push(self, broker: int, publications: Sequence[Publication]) -> None:
+        """Write a batch of publications now: the turn is over."""
+        self._out.append(encode_batch(broker, publications))
         self._flush()
 
     @property

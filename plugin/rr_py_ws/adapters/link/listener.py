@@ -14,7 +14,6 @@ from typing import Any, Protocol
 from rr_py_ws.adapters.link.body_file import Place, map_file
 from rr_py_ws.adapters.link.connection import Link
 from rr_py_ws.adapters.net.withdrawable import Withdrawable, do_nothing
-from rr_py_ws.core.forwarder import Forwarder
 from rr_py_ws.core.history import Query, Receipt, Synchronize
 from rr_py_ws.core.node import Node
 from rr_py_ws.core.ports import Answer, AnswerParts, Lane, QuestionPool
@@ -24,7 +23,7 @@ from rr_py_ws.core.ring import ReplayLimit
 from rr_py_ws.errors import BrokerError
 from rr_py_ws.metrics import Metric
 from rr_py_ws.wire.command import Wish
-from rr_py_ws.wire.link import Plain, encode_part, pack_publications, pack_recoveries
+from rr_py_ws.wire.link import Plain, pack_publications, pack_recoveries
 from rr_py_ws.wire.publication import Publication
 from rr_py_ws.wire.worker import MappedQuestion, Message, Question
 
@@ -49,17 +48,13 @@ class LinkSubscriber:
         self._link = link
         self._broker = broker
 
-    def forward(self, parts: Sequence[bytes]) -> None:
+    def forward(self, publications: Sequence[Publication]) -> None:
         """Write what has come in a turn; a link that is lost takes anything."""
-        self._link.push(self._broker, parts)
+        self._link.push(self._broker, publications)
 
     def missed(self, topics: Sequence[str]) -> None:
         """Have the listener tell its clients."""
         self._link.tell("gap", self._broker, list(topics))
-
-
-make_hub = partial(Forwarder, encode_part)
-"""What a node makes its hubs with, whose subscribers are listeners."""
 
 
 class Listener:
