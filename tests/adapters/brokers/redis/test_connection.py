@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rr_py_ws.adapters.brokers.redis import connection as redis_connection
 from rr_py_ws.adapters.brokers.redis.connection import Connection, ErrorReply
 from rr_py_ws.errors import BrokerError
 from support.broker_node import started
@@ -100,6 +101,52 @@ async def test_what_no_redis_would_send_ends_the_connection(sent: bytes, reason:
         assert (await connection.lost).startswith(reason)
         with pytest.raises(BrokerError, match="redis connection lost: "):
             connection.request("PING")
+
+
+@pytest.mark.parametrize(
+    "sent", [b"$1000000\r\n" + bytes(70_000), b"*9000\r\n" + b":1\r\n" * 8000, b"+" + b"x" * 70_000]
+)
+async def test_a_reply_that_does_not_end_ends_the_connection(
+    sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was kept as long as it came."""
+    monkeypatch.setattr(redis_connection, "_LARGEST", 30_000)
+    async with connected() as (connection, server):
+        answered = connection.request("A")
+        server.transport.write(b"$20000\r\n" + bytes(20_000) + b"\r\n")
+        assert await answered == bytes(20_000)
+        for start in range(0, len(sent), 10_000):
+            server.transport.write(sent[start : start + 10_000])
+        assert await connection.lost == "it sent a reply of more than 30000 bytes"
+
+
+async def test_a_server_that_always_has_more_leaves_others_their_turns() -> None:
+    """libuv reads up to 32 times in a turn: that was a second of messages."""
+    connection, transport = Connection(5.0), Pausable()
+    connection.connection_made(transport)
+    connection.on_reply = lambda reply: None
+    connection.data_received(b":1\r\n" * 10_000)
+    assert transport.reading
+    connection.data_received(b":1\r\n" * 62_500)
+    assert not transport.reading
+    await asyncio.sleep(0)
+    assert transport.reading
+    connection.connection_lost(None)
+
+
+class Pausable(asyncio.Transport):
+    """Takes pauses."""
+
+    reading = True
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+    def is_closing(self) -> bool:
+        return False
 
 
 async def test_what_is_not_answered_fails_when_the_connection_ends() -> None:

@@ -27,6 +27,10 @@ _SECOND_LOOK = 0.05
 answers are in the socket's buffer, and are read before the second look."""
 _LONGEST_WATCH = 3600.0
 """A time-out of the configuration may be infinite; a timer of the loop may not."""
+_LARGEST = 64 * 1024 * 1024
+"""Bytes of a reply or message; a server could go on with one for ever. No call publishes that much."""
+_WHOLE_READ = 250_000
+"""Bytes of a read behind which more is waiting in the socket. libuv would read up to 32 of them in a turn."""
 _MORE = object()
 
 
@@ -68,6 +72,7 @@ class Connection(asyncio.Protocol):
         self._timeout = timeout
         self._transport: asyncio.Transport | None = None
         self._reader = hiredis.Reader(notEnoughData=_MORE, replyError=ErrorReply)
+        self._unfinished = 0
         self._out: list[bytes] = []
         self._unmade: list[tuple[int, Callable[[], Command]]] = []  # with their places in there
         self._reason = ""
@@ -137,6 +142,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Hand the replies on."""
         self._heard = self._loop.time()
+        self._unfinished += len(data)
         gets, on_reply = self._reader.gets, self.on_reply
         try:
             self._reader.feed(data)
@@ -149,10 +155,16 @@ class Connection(asyncio.Protocol):
                     self.close(f"what it sent is not Redis' protocol: {error or 'too long'}")
                     return
                 if reply is _MORE:
-                    return
+                    break
+                self._unfinished = 0
                 on_reply(reply)
         except BrokerError as error:
             self.close(str(error))
+        if self._unfinished > _LARGEST:
+            self.close(f"it sent a reply of more than {_LARGEST} bytes")
+        elif len(data) >= _WHOLE_READ and self._transport is not None:
+            self._transport.pause_reading()
+            self._loop.call_soon(self._read_on)
 
     def connection_lost(self, error: Exception | None) -> None:
         """Fail what is not answered."""
@@ -166,6 +178,10 @@ class Connection(asyncio.Protocol):
         for expected in self.waiting:
             if callable(expected):
                 expected(BrokerError("redis connection lost before the answer", reason))
+
+    def _read_on(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def _answer(self, reply: Any) -> None:
         if not self.waiting:
