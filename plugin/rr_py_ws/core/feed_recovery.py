@@ -13,7 +13,7 @@ from typing import Protocol
 from rr_py_ws.core.feed_rings import FeedRings, FeedTopic, Store
 from rr_py_ws.core.history import Recoveries, Synchronize
 from rr_py_ws.core.history_rules import HistoryRules
-from rr_py_ws.core.ring import ReplayLimit, Ring
+from rr_py_ws.core.ring import ReplayLimit, Ring, SharedAnswers
 from rr_py_ws.errors import BrokerError
 from rr_py_ws.wire.command import Wish
 from rr_py_ws.wire.position import decode_position
@@ -49,6 +49,7 @@ class FeedRecovery:
         self._rules = rules
         self._rings = rings
         self._holes = holes
+        self._answers = SharedAnswers()
         self._reads: dict[str, Awaitable[Ring]] = {}
 
     def keeps(self, topic: str) -> bool:
@@ -153,7 +154,7 @@ class FeedRecovery:
         if stored is not None and self._rings.extend(ring, stored):
             known.older = len(stored.entries) > limit.messages
         self._rings.expire(topic, known)
-        recovery = ring.recover(topic, wish, limit)
+        recovery = self._answers.recover(ring, topic, wish, limit)
         is_short = isinstance(wish, int) and len(recovery.replay) < wish and not recovery.reason
         if known.older and (recovery.reason == "trimmed" or is_short):
             return recovery._replace(reason="limit")

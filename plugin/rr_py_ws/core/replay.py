@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from rr_py_ws.core.exclusion import is_excluded
 from rr_py_ws.core.history import Recoveries
 from rr_py_ws.core.ports import Subscriber
+from rr_py_ws.core.shared import Shared
 from rr_py_ws.wire.command import Wish
 from rr_py_ws.wire.publication import Publication
 from rr_py_ws.wire.push import Encoding
@@ -15,13 +16,19 @@ from rr_py_ws.wire.recovery import OFF, Recovered, Recovery
 
 _OVERHEAD = 64
 """Bytes that a message of a replay takes beside its payload."""
+_MOST_SHARED = 100
+"""Messages of a replay that is encoded once for all who get the same,"""
+_KEPT = 500
+"""and bytes that each takes beside payload and frame."""
+
+_shared = Shared[bytes]()
 
 
 class Replay:
     """Publications that one client is still to be sent.
 
     Only the payloads are kept, which the history keeps anyway, or others who wait for the same: a frame is
-    made when the client takes it.
+    made when the client takes it. What is small is made once for all who are sent just that.
 
     Args:
         encoding: that of the client.
@@ -45,6 +52,21 @@ class Replay:
 
     def next_frames(self, size: int) -> bytes:
         """Take whole frames, of so many bytes or a little more; empty at the end."""
+        if len(self._waiting) > _MOST_SHARED:
+            return self._take(size)
+        key = self._encoding, tuple(self._waiting)
+        frames = _shared.get(key)
+        if frames is None:
+            frames = self._take(size)
+            if not self._waiting:
+                _shared.add(key, frames, 2 * len(frames) + _KEPT * len(key[1]))
+        elif len(frames) <= size:
+            self._waiting.clear()
+        else:
+            frames = self._take(size)
+        return frames
+
+    def _take(self, size: int) -> bytes:
         frames = []
         while size > 0 and self._waiting:
             frame = self._encoding.push(self._waiting.popleft())
@@ -68,7 +90,9 @@ def settle_recoveries(
     told: list[Recovered] = []
     sent: list[Publication] = []
     for topic, recovery in limit_recoveries(wishes, recoveries, size).items():
-        replay = [found for found in recovery.replay if not is_excluded(subscriber, found)]
+        replay = [
+            found for found in recovery.replay if not found.exclude or not is_excluded(subscriber, found)
+        ]
         told.append(Recovered(topic, recovery.position, len(replay), recovery.reason))
         sent += replay
     return told, sent

@@ -7,10 +7,14 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import NamedTuple
 
+from rr_py_ws.core.shared import Shared
 from rr_py_ws.wire.command import Wish
 from rr_py_ws.wire.position import StreamPosition, decode_position
 from rr_py_ws.wire.publication import Position, Publication
 from rr_py_ws.wire.recovery import Reason, Recovery
+
+_ANSWER, _MESSAGE = 1000, 300
+"""Bytes that an answer takes that many get, and each message of it, besides names and payloads."""
 
 _new = tuple.__new__  # makes a NamedTuple in half the time of a call of its class
 
@@ -170,6 +174,28 @@ class Ring:
         if offset == self.first - 1:
             return self.before_first
         return self.entries[offset - self.first].nonce if self.first <= offset < self.top else 0
+
+
+class SharedAnswers:
+    """Answers wishes as `Ring.recover` does, once for all clients that want the same.
+
+    The rings are those of one broker: there, the same newest publication of the same epoch has the same
+    before it.
+    """
+
+    def __init__(self) -> None:
+        self._shared = Shared[Recovery]()
+
+    def recover(self, ring: Ring, topic: str, wish: Wish, limit: ReplayLimit) -> Recovery:
+        """Return what a client gets that has wished for something of the topic of a ring."""
+        state = ring.epoch, ring.top, ring.nonce, ring.before_first, len(ring.entries)
+        key = topic, wish, limit, state
+        recovery = self._shared.get(key)
+        if recovery is None:
+            recovery = ring.recover(topic, wish, limit)
+            size = sum([len(publication.payload) for publication in recovery.replay])
+            self._shared.add(key, recovery, _ANSWER + len(topic) + size + _MESSAGE * len(recovery.replay))
+        return recovery
 
 
 def _fit(entries: Sequence[Entry], limit: ReplayLimit) -> Sequence[Entry]:

@@ -18,7 +18,7 @@ from zlib import crc32
 from rr_py_ws.config import HistoryRule
 from rr_py_ws.core.history import KEY_LIFE, Page, Query, Receipt, Recoveries, read_ring
 from rr_py_ws.core.history_rules import HistoryRules, counter_life
-from rr_py_ws.core.ring import Entry, ReplayLimit, Ring
+from rr_py_ws.core.ring import Entry, ReplayLimit, Ring, SharedAnswers
 from rr_py_ws.metrics import Sample, counter, gauge
 from rr_py_ws.wire.command import Wish
 from rr_py_ws.wire.publication import Position, Publication
@@ -134,6 +134,7 @@ class MemoryHistory:
         self._lost: Counter[int] = Counter()
         self.newest: _Kept | None = None  # the last one of `_full`
         self.next_sweep = 0.0
+        self._answers = SharedAnswers()
         self._followed: set[str] = set()
         self.watched: set[str] = set()
         self.routes: dict[str, Callable[[Publication], None]] = {}
@@ -228,7 +229,9 @@ class MemoryHistory:
 
         def synchronize() -> Recoveries:
             return {
-                topic: self._look_at(topic).recover(topic, wish, limit) if self.keeps(topic) else OFF
+                topic: self._answers.recover(self._look_at(topic), topic, wish, limit)
+                if self.keeps(topic)
+                else OFF
                 for topic, wish in wishes.items()
             }
 
