@@ -19,8 +19,8 @@ from rr_py_ws.wire.values import UndecodedError, decode_value, encode_result
 MOST_PUBLISHED = 512
 """Messages times their topics of one call."""
 _MOST_ELEMENTS = 8192
-_MOST_BYTES = 1024 * 1024
-"""Of a call of `Publish`, which is decoded and carried out in one turn of the event loop,"""
+_MOST_BYTES = 4 * 1024 * 1024
+"""Of a call of `Publish`, which is decoded in one turn of the event loop,"""
 _MOST_BYTES_OF_NAMES = 16 * 1024
 """and of others, which name a topic."""
 _MOST_EXCLUDED = 16
@@ -81,13 +81,22 @@ class ClearHistoryRequest(NamedTuple):
     broker: str = ""
 
 
+def check_publish_size(body: bytes) -> None:
+    """Refuse an argument of `Publish` that is too large, before it is decoded.
+
+    Raises:
+        RPCError: it is.
+    """
+    _check_size(body, _MOST_BYTES)
+
+
 def decode_publish(codec: Flag, body: bytes) -> PublishRequest:
     """Decode the argument of `push.Publish`.
 
     Raises:
         RPCError: it cannot be decoded, or breaks a rule.
     """
-    _check_size(body, _MOST_BYTES)
+    check_publish_size(body)
     if any(found > _MOST_ELEMENTS for found in count_elements(codec, body)):
         raise RPCError(f"more than {_MOST_ELEMENTS} messages, topics and other fields")
     if codec is Flag.PROTO:

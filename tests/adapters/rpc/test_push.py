@@ -241,6 +241,43 @@ async def test_a_call_has_limits(peer: Peer) -> None:
     assert "idempotency_key" in await publish(peer, "1", idempotency_key="é" * 65)
 
 
+async def test_a_large_message_for_many_topics_is_published_in_pieces(
+    peer: Peer, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is encoded for each of its topics; meanwhile others have their turns, but not the next call."""
+    loop, broker = asyncio.get_running_loop(), node.brokers["memory"]
+    publish_once, turn = broker.publish_once, 0
+    turns: list[int] = []
+
+    def count() -> None:
+        nonlocal turn
+        turn += 1
+        if len(turns) <= 512:
+            loop.call_soon(count)
+
+    def recording(publication: Publication, key: str, *, skip_history: bool) -> Any:
+        turns.append(turn)
+        return publish_once(publication, key, skip_history=skip_history)
+
+    monkeypatch.setattr(broker, "publish_once", recording)
+    topics = [f"news.{number}" for number in range(512)]
+    large = push_pb2.Message(topics=topics, payload=b"x" * 20_000)
+    count()
+    for sequence, message in enumerate((large, push_pb2.Message(topics=["news"], payload=b"y"))):
+        body = push_pb2.PublishRequest(messages=[message]).SerializeToString()
+        peer.request(sequence, "push.Publish", body, Flag.PROTO)
+    assert [(await peer.frame()).options[0] for _ in range(2)] == [0, 1]
+    assert len(turns) == 513
+    assert turns == sorted(turns)
+    assert max(map(turns.count, turns)) * len(large.payload) <= 1024 * 1024
+
+
+async def test_a_large_message_whose_broker_refuses_is_told(peer: Peer, node: Node) -> None:
+    await node.brokers["memory"].close()
+    answer = await publish(peer, "x" * 20_000, topics=tuple(f"news.{number}" for number in range(512)))
+    assert "not running" in answer
+
+
 async def test_a_broker_that_refuses_in_the_middle(
     peer: Peer, node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Sequence
 
-from rr_py_ws.adapters.rpc.registry import Registry
-from rr_py_ws.adapters.rpc.turns import TOPIC
+from rr_py_ws.adapters.rpc.registry import InPieces, Registry, TooDear
+from rr_py_ws.adapters.rpc.turns import TOPIC, Caller
 from rr_py_ws.core.history import Page, Query, Receipt
 from rr_py_ws.core.hold import Hold
 from rr_py_ws.core.ports import Holds, Publisher
 from rr_py_ws.core.ring import ReplayLimit
 from rr_py_ws.errors import BrokerError
+from rr_py_ws.wire.goridge import Flag
 from rr_py_ws.wire.publication import Position, Publication
 from rr_py_ws.wire.push_service import (
     ClearHistoryRequest,
@@ -20,6 +21,7 @@ from rr_py_ws.wire.push_service import (
     Published,
     PublishRequest,
     PushMessage,
+    check_publish_size,
     decode_clear,
     decode_history,
     decode_publish,
@@ -31,6 +33,12 @@ from rr_py_ws.wire.push_service import (
 _OFF = HistoryResponse((), None, "off")
 _PUBLISH = 6 * TOPIC
 """Units of publishing to one topic: to keep a message, under a key, and to tell its position."""
+_PIECE_BYTES = 1024
+"""Bytes of a payload for which publishing it to a topic costs once more."""
+_PIECE = 512 * TOPIC
+"""Units that are published in one turn of the loop."""
+_LARGE = 256 * 1024
+"""Bytes of a call that is decoded in a turn of its own."""
 
 
 class PushService:
@@ -50,7 +58,10 @@ class PushService:
         self._turns = registry.turns
         self._most = most
         self._holds = holds
-        registry.add("push.Publish", decode_publish, self.publish, encode_published, "", self.find_hold)
+        in_pieces = InPieces(_is_dear, self.publish_in_pieces)
+        registry.add(
+            "push.Publish", decode_publish, self.publish, encode_published, "", self.find_hold, in_pieces
+        )
         registry.add("push.History", decode_history, self.history, encode_history)
         registry.add("push.ClearHistory", decode_clear, self.clear, encode_cleared)
 
@@ -66,10 +77,13 @@ class PushService:
         """Publish each message to each of its topics, in order; all are handed over before any is waited for.
 
         Raises (now, or from the awaitable):
+            TooDear: it is too much for one turn. Nothing was published.
             BrokerError: a broker refused; what was accepted stays published, the rest is not handed over.
         """
-        topics = [topic for message in request.messages for topic in message.topics]
-        self._turns.left -= _PUBLISH * len(topics)
+        cost = sum(map(_cost, request.messages))
+        if cost > _PIECE:
+            raise TooDear
+        self._turns.left -= cost
         receipts: list[Receipt | Awaitable[Receipt]] = []
         refusal: BrokerError | None = None
         try:
@@ -81,10 +95,42 @@ class PushService:
             refusal = error
         known = [receipt for receipt in receipts if isinstance(receipt, Receipt)]
         if len(known) < len(receipts):
-            return _published_later(topics, receipts, refusal)
+            return _published_later(_topics(request), receipts, refusal)
         if refusal is not None:
             raise refusal
-        return _published(topics, known)
+        return _published(_topics(request), known)
+
+    async def publish_in_pieces(
+        self, codec: Flag, body: bytes, may_wait: bool, caller: Caller
+    ) -> Hold | list[Published]:
+        """Do what `publish` does, with a topic at a time where the payload is large; see `InPieces`.
+
+        Raises:
+            RPCError: the body cannot be decoded.
+            BrokerError: as `publish`.
+        """
+        receipts: list[Receipt | Awaitable[Receipt]] = []
+        refusal: BrokerError | None = None
+        async with self._turns.alone(caller):
+            request = decode_publish(codec, body)
+            del body
+            if may_wait and (hold := self.find_hold(request)) is not None:
+                return hold
+            await self._turns.next(caller)
+            left = _PIECE
+            try:
+                for message in request.messages:
+                    cost = _cost(message) // len(message.topics)
+                    for topic in message.topics:
+                        receipts.append(self._publish(request.broker, topic, message))
+                        self._turns.left -= cost
+                        left -= cost
+                        if left <= 0:
+                            left = _PIECE
+                            await self._turns.next(caller)
+            except BrokerError as error:
+                refusal = error.with_traceback(None)
+        return await _published_later(_topics(request), receipts, refusal)
 
     def _publish(self, broker: str, topic: str, message: PushMessage) -> Receipt | Awaitable[Receipt]:
         publication = Publication(topic, message.payload, exclude=message.exclude)
@@ -115,6 +161,20 @@ class PushService:
         """
         history = self._publisher.history(request.broker)
         return None if history is None else history.clear(request.topic)
+
+
+def _is_dear(_: Flag, body: bytes) -> bool:
+    check_publish_size(body)
+    return len(body) >= _LARGE
+
+
+def _cost(message: PushMessage) -> int:
+    """Return the units of publishing a message to all of its topics."""
+    return len(message.topics) * (_PUBLISH + TOPIC * (len(message.payload) // _PIECE_BYTES))
+
+
+def _topics(request: PublishRequest) -> list[str]:
+    return [topic for message in request.messages for topic in message.topics]
 
 
 def _published(topics: Sequence[str], receipts: Sequence[Receipt]) -> list[Published]:

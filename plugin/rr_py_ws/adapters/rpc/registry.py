@@ -40,11 +40,11 @@ class InPieces(NamedTuple):
         is_dear: whether codec and body are those of such a call; told before anything is decoded.
         carry_out: decodes and carries out codec and body in pieces, between which others have their turns;
             they are charged to a caller. With True it does nothing when the call has to wait for a hold, and
-            returns the hold.
+            returns the hold. Otherwise it returns the result.
     """
 
     is_dear: Callable[[Flag, bytes], bool]
-    carry_out: Callable[[Flag, bytes, bool, Caller], Awaitable[Hold | None]]
+    carry_out: Callable[[Flag, bytes, bool, Caller], Awaitable[Any]]
 
 
 class LargeReply(asyncio.Future[bytes]):
@@ -232,18 +232,18 @@ class Registry:
         reply = LargeReply(loop=asyncio.get_running_loop())
         head = frame._replace(payload=b"")  # the body alone is kept, not once more with the name before it
 
-        def settle(done: asyncio.Future[Hold | None]) -> None:
+        def settle(done: asyncio.Future[Any]) -> None:
             error = None if done.cancelled() else done.exception()
             if done.cancelled():
                 reply.cancel()
             elif error is not None:
                 reply.set_result(self._fail(request, error))
-            elif (hold := done.result()) is not None:
-                reply.held = head._replace(payload=request.method + request.body), hold
+            elif isinstance(result := done.result(), Hold):
+                reply.held = head._replace(payload=request.method + request.body), result
                 reply.set_result(b"")
             else:
                 encode = self._methods[request.method][2]
-                reply.set_result(self._succeed(request, encode, None))
+                reply.set_result(self._succeed(request, encode, result))
 
         def begin(caller: Caller) -> None:
             del reply.begin  # it holds the body, and they would keep each other
