@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 
 from rr_py_ws.adapters.net.deadline import Deadline, timeout
 from rr_py_ws.adapters.php.factory import STOPPING
-from rr_py_ws.adapters.php.metrics import PoolMetrics
 from rr_py_ws.adapters.php.question import Question
 from rr_py_ws.adapters.php.worker import Worker
 from rr_py_ws.errors import NoFreeWorkers, WorkerError, WorkerStartError
@@ -22,7 +21,6 @@ class FreshWorkers:
         at_a_time: how many may run; other questions wait.
         stopping: whether no more may be started.
         refuse: answers a question that no worker has failed.
-        counters: of the pool.
     """
 
     def __init__(
@@ -31,13 +29,11 @@ class FreshWorkers:
         at_a_time: int,
         stopping: Callable[[], bool],
         refuse: Callable[[Question, WorkerError], None],
-        counters: PoolMetrics,
     ) -> None:
         self._start = start
         self._permits = asyncio.Semaphore(at_a_time)
         self._stopping = stopping
         self._refuse = refuse
-        self._counters = counters
 
     async def ask(self, question: Question) -> None:
         """Put a question to a worker of its own; returns when that has ended, however the question ends.
@@ -52,7 +48,9 @@ class FreshWorkers:
             return
         # Given back here: the worker runs on when the caller of the question is gone.
         try:
-            if not question.answered:  # withdrawn meanwhile
+            if question.answered:  # withdrawn meanwhile
+                question.end()
+            else:
                 await self._ask_fresh_worker(question)
         finally:
             self._permits.release()
@@ -81,8 +79,7 @@ class FreshWorkers:
             finally:
                 await worker.stop()
         except WorkerStartError as error:
-            self._counters.count_failure(error)
-            question.answer(error)
+            self._refuse(question, error)
         finally:
             if late is not None:
                 late.cancel()
