@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Coroutine, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -13,9 +13,11 @@ from rr_py_ws.core.feed import Feeds
 from rr_py_ws.core.feed_rings import Arrival
 from rr_py_ws.core.history_rules import HistoryRules
 from rr_py_ws.core.ring import Entry, ReplayLimit, Ring
+from rr_py_ws.errors import BrokerError
 from rr_py_ws.wire.command import Wish
 from rr_py_ws.wire.publication import Publication
 from rr_py_ws.wire.recovery import OFF, Recovery
+from support.feed_world import Later, World
 
 RULES = HistoryRules([HistoryRule(topics=("h",), size=100, ttl=60.0)])
 
@@ -86,10 +88,18 @@ class Here:
         return 1.0
 
 
-def run(work: Coroutine[Any, Any, None]) -> None:
+class Ended:
+    """Nothing here has to be waited for."""
+
+    def __await__(self) -> Iterator[None]:
+        return iter(())
+
+
+def run(work: Coroutine[Any, Any, None]) -> Ended:
     with suppress(StopIteration):
         work.send(None)
-        raise AssertionError("nothing here has to be waited for")
+        raise AssertionError("something has to be waited for")
+    return Ended()
 
 
 class TestEndedEpochs:
@@ -167,3 +177,232 @@ class TestEpochsThatEnd:
         here.receive("e1.3.13")
         here.feeds.check(["h"])
         assert here.got == ["11", "12", "13"]
+
+
+class Slow(Here):
+    """A node whose store answers when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World()
+        self.failing = False
+        self.feeds = Feeds(self, RULES, self.take, self.miss, self.end, self.world.spawn)
+
+    def end(self, topic: str, epoch: str) -> None:
+        self.ended.append((topic, epoch))
+
+    def read(self, topic: str, after: int, limit: int) -> Later:  # type: ignore[override]
+        def happen() -> Ring:
+            if self.failing:
+                raise BrokerError("the store is away")
+            found = Ring(self.stored.epoch, self.stored.top, self.stored.nonce)
+            found.extend_left(self.stored.after(after))
+            return found
+
+        return self.world.later(happen)
+
+    def settle(self) -> Later:  # type: ignore[override]
+        return self.world.later(lambda: None)
+
+    def happens(self) -> None:
+        """What is asked reaches the store; the answers are on their way."""
+        for later in self.world.pending:
+            if not later.happened:
+                self.world.step(later)
+
+    def rests(self) -> None:
+        """All answers arrive, also to what is asked because of them."""
+        for _ in range(100):
+            if not self.world.pending:
+                return
+            self.world.step(self.world.pending[0])
+        raise AssertionError("this never ends")
+
+    def joins(self, wish: Wish, answers: list[Recovery]) -> Later:
+        found = self.feeds.recover({"h": wish}, ReplayLimit(100, 10_000))
+
+        async def wait() -> None:
+            answers.append((await found if isinstance(found, Awaitable) else found)()["h"])
+
+        return self.world.spawn(wait())
+
+
+class TestWhileTheStoreIsRead:
+    def test_what_is_missing_since_is_looked_for_again(self) -> None:
+        """The first answer is from before the feed was there again."""
+        here = Slow()
+        here.receive("e1.1.11")
+        here.begin("e1", 11)
+        here.feeds.check(["h"])
+        here.happens()
+        here.feeds.interrupt(["h"])
+        here.begin("e1", 11, 12)
+        here.feeds.resume(["h"])
+        here.rests()
+        assert here.got == ["11", "12"]
+
+    def test_an_epoch_that_has_come_and_gone_is_handed_over_in_its_place(self) -> None:
+        here = Slow()
+        here.receive("e1.1.11", "e1.3.13")
+        here.begin("e3", 31, 32)
+        here.receive("e2.1.21")
+        here.feeds.receive("h", arrival("e3.2.32", 31))
+        here.rests()
+        assert here.got == ["11", "gap in h", "13", "21", "31", "32"]
+
+    def test_of_two_other_epochs_the_store_says_which_is_newer(self) -> None:
+        """Its answer was on its way when the last one has begun, of which nothing was read."""
+        here = Slow()
+        here.receive("e1.1.11")
+        here.begin("e2")
+        here.feeds.check(["h"])
+        here.happens()
+        here.world.step(here.world.pending[0])
+        here.happens()
+        here.world.step(here.world.pending[0])
+        here.happens()
+        here.receive("e3.1.31")
+        here.begin("e3", 31)
+        here.rests()
+        assert here.got == ["11", "31"]
+
+    def test_what_came_before_a_failover_does_not_come_behind_it(self) -> None:
+        """Another publication has its place in the store: which of the two is the older one, is known."""
+        here = Slow()
+        here.receive("e1.1.11", "e1.3.13")
+        here.begin("e1", 11, 22, 23, 24)
+        here.rests()
+        assert here.got == ["11", "gap in h"]
+        assert here.ended == [("h", "e1")]
+
+    def test_an_answer_to_a_question_that_was_given_up_is_not_one_to_the_next(self) -> None:
+        here = Slow()
+        here.receive("e1.1.11", "e1.3.13")
+        here.begin("e1", 11, 12, 13)
+        here.happens()
+        for offset in range(4, 1006):  # more than may wait
+            here.feeds.receive("h", arrival(f"e1.{offset}.{offset}", offset - 1 if offset > 4 else 13))
+        assert here.got[:3] == ["11", "gap in h", "13"]
+        here.feeds.receive("h", arrival("e1.1008.1008", 1007))
+        here.begin("e1", 11, 12, 13, *range(4, 1009))
+        here.rests()
+        assert here.got[-3:] == ["1006", "1007", "1008"]
+        assert len(here.got) == 1 + 1007  # of the first three messages, two and a gap
+
+    def test_who_leaves_takes_the_answer_of_nobody(self) -> None:
+        here = Slow()
+        here.begin("e1", 11)
+        answers: list[Recovery] = []
+        leaving, staying = here.joins("e1.0", answers), here.joins("e1.0", answers)
+        here.world.cancel(leaving)
+        here.rests()
+        assert staying.done
+        assert [recovery.reason for recovery in answers] == [""]
+
+    def test_what_was_read_before_an_interruption_is_not_told_to_who_comes_behind_it(self) -> None:
+        here = Slow()
+        here.begin("e1", 11)
+        early: list[Recovery] = []
+        late: list[Recovery] = []
+        here.joins(5, early)
+        here.happens()
+        here.feeds.interrupt(["h"])
+        here.begin("e1", 11, 12)
+        here.feeds.resume(["h"])
+        here.joins(5, late)
+        here.rests()
+        assert [found.position for found in late[0].replay] == ["e1.1.11", "e1.2.12"]
+
+
+class TestAStoreThatIsAway:
+    def test_what_could_not_be_looked_for_stays_in_doubt(self) -> None:
+        here = Slow()
+        here.receive("e1.1.11")
+        here.feeds.interrupt(["h"])
+        here.begin("e1", 11, 12)
+        here.failing = True
+        here.feeds.resume(["h"])
+        here.rests()
+        assert here.feeds.is_doubtful("h")
+        here.failing = False
+        answers: list[Recovery] = []
+        here.joins("e1.1.11", answers)
+        here.rests()
+        assert here.got == ["11", "12"]
+        assert answers[0].reason == ""
+        assert not here.feeds.is_doubtful("h")
+
+    def test_what_came_meanwhile_is_handed_over_with_a_gap(self) -> None:
+        here = Slow()
+        here.failing = True
+        here.receive("e1.1.11", "e1.3.13", "e1.4.14")
+        here.rests()
+        assert here.got == ["11", "gap in h", "13", "14"]
+
+
+class TestWitnesses:
+    """A failover has lost what some node knows of: its epoch ends with a word to everybody."""
+
+    def test_an_epoch_that_tells_of_a_loss_is_a_gap_also_where_nothing_was_noticed(self) -> None:
+        """This node has begun behind the failover: what it has read follows, and something was in between."""
+        here = Here()
+        here.begin("e1", 11)
+        here.recover("e1.1.11")
+        here.receive("e2-.1.21")
+        assert here.got == ["gap in h", "21"]
+
+    def test_who_finds_a_rollback_by_a_message_ends_the_epoch(self) -> None:
+        here = Here()
+        here.receive("e1.1.11", "e1.2.12")
+        here.feeds.receive("h", arrival("e1.3.33", 32))
+        assert here.got == ["11", "12", "gap in h", "33"]
+        assert here.ended == [("h", "e1")]
+        here.begin("e1", 11, 32, 33)
+        assert here.recover("e1.1.11") == OFF
+
+    def test_an_older_epoch_is_none_that_begins(self) -> None:
+        """This node has never heard of it."""
+        here = Here()
+        here.receive("x_00000000002.1.21")
+        here.begin("x_00000000001", 11, 12)
+        here.feeds.interrupt(["h"])
+        here.feeds.resume(["h"])
+        assert here.got == ["21", "gap in h"]
+        assert here.ended == [("h", "x_00000000001")]
+
+    def test_epochs_are_remembered_of_topics_that_nobody_is_in(self) -> None:
+        here = Here()
+        here.receive("e1.1.11", "e2.1.21")
+        here.feeds.forget(["h"])
+        here.begin("e1", 11)
+        assert here.recover("e1.1.11") == OFF
+        assert here.ended == [("h", "e1")]
+
+    def test_an_interruption_counts_until_the_feed_has_brought_another_epoch(self) -> None:
+        """What is read meanwhile is no sign that anything arrives."""
+        here = Here()
+        here.receive("e1.1.11")
+        here.feeds.interrupt(["h"])
+        here.begin("e2")
+        here.feeds.check(["h"])
+        here.begin("e3", 31)  # of the second nothing has arrived
+        here.feeds.resume(["h"])
+        assert here.got == ["11", "gap in h", "gap in h", "31"]
+
+    def test_another_server_is_as_good_as_an_interruption(self) -> None:
+        here = Here()
+        here.receive("e1.1.11")
+        here.feeds.doubt()
+        here.begin("e2", 21)
+        here.feeds.check(["h"])
+        assert here.got == ["11", "gap in h", "21"]
+
+    def test_an_epoch_that_was_only_read_is_told_when_the_feed_turns_out_to_be_dead(self) -> None:
+        here = Here()
+        here.receive("e1.1.11")
+        here.begin("e2", 21)
+        here.feeds.check(["h"])
+        assert here.got == ["11", "21"]
+        here.feeds.interrupt(["h"])
+        here.feeds.resume(["h"])
+        assert here.got == ["11", "21", "gap in h"]

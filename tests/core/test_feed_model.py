@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -30,9 +30,10 @@ from rr_py_ws.core.session import Session
 from rr_py_ws.core.session_context import SessionContext
 from rr_py_ws.errors import BrokerError
 from rr_py_ws.wire.command import Wish
-from rr_py_ws.wire.position import StreamPosition
+from rr_py_ws.wire.position import StreamPosition, is_older
 from rr_py_ws.wire.publication import Publication, Pushes
 from rr_py_ws.wire.push import STRING
+from support.feed_world import Later, World
 
 TOPICS = ("a", "b")
 SELDOM = st.integers(0, 5).map(lambda number: number == 5)
@@ -41,54 +42,8 @@ RULES = HistoryRules([HistoryRule(topics=TOPICS, size=6, ttl=60.0)])
 KEPT = 6
 
 
-class Later:
-    """What is awaited by any number of coroutines until the machine lets it happen."""
-
-    def __init__(self, happen: Callable[[], Any]) -> None:
-        self.happen = happen
-        self.waiters: list[Coroutine[Any, Any, None]] = []
-        self.outcome: Any = None
-        self.done = False
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        while not self.done:
-            yield self
-        if isinstance(self.outcome, Exception):
-            raise self.outcome
-        return self.outcome
-
-
-class World:
-    """Stands for the event loop and the network: what has begun, and what is awaited."""
-
-    def __init__(self) -> None:
-        self.pending: list[Later] = []
-
-    def later(self, happen: Callable[[], Any]) -> Later:
-        self.pending.append(Later(happen))
-        return self.pending[-1]
-
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        try:
-            later = work.send(None)
-        except StopIteration:
-            return
-        assert isinstance(later, Later)
-        later.waiters.append(work)
-
-    def happen(self, later: Later) -> None:
-        self.pending.remove(later)
-        try:
-            later.outcome = later.happen()
-        except BrokerError as error:
-            later.outcome = error
-        later.done = True
-        for work in later.waiters:
-            self.spawn(work)
-
-
 class SharedStore:
-    """The histories of all nodes, and every message that was ever published."""
+    """The histories of all nodes, as the scripts of Redis keep them, and every message ever published."""
 
     def __init__(self) -> None:
         self.rings: dict[str, Ring] = {}
@@ -97,36 +52,81 @@ class SharedStore:
         self.index: dict[str, int] = {}  # payload -> place in `published`
         self.positions: dict[tuple[str, str], int] = {}  # topic and position -> the same
         self.begun: dict[tuple[str, str], int] = {}  # topic and epoch -> place of its first message
+        self.copied: dict[str, int] = dict.fromkeys(TOPICS, 0)  # how many were published before the copy
         self.erased: set[str] = set()
+        self.unkept: set[str] = set()
+        self.owed: set[str] = set()  # of these, those whose publisher sees to it that everybody is told
+        self.clients: dict[int, tuple[dict[str, str], set[str], set[str]]] = {}
         self.count = 0
         self.broken = False
 
-    def ring(self, topic: str) -> Ring:
+    def ring(self, topic: str, suffix: str = "") -> Ring:
         if topic not in self.rings:
             self.count += 1
-            self.rings[topic] = Ring(f"e{self.count}")
-            self.begun[topic, f"e{self.count}"] = len(self.published[topic])
+            epoch = f"e{self.count}_{self.count:011x}{suffix}"
+            self.rings[topic] = Ring(epoch)
+            self.begun[topic, epoch] = len(self.published[topic])
         return self.rings[topic]
 
-    def end(self, topic: str, epoch: str) -> None:
-        if topic in self.rings and self.rings[topic].epoch == epoch:
+    def open(self, topic: str, known: StreamPosition | None = None, owed: str = "") -> Ring:
+        """Begin another epoch when the caller knows of something that is not there any more."""
+        ring = self.rings.get(topic)
+        if ring is not None and (owed in ("*", ring.epoch) or has_lost(ring, known)):
             del self.rings[topic]
+        return self.ring(topic, "-" if owed == "*" or (ring is not None and topic not in self.rings) else "")
 
-    def append(self, topic: str) -> Arrival:
-        ring, previous = self.ring(topic), self.ring(topic).nonce
-        self.count += 1
-        payload = f"{topic}{self.count}"
-        ring.append(Entry(ring.top + 1, self.count, 0.0, payload.encode(), ()))
+    def append(self, topic: str, known: StreamPosition | None = None, owed: str = "") -> Arrival:
+        ring = self.open(topic, known, owed)
+        previous = ring.nonce
+        payload = self.publish(topic)
+        ring.append(Entry(ring.top + 1, self.count, 0.0, payload, ()))
         while len(ring.entries) > KEPT:
             ring.pop()
+        self.positions[topic, ring.position] = self.index[payload.decode()]
+        return Arrival(payload, (), ring.epoch, ring.top, ring.nonce, previous)
+
+    def publish(self, topic: str) -> bytes:
+        """Make a message that is not kept."""
+        self.count += 1
+        payload = f"{topic}{self.count}"
         self.index[payload] = len(self.published[topic])
         self.published[topic].append(payload)
-        return Arrival(payload.encode(), (), ring.epoch, ring.top, ring.nonce, previous)
+        return payload.encode()
 
-    def read(self, topic: str, after: int, limit: int) -> Ring:
+    def read(
+        self, topic: str, after: int, limit: int, known: StreamPosition | None = None, owed: str = ""
+    ) -> Ring:
         if self.broken:
             raise BrokerError("the store is away")
-        return copy(self.ring(topic), after, limit)
+        ring = self.open(topic, known, owed)
+        if known is None or known.epoch != ring.epoch:
+            after = 0
+        return copy(ring, after, limit)
+
+    def had_by(self, memory: dict[str, str]) -> tuple[set[str], set[str]]:
+        """What a client has got, over all its connections; and what was left out without a word."""
+        _, had, skipped = self.clients.setdefault(id(memory), (memory, set(), set()))
+        return had, skipped
+
+    def copy_all(self) -> None:
+        self.replica = {topic: copy(ring) for topic, ring in self.rings.items()}
+        self.copied = {topic: len(self.published[topic]) for topic in TOPICS}
+
+    def fall_back(self) -> None:
+        """All that was published since the copy is gone."""
+        self.rings = {topic: copy(ring) for topic, ring in self.replica.items()}
+        for topic in TOPICS:
+            self.erased.update(self.published[topic][self.copied[topic] :])
+
+
+def has_lost(ring: Ring, known: StreamPosition | None) -> bool:
+    if known is None:
+        return False
+    if known.epoch != ring.epoch:
+        return is_older(ring.epoch, known.epoch)
+    nonce = ring.nonce if known.offset == ring.top else 0
+    nonce = nonce or next((entry.nonce for entry in ring.entries if entry.offset == known.offset), 0)
+    return known.offset > ring.top or (nonce != 0 and nonce != known.nonce)
 
 
 def copy(ring: Ring, after: int = 0, limit: int = 1000) -> Ring:
@@ -145,18 +145,27 @@ class FeedBroker:
         self.world, self.store = world, store
         self.is_lossy = is_lossy
         self.subscribed: set[str] = set()
-        self.on_its_way: deque[tuple[str, Arrival]] = deque()
+        self.on_its_way: deque[tuple[str, Arrival | None]] = deque()  # None: the next one is not kept
+        self.handed_over: dict[str, set[str]] = {}
+        self.seen: dict[str, tuple[StreamPosition, int]] = {}
+        self.owed: dict[str, list[str]] = {}
+        self.connection = 0
         self.interrupted = False
+        self.brings_nothing = False
         self.ready = True
         self.history = self
 
     async def start(
         self, on_publication: Callable[[Publication], None], on_gap: Callable[[Sequence[str]], None]
     ) -> None:
+        def hand_over(publication: Publication) -> None:
+            self.handed_over.setdefault(publication.topic, set()).add(publication.payload.decode())
+            on_publication(publication)
+
         self.feeds = Feeds(
             self,
             RULES,
-            on_publication,
+            hand_over,
             on_gap,
             self.end_epoch,
             self.world.spawn,
@@ -176,20 +185,62 @@ class FeedBroker:
 
     def unsubscribe(self, topics: Sequence[str]) -> None:
         self.subscribed.difference_update(topics)
+        for topic in topics:
+            self.handed_over.pop(topic, None)
         # Also when it is subscribed again: what comes before the confirmation counts as of no history.
         self.on_its_way = deque(found for found in self.on_its_way if found[0] not in topics)
         self.feeds.forget(topics)
 
     # The store
 
-    def read(self, topic: str, after: Any, limit: int = 0) -> Any:
-        return self.world.later(lambda: self.store.read(topic, after, limit))
+    def read(self, topic: str, after: int, limit: int) -> Later:
+        known, debt, connection = self.known(topic), self.owed.get(topic), self.connection
+
+        def happen() -> Ring:
+            ring = self.store.read(topic, after, limit, known, debt[0] if debt else "")
+            if connection == self.connection:
+                self.named(topic, ring, debt)
+            return ring
+
+        return self.world.later(happen)
 
     def now(self) -> float:
         return 0.0
 
     def end_epoch(self, topic: str, epoch: str) -> None:
-        self.world.later(lambda: self.store.end(topic, epoch))
+        is_being_paid = topic in self.owed
+        self.owed[topic] = [epoch or "*"]
+        if not is_being_paid:
+            self.world.spawn(self.pay(topic))
+
+    async def pay(self, topic: str) -> None:
+        while topic in self.owed:
+            with suppress(BrokerError):
+                await self.read(topic, 0, 0)
+
+    # What it knows of the store, as `Newest` and `Owed` do
+
+    def named(self, topic: str, ring: Ring, debt: list[str] | None) -> None:
+        self.seen[topic] = StreamPosition(ring.epoch, ring.top, ring.nonce), self.connection
+        if debt is not None and self.owed.get(topic) is debt:
+            del self.owed[topic]
+
+    def known(self, topic: str) -> StreamPosition | None:
+        arrived, (seen, _) = self.feeds.position(topic), self.seen.get(topic, (None, 0))
+        if arrived is None or seen is None:
+            return arrived or seen
+        if seen.epoch == arrived.epoch:
+            return seen if seen.offset > arrived.offset else arrived
+        return seen if is_older(arrived.epoch, seen.epoch) else arrived
+
+    def append(self, topic: str) -> Arrival:
+        """Publish something through this node."""
+        debt = self.owed.get(topic)
+        is_verified = topic in self.seen and self.seen[topic][1] == self.connection
+        known = None if is_verified else self.known(topic)
+        arrival = self.store.append(topic, known, debt[0] if debt else "")
+        self.named(topic, self.store.rings[topic], debt)
+        return arrival
 
     def settle(self) -> Later:
         return self.world.later(self.deliver_all)
@@ -206,9 +257,9 @@ class FeedBroker:
 
     # The feed
 
-    def send(self, topic: str, arrival: Arrival) -> None:
-        if topic in self.subscribed and not self.interrupted:
-            self.on_its_way.append((topic, arrival))
+    def send(self, topic: str, *arrivals: Arrival | None) -> None:
+        if topic in self.subscribed and not (self.interrupted or self.brings_nothing):
+            self.on_its_way.extend((topic, arrival) for arrival in arrivals)
 
     def deliver_all(self) -> None:
         while self.on_its_way:
@@ -216,7 +267,11 @@ class FeedBroker:
 
     def deliver(self) -> None:
         topic, arrival = self.on_its_way.popleft()
-        if topic in self.subscribed:
+        if topic not in self.subscribed:
+            return
+        if arrival is None:
+            self.end_epoch(topic, self.feeds.lose(topic))
+        else:
             self.feeds.receive(topic, arrival)
 
     def interrupt(self) -> None:
@@ -227,6 +282,13 @@ class FeedBroker:
     def resume(self) -> None:
         self.interrupted = False
         self.feeds.resume(sorted(self.subscribed))
+        self.brings_nothing = False
+
+    def reconnect(self) -> None:
+        """There is another server, and the subscription may learn of it later."""
+        self.connection += 1
+        self.brings_nothing = True
+        self.feeds.doubt()
 
     # What no client needs here
 
@@ -249,14 +311,18 @@ class Client:
 
     def __init__(self, node: Node, world: World, store: SharedStore, memory: dict[str, str]) -> None:
         self.id = f"client {id(self)}"
-        self.world, self.store = world, store
+        self.world, self.store, self.node = world, store, node
+        self.broker: FeedBroker = node.brokers[""]  # type: ignore[assignment]
         self.memory = memory  # topic -> position, survives connections
+        self.had, self.skipped = store.had_by(memory)
+        self.unkept: set[str] = set()
         self.next: dict[str, int] = {}  # what comes next, where that is known
         self.last: dict[str, int] = {}
         self.began: dict[str, int] = {}  # what came next when a join without a wish was answered
         self.joined: set[str] = set()
         self.has_wishes = True
         self.closed = False
+        self.running: list[Later] = []
         self.failure: Exception | None = None
         self.send = self.take
         limits = Limits(recovery_messages=5)
@@ -272,6 +338,8 @@ class Client:
     def close(self) -> None:
         self.closed = True
         self.session.close()
+        for work in self.running:
+            self.world.cancel(work)
 
     # Transport
 
@@ -293,7 +361,7 @@ class Client:
             while not self.closed and self.session.handle_waiting():
                 pass
 
-        self.world.spawn(and_then())
+        self.running.append(self.world.spawn(and_then()))
 
     def missed(self, topics: Sequence[str]) -> None:
         assert self.session.missed(topics)
@@ -338,12 +406,15 @@ class Client:
         elif topic == "#gap":
             for name in message["payload"]:
                 self.next.pop(name, None)
+                self.forgive(name)
         elif topic != "#join":
             self.pushed(topic, message["payload"], message.get("pos"))
 
     def answered(self, topic: str, answer: dict[str, Any]) -> None:
         self.joined.add(topic)
         self.last.pop(topic, None)
+        if not answer["recovered"]:
+            self.forgive(topic)
         if answer.get("reason") == "off":
             self.next.pop(topic, None)
             self.memory.pop(topic, None)
@@ -353,6 +424,23 @@ class Client:
             assert answer["pos"] == self.memory[topic] or self.place(topic, self.memory[topic]) == place
         self.next[topic] = place
         self.memory[topic] = answer["pos"]
+
+    def forget(self) -> None:
+        """It is another client."""
+        for known in (self.memory, self.had, self.skipped):
+            known.clear()
+
+    def forgive(self, topic: str) -> None:
+        """It was told that something is missing."""
+        self.skipped.difference_update(self.store.published[topic])
+
+    def skip(self, payloads: Sequence[str]) -> None:
+        """It was not told that these are missing, which must be gone from the store."""
+        missing = [payload for payload in payloads if payload not in self.had]
+        # Where nobody knows that the feed brings nothing, it is told later.
+        is_known = not self.broker.brings_nothing
+        assert not is_known or self.store.erased.issuperset(missing), f"a hole: {missing}"
+        self.skipped.update(missing)
 
     def place(self, topic: str, pos: str) -> int:
         """Where the message after a position is among all that were published."""
@@ -373,15 +461,21 @@ class Client:
         assert topic in self.joined or not self.has_wishes, "before the answer to the join"
         if payload not in self.store.index:
             return  # published past the store
+        self.had.add(payload)
+        if payload in self.store.unkept:
+            # It may come behind what was read from the store, and at another node again: it has no position.
+            assert payload not in self.unkept, "a duplicate"
+            self.unkept.add(payload)
+            self.skipped.discard(payload)
+            return
         place = self.store.index[payload]
         assert place > self.last.get(topic, -1), "a duplicate"
         if topic not in self.joined or place < self.began.get(topic, 0):
             self.last[topic] = place
             return
         if topic in self.next:
-            skipped = self.store.published[topic][self.next[topic] : place]
             assert place >= self.next[topic], "again what the client had"
-            assert self.store.erased.issuperset(skipped), f"a hole: {skipped}"
+            self.skip(self.store.published[topic][self.next[topic] : place])
         self.last[topic] = place
         self.next[topic] = place + 1
         if pos is not None:
@@ -389,8 +483,7 @@ class Client:
 
     def expect_whole(self) -> None:
         for topic, place in self.next.items():
-            missing = self.store.published[topic][place:]
-            assert self.store.erased.issuperset(missing), f"a hole at the end of {topic}: {missing}"
+            self.skip(self.store.published[topic][place:])
 
 
 class Recovery(RuleBasedStateMachine):
@@ -424,14 +517,35 @@ class Recovery(RuleBasedStateMachine):
             self.clients[-1].join(dict.fromkeys(TOPICS, True))
         self.everything_comes_to_rest()
 
-    @rule(topic=st.sampled_from(TOPICS), count=st.integers(1, 3))
-    def publish(self, topic: str, count: int) -> None:
+    @rule(topic=st.sampled_from(TOPICS), count=st.integers(1, 3), by=st.sampled_from([0, 1, None]))
+    def publish(self, topic: str, count: int, by: int | None = None) -> None:
+        """By a node, or by one that knows of nothing."""
         for _ in range(count):
-            arrival = self.store.append(topic)
-            pos = str(StreamPosition(arrival.epoch, arrival.offset, arrival.nonce))
-            self.store.positions[topic, pos] = self.store.index[arrival.payload.decode()]
-            for broker in self.brokers:
-                broker.send(topic, arrival)
+            arrival = self.store.append(topic) if by is None else self.brokers[by].append(topic)
+            self.send(topic, arrival)
+
+    def send(self, topic: str, *arrivals: Arrival | None) -> None:
+        """Hand it to the nodes. Where one knows nothing of a topic, it does not know what it should bring."""
+        for broker, node in zip(self.brokers, self.nodes, strict=True):
+            if broker.brings_nothing and broker.feeds.position(topic) is None:
+                for client in self.clients:
+                    if client.node is node:
+                        client.next.pop(topic, None)
+            broker.send(topic, *arrivals)
+
+    @rule(topic=st.sampled_from(TOPICS), by=st.integers(0, 1), ends_at_once=st.booleans(), now=SELDOM)
+    def publish_what_cannot_be_kept(self, topic: str, by: int, ends_at_once: bool, now: bool) -> None:
+        if not now or (self.dropped and not self.is_lossy):
+            return
+        payload = self.store.publish(topic)
+        self.store.unkept.add(payload.decode())
+        self.store.erased.add(payload.decode())
+        if ends_at_once:
+            self.store.rings.pop(topic, None)
+        else:
+            self.store.owed.add(payload.decode())
+            self.brokers[by].end_epoch(topic, "")
+        self.send(topic, None, Arrival(payload))
 
     @rule(topic=st.sampled_from(TOPICS))
     def publish_past_the_store(self, topic: str) -> None:
@@ -457,13 +571,19 @@ class Recovery(RuleBasedStateMachine):
     @precondition(lambda self: self.world.pending)
     @rule(data=st.data())
     def something_awaited_happens(self, data: st.DataObject) -> None:
-        self.world.happen(data.draw(st.sampled_from(self.world.pending)))
+        self.world.step(data.draw(st.sampled_from(self.world.pending)))
+
+    @precondition(lambda self: self.world.pending)
+    @rule(data=st.data(), now=SELDOM)
+    def something_awaited_fails(self, data: st.DataObject, now: bool) -> None:
+        if now:
+            self.world.fail(data.draw(st.sampled_from(self.world.pending)))
 
     @precondition(lambda self: self.world.pending)
     @rule(most=st.integers(2, 8))
     def much_that_is_awaited_happens(self, most: int) -> None:
         while self.world.pending and most:
-            self.world.happen(self.world.pending[0])
+            self.world.step(self.world.pending[0])
             most -= 1
 
     @precondition(lambda self: len(self.clients) < 3)
@@ -475,7 +595,7 @@ class Recovery(RuleBasedStateMachine):
         self.clients.append(client)
         topics = data.draw(st.lists(st.sampled_from(TOPICS), min_size=1, unique=True))
         if data.draw(st.integers(0, 3)) == 0:
-            memory.clear()
+            client.forget()
         client.join({topic: memory.get(topic, True) for topic in topics})
         for topic in list(memory.keys() - set(topics)):
             del memory[topic]
@@ -511,8 +631,8 @@ class Recovery(RuleBasedStateMachine):
     def a_client_wants_the_newest(self, number: int, topic: str, last: int) -> None:
         used = [client.memory for client in self.clients]
         memory = next(memory for memory in self.memories if not any(memory is one for one in used))
-        memory.clear()
         self.clients.append(Client(self.nodes[number], self.world, self.store, memory))
+        self.clients[-1].forget()
         self.clients[-1].join({topic: {"last": last}})
 
     @precondition(lambda self: len(self.clients) < 3)
@@ -546,6 +666,12 @@ class Recovery(RuleBasedStateMachine):
         if now and not self.brokers[number].interrupted:
             self.brokers[number].interrupt()
 
+    @rule(number=st.integers(0, 1), now=SELDOM)
+    def the_feed_brings_nothing(self, number: int, now: bool) -> None:
+        """The connection seems to work: that it does not is found out later."""
+        if now and not self.brokers[number].interrupted:
+            self.brokers[number].brings_nothing = True
+
     @rule(number=st.integers(0, 1))
     def the_feed_is_there_again(self, number: int) -> None:
         if self.brokers[number].interrupted:
@@ -565,9 +691,12 @@ class Recovery(RuleBasedStateMachine):
         if not broker.on_its_way:
             return
         topic, arrival = broker.on_its_way[place]
+        if arrival is None or arrival.payload.decode() in self.store.unkept:
+            return
         ring = self.store.rings.get(topic)
         is_gone = bool(arrival.epoch) and (ring is None or ring.epoch != arrival.epoch)
-        if is_gone and not self.is_lossy:
+        is_going = any(topic in one.owed for one in self.brokers)
+        if (is_gone or is_going) and not self.is_lossy:
             return
         del broker.on_its_way[place]
         self.dropped = True
@@ -583,29 +712,24 @@ class Recovery(RuleBasedStateMachine):
 
     @rule()
     def the_store_is_copied(self) -> None:
-        self.store.replica = {topic: copy(ring) for topic, ring in self.store.rings.items()}
+        self.store.copy_all()
 
-    @rule(now=SELDOM)
-    def the_store_falls_back_to_the_copy(self, now: bool) -> None:
-        """A failover: all feeds are interrupted, and what was published since is gone."""
+    @rule(now=SELDOM, notice=st.lists(st.integers(0, 1)))
+    def the_store_falls_back_to_the_copy(self, now: bool, notice: list[int]) -> None:
+        """A failover: all feeds are interrupted sooner or later, and what was published since is gone."""
         if not now:
             return
-        for broker in self.brokers:
-            broker.interrupt()
-        for (topic, pos), place in self.store.positions.items():
-            ring, kept = self.store.rings.get(topic), self.store.replica.get(topic)
-            epoch, offset, *_ = pos.split(".")
-            is_kept = kept is not None and kept.epoch == epoch and int(offset) <= kept.top
-            # Also of an epoch that has ended meanwhile, and now goes on from where the copy is.
-            if not is_kept and epoch in [found.epoch for found in (ring, kept) if found is not None]:
-                self.store.erased.add(self.store.published[topic][place])
-        self.store.rings = {topic: copy(ring) for topic, ring in self.store.replica.items()}
+        self.store.fall_back()
+        for number, broker in enumerate(self.brokers):
+            broker.reconnect()
+            if number in notice:
+                broker.interrupt()
 
     @precondition(lambda self: self.is_lossy or not self.dropped)
-    @rule(now=SELDOM)
-    def the_store_loses_everything(self, now: bool) -> None:
-        if now:
-            self.store.rings.clear()
+    @rule(topics=st.lists(st.sampled_from(TOPICS)), now=SELDOM)
+    def the_store_loses_topics(self, topics: list[str], now: bool) -> None:
+        for topic in topics if now else ():
+            self.store.rings.pop(topic, None)
 
     @rule(broken=SELDOM)
     def the_store_cannot_be_read(self, broken: bool) -> None:
@@ -616,16 +740,25 @@ class Recovery(RuleBasedStateMachine):
         """The sweep finds also what was lost without a trace."""
         self.store.broken = False
         for broker in self.brokers:
+            if broker.brings_nothing and not broker.interrupted:
+                broker.interrupt()
             if broker.interrupted:
                 broker.resume()
         self.run_to_the_end()
-        for broker in self.brokers:
-            broker.feeds.check(sorted(broker.subscribed))
-        self.run_to_the_end()
+        for _ in range(2):  # what the first has found out, another node learns from the second
+            for broker in self.brokers:
+                broker.feeds.check(sorted(broker.subscribed))
+            self.run_to_the_end()
         self.end_turn()
         self.dropped = False
+        # What a node knows of that is gone, or was never kept, everybody is told of.
+        known = {
+            payload for broker in self.brokers for found in broker.handed_over.values() for payload in found
+        }
         for client in self.clients:
             client.expect_whole()
+            untold = client.skipped & (known | self.store.owed) | client.skipped - self.store.erased
+            assert not untold, f"nobody was told that these are missing: {untold}"
 
     def run_to_the_end(self) -> None:
         for _ in range(1000):
@@ -633,7 +766,7 @@ class Recovery(RuleBasedStateMachine):
                 broker.deliver_all()
             if not self.world.pending:
                 return
-            self.world.happen(self.world.pending[0])
+            self.world.step(self.world.pending[0])
         raise AssertionError("this never ends")
 
     def teardown(self) -> None:

@@ -9,13 +9,15 @@ order, while what comes meanwhile waits. Only what the store does not have any m
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
 from typing import Any
 
+from rr_py_ws.core.feed_merge import Merged, merge
+from rr_py_ws.core.feed_order import FeedOrder, before
 from rr_py_ws.core.feed_recovery import FeedRecovery
-from rr_py_ws.core.feed_rings import Arrival, FeedRings, FeedTopic, Store, differ
+from rr_py_ws.core.feed_rings import Arrival, FeedRings, FeedTopic, Store
 from rr_py_ws.core.history_rules import HistoryRules
-from rr_py_ws.core.ring import Entry, Ring
+from rr_py_ws.core.ring import Ring
 from rr_py_ws.errors import BrokerError
 from rr_py_ws.wire.publication import Publication
 
@@ -23,7 +25,6 @@ _MOST_HEALED = 1000
 """Publications of a topic that are read to fill a hole; a larger one is a gap."""
 _MOST_WAITING = 1000
 """Publications that wait while a hole is filled; with more, it is a gap."""
-_new = tuple.__new__  # makes a NamedTuple in half the time of a call of its class
 
 
 class Feeds:
@@ -35,7 +36,8 @@ class Feeds:
         on_publication: gets what is handed over; see `Broker.start`.
         on_gap: gets topics of which something is lost, before what comes later.
         end_epoch: gets a topic and an epoch of it that the store has to end.
-        spawn: lets a coroutine go on by itself.
+        spawn: lets a coroutine go on by itself; returns what is done when that has ended. Several may await
+            it, and each of them may be cancelled.
         budget: bytes of the rings.
         is_lossy: whether the feed may lose something without an interruption. Then nobody knows whether all
             had arrived of an epoch that has ended.
@@ -43,7 +45,7 @@ class Feeds:
     Attributes:
         interruptions: how often the feed of any topic was interrupted.
         healed: publications that were lost on the feed and read from the store.
-        gaps: how often something was lost for good.
+        begin: see `FeedOrder.begin`.
         keeps: see `History.keeps`.
         recover: see `History.recover`.
         position: where the newest publication of a topic stands that was handed over; None when nobody knows.
@@ -57,23 +59,21 @@ class Feeds:
         on_publication: Callable[[Publication], None],
         on_gap: Callable[[Sequence[str]], None],
         end_epoch: Callable[[str, str], None],
-        spawn: Callable[[Coroutine[Any, Any, None]], object],
+        spawn: Callable[[Coroutine[Any, Any, None]], Awaitable[object]],
         budget: int = 64 * 1024 * 1024,
         *,
         is_lossy: bool = False,
     ) -> None:
         self._store = store
-        self._on_publication = on_publication
-        self._on_gap = on_gap
-        self._end_epoch = end_epoch
-        self._is_lossy = is_lossy
         self._spawn = spawn
         self._rings = FeedRings(store, rules, budget)
+        self._order = FeedOrder(self._rings, on_publication, on_gap, end_epoch, is_lossy=is_lossy)
+        self._take = self._order.take
         self._recovery = FeedRecovery(store, rules, self._rings, self)
         self._unknown: set[str] = set()
         self.interruptions = 0
         self.healed = 0
-        self.gaps = 0
+        self.begin = self._order.begin
         self.keeps = self._recovery.keeps
         self.recover = self._recovery.recover
         self.position = self._rings.position
@@ -84,6 +84,11 @@ class Feeds:
         """Bytes of the rings, now."""
         return self._rings.size
 
+    @property
+    def gaps(self) -> int:
+        """How often something was lost for good."""
+        return self._order.gaps
+
     # What arrives
 
     def receive(self, topic: str, arrival: Arrival) -> None:
@@ -91,15 +96,18 @@ class Feeds:
         known = self._rings.get(topic)
         self._rings.topics.move_to_end(topic)
         if known.waiting is None:
-            self._take(topic, known, arrival)
+            if not self._take(topic, known, arrival):
+                self._read(topic, known, arrival)
             return
         known.waiting.append(arrival)
         if len(known.waiting) > _MOST_WAITING:
-            self._give_up(topic, known)
+            waiting, known.waiting = known.waiting, None
+            self._go_without(topic, known, waiting)
 
     def forget(self, topics: Collection[str]) -> None:
         """Nobody is in these topics any more."""
         self._rings.forget(topics)
+        self._recovery.forget(topics)
         self._unknown.difference_update(topics)
 
     def lose(self, topic: str) -> str:
@@ -113,18 +121,25 @@ class Feeds:
     def interrupt(self, topics: Iterable[str]) -> None:
         """The feed of these topics is interrupted: what is published now does not arrive."""
         self.interruptions += 1
+        topics = tuple(topics)
+        self._recovery.forget(topics)
         for topic in topics:
             known = self._rings.topics.get(topic)
-            if known is None or known.ring is None:
+            if known is None or known.ring is None or known.ring.top == known.unproven:
                 self._unknown.add(topic)
-            else:
+            if known is not None:
                 known.doubtful = known.interrupted = True
+
+    def doubt(self) -> None:
+        """There may be another server: nobody knows what it lacks of the epochs that there are."""
+        for known in self._rings.topics.values():
+            known.interrupted = True
 
     def resume(self, topics: Iterable[str]) -> None:
         """The feed of these topics is there again: find what was lost meanwhile."""
         topics = tuple(topics)
         # Of some nobody knows from where on.
-        self._tell_gap([topic for topic in topics if topic in self._unknown])
+        self._order.tell_gap([topic for topic in topics if topic in self._unknown])
         self._unknown.difference_update(topics)
         self.check(topics)
 
@@ -135,164 +150,91 @@ class Feeds:
             if known is not None and known.ring is not None:
                 self.look(topic, known)
 
-    def _take(self, topic: str, known: FeedTopic, arrival: Arrival) -> None:
-        ring = known.ring
-        if not arrival.epoch:
-            self._on_publication(Publication(topic, arrival.payload, exclude=arrival.exclude))
-            return
-        if ring is None:
-            ring = known.ring = Ring(arrival.epoch, arrival.offset - 1, arrival.previous)
-        if arrival.epoch != ring.epoch:
-            # The counter was lost. What came before its loss has arrived, unless the feed was interrupted.
-            is_back = arrival.epoch in known.ended
-            if is_back or self._may_have_missed(known):
-                self._tell_gap([topic])
-            known.doubtful = False
-            begin = (arrival.offset - 1, arrival.previous) if is_back else ()
-            self._go_on(topic, known, Ring(arrival.epoch, *begin))
-        elif arrival.offset <= ring.top:
-            nonce = ring.nonce_at(arrival.offset)
-            if nonce == arrival.nonce or not (nonce or known.doubtful):
-                return  # it was read from the store before it has arrived
-            # After a failover to a server that lagged, this offset is given to another publication.
-            if self._may_have_missed(known):
-                self._tell_gap([topic])
-            known.doubtful = False
-            self._rings.rebase(known, Ring(arrival.epoch, arrival.offset - 1, arrival.previous))
-        elif arrival.offset == ring.top + 1 and differ(ring.nonce, arrival.previous):
-            self._tell_gap([topic])
-            known.doubtful = False
-            self._rings.rebase(known, Ring(arrival.epoch, arrival.offset - 1, arrival.previous))
-        assert known.ring is not None
-        ring = known.ring
-        if arrival.offset == ring.top + 1:
-            known.doubtful = False
-            self._hand_over(topic, ring, _entry(arrival))
-        else:
-            known.waiting = deque([arrival])
-            self._spawn(self.heal(topic, known))
-
-    def _hand_over(self, topic: str, ring: Ring, entry: Entry) -> None:
-        self._rings.append(topic, ring, entry)
-        self._on_publication(ring.publication(topic, entry))
+    def is_doubtful(self, topic: str) -> bool:
+        """Whether something may be missing of a topic that could not be looked for."""
+        known = self._rings.topics.get(topic)
+        return known is not None and known.doubtful
 
     # Holes
 
-    def look(self, topic: str, known: FeedTopic) -> None:
+    def look(self, topic: str, known: FeedTopic) -> Awaitable[object]:
         """See `Holes.look`."""
         if known.waiting is None:
-            known.waiting = deque()
-            self._spawn(self.heal(topic, known))
-
-    async def heal(self, topic: str, known: FeedTopic) -> None:
-        """See `Holes.heal`: read what is missing and hand it over; then what has come meanwhile."""
-        ring = known.ring
-        assert ring is not None and known.waiting is not None
-        came = known.waiting[0] if known.waiting else None
-        stored: Ring | None = None
-        try:
-            # With the newest one that is known: it may be another one, after a failover.
-            stored = await self._store.read(topic, max(0, ring.top - 1), _MOST_HEALED)
-            if stored.epoch != ring.epoch:
-                await self._store.settle()  # what is left of the history before
-                stored = await self._store.read(topic, 0, _MOST_HEALED)
-        except BrokerError:
-            stored = None
-        if known.waiting is None or self._rings.topics.get(topic) is not known:
-            return  # given up, or nobody is left
-        if stored is None or (came and came.epoch == stored.epoch and stored.top < came.offset):
-            self._give_up(topic, known)  # the store does not have what is known to be missing
+            self._read(topic, known)
         else:
-            self._fill(topic, known, ring, stored)
-            self._take_waiting(topic, known)
+            known.again = True
+        assert known.reading is not None
+        return known.reading
 
-    def _fill(self, topic: str, known: FeedTopic, ring: Ring, stored: Ring) -> None:
-        """Hand over what the store has beyond the ring, and what has come, as far as the store goes."""
-        assert known.waiting is not None
-        waiting, known.waiting = known.waiting, deque()
-        rest = [arrival for arrival in waiting if not arrival.epoch or _is_beyond(arrival, stored)]
-        known.waiting.extend(rest)
-        old: list[Entry] = []
-        lost = self._may_have_missed(known)
-        if stored.epoch != ring.epoch:  # the counter was lost
-            old = [_entry(arrival) for arrival in waiting if _is_beyond(arrival, ring)]
-            start = Ring(stored.epoch)
-            if stored.epoch in known.ended:  # and is there again: what the store has was handed over
-                start, lost = Ring(stored.epoch, stored.top, stored.nonce), True
-        elif stored.top < ring.top:  # a failover to a server that lagged
-            start = Ring(stored.epoch, stored.top, stored.nonce)
-        elif differ(stored.nonce_at(ring.top), ring.nonce):  # the same, and it has gone on
-            start, lost = Ring(stored.epoch, ring.top - 1), True
+    def _read(self, topic: str, known: FeedTopic, *waiting: Arrival) -> None:
+        """Read the store; what comes meanwhile waits."""
+        known.waiting = deque(waiting)
+        known.reading = self._spawn(self._fill(topic, known, known.waiting))
+
+    async def _fill(self, topic: str, known: FeedTopic, waiting: deque[Arrival]) -> None:
+        """Hand over what the store has, and what is waiting; again as long as somebody asks meanwhile."""
+        while True:
+            known.again = False
+            assert known.ring is not None
+            asked, after = len(waiting), max(0, known.ring.top - 1)
+            stored: Ring | None
+            try:
+                # With the newest one that is known: it may be another one, after a failover.
+                stored = await self._store.read(topic, after, _MOST_HEALED)
+                if stored.epoch != known.ring.epoch:
+                    await self._store.settle()  # what is left of the history before
+                    asked = len(waiting)
+                    stored = await self._store.read(topic, 0, _MOST_HEALED)
+            except BrokerError:
+                stored = None
+            if known.waiting is not waiting or self._rings.topics.get(topic) is not known:
+                return  # given up, or nobody is left
+            if stored is None:
+                known.waiting, known.doubtful = None, True
+                self._go_without(topic, known, waiting)
+            elif merged := merge(known.ring, known.ended, stored, tuple(waiting), asked):
+                known.waiting = None
+                self._go_on(topic, known, merged, stored)
+            else:
+                continue
+            if known.waiting is not None or not known.again:
+                return  # what waits now has begun to be read just now
+            known.waiting = waiting = deque()
+
+    def _go_on(self, topic: str, known: FeedTopic, merged: Merged, stored: Ring) -> None:
+        """Hand over what was found, behind what came before, and then what has come besides."""
+        self._order.hand_over_all(topic, known, merged.before)
+        known.doubtful = False
+        if merged.has_gone_back:
+            self._order.turn_back(topic, known, merged.ring)
+            known.again = True  # something of it may have come
         else:
-            start, lost = ring, False
-        found = {
-            arrival.offset: _entry(arrival)
-            for arrival in waiting
-            if arrival.epoch == stored.epoch and start.top < arrival.offset <= stored.top
-        }
-        found |= {entry.offset: entry for entry in stored.after(start.top)}
-        known.doubtful = False
-        self.healed += len(found)
-        self._hand_over_all(topic, known, ring, old)
-        if lost:
-            self._tell_gap([topic])
-        ring = self._hand_over_all(topic, known, start, [found[offset] for offset in sorted(found)])
-        if ring.top < stored.top:  # all that has come since is expired
-            self._tell_gap([topic])
-            self._rings.rebase(known, Ring(stored.epoch, stored.top, stored.nonce))
+            is_proven = merged.ring is known.ring and known.ring.top != known.unproven
+            if merged.ring is not known.ring:
+                if self._order.may_have_missed(known, stored.epoch):
+                    self._order.tell_gap([topic])
+                self._rings.rebase(known, merged.ring)
+            self.healed += len(merged.found)
+            self._order.hand_over_all(topic, known, merged.found)
+            assert known.ring is not None
+            if known.ring.top < stored.top:  # all that has come since is expired
+                self._order.tell_gap([topic])
+                self._rings.rebase(known, Ring(stored.epoch, stored.top, stored.nonce))
+            if not is_proven:
+                known.unproven = known.ring.top
+        self._take_all(topic, known, deque(merged.rest))
 
-    def _hand_over_all(self, topic: str, known: FeedTopic, ring: Ring, entries: Sequence[Entry]) -> Ring:
-        """Hand over what comes behind a ring, and tell of each hole in it; return the ring as it is then."""
-        if ring is not known.ring:
-            self._go_on(topic, known, ring)
-        for entry in entries:
-            if entry.offset != ring.top + 1:
-                self._tell_gap([topic])
-                ring = Ring(ring.epoch, entry.offset - 1)
-                self._rings.rebase(known, ring)
-            self._hand_over(topic, ring, entry)
-        return ring
+    def _go_without(self, topic: str, known: FeedTopic, waiting: deque[Arrival]) -> None:
+        """Nobody can tell what is missing: go on with what has come."""
+        first, ring = next((arrival for arrival in waiting if arrival.epoch), None), known.ring
+        if first and ring and first.epoch == ring.epoch and first.offset > ring.top + 1:
+            self._order.tell_gap([topic])
+            self._rings.rebase(known, before(first))
+        self._take_all(topic, known, waiting)
 
-    def _give_up(self, topic: str, known: FeedTopic) -> None:
-        """Something is lost: go on with what has come."""
-        self._tell_gap([topic])
-        known.doubtful = False
-        if known.waiting:
-            first = next((arrival for arrival in known.waiting if arrival.epoch), None)
-            if first is not None:
-                self._go_on(topic, known, Ring(first.epoch, first.offset - 1, first.previous))
-        self._take_waiting(topic, known)
-
-    def _take_waiting(self, topic: str, known: FeedTopic) -> None:
-        waiting, known.waiting = known.waiting or deque(), None
+    def _take_all(self, topic: str, known: FeedTopic, waiting: deque[Arrival]) -> None:
         while waiting:
-            self._take(topic, known, waiting.popleft())
-            if known.waiting is not None:  # there is another hole
-                known.waiting.extend(waiting)
+            arrival = waiting.popleft()
+            if not self._take(topic, known, arrival, waited=True):
+                self._read(topic, known, arrival, *waiting)  # there is another hole
                 return
-
-    def _go_on(self, topic: str, known: FeedTopic, ring: Ring) -> None:
-        """Go on with another ring; an epoch that has ended before must not be told of, and ends again."""
-        self._rings.rebase(known, ring)
-        if ring.epoch in known.ended:
-            known.lost = True
-            self._end_epoch(topic, ring.epoch)
-
-    def _may_have_missed(self, known: FeedTopic) -> bool:
-        """Whether something may be missing of an epoch though nothing is missing behind the newest."""
-        return known.interrupted or self._is_lossy
-
-    def _tell_gap(self, topics: Sequence[str]) -> None:
-        if topics:
-            self.gaps += len(topics)
-            self._on_gap(topics)
-
-
-def _entry(arrival: Arrival) -> Entry:
-    payload, exclude, _, offset, nonce, _, time = arrival
-    return _new(Entry, (offset, nonce, time, payload, exclude))
-
-
-def _is_beyond(arrival: Arrival, ring: Ring) -> bool:
-    """Whether a publication is of the same history as a ring, and newer than all that is in it."""
-    return arrival.epoch == ring.epoch and arrival.offset > ring.top

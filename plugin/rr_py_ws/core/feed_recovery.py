@@ -6,8 +6,7 @@ want to know them at that moment, and the ring keeps them.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from rr_py_ws.core.feed_rings import FeedRings, FeedTopic, Store
@@ -27,11 +26,11 @@ class Holes(Protocol):
     def interruptions(self) -> int:
         """How often the feed of any topic was interrupted."""
 
-    def look(self, topic: str, known: FeedTopic) -> None:
-        """Find out, by and by, whether something is missing at the end of a ring."""
+    def look(self, topic: str, known: FeedTopic) -> Awaitable[object]:
+        """Hand over what is missing behind a ring; return what is done when the store has been read."""
 
-    async def heal(self, topic: str, known: FeedTopic) -> None:
-        """Fill the hole before what is waiting, or at the end of a ring."""
+    def begin(self, topic: str, known: FeedTopic, ring: Ring) -> None:
+        """Go on behind the first ring of a topic."""
 
 
 class FeedRecovery:
@@ -75,12 +74,16 @@ class FeedRecovery:
             await self._store.settle()
             for topic in unknown:
                 known = self._rings.topics.get(topic)
-                if found[topic] is None or known is None or known.ring is None or known.waiting is not None:
+                if found[topic] is None or known is None or known.ring is None:
                     continue
                 if self._is_behind(topic, wishes[topic], found[topic]):
-                    known.waiting = deque()
-                    await self._holes.heal(topic, known)
+                    await self._holes.look(topic, known)
         return lambda: self._recoveries(wishes, limit, found, began)
+
+    def forget(self, topics: Iterable[str]) -> None:
+        """Who asks for these topics from now on must not be answered with what is being read."""
+        for topic in topics:
+            self._reads.pop(topic, None)
 
     async def _read(self, topics: Sequence[str], limit: int) -> dict[str, Ring | None]:
         """Read the newest of topics, once for all who want to know at this moment; None where it fails."""
@@ -104,7 +107,7 @@ class FeedRecovery:
     def _is_behind(self, topic: str, wish: Wish, stored: Ring | None) -> bool:
         """Whether a client or the store knows more than has arrived here; or nothing is known at all."""
         known = self._rings.topics.get(topic)
-        if known is None or known.ring is None or known.lost:
+        if known is None or known.ring is None or known.lost or known.doubtful:
             return True
         if stored is not None and stored.epoch != known.ring.epoch:
             return True  # nothing has come of the new epoch yet; the client may be at its beginning
@@ -143,7 +146,7 @@ class FeedRecovery:
         known = self._rings.get(topic)
         if known.ring is None and stored is not None:
             # All that the store had has arrived, so what comes now follows, unless the feed was interrupted.
-            self._rings.rebase(known, Ring(stored.epoch, stored.top, stored.nonce))
+            self._holes.begin(topic, known, Ring(stored.epoch, stored.top, stored.nonce))
             if began != self._holes.interruptions:
                 known.doubtful = known.interrupted = True
                 self._holes.look(topic, known)

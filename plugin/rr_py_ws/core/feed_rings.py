@@ -17,13 +17,20 @@ _ENTRY_COST = 220
 """Bytes that a publication takes beside its payload."""
 _MOST_ENDED = 8
 """Epochs of a topic that are remembered."""
+_MOST_FORGOTTEN = 10_000
+"""Topics that nobody is in, whose epochs are remembered."""
 
 
 class Store(Protocol):
-    """Where histories are kept. What it returns may be awaited by several."""
+    """Where histories are kept.
+
+    What it returns may be awaited by several, each of whom may be cancelled without harm to the others.
+    """
 
     def read(self, topic: str, after: int, limit: int) -> Awaitable[Ring]:
         """Read what came after an offset, at most so many of the newest.
+
+        When the store can see that it has lost what was handed over here, it ends the epoch.
 
         Returns:
             A ring of its own for the caller, with the epoch and the newest position of the topic, which gets
@@ -67,27 +74,44 @@ class FeedTopic:
 
     Attributes:
         ring: the last publications that were handed over; None before the first, or before somebody asked.
-        waiting: what has come while a hole is being filled; None when none is.
+        waiting: what has come since the store is being read; None when what comes is handed over at once.
+        reading: done when nothing is read any more; None when nothing is.
+        again: whether the store has to be read once more: what is being read may be too old.
         doubtful: whether something may have been lost without a trace since the last one was handed over.
-        interrupted: whether the feed was ever interrupted in the epoch of the ring. What is published after a
-            failover may follow all that was handed over, though something was lost in between that nobody but
-            its publisher knows of; who finds that out ends the epoch.
+        interrupted: whether the feed was ever interrupted since it has brought the begin of the epoch. What
+            is published after a failover may follow all that was handed over, though something was lost in
+            between that nobody but its publisher knows of; who finds that out ends the epoch.
         ended: epochs before that of the ring, the last ones. After a failover to a server that has missed the
             end of one it may be there again, with what was handed over long ago.
         lost: whether a publication was handed over that the store does not have, so that its history must
             not be told any more.
         older: whether the store has more than the ring; None when nobody knows.
+        unproven: the offset up to which another epoch was read from the store; -1 when its begin has come
+            over the feed. While that has brought nothing more, nobody knows whether it worked meanwhile.
     """
 
-    __slots__ = ("doubtful", "ended", "interrupted", "lost", "older", "ring", "waiting")
+    __slots__ = (
+        "again",
+        "doubtful",
+        "ended",
+        "interrupted",
+        "lost",
+        "older",
+        "reading",
+        "ring",
+        "unproven",
+        "waiting",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, ended: tuple[str, ...] = ()) -> None:
         self.ring: Ring | None = None
-        self.ended: tuple[str, ...] = ()
+        self.ended = ended
         self.waiting: deque[Arrival] | None = None
-        self.doubtful = self.interrupted = False
+        self.reading: Awaitable[object] | None = None
+        self.again = self.doubtful = self.interrupted = False
         self.lost = False
         self.older: bool | None = None
+        self.unproven = -1
 
 
 class FeedRings:
@@ -108,13 +132,14 @@ class FeedRings:
         self._rules = rules
         self._budget = budget
         self.topics: OrderedDict[str, FeedTopic] = OrderedDict()
+        self._forgotten: OrderedDict[str, tuple[str, ...]] = OrderedDict()
         self.size = 0
 
     def get(self, topic: str) -> FeedTopic:
-        """Return what is known of a topic: nothing at first."""
+        """Return what is known of a topic: at first only which epochs have ended."""
         known = self.topics.get(topic)
         if known is None:
-            known = self.topics[topic] = FeedTopic()
+            known = self.topics[topic] = FeedTopic(self._forgotten.pop(topic, ()))
         return known
 
     def position(self, topic: str) -> StreamPosition | None:
@@ -124,11 +149,19 @@ class FeedRings:
         return None if ring is None else StreamPosition(ring.epoch, ring.top, ring.nonce)
 
     def forget(self, topics: Iterable[str]) -> None:
-        """Nobody is in these topics any more."""
+        """Nobody is in these topics any more; their epochs are remembered, that of the ring as the last."""
         for topic in topics:
             known = self.topics.pop(topic, None)
-            if known is not None and known.ring is not None:
+            if known is None:
+                continue
+            epochs = known.ended
+            if known.ring is not None:
                 self.size -= _size(known.ring)
+                epochs = (*epochs, known.ring.epoch, *([""] if known.lost else []))[-_MOST_ENDED:]
+            if epochs:
+                self._forgotten[topic] = epochs
+                if len(self._forgotten) > _MOST_FORGOTTEN:
+                    self._forgotten.popitem(last=False)
 
     def clear(self, topic: str, position: StreamPosition) -> None:
         """Drop what came up to a position: the store has done so."""
@@ -142,12 +175,14 @@ class FeedRings:
         """Go on with another ring, which is empty."""
         if known.ring is not None:
             self.size -= _size(known.ring)
-        if known.ring is None or known.ring.epoch != ring.epoch:
-            known.lost = known.interrupted = False
-            if known.ring is not None:
+            if known.ring.epoch != ring.epoch:
+                known.lost = False
                 known.ended = (*known.ended, known.ring.epoch)[-_MOST_ENDED:]
+        elif known.ended[-1:] == (ring.epoch,):  # the topic was forgotten, and has not changed since
+            known.ended = known.ended[:-1]
         known.ring = ring
         known.older = None
+        known.unproven = -1
 
     def append(self, topic: str, ring: Ring, entry: Entry) -> None:
         """Keep a publication that follows the newest one, as far as the rule and the budget allow."""
@@ -163,8 +198,11 @@ class FeedRings:
 
     def extend(self, ring: Ring, stored: Ring) -> bool:
         """Keep older publications that were read; return whether they belong to what the ring has."""
-        if stored.epoch != ring.epoch or differ(stored.nonce_at(ring.top), ring.nonce):
+        if stored.epoch != ring.epoch:
             return False
+        for offset in (min(ring.top, stored.top), ring.first - 1):
+            if differ(stored.nonce_at(offset), ring.nonce_at(offset)):
+                return False
         older = [entry for entry in stored.entries if entry.offset < ring.first]
         if older and older[-1].offset == ring.first - 1:
             self.size += ring.extend_left(older, stored.before_first) + _ENTRY_COST * len(older)

@@ -4,6 +4,10 @@ A text is `<epoch>.<offset>.<nonce>`. The epoch names one history of the topic: 
 anew under another epoch. The offset counts the publications of the topic from 1; 0 stands before the first.
 The nonce tells two publications with the same offset apart, which a failover to a server that lags can make;
 0 is not compared.
+
+What Redis keeps outlives its failovers, so the name of such an epoch tells more: `<random>_<time>`, the time
+when it began, as milliseconds in hexadecimal; and behind that `-`, if it was begun because something was lost
+of the one before.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from rr_py_ws.wire.publication import Position
 LONGEST = 64
 """Characters of a position, at most."""
 
+_TIME = re.compile(r"_([0-9a-f]{11})-?$")
 _POSITION = re.compile(r"([A-Za-z0-9_-]{1,32})\.([0-9]{1,16})(?:\.([0-9]{1,10}))?")
 
 
@@ -35,6 +40,17 @@ class StreamPosition(NamedTuple):
     def __str__(self) -> Position:
         epoch, offset, nonce = self
         return f"{epoch}.{offset}.{nonce}" if nonce else f"{epoch}.{offset}"
+
+
+def tells_loss(epoch: str) -> bool:
+    """Whether an epoch was begun because publications were lost that somebody may have missed."""
+    return epoch.endswith("-")
+
+
+def is_older(epoch: str, other: str) -> bool:
+    """Whether an epoch began before another one, as far as their names tell."""
+    one, two = _TIME.search(epoch), _TIME.search(other)
+    return one is not None and two is not None and one[1] < two[1]
 
 
 def decode_position(text: str) -> StreamPosition | None:

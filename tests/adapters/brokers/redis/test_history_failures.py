@@ -455,3 +455,21 @@ async def test_a_storm_of_clients_costs_few_questions(
     assert all(recovery.reason == "" for recovery in found)
     assert [len(recovery.replay) for recovery in found[:4]] == [3, 2, 1, 0]
     assert len(asked.commands(*kinds)) - before <= 4
+
+
+async def test_a_client_that_leaves_takes_the_question_of_nobody(
+    own: RedisServer, nodes: HistoryNodes
+) -> None:
+    """Many wait for one answer; who is the first to ask for it may be the first to go."""
+    node = await nodes.start(own.address)
+    await node.keep("h", b"1")
+    if (subscribing := node.broker.subscribe(("h",))) is not None:
+        await subscribing
+    own.freeze()
+    joining = [asyncio.ensure_future(node.recover("h", 1)) for _ in range(3)]
+    for _ in range(3):
+        await asyncio.sleep(0)
+    joining[0].cancel()
+    own.thaw()
+    found = await asyncio.gather(*joining[1:])
+    assert [payloads(recovery) for recovery in found] == [[b"1"], [b"1"]]

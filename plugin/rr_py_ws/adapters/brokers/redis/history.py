@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import suppress
+from typing import Any
 
 from rr_py_ws import logs
 from rr_py_ws.adapters.brokers.redis.append import Appender
@@ -13,6 +14,7 @@ from rr_py_ws.adapters.brokers.redis.marks import Pairing
 from rr_py_ws.adapters.brokers.redis.names import RESERVED, is_in_one_slot
 from rr_py_ws.adapters.brokers.redis.pages import make_page
 from rr_py_ws.adapters.brokers.redis.reconnect import Context
+from rr_py_ws.adapters.brokers.redis.shared_future import SharedFuture
 from rr_py_ws.adapters.brokers.redis.store import Kept, RedisStore, Servers
 from rr_py_ws.adapters.brokers.redis.topics import NO_OFFSET
 from rr_py_ws.adapters.net.tasks import TaskSet
@@ -24,7 +26,7 @@ from rr_py_ws.core.ring import ReplayLimit
 from rr_py_ws.errors import BrokerError
 from rr_py_ws.metrics import Sample, counter, gauge
 from rr_py_ws.wire.command import Wish
-from rr_py_ws.wire.position import StreamPosition, decode_position
+from rr_py_ws.wire.position import StreamPosition, decode_position, tells_loss
 from rr_py_ws.wire.publication import Position, Publication
 from rr_py_ws.wire.recovery import OFF
 
@@ -80,7 +82,7 @@ class RedisHistories:
             context.on_publication,
             context.on_gap,
             self._end_epoch,
-            self._tasks.spawn,
+            self._spawn,
             budget,
             # Without shards one server of the cluster passes on what the others tell it, if they can.
             is_lossy=context.options.cluster and not context.options.sharded,
@@ -190,6 +192,7 @@ class RedisHistories:
         """There is a connection, maybe to another server than before."""
         self.store.connected()
         self._appender.connected()
+        self._feeds.doubt()
 
     def pair(self, channel: bytes, topic: str) -> Pairing | None:
         """Make what gets the messages of a channel; None for one without a history."""
@@ -215,6 +218,9 @@ class RedisHistories:
     def lost(self, topic: str) -> None:
         """See `MarkedMessages.lost`."""
         self._end_epoch(topic, self._feeds.lose(topic))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> Awaitable[None]:
+        return SharedFuture(self._tasks.spawn(work))
 
     def _end_epoch(self, topic: str, epoch: str) -> None:
         with suppress(BrokerError):  # too many; others who know of it owe it, too
@@ -263,6 +269,10 @@ class RedisHistories:
 
     async def _compare(self, topic: str) -> None:
         newest = (await self.store.page(topic, NO_OFFSET, 0)).newest
+        arrived = self._handed_over(topic)
+        is_other = arrived is not None and arrived.epoch != newest.epoch
+        if self._feeds.is_doubtful(topic) or (is_other and tells_loss(newest.epoch)):
+            self._feeds.check([topic])  # nothing of the other epoch may have come yet
         if self._has_arrived(topic, newest):
             return
         await asyncio.sleep(_ON_ITS_WAY)

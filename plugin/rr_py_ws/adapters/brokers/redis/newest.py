@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 
-from rr_py_ws.wire.position import StreamPosition, decode_position
+from rr_py_ws.wire.position import StreamPosition, decode_position, is_older
 
 _MOST_SEEN = 10_000
 """Topics whose newest message is remembered."""
@@ -44,7 +44,9 @@ class Newest:
         arrived, seen = self._handed_over(topic), self.seen(topic)
         if arrived is None or seen is None:
             return arrived or seen
-        return seen if seen.epoch == arrived.epoch and seen.offset > arrived.offset else arrived
+        if seen.epoch == arrived.epoch:
+            return seen if seen.offset > arrived.offset else arrived
+        return seen if is_older(arrived.epoch, seen.epoch) else arrived
 
     def unverified(self, topic: str) -> StreamPosition | None:
         """Return the same, if the server may not be the one that has named it."""

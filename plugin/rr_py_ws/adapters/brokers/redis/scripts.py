@@ -30,6 +30,16 @@ local function is_rolled_back()
   return found[1] ~= nil and found[1][1] ~= known_offset .. '-' .. known_nonce
 end
 
+local function get_time()
+  local now = call('TIME')
+  return now[1] * 1000 + math.floor(now[2] / 1000)
+end
+
+-- When an epoch began, by its name; 0 when that does not tell.
+local function began(name)
+  return tonumber(string.match(name or '', '_(' .. string.rep('%x', 11) .. ')%-?$') or '', 16) or 0
+end
+
 local function open()
   local kept = try('HMGET', meta, 'epoch', 'top', 'nonce', 'sum', 'low', 'due')
   if kept.err then
@@ -38,10 +48,21 @@ local function open()
   end
   epoch, top, nonce, sum, low = kept[1], tonumber(kept[2]), kept[3], tonumber(kept[4]), tonumber(kept[5])
   due, sum_text = tonumber(kept[6]), kept[4]
-  is_fresh = not (epoch and top and nonce and sum and low and due) or owed == '*' or owed == epoch
-    or (known_epoch == epoch and is_rolled_back())
+  local is_lost = not (epoch and top and nonce and sum and low and due)
+  local has_ended = owed == '*' or owed == epoch
+  if known_epoch ~= '' and not is_lost and not has_ended then
+    if known_epoch == epoch then
+      has_ended = is_rolled_back()
+    else
+      has_ended = began(epoch) > 0 and began(known_epoch) > began(epoch)
+    end
+  end
+  is_fresh = is_lost or has_ended
   if is_fresh then
-    epoch, top, nonce, sum, low, due, sum_text = fresh_epoch, 0, '0', 0, 0, 0, '0'
+    top, nonce, sum, low, due, sum_text = 0, '0', 0, 0, 0, '0'
+    local time = math.max(get_time(), began(epoch) + 1, began(known_epoch) + 1)  -- whatever clocks say
+    -- With `-` when something of the epoch before is lost that somebody may have missed.
+    epoch = format('%s_%011x', fresh_epoch, time) .. (has_ended and '-' or '')
   end
 end
 
@@ -61,20 +82,15 @@ local function save(now)
   if is_due then call('PEXPIRE', meta, life * 1.5) end
   return nil, is_due
 end
-
-local function get_time()
-  local now = call('TIME')
-  return now[1] * 1000 + math.floor(now[2] / 1000)
-end
 """
 
 _ONE = """
 stream, meta = KEYS[1], KEYS[2]
 fresh_epoch, life, owed, known_epoch, known_offset, known_nonce = unpack(ARGV, 1, 6)
 """
-"""Begin a script about one topic. Its keys are stream and hash; its first arguments an epoch for a history
-that begins, milliseconds for which a counter is kept, an epoch that has to end (`*` for any), and the newest
-message that the caller knows of: epoch, offset, nonce."""
+"""Begin a script about one topic. Its keys are stream and hash; its first arguments what the name of an epoch
+that begins now has in front of its time (see `wire.position`), milliseconds for which a counter is kept, an
+epoch that has to end (`*` for any), and the newest message that the caller knows of: epoch, offset, nonce."""
 
 APPEND = make_script(
     _OPEN,
@@ -231,14 +247,14 @@ Of a topic all are kept, or none is; what becomes of one topic does not concern 
 
 The keys are stream and hash of each topic. One more is the idempotency key of the only message.
 
-Arguments: an epoch for histories that begin, the command that publishes, whether the messages are published
-as they are, and in which order, if not topic after topic: the number of the topic for each message; a nonce,
-the milliseconds for which an idempotency key is known, and the number of rules. Then of each rule: messages,
-bytes, milliseconds, whether so many messages are kept exactly (`=`), or some more that nobody gets (`~`), and
-the milliseconds for which a counter is kept. Then of each topic its channel, that of its marks, the number of
-its rule, the doubts (below), and how many messages follow: of each the payload, its checksum, and who is
-excluded. Doubts are empty, or an epoch that has to end (`*` for any) and the newest message that the caller
-knows of (epoch, offset, nonce), each of which may be empty.
+Arguments: what the names of epochs that begin now have in front of their time, the command that publishes,
+whether the messages are published as they are, and in which order, if not topic after topic: the number of
+the topic for each message; a nonce, the milliseconds for which an idempotency key is known, and the number of
+rules. Then of each rule: messages, bytes, milliseconds, whether so many messages are kept exactly (`=`), or
+some more that nobody gets (`~`), and the milliseconds for which a counter is kept. Then of each topic its
+channel, that of its marks, the number of its rule, the doubts (below), and how many messages follow: of each
+the payload, its checksum, and who is excluded. Doubts are empty, or an epoch that has to end (`*` for any)
+and the newest message that the caller knows of (epoch, offset, nonce), each of which may be empty.
 
 Answers for each topic the position of its last message; `[position]` for a duplicate; or `[why, 1, 0 or -1]`
 when its messages are not kept: they were delivered, and the epoch was ended for that (1) or was not (0); or

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import count
 from typing import Any, NamedTuple, Protocol
 
@@ -18,11 +18,15 @@ from rr_py_ws.adapters.brokers.redis.newest import Newest
 from rr_py_ws.adapters.brokers.redis.owed import Owed
 from rr_py_ws.adapters.brokers.redis.reconnect import Context
 from rr_py_ws.adapters.brokers.redis.scripts import CLEAR, READ
+from rr_py_ws.adapters.brokers.redis.shared_future import SharedFuture
 from rr_py_ws.adapters.brokers.redis.topics import NO_OFFSET, Topic, Topics, milliseconds
 from rr_py_ws.core.history_rules import HistoryRules, counter_life
 from rr_py_ws.core.ring import Entry, Ring
 from rr_py_ws.errors import BrokerError
 from rr_py_ws.wire.position import StreamPosition, decode_position
+
+_NUMBERS = 2**24
+"""Epochs of one node that are told apart by their numbers; the time when they began does the rest."""
 
 limited = logs.get_limited("broadcast")
 
@@ -115,8 +119,8 @@ class RedisStore:
         self._connected = asyncio.Event()
 
     def make_epoch(self) -> str:
-        """Make the name of an epoch, for histories that begin."""
-        return f"{self._epoch}{next(self._numbers):x}"
+        """Make what the name of an epoch that begins now has in front of its time."""
+        return f"{self._epoch}{next(self._numbers) % _NUMBERS:x}"
 
     # The port
 
@@ -133,12 +137,12 @@ class RedisStore:
         """See `Store.now`."""
         return self._loop.time() + self._ahead
 
-    def read(self, topic: str, after: int, limit: int) -> asyncio.Future[Ring]:
+    def read(self, topic: str, after: int, limit: int) -> Awaitable[Ring]:
         """See `Store.read`."""
         reading = asyncio.ensure_future(self._read(topic, after, limit))
         self._reading.add(reading)
         reading.add_done_callback(self._read_ended)
-        return reading
+        return SharedFuture(reading)
 
     async def _read(self, topic: str, after: int, limit: int) -> Ring:
         kept = await self.page(topic, after, limit)
@@ -198,13 +202,13 @@ class RedisStore:
         assert position is not None
         return position
 
-    def settle(self) -> asyncio.Future[None]:
+    def settle(self) -> Awaitable[None]:
         """See `Store.settle`; all who ask in one turn wait for the same."""
         if self._settling is None:
             self._settling = asyncio.ensure_future(self._settle())
             self._reading.add(self._settling)
             self._settling.add_done_callback(self._reading.discard)
-        return self._settling
+        return SharedFuture(self._settling)
 
     async def _settle(self) -> None:
         self._settling = None  # it begins now: what is published later is not waited for
