@@ -346,7 +346,8 @@ class Client:
     def write(self, data: bytes) -> None:
         self.take(data)
 
-    def replay(self, replay: Replay) -> None:
+    def replay(self, reply: bytes, replay: Replay) -> None:
+        self.write(reply)
         while replay:
             self.take(replay.next_frames(1))
 

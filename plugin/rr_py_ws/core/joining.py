@@ -163,11 +163,13 @@ class Joining:
             self._transport, command.history, recoveries, self._context.limits.recovery_size
         )
         self._context.counters.count_recoveries(told)
-        self._reply("@join", command, client=self._transport.id, history=told)
-        if sent:
-            encoding = self._transport.encoding
-            self._charge(replay_cost(sent, deflated=encoding.deflated))
-            self._transport.replay(Replay(encoding, sent))
+        reply = self._make_reply("@join", command, client=self._transport.id, history=told)
+        if not sent:
+            self._transport.write(reply)
+            return
+        encoding = self._transport.encoding
+        self._charge(replay_cost(sent, deflated=encoding.deflated))
+        self._transport.replay(reply, Replay(encoding, sent))
 
     async def _finish_join(
         self,
@@ -233,15 +235,24 @@ class Joining:
         reason: str = "",
         id: str | int | None = None,
         client: str = "",
-        history: Sequence[Recovered] = (),
     ) -> None:
-        """Answer a command with its topics; a refused list that is very long only costs, and is left out."""
+        """Answer a command."""
+        self._transport.write(self._make_reply(kind, command, reason, id, client))
+
+    def _make_reply(
+        self,
+        kind: str,
+        command: Command,
+        reason: str = "",
+        id: str | int | None = None,
+        client: str = "",
+        history: Sequence[Recovered] = (),
+    ) -> bytes:
+        """Make the answer to a command, with its topics; a refused list that is very long only costs."""
         topics: Sequence[str] | None = command.topics
         longest = max(_LONGEST_REFUSED, self._context.limits.max_topics_per_command)
         if topics is not None and len(topics) > longest:
             topics = ()
         id = command.id if id is None else id
         encoding = self._transport.encoding
-        self._transport.write(
-            encoding.reply(kind, topics, id=id, reason=reason, client=client, history=history)
-        )
+        return encoding.reply(kind, topics, id=id, reason=reason, client=client, history=history)

@@ -39,8 +39,8 @@ class SessionTransport(Subscriber, Protocol):
     def write(self, data: bytes) -> None:
         """Send a reply, behind everything that was sent before."""
 
-    def replay(self, replay: Replay) -> None:
-        """Send this behind everything that was sent before, and before everything that is sent later."""
+    def replay(self, reply: bytes, replay: Replay) -> None:
+        """Send a reply, and a replay right behind it, before everything that is sent later."""
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine as a task, which is cancelled when the connection ends."""

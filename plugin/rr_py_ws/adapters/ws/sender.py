@@ -172,8 +172,11 @@ class Sender(asyncio.Protocol):
             else:
                 self._overflow()
 
-    def replay(self, replay: Replay) -> None:
-        """Send again: at once what the transport takes, the rest from its place in the queue."""
+    def replay(self, reply: bytes, replay: Replay) -> None:
+        """Send a reply, and again what is behind it: what the transport takes at once, the rest is queued."""
+        if self._state is State.OPEN:  # most clients get both in one write
+            reply += replay.next_frames(_PORTION)
+        self.write(reply)
         while self._state is State.OPEN and replay:
             self.write(replay.next_frames(_PORTION))
         if self._state is State.QUEUEING and replay:

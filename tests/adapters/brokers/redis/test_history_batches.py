@@ -343,7 +343,7 @@ class TestFailures:
     async def test_more_than_may_wait_is_refused(self, own: RedisServer, nodes: HistoryNodes) -> None:
         async with Proxy(own.port) as proxy:
             node = await nodes.start(proxy.address, publish_queue=20_000)
-            await node.keep("h", b"the script is known now")
+            position = await node.keep("h", b"the script is known now")
             proxy.divide()
             answers = [asyncio.ensure_future(node.keep("h", payload)) for payload in numbers(100)]
             await asyncio.sleep(0)
@@ -356,6 +356,9 @@ class TestFailures:
             told = await asyncio.gather(*(answer for answer in answers if answer not in refused))
             assert all(told)
             assert redis_broker(node).counters.unanswered_bytes == 0
+            # What was refused is not missing.
+            other = await nodes.start(own.address)
+            assert len((await other.recover("h", str(position))).replay) == len(told)
 
 
 @pytest.mark.parametrize("sharded", [False, True])

@@ -266,11 +266,11 @@ class Appender:
 
     def _deliver(self, topic: Topic, messages: Sequence[Message]) -> None:
         """Publish messages that cannot be kept; all that are there are told before."""
-        problem = self._owe(topic)
         try:
             self._servers.publish_beside(topic.names.marks, b"lost").add_done_callback(_look_at)
+            problem = self._owe(topic)
         except BrokerError as error:
-            problem = error
+            problem = error  # nothing is delivered, so nothing is missing
         for _, _, publication, future, wants_receipt in messages:
             try:
                 if problem is not None:
