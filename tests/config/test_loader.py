@@ -85,6 +85,11 @@ def test_an_empty_map_is_a_section(load: Load) -> None:
     assert config.http and config.http.address == ""
 
 
+def test_zero_is_zero_where_it_is_documented(load: Load) -> None:
+    config = load("websockets: {broker: a, process_timeout: 0}\nbroadcast.a.driver: memory")
+    assert config.settings.process_timeout == 0
+
+
 def test_a_zero_value_is_the_default(load: Load) -> None:
     """In RoadRunner 0 and empty are what a key has that is not in the file."""
     config = load(

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import signal
+import socket
 import time
 import urllib.request
 from pathlib import Path
@@ -268,6 +269,32 @@ def test_when_the_core_dies_clients_stay_and_are_told_of_the_gap(servers: Server
     assert now["handshakes_accepted_total"] == before["handshakes_accepted_total"] == 9
     assert now["connections"] == 9
     assert len(server.log.having("the core process ended, it is started again")) == 1
+
+
+def test_a_core_that_cannot_be_started_again_for_a_while_costs_no_client_its_connection(
+    servers: Servers, connect: Connect
+) -> None:
+    """Somebody has taken its address in the moment in which it was gone."""
+    server = start(servers)
+    server.tolerated.append("the core process ended")
+    clients = [connect(server) for _ in range(6)]
+    for client in clients:
+        client.command("join", ["news"], id="1")
+        client.expect('{"topic":"@join","payload":["news"],"id":"1"}')
+    host, _, port = server.rpc.removeprefix("tcp://").rpartition(":")
+    taken: list[socket.socket] = []
+    children(server)["core"].kill()
+    eventually_sync(lambda: taken.append(socket.create_server((host, int(port)))) or taken, "it is free")
+    with taken[0]:
+        server.log.wait_for('"reason":"rpc.listen: cannot listen on')
+    server.log.wait_for("the core process is back")
+    server.php("$broadcast->publish('news', 'it is back');")
+    for client in clients:
+        found = [client.receive()]
+        while found[-1] != push("news", "it is back"):
+            found.append(client.receive())
+        assert {*found[:-1]} == {'{"topic":"#gap","payload":["news"],"id":""}'}  # of each core that was there
+    assert not server.log.having("a listener process ended")
 
 
 @pytest.mark.parametrize("victim", ["core", "listener 2"])

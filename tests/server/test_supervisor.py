@@ -120,10 +120,13 @@ def test_a_listener_that_has_lost_its_socket_to_the_core_is_started_again() -> N
             elif again:
                 os.kill(os.getppid(), signal.SIGTERM)
             else:
+                control.socket.setblocking(True)
+                while control.receive()[0][0] != "go":
+                    pass
                 control.send("unlinked", number)
             return serve(control)
         """,
-        "lambda: None",
+        "lambda: server._children[1].send('go')",
     )
     assert said[-1] == "code 0"
     assert any("killed: it cannot be connected to the core, too many open files" in line for line in said)
@@ -193,8 +196,8 @@ def test_a_full_log_does_not_hold_up_the_parent() -> None:
             def run(number, control, again):
                 if number == CORE:
                     control.send("ready", 1.0)
-                if again:
-                    os.kill(os.getppid(), signal.SIGTERM)
+                    if again:
+                        os.kill(os.getppid(), signal.SIGTERM)
                 return serve(control)
             """,
             "end_all",

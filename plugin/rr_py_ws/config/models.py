@@ -78,6 +78,8 @@ class WebSockets(RRSection):
         process_timeout: seconds for which one of several processes may answer nothing; 0: for ever.
     """
 
+    zeros = frozenset({"process_timeout"})
+
     broker: Text = ""
     path: Annotated[str, decoded(addresses.url_path)] = "/ws"
     allowed_origin: Annotated[tuple[str, ...], decoded(addresses.origins)] = ("*",)

@@ -8,7 +8,7 @@ and sizes are bytes, unless a field says otherwise.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import (
     BaseModel,
@@ -149,14 +149,22 @@ def _described(key: str, problem: ErrorDetails) -> Iterator[ConfigError]:
 
 
 class RRSection(Section):
-    """A section that RoadRunner reads too: unknown keys are ignored, and a zero value means the default."""
+    """A section that RoadRunner reads too: unknown keys are ignored, and a zero value means the default.
+
+    Attributes:
+        zeros: keys that RoadRunner does not have, of which zero means zero.
+    """
+
+    zeros: ClassVar[frozenset[str]] = frozenset()
 
     @field_validator("*", mode="after")
     @classmethod
     def _zero_is_default(cls, value: Any, info: ValidationInfo) -> Any:
         # Go cannot tell a key that is 0 from a key that is absent, and neither do the files that people have.
         assert info.field_name is not None
-        return value or cls.model_fields[info.field_name].get_default(call_default_factory=True)
+        if value or info.field_name in cls.zeros:
+            return value
+        return cls.model_fields[info.field_name].get_default(call_default_factory=True)
 
 
 class ExtensionSection(Section):

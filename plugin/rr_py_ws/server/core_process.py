@@ -119,6 +119,10 @@ class CoreProcess(ChildProcess):
                 self.control.send("ready", self.loaded.endure.grace_period)
                 background = asyncio.ensure_future(self.run_beside(self._certificates.run()))
                 await stop
+        except BaseException:
+            if self.again:  # the parent tries again, and the clients of the server stay meanwhile
+                self._listeners.release()
+            raise
         finally:
             if background is not None:
                 background.cancel()

@@ -38,6 +38,7 @@ class Supervised:
         due: when it is to be started again, monotonic seconds.
         again: whether it has been started before.
         fault: why it was killed; empty: it was not.
+        reason: why it ends, in its own words; empty: it has said nothing.
     """
 
     def __init__(self, number: int, patience: float) -> None:
@@ -48,6 +49,7 @@ class Supervised:
         self.due: float | None = None
         self.again = False
         self.fault = ""
+        self.reason = ""
         self._patience = patience
         self._started = 0.0
         self._backoff = Backoff(_FIRST_PAUSE, _LAST_PAUSE)
@@ -83,7 +85,8 @@ class Supervised:
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
             theirs.close()
-        self.pid, self.control, self.due, self.fault = pid, ours, None, ""
+        self.pid, self.control, self.due = pid, ours, None
+        self.fault = self.reason = ""
         self.heartbeat = Heartbeat(pid, self._patience)
         self._started = time.monotonic()
 

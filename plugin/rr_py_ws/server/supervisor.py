@@ -16,7 +16,7 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from types import FrameType
 from typing import Any, NoReturn, TextIO
@@ -192,8 +192,7 @@ class Supervisor:
                 if not self._is_ready or self._stopping:
                     self._failures += values[0]
                 else:
-                    text = "a process could not be started again"
-                    self._log("error", text, process=child.name, reason="; ".join(values[0]))
+                    child.reason = "; ".join(values[0])
             elif what == "alive":
                 child.heartbeat.answer()
             elif what == "unlinked":
@@ -260,24 +259,18 @@ class Supervisor:
             os._exit(code)
 
     def _reap(self) -> None:
-        # All that end: as process 1 of a container the parent gets orphans of PHP workers, too.
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if not pid:
-                return
-            for child in self._children:
-                if child.pid == pid:
-                    self._ended(child, status)
+        found = dict(_ended_children())
+        ended = [child for child in self._children if child.pid in found]
+        for child in ended:  # first of all, so that no line is given to one that has ended, too
+            self._take_messages(child)  # its last words
+            self._forget_control(child)
+            if child is not self._core:
+                self._on_listener_end(child.number)
+        for child in ended:
+            pid, child.pid = child.pid, 0
+            self._ended(child, pid, found[pid])
 
-    def _ended(self, child: Supervised, status: int) -> None:
-        self._take_messages(child)  # its last words
-        self._forget_control(child)
-        pid, child.pid = child.pid, 0
-        if child is not self._core:
-            self._on_listener_end(child.number)
+    def _ended(self, child: Supervised, pid: int, status: int) -> None:
         if self._stopping:
             if child.fault:
                 self._failures.append(f"a process was killed, {child.fault}: {child.name}")
@@ -292,7 +285,8 @@ class Supervisor:
         text = "a listener process ended, it is started again; its clients have to connect again"
         if child is self._core:
             text = "the core process ended, it is started again; meanwhile nobody can publish or join"
-        self._log("error", text, process=child.name, pid=pid, end=end, pause=round(pause, 1))
+        fields = {"reason": child.reason} if child.reason else {}
+        self._log("error", text, process=child.name, pid=pid, end=end, **fields, pause=round(pause, 1))
 
     def _forget_control(self, child: Supervised) -> None:
         if child.control is not None:
@@ -337,6 +331,17 @@ def _takes_a_line(stream: TextIO | None) -> bool:
     with suppress(OSError, ValueError):  # closed
         return stream is not None and bool(select.select((), (stream,), (), 0)[1])
     return False
+
+
+def _ended_children() -> Iterator[tuple[int, int]]:
+    """Reap all that have ended: as process 1 of a container the parent gets orphans of PHP workers, too.
+
+    Yields:
+        Process id, and status as the kernel tells it.
+    """
+    with suppress(ChildProcessError):  # there is none any more
+        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+            yield ended
 
 
 def _note(number: int, frame: FrameType | None) -> None:

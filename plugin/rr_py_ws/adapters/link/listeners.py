@@ -74,6 +74,7 @@ class Listeners:
         self._told: dict[Listener, bool] = {}
         self._lost = 0
         self._stopping = False
+        self._released = False
         self._open = False
         self._empty = asyncio.Event()
         self._empty.set()
@@ -88,6 +89,9 @@ class Listeners:
 
     async def connect(self, number: int, accepted: socket.socket) -> None:
         """Serve a listener process at a socket that leads to it."""
+        if self._released:
+            accepted.close()
+            return
         listener = Listener(number, self, self._node, self._pools, self._holds)
         self._all[number] = listener
         self._empty.clear()
@@ -218,6 +222,12 @@ class Listeners:
         """Tell all listeners something."""
         for listener in self._all.values():
             listener.link.tell(method, *args)
+
+    def release(self) -> None:
+        """Leave them and their clients alone from now on: they wait for another core."""
+        self._released = True
+        self._all.clear()
+        self._empty.set()
 
     async def end(self, timeout: float) -> None:
         """Have all of them end, and wait for it."""
