@@ -225,6 +225,27 @@ class TestFailures:
         (tmp_path / "go").touch()
         assert ask("/hello").read() == b"hello"
 
+    def test_a_client_that_goes_away_does_not_take_its_files_from_the_worker(
+        self, server: Server, ask: Pages, raw: OpenRaw, uploads: Path, tmp_path: Path
+    ) -> None:
+        """PHP was in the middle of storing them, and they vanished."""
+        begun, go, seen = (tmp_path / name for name in ("begun", "go", "seen"))
+        body = form(part("f", b"x" * 100_000, "a.txt"))
+        head = (
+            f"POST /late-files?begun={begun}&for={go}&then={seen} HTTP/1.1\r\nHost: a\r\n"
+            f"Content-Type: {MULTIPART}\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        client = raw(server)
+        client.send(head.encode() + body)
+        eventually_sync(begun.exists)
+        client.reset()
+        assert ask("/hello").read() == b"hello"  # it has been told of the end by now
+        assert len(list(uploads.iterdir())) == 1
+        go.touch()
+        eventually_sync(lambda: seen.exists() and seen.read_text() != "")
+        assert json.loads(seen.read_text())["f"]["md5"] == hashlib.md5(b"x" * 100_000).hexdigest()
+        eventually_sync(lambda: list(uploads.iterdir()) == [])
+
     def test_a_client_that_goes_away_ends_a_page_in_parts(
         self, server: Server, ask: Pages, raw: OpenRaw, tmp_path: Path
     ) -> None:

@@ -347,7 +347,9 @@ class QuestionPool(Protocol):
     ) -> tuple[Message, AnswerParts | None]:
         """Ask one worker, which may answer in several parts, and wait for the answer; otherwise as `ask`.
 
-        To cancel this withdraws the question.
+        To cancel this withdraws the question. When a worker has it already, this ends when the worker is done
+        with it: what the question names, such as a file, can be removed then. Who cancels this once more does
+        not wait.
 
         Returns:
             The answer, or its first part and the others. Whoever takes those calls `stop` in the end.

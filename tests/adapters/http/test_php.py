@@ -229,6 +229,32 @@ async def test_files_of_a_form_that_is_refused_are_gone(
     assert (workers.asked, os.listdir(tmp_path)) == ([], [])
 
 
+async def test_a_stop_does_not_wait_for_a_worker_whose_client_has_gone(
+    site: Site, serve: Serve, workers: Workers, tmp_path: Path
+) -> None:
+    """Else the files stay as long as it works with them."""
+    withdrawn = asyncio.Event()
+
+    async def exec_streamed(question: Question, limit: float = 0.0) -> tuple[Message, None]:
+        workers.asked.append(question)
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            withdrawn.set()
+            await asyncio.get_running_loop().create_future()
+        raise AssertionError
+
+    serve()
+    workers.exec_streamed = exec_streamed  # type: ignore[method-assign]
+    client = await site.send(post(form(('name="f"; filename="a"', b"one")), MULTIPART))
+    await eventually(lambda: workers.asked)
+    client.reset()
+    await withdrawn.wait()
+    assert len(os.listdir(tmp_path)) == 1
+    await site.listener.stop(5.0)
+    assert os.listdir(tmp_path) == []
+
+
 async def test_files_of_a_client_that_goes_away_are_gone(site: Site, serve: Serve, tmp_path: Path) -> None:
     serve()
     body = form(('name="f"; filename="a"', b"x" * 300_000))

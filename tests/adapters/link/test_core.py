@@ -442,6 +442,38 @@ async def test_a_page_whose_client_leaves_while_its_first_part_is_on_its_way_is_
     assert asking.cancelled()
 
 
+async def test_a_page_whose_client_leaves_is_over_when_its_worker_is_done(
+    listener: Listener, cores: Cores, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files that it names are removed then: sooner a worker would look for them in vain."""
+    withdrawn, done = asyncio.Event(), asyncio.Event()
+
+    async def exec_streamed(question: Question, limit: float = 0.0) -> tuple[Message, None]:
+        pool.questions.append((question.context, question.body[:]))
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            withdrawn.set()
+            await done.wait()
+        raise AssertionError("it was not withdrawn")
+
+    monkeypatch.setattr(pool, "exec_streamed", exec_streamed)
+    await (await cores()).link(listener.core)
+    pages = LinkPool("websockets", listener.core, 1.0)
+    asking, hasty = (asyncio.ensure_future(pages.exec_streamed(Message(b"{}"))) for _ in range(2))
+    await eventually(lambda: len(pool.questions) == 2)
+    asking.cancel()
+    hasty.cancel()
+    await withdrawn.wait()
+    assert not asking.done() and not hasty.done()
+    hasty.cancel()  # once more
+    await asyncio.wait([hasty])
+    assert not asking.done()
+    done.set()
+    await asyncio.wait([asking])
+    assert asking.cancelled() and hasty.cancelled()
+
+
 async def test_a_body_in_a_file_does_not_go_over_the_link(
     listener: Listener, cores: Cores, pool: Pool, tmp_path: Path
 ) -> None:

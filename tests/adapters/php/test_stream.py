@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from rr_py_ws.core.ports import AnswerParts
+from rr_py_ws.wire.access import connect_question
 from rr_py_ws.wire.worker import Message
-from support.php_pool import Start, ask_message, misbehaving
+from support.php_pool import Gate, Start, ask_message, grant, misbehaving
 from support.waiting import eventually
 
 
@@ -17,6 +20,10 @@ async def sizes(parts: AnswerParts | None) -> list[int]:
     while (part := await parts.next_part()) is not None:
         found.append(len(part.body))
     return found
+
+
+def question(query: str) -> Message:
+    return Message(connect_question(grant(query)))
 
 
 @pytest.mark.parametrize("leaves", [False, True])
@@ -36,3 +43,30 @@ async def test_a_worker_is_free_when_its_last_part_is_here(start: Start, leaves:
     if not leaves:
         assert await sizes(parts) == [300_000]
     assert await ask_message(pool, Message(b"{}")) == Message(b'{"status":200}')
+
+
+async def test_who_leaves_a_worker_is_told_when_it_is_done(start: Start, gate: Gate) -> None:
+    """What the question speaks of, such as the files of a form, may be removed then, and not before."""
+    pool = await start()
+    asking = asyncio.create_task(pool.exec_streamed(question(gate.wait)))
+    waiting = asyncio.create_task(pool.exec_streamed(question("do=ok")))
+    await asyncio.sleep(0)
+    for task in (asking, waiting):
+        task.cancel()
+    done, _ = await asyncio.wait([waiting])
+    assert done == {waiting} and not asking.done()
+    gate.open()
+    await asyncio.wait([asking])
+    assert asking.cancelled() and waiting.cancelled()
+
+
+async def test_who_leaves_and_has_no_time_is_not_kept(start: Start, gate: Gate) -> None:
+    pool = await start()
+    asking = asyncio.create_task(pool.exec_streamed(question(gate.wait)))
+    await asyncio.sleep(0)
+    for _ in range(2):
+        asking.cancel()
+        await asyncio.sleep(0)
+    assert asking.cancelled()
+    gate.open()
+    assert (await ask_message(pool, question("do=ok"))).context

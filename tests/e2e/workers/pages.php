@@ -55,6 +55,9 @@ Worker::create()->serve(
         '/hello' => new Response(200, ['Content-Type' => 'text/plain'], 'hello'),
         '/length' => $json(['length' => strlen($request->body), 'md5' => md5($request->body)]),
         '/files' => $json($sums($request->uploads)),
+        '/late-files' => (touch($request->query()['begun']) && ($await($request) ?? true)
+            && file_put_contents($request->query()['then'], json_encode($sums($request->uploads))))
+            ? new Response() : new Response(500),
         '/status' => new Response((int) $request->query()['code'], ['X-Many' => ['a', 'b']], 'body'),
         '/html' => new Response(200, [], '<!DOCTYPE html><p>hello'),
         '/trailers' => new Response(200, ['Trailer' => 'X-Sum', 'X-Sum' => '42'], 'summed'),

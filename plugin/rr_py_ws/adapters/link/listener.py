@@ -85,6 +85,7 @@ class Listener:
         self._node = node
         self._pools = pools
         self._holds = holds
+        self._asking: dict[tuple[str, int], asyncio.Task[Any] | None] = {}
         self._parts: dict[tuple[str, int], AnswerParts] = {}
         handlers: dict[str, Callable[..., Any]] = {
             "subscribe": self._subscribe,
@@ -215,7 +216,13 @@ class Listener:
         return await self._exec_question(pool, number, Message(context, body), limit)
 
     async def _exec_question(self, pool: str, number: int, question: Question, limit: float) -> Plain:
-        answer, parts = await self._pools[pool].exec_streamed(question, limit)
+        self._asking[pool, number] = asyncio.current_task()
+        try:
+            answer, parts = await self._pools[pool].exec_streamed(question, limit)
+        except asyncio.CancelledError:  # withdrawn: the listener process waits for the word that it is over
+            return (b"", b""), False
+        finally:
+            del self._asking[pool, number]
         if parts is not None:
             self._parts[pool, number] = parts
         return tuple(answer), parts is not None
@@ -228,6 +235,8 @@ class Listener:
         return None
 
     def _stop_parts(self, pool: str, number: int) -> None:
+        if (asking := self._asking.get((pool, number))) is not None:
+            asking.cancel()
         if (parts := self._parts.pop((pool, number), None)) is not None:
             parts.stop()
 

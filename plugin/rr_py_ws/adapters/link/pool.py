@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import count
 from mmap import mmap
 
@@ -68,12 +69,17 @@ class LinkPool:
         body: bytes | mmap | Place = question.body
         if not isinstance(question, Message):
             method, body = "exec_file", place_of(question.descriptor)
+        call: asyncio.Future[tuple[tuple[bytes, bytes], bool]] | None = None
         try:
-            first, streams = await self._core.call(method, *parts.key, question.context, body, limit)
+            call = self._core.call(method, *parts.key, question.context, body, limit)
+            first, streams = await asyncio.shield(call)
         except BrokerError as error:
             raise WorkersDown(str(error)) from error
         except asyncio.CancelledError:
-            parts.stop()  # the first part may be on its way
+            parts.stop()  # or the question is withdrawn, which is answered when it is over
+            if call is not None:
+                with suppress(Exception):
+                    await call
             raise
         return Message(*first), parts if streams else None
 

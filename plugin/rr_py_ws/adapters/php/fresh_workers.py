@@ -52,7 +52,9 @@ class FreshWorkers:
             return
         # Given back here: the worker runs on when the caller of the question is gone.
         try:
-            if not question.answered:  # withdrawn meanwhile
+            if question.answered:  # withdrawn meanwhile
+                question.end()
+            else:
                 await self._ask_fresh_worker(question)
         finally:
             self._permits.release()
@@ -83,6 +85,7 @@ class FreshWorkers:
         except WorkerStartError as error:
             self._counters.count_failure(error)
             question.answer(error)
+            question.end()
         finally:
             if late is not None:
                 late.cancel()

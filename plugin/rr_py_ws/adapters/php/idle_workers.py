@@ -76,11 +76,13 @@ class IdleWorkers:
         else:
             question.answer(TimeoutError())
 
-    def withdraw(self, question: Question) -> None:
-        """Let a question wait no longer; nothing when it does not."""
+    def withdraw(self, question: Question) -> bool:
+        """Let a question wait no longer; return whether it has waited."""
         for lane in self._lanes.values():
             if (timer := lane.pop(question, None)) is not None:
                 timer.cancel()
+                return True
+        return False
 
     def add(self, worker: Worker) -> None:
         """Use a new worker."""

@@ -218,11 +218,13 @@ class WorkerPool:
 
         asked = self._make_question(question, on_answer, limit, Lane.JOINS, None, math.inf)
         asked.streams = True
+        asked.over = asyncio.get_running_loop().create_future()
         self._admit(asked)
         try:
             answer = await answered
         except asyncio.CancelledError:
             self._withdraw(asked)
+            await asked.over
             raise
         if isinstance(answer, Exception):
             raise answer
@@ -270,7 +272,8 @@ class WorkerPool:
     def _withdraw(self, question: Question) -> None:
         """A question that waits is taken back; one at a worker is answered to nobody."""
         question.answered = True
-        self._idle.withdraw(question)
+        if self._idle.withdraw(question):
+            question.end()
         if question.parts is not None:  # its first part came in this turn of the loop
             question.parts.stop()
 
@@ -279,6 +282,7 @@ class WorkerPool:
         if not question.answered:
             self.counters.count_failure(error)
         question.answer(error)
+        question.end()
 
     def _record(self, worker: Worker, question: Question, answer: Message | WorkerError) -> None:
         """Take what a worker did, count it, and answer; all the same when nobody waits any more."""
@@ -305,6 +309,7 @@ class WorkerPool:
             self._try_again(question)
         else:
             question.answer(answer)
+            question.end()
 
     def _try_again(self, question: Question) -> None:
         """Ask another worker, unless several have asked to be restarted or nobody waits any more."""
@@ -314,6 +319,8 @@ class WorkerPool:
             self._refuse(question, WorkerError(text))
         elif not question.answered:
             self._put(question)
+        else:
+            question.end()
 
     async def _start_worker(self) -> Worker:
         return await self._factory.start(self._config.allocate_timeout)

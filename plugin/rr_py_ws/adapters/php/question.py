@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ class Question:
         streams: whether the answer may come in parts.
         parts: those behind the first one, if it does.
         answered: whether the caller has the answer, or does not want it any more. The worker does not notice.
+        over: for a caller that wants to know: done when no worker works on it any more, or will.
         tries: how many workers wanted to be restarted instead of answering.
         lane: where it waits for a worker.
         wait: seconds that it waits for one.
@@ -45,6 +47,7 @@ class Question:
     streams: bool = False
     parts: StreamedAnswer | None = None
     answered: bool = False
+    over: asyncio.Future[None] | None = None
     tries: int = 0
     lane: Lane = Lane.JOINS
     wait: float = math.inf
@@ -56,3 +59,8 @@ class Question:
         elif not self.answered:
             self.answered = True
             self.on_answer(answer)
+
+    def end(self) -> None:
+        """Take note that no worker works on it any more, or will."""
+        if self.over is not None and not self.over.done():
+            self.over.set_result(None)
