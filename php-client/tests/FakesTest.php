@@ -6,9 +6,11 @@ namespace RRPyWs\Tests;
 
 use PHPUnit\Framework\AssertionFailedError;
 use PHPUnit\Framework\TestCase;
+use Psr\Log\LoggerInterface;
 use RRPyWs\BroadcastInterface;
 use RRPyWs\Exception\InvalidArgumentException;
 use RRPyWs\Exception\TransportException;
+use RRPyWs\Failure;
 use RRPyWs\Group;
 use RRPyWs\History;
 use RRPyWs\Published;
@@ -20,6 +22,13 @@ use RRPyWs\Testing\FakePush;
 
 final class FakesTest extends TestCase
 {
+    public static function setUpBeforeClass(): void
+    {
+        if (!\interface_exists(LoggerInterface::class)) {
+            require __DIR__ . '/Support/psr.php';
+        }
+    }
+
     /**
      * @return iterable<string, array{FakeBroadcast|FakePush}>
      */
@@ -151,6 +160,27 @@ final class FakesTest extends TestCase
         $fake->fail(null);
         $fake->publish('a', 'hi');
         $fake->assertPublishedCount(1);
+    }
+
+    public function testTheyFailAsThePublishersThatTheyStandFor(): void
+    {
+        $away = new TransportException('Unable to connect', mayHaveArrived: false);
+        $logger = $this->createMock(LoggerInterface::class);
+        $line = 'Unable to publish to a: Unable to connect';
+        $logger->expects(self::exactly(3))->method('error')->with($line, ['topics' => ['a'], 'exception' => $away]);
+        foreach ([new FakeBroadcast('log', $logger), new FakeBroadcast(Failure::Silent)] as $broadcast) {
+            $broadcast->fail($away);
+            $broadcast->publish('a', 'hi');
+            $broadcast->publishAsync('a', 'hi');
+            $broadcast->assertNothingPublished();
+        }
+        foreach ([new FakePush('log', $logger), new FakePush(failure: Failure::Silent)] as $push) {
+            $push->fail($away);
+            self::assertSame($away, $push->publish('a', 'hi')->failure);
+            $push->assertNothingPublished();
+        }
+        $this->expectExceptionObject($away);
+        $push->history('a');
     }
 
     public function testAFakeBroadcastHasTopics(): void

@@ -5,7 +5,11 @@ declare(strict_types=1);
 namespace RRPyWs\Testing;
 
 use PHPUnit\Framework\Assert;
+use Psr\Log\LoggerInterface;
 use RRPyWs\Exception\BroadcastException;
+use RRPyWs\Exception\InvalidArgumentException;
+use RRPyWs\Failure;
+use RRPyWs\Internal\OnFailure;
 
 /**
  * What FakeBroadcast and FakePush have in common: they remember what was published, and compare it with what a test
@@ -18,6 +22,16 @@ trait Assertions
     /** @var list<FakePublication> */
     private array $publications = [];
     private ?BroadcastException $failure = null;
+    private readonly OnFailure $onFailure;
+
+    /**
+     * @param Failure|string $failure What a publish does when it fails, as the publisher's that it stands for.
+     * @throws InvalidArgumentException
+     */
+    public function __construct(Failure|string $failure = Failure::Throw, ?LoggerInterface $logger = null)
+    {
+        $this->onFailure = new OnFailure($failure, $logger);
+    }
 
     /**
      * What was published, or what of it to one topic, in its order.

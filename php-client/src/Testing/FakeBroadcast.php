@@ -29,7 +29,9 @@ final class FakeBroadcast implements BroadcastInterface
     {
         $publication = Publication::broadcast($topics, $messages);
         if ($this->failure !== null) {
-            throw $this->failure;
+            $this->onFailure->handle($this->failure, $publication->topics);
+
+            return;
         }
         foreach ($publication->messages as $message) {
             foreach ($publication->topics as $topic) {

@@ -34,7 +34,9 @@ final class FakePush implements PushInterface
     ): PublishResult {
         $publication = Publication::push($topics, $messages, $exclude, $idempotencyKey, $skipHistory);
         if ($this->failure !== null) {
-            throw $this->failure;
+            $this->onFailure->handle($this->failure, $publication->topics);
+
+            return new PublishResult([], $this->failure);
         }
         $published = [];
         foreach ($publication->messages as $index => $message) {
