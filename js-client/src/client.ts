@@ -16,7 +16,7 @@ const EXPIRED = 4001;
 const POLICY = 1008;
 
 const WORDS: {[code: number]: string} = {
-  1001: 'the server is stopping',
+  1001: 'the server stops, or the page is left',  // Firefox says it of the latter
   1013: 'the server asks to try again later',
   [EXPIRED]: 'the token has expired',
 };

@@ -28,7 +28,7 @@ test('states have reasons, and waiting says how long', async () => {
   FakeSocket.last.end(1001);
   assert.deepEqual(changes, [
     {state: 'connected', reason: ''},
-    {state: 'waiting', reason: 'the server is stopping', code: 1001, delay: 750},
+    {state: 'waiting', reason: 'the server stops, or the page is left', code: 1001, delay: 750},
   ]);
   await clock.pass(749);
   assert.equal(FakeSocket.all.length, 1);

@@ -200,7 +200,7 @@ def test_node_uses_it_and_ends_when_it_is_closed(site: Server, tmp_path: Path) -
 def test_a_token_may_be_a_subprotocol_beside_one_that_the_server_agrees_to(
     chromium: Chromium, site: Server
 ) -> None:
-    """A browser takes it for a failure when the server agrees to none; with `rr.json` payloads are values."""
+    """Chromium takes it for a failure when the server agrees to none; with `rr.json` payloads are values."""
     tab = browse(chromium, site)
     tab.run(
         "client.close(),"

@@ -472,7 +472,8 @@ var GOOD = 5e3;
 var EXPIRED = 4001;
 var POLICY = 1008;
 var WORDS = {
-  1001: "the server is stopping",
+  1001: "the server stops, or the page is left",
+  // Firefox says it of the latter
   1013: "the server asks to try again later",
   [EXPIRED]: "the token has expired"
 };
