@@ -280,10 +280,8 @@ class TestExec:
         assert await pid_of(pool) != old
         assert not alive(old)
 
-    async def test_each_question_has_its_own_limit_on_a_worker_that_was_asked_before(
-        self, start: Start
-    ) -> None:
-        """A timer may serve several questions: it must neither end a later one early nor leave it for ever."""
+    async def test_each_question_to_a_worker_has_its_own_limit(self, start: Start) -> None:
+        """A timer may serve several questions: it must neither end a later one early nor leave it alone."""
         pool = await start()
         old = pids(pool)
         assert (await ask(pool, limit=0.1)).allowed
