@@ -20,7 +20,7 @@ from support.ws_peer import BINARY, CONTINUATION, PING, PONG, TEXT, frame
 
 
 def test_a_socket_accepts_without_making_a_socket_object() -> None:
-    """`net/acceptor.py` makes it of the base class, without asking the kernel of what kind it is."""
+    """`adapters/net/acceptor.py` makes one of the base class, by what is known of the listening socket."""
     with (
         socket.create_server(("127.0.0.1", 0)) as listening,
         socket.create_connection(listening.getsockname()) as client,

@@ -280,6 +280,17 @@ class TestExec:
         assert await pid_of(pool) != old
         assert not alive(old)
 
+    async def test_each_question_to_a_worker_has_its_own_limit(self, start: Start) -> None:
+        """A timer may serve several questions: it must neither end a later one early nor leave it alone."""
+        pool = await start()
+        old = pids(pool)
+        assert (await ask(pool, limit=0.1)).allowed
+        assert (await ask(pool, "do=sleep&ms=300", limit=60.0)).allowed
+        assert pids(pool) == old
+        assert isinstance(await failure_of(pool, "do=sleep&ms=600000", limit=0.1), ExecTimeout)
+        assert (await ask(pool, limit=60.0)).allowed
+        assert isinstance(await failure_of(pool, "do=sleep&ms=600000", limit=0.1), ExecTimeout)
+
     async def test_an_answer_that_came_while_the_server_stood_still_is_not_too_late(
         self, start: Start, patient: None
     ) -> None:
