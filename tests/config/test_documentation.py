@@ -10,8 +10,7 @@ from typing import Any, get_args, get_origin
 import pytest
 from pydantic import BaseModel
 
-from rr_py_ws.config import BrokerSection, Config, RedisOptions, check, has_errors, redis_options
-from rr_py_ws.config.check import _SECTIONS
+from rr_py_ws.config import BrokerSection, Config, RedisOptions, check, has_errors, redis_options, unread
 from rr_py_ws.server.changes import EFFECTS, effect_of
 
 Load = Callable[..., Config]
@@ -44,7 +43,7 @@ def keys(path: str, annotation: Any) -> Iterator[str]:
 
 
 REDIS = "broadcast.<name>.config."
-SECTIONS = [name for name in _SECTIONS if name != "version"]  # which has no keys
+SECTIONS = [name for name in unread.SECTIONS if name != "version"]  # which has no keys
 KEYS = [key for name in SECTIONS for key in keys(name, Config.model_fields[name].annotation)]
 
 
