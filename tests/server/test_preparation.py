@@ -275,6 +275,37 @@ def test_what_is_no_file_is_not_opened(
     assert all(text in str(problem) for problem in found for text in [problems[problem.key]])
 
 
+LONG = "x" * 300
+
+
+@pytest.mark.parametrize(
+    ("sections", "problem"),
+    [
+        ({"http": {"ssl": {"cert": LONG, "key": LONG}}}, "which cannot be looked at: File name too long"),
+        ({"http": {"middleware": ["static"], "static": {"dir": LONG}}}, "which cannot be looked at: "),
+        ({"server": {"command": f"php {LONG}"}}, f"{LONG}' cannot be looked at: File name too long"),
+    ],
+)
+def test_what_cannot_even_be_looked_at_is_named_with_the_reason(
+    write: Write, sections: dict[str, Any], problem: str
+) -> None:
+    """As what is in a directory that is another account's."""
+    assert any(problem in str(found) for found in prepare(load_config(write(**sections))).problems)
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"logs": {"output": LONG}},
+        {"logs": {"file_logger_options": {"log_output": f"{LONG}/{LONG}"}}},
+        {"rpc": {"listen": f"unix://{LONG}"}},
+        {"rpc": {"listen": f"unix://{LONG}/rpc"}},
+    ],
+)
+def test_no_path_is_an_unexpected_error(write: Write, sections: dict[str, Any]) -> None:
+    prepare(load_config(write(**sections)))
+
+
 def test_addresses_that_only_look_alike_are_no_problem(write: Write) -> None:
     path = write(
         http={"address": "127.0.0.1:8080"},

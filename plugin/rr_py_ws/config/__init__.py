@@ -27,6 +27,7 @@ from rr_py_ws.config.logs import Channel, FileLoggerOptions, Logs
 from rr_py_ws.config.masking import masked_json
 from rr_py_ws.config.middleware import CORS, Headers, Static, header_fields
 from rr_py_ws.config.models import RPC, Config, Endure, Metrics, Status, WebSockets
+from rr_py_ws.config.named_files import missing
 from rr_py_ws.config.report import Finding, Kind, has_errors, report_json, report_text
 from rr_py_ws.config.unmatched import unmatched_rules
 from rr_py_ws.config.validate import follows_from, problems
@@ -77,6 +78,7 @@ __all__ = [
     "header_fields",
     "load_config",
     "masked_json",
+    "missing",
     "missing_directories",
     "place_of",
     "problems",

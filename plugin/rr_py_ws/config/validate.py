@@ -15,6 +15,7 @@ from rr_py_ws.address import (
 from rr_py_ws.config.brokers import IMPLEMENTED_DRIVERS, RedisOptions, redis_key
 from rr_py_ws.config.empty_variables import with_cause
 from rr_py_ws.config.models import Config
+from rr_py_ws.config.named_files import missing
 from rr_py_ws.config.suggestion import did_you_mean
 from rr_py_ws.config.values import shown
 from rr_py_ws.config.yaml_file import lookup, place_of, without_item
@@ -172,12 +173,11 @@ def _static(config: Config) -> Iterator[ConfigError]:
     found = http.static.dir
     if not found:
         yield ConfigError("http.static.dir", "missing, accepted: a directory")
-    elif not (config.directory / found).is_dir():
-        text = f"found {shown(found)}, which is not a directory in {config.directory}"
-        yield ConfigError("http.static.dir", text)
+    elif problem := missing(config.directory, found, "directory"):
+        yield ConfigError("http.static.dir", f"found {shown(found)}, which {problem}")
 
 
 def _file(config: Config, key: str, file: str) -> Iterator[ConfigError]:
-    """Report a file that does not exist; an empty text means that the key names none."""
-    if file and not (config.directory / file).is_file():
-        yield ConfigError(key, f"found {shown(file)}, which is not a file in {config.directory}")
+    """Report a file that is not there; an empty text means that the key names none."""
+    if file and (problem := missing(config.directory, file)):
+        yield ConfigError(key, f"found {shown(file)}, which {problem}")

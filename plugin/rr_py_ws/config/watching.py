@@ -12,6 +12,7 @@ from typing import Annotated
 from pydantic import Field
 
 from rr_py_ws.config import quantities, values
+from rr_py_ws.config.named_files import missing
 from rr_py_ws.config.report import Finding, about
 from rr_py_ws.config.section import Flag, RRSection, TextList, decoded
 from rr_py_ws.config.suggestion import did_you_mean
@@ -98,6 +99,6 @@ def missing_directories(services: Mapping[str, ReloadService], directory: Path) 
     """Yield the plugin of each directory that is not there, and what to say of that."""
     for name, service in services.items():
         for entry in service.dirs:
-            if not (directory / entry).is_dir():
-                text = f"found {shown(entry)}, which is not a directory in {directory}"
+            if problem := missing(directory, entry, "directory"):
+                text = f"found {shown(entry)}, which {problem}"
                 yield name, f"reload.services.{name}.dirs: {text}; it is watched as soon as it is there"

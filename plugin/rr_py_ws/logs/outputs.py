@@ -111,7 +111,7 @@ class FileOutput:
         """
         self._shared = shared and options is not None
         self._rotates = rotates
-        self._path = path / _DEFAULT_NAME if path.is_dir() else path
+        self._path = _file_at(path)
         self._error_output = error_output
         self._options = options
         self._clock = clock
@@ -241,20 +241,35 @@ def try_file(path: Path, *, made: bool) -> None:
     Raises:
         ConfigError: it cannot.
     """
-    path = path / _DEFAULT_NAME if path.is_dir() else path
+    path = _file_at(path)
     problem = ""
-    if path.exists():
+    if _exists(path):
         problem = "" if os.access(path, os.W_OK) else "Permission denied"
     else:
         directory = path.parent
-        while made and not directory.exists():
+        while made and not _exists(directory):
             directory = directory.parent
-        if not directory.is_dir():
-            problem = "Not a directory" if directory.exists() else "No such file or directory"
+        if not _is_directory(directory):
+            problem = "Not a directory" if _exists(directory) else "No such file or directory"
         elif not os.access(directory, os.W_OK | os.X_OK):
             problem = "Permission denied"
     if problem:
         raise ConfigError("logs", f"cannot open the log file {str(path)!r}: {problem}")
+
+
+def _file_at(path: Path) -> Path:
+    return path / _DEFAULT_NAME if _is_directory(path) else path
+
+
+# Unlike those of `Path`, these never raise: where nothing can be seen, to open it will say why.
+
+
+def _exists(path: Path) -> bool:
+    return os.path.exists(path)  # noqa: PTH110
+
+
+def _is_directory(path: Path) -> bool:
+    return os.path.isdir(path)  # noqa: PTH112
 
 
 def _compress(file: Path) -> None:

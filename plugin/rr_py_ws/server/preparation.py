@@ -229,8 +229,8 @@ def _program_problem(command: Sequence[str], user: str) -> str:
     except WorkerStartError as error:
         return str(error)
     script = _php_script(command)
-    if script and not Path(script).is_file():
-        return f"{script!r} is not a file in {Path.cwd()}"
+    if script and (problem := config.missing(Path.cwd(), script)):
+        return f"{script!r} {problem}"
     account = find_account(user) if user else None
     with acting_as(account) if account else nullcontext():
         if not os.access(program, os.X_OK, effective_ids=True):
@@ -266,9 +266,9 @@ def _look_at_socket_file(loaded: config.Config, key: str, text: str) -> None:
         problem = f"the path is longer than {_LONGEST_SOCKET_PATH} bytes"
     elif key == "server.relay" and loaded.server and loaded.server.on_init:
         pass
-    elif not path.parent.is_dir():
+    elif not os.path.isdir(path.parent):  # noqa: PTH112  never raises, whatever the path is
         problem = f"there is no directory {Path(address.path).parent}"
-    elif not path.exists():
+    elif not os.path.exists(path):  # noqa: PTH110  the same
         if not os.access(path.parent, os.W_OK | os.X_OK, effective_ids=True):
             problem = f"this account may not make files in {path.parent}"
     elif not path.is_socket():  # a socket may be one of systemd's, which is not made here
