@@ -10,6 +10,7 @@ import pytest
 
 from rr_py_ws import logs
 from rr_py_ws.adapters.http import forward, upstream
+from rr_py_ws.adapters.http.upstream_connection import UpstreamConnection
 from rr_py_ws.address import TCPAddress, UnixAddress
 from support.behind import OK, Behind, Peer, Serve, answer_ok, saying, waiting_for_the_end
 from support.forward_site import ForwardSite, StartForward
@@ -432,6 +433,41 @@ async def test_an_idle_connection_on_which_something_comes_is_closed(start_forwa
     assert (await site.ask(get("/", CLOSE))).endswith(b"hello")
     told.set()
     await eventually(lambda: site.upstream.connections == 0)
+
+
+async def test_an_idle_connection_is_not_used_any_more_when_its_end_has_come(
+    start_forward: StartForward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until the transport told of its own end, a POST was sent on it, and refused with 502."""
+
+    def eof_received(connection: UpstreamConnection) -> None:
+        told(connection)
+        taken.append(site.upstream.take_idle(fresh=True))
+
+    async def serve(peer: Peer) -> None:
+        await peer.head()
+        await peer.send(OK)
+        await idle.wait()
+
+    told, taken, idle = UpstreamConnection.eof_received, list[UpstreamConnection | None](), asyncio.Event()
+    monkeypatch.setattr(UpstreamConnection, "eof_received", eof_received)
+    site = await start_forward(serve)
+    assert (await site.ask(get("/", CLOSE))).endswith(b"hello")
+    await eventually(lambda: len(site.upstream.idle) == 1)
+    idle.set()
+    await eventually(lambda: taken == [None])
+
+
+async def test_the_system_looks_after_silent_connections(start_forward: StartForward) -> None:
+    """A server behind whose machine vanished in its answer, or such a client, kept its place for good."""
+    asked, ended = asyncio.Event(), asyncio.Event()
+    site = await start_forward(waiting_for_the_end(asked, ended))
+    await site.send(get("/"))
+    await asked.wait()
+    [behind] = site.upstream.silent
+    [client] = site.listener._connections
+    for connection in client.socket, behind.transport.get_extra_info("socket"):
+        assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
 
 
 async def test_few_idle_connections_are_kept(start_forward: StartForward) -> None:

@@ -22,6 +22,7 @@ from rr_py_ws.adapters.http.proxies import TrustedProxies
 from rr_py_ws.adapters.http.refusals import REFUSALS, Refusals
 from rr_py_ws.adapters.net.acceptor import Acceptor
 from rr_py_ws.adapters.net.listen import listen as bind
+from rr_py_ws.adapters.net.transports import keep_alive
 from rr_py_ws.adapters.net.turns import Turns
 from rr_py_ws.address import TCPAddress, parse_host_port
 from rr_py_ws.config import Limits
@@ -187,6 +188,7 @@ class HTTPListener:
             if listening.family != socket.AF_UNIX:  # accepted sockets inherit both
                 listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _NOT_SENT)
                 listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            keep_alive(listening)  # while a page is made, nothing is written that would tell of the end
             acceptor = Acceptor(
                 listening,
                 partial(self._accept, tls is not None),

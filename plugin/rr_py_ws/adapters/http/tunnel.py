@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -11,9 +10,6 @@ from rr_py_ws.adapters.net.transports import end_writing
 
 if TYPE_CHECKING:
     from rr_py_ws.adapters.http.tunnels import Tunnels
-
-_KEEPALIVE = 60
-"""Seconds of silence after which TCP asks whether a peer is still there, and between two such questions."""
 
 
 class End(asyncio.Protocol):
@@ -118,13 +114,3 @@ class Tunnel:
         """Cut both connections."""
         for end in (self.client, self.upstream):
             end.transport.abort()
-
-
-def keep_alive(connection: socket.SocketType) -> None:
-    """Have the system find out that a peer has vanished: a tunnel may be silent as long as it likes."""
-    if connection.family == socket.AF_UNIX:
-        return
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEPALIVE)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)

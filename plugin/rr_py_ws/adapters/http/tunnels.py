@@ -16,7 +16,7 @@ from rr_py_ws import logs
 from rr_py_ws.adapters.http.connection import HTTPConnection
 from rr_py_ws.adapters.http.forward import PAGES, sender_of
 from rr_py_ws.adapters.http.proxies import TrustedProxies
-from rr_py_ws.adapters.http.tunnel import Tunnel, keep_alive
+from rr_py_ws.adapters.http.tunnel import Tunnel
 from rr_py_ws.adapters.http.upstream import Upstream
 from rr_py_ws.adapters.http.upstream_connection import UpstreamConnection, UpstreamError
 from rr_py_ws.adapters.net.deadline import timeout
@@ -208,8 +208,6 @@ class Tunnels:
         """Join the two connections."""
         answer = upstream.answer
         tunnel = Tunnel(self, connection.transport, upstream.transport)
-        keep_alive(connection.socket)
-        keep_alive(upstream.transport.get_extra_info("socket"))
         sent_before = connection.hand_over(tunnel.client)
         upstream.hand_over(tunnel.upstream)
         self._results["opened"] += 1

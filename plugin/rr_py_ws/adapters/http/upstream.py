@@ -16,6 +16,7 @@ from secrets import token_hex
 from rr_py_ws.adapters.http.upstream_connection import UpstreamConnection, UpstreamError
 from rr_py_ws.adapters.net.deadline import timeout
 from rr_py_ws.adapters.net.timeout_queue import TimeoutQueue
+from rr_py_ws.adapters.net.transports import keep_alive
 from rr_py_ws.address import Address, TCPAddress, UnixAddress
 from rr_py_ws.metrics import Sample, gauge
 from rr_py_ws.wire.upstream import Headers, came_back
@@ -131,6 +132,7 @@ class Upstream:
             raise UpstreamError(text, 504) from None
         except OSError as error:
             raise UpstreamError(f"cannot connect: {error.strerror or error}") from None
+        keep_alive(connection.transport.get_extra_info("socket"))  # an answer may be silent for hours
         return connection
 
     def take_idle(self, *, fresh: bool) -> UpstreamConnection | None:

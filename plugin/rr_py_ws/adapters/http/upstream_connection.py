@@ -174,6 +174,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def eof_received(self) -> None:
         """The server has closed its side, which may be the end of an answer."""
+        self._upstream.idle.pop(self, None)
         self._ended(None)
 
     def connection_lost(self, error: Exception | None) -> None:

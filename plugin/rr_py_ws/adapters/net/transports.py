@@ -10,6 +10,11 @@ from typing import Any
 
 from rr_py_ws.address import format_peer
 
+_SILENCE = 60
+"""Seconds without a sign of life after which TCP asks a peer for one, and until it asks again."""
+_UNANSWERED = 3
+"""So many such questions in a row end a connection."""
+
 _WRITELINES_DOES_NOT_PAUSE = (3, 12) <= sys.version_info < (3, 12, 9) or (3, 13) <= sys.version_info < (
     3,
     13,
@@ -29,6 +34,16 @@ def peer_of(connection: socket.SocketType) -> str:
 def remote_of(transport: asyncio.BaseTransport) -> str:
     """The other end of a transport as `host:port`, for the log, also when it is gone."""
     return transport.get_extra_info("remote") or format_peer(transport.get_extra_info("peername"))
+
+
+def keep_alive(connection: socket.SocketType) -> None:
+    """Have the system find out that the machine of a peer has vanished; what is accepted inherits this."""
+    if connection.family == socket.AF_UNIX:
+        return
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _SILENCE)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _SILENCE)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _UNANSWERED)
 
 
 def write_parts(transport: asyncio.Transport, parts: Sequence[bytes | memoryview]) -> None:
