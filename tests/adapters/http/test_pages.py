@@ -240,6 +240,8 @@ async def test_an_application_that_fails_in_the_middle(site: Site, shop: Shop) -
     await client.head()
     assert await client.exactly(9) == b"4\r\nhalf\r\n"
     assert await client.rest() == b""  # and not the chunk that ends an answer
+    await eventually(lambda: site.sample("places_taken") == 0)
+    assert site.sample("page_requests_abandoned") == 0  # the client has not gone by itself
 
 
 async def test_a_client_that_goes_away_cancels_its_request(site: Site, shop: Shop) -> None:

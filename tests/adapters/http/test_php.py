@@ -221,6 +221,27 @@ async def test_files_are_there_until_the_answer(
     await eventually(lambda: list(tmp_path.iterdir()) == [])
 
 
+async def test_a_file_that_cannot_be_removed_keeps_no_other(
+    site: Site, serve: Serve, workers: Workers, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It kept all that came behind it in the form."""
+    serve()
+    names: list[str] = []
+
+    def look(question: Question) -> None:
+        uploads = json.loads(question.context)["uploads"]
+        names.extend(uploads[field]["tmpName"] for field in "fg")
+        Path(names[0]).unlink()
+        Path(names[0]).mkdir()
+
+    workers.look = look
+    files = [(f'name="{field}"; filename="a"', b"one") for field in "fg"]
+    status, _, body = await site.ask(post(form(*files), MULTIPART))
+    assert (status, body) == (200, b"hello")
+    await eventually(lambda: os.listdir(tmp_path) == [os.path.basename(names[0])])
+    await eventually(lambda: "an upload cannot be removed, see http.uploads.dir" in capsys.readouterr().err)
+
+
 async def test_files_of_a_form_that_is_refused_are_gone(
     site: Site, serve: Serve, workers: Workers, tmp_path: Path
 ) -> None:

@@ -101,7 +101,7 @@ class Exchange:
 
     def connection_lost(self) -> None:
         """The client has gone, or was cut: nobody waits for the answer."""
-        if not self._answer.complete:
+        if not (self._answer.complete or self._ended):  # else it was broken off here
             self._exchanges.abandoned += 1
         self._abandon()
         if self._ended:

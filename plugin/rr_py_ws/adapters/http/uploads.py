@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -108,5 +107,10 @@ class UploadFiles:
 
     def _remove(self) -> None:
         for path in self._paths:
-            with suppress(FileNotFoundError):  # PHP has moved it
+            try:
                 os.unlink(path)  # noqa: PTH108
+            except FileNotFoundError:  # PHP has moved it
+                pass
+            except OSError as error:
+                text = "an upload cannot be removed, see http.uploads.dir"
+                log.error(text, path=path, reason=error.strerror)

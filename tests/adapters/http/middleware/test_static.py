@@ -111,7 +111,8 @@ async def test_an_unreadable_file_is_for_php(public: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["/../a.css", "/x/../a.css", "/%2e%2e/etc/passwd.txt", "/..%2fa.css", "/a..b.css"]
+    "target",
+    ["/../a.css", "/x/../a.css", "/%2e%2e/etc/passwd.txt", "/..%2fa.css", "/a..b.css", "/x/.%0d./a.css"],
 )
 async def test_two_dots_in_the_path_are_403(public: Path, target: str) -> None:
     answer = await ask(site(public), target)

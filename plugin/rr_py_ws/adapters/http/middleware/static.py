@@ -54,9 +54,9 @@ class Static:
         path = scope["raw_path"]
         if b"%" in path:
             path = unquote_to_bytes(path)
+        path = path.translate(None, b"\r\n")
         if b".." in path:
             return send_text(send, 403, preset_headers(scope))
-        path = path.translate(None, b"\r\n")
         content_type = self._type_of(_extension(path))
         if content_type is None:
             return self._app(scope, receive, send)
