@@ -180,6 +180,21 @@ async def test_no_answer_in_time(start_forward: StartForward, log: Callable[[], 
     assert "websockets.http.response_timeout" in log()
 
 
+async def test_a_mistake_of_ours_is_an_answer_too(
+    start_forward: StartForward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client waited for ever, and its connection kept its place."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("a mistake")
+
+    monkeypatch.setattr(tunnels, "sender_of", fail)
+    site = await start_forward(echo)
+    client = await ask(site)
+    assert (await client.rest()).startswith(b"HTTP/1.1 502 ")
+    assert len(site.tunnels) == 0
+
+
 async def test_a_client_that_leaves_before_the_answer(start_forward: StartForward) -> None:
     asked, ended = asyncio.Event(), asyncio.Event()
     site = await start_forward(waiting_for_the_end(asked, ended))

@@ -100,7 +100,7 @@ class Tunnels:
             return
         task = self._tasks.spawn(self._ask(connection))
         self._opening.add(task)
-        task.add_done_callback(self._opening.discard)
+        task.add_done_callback(partial(self._asked, connection))
         connection.on_lost = partial(cancel_soon, task)
 
     async def stop(self, timeout: float) -> int:
@@ -138,6 +138,12 @@ class Tunnels:
         self.stuck.pop(tunnel.upstream, None)
         if not self._open:
             self._all_gone.set()
+
+    def _asked(self, connection: HTTPConnection, task: asyncio.Task[None]) -> None:
+        self._opening.discard(task)
+        # A mistake in this program, which is logged: nobody else would answer, and the client has no limit.
+        if not task.cancelled() and task.exception() is not None and not connection.closing:
+            connection.refuse("unanswered", Verdict(502, (), PAGES[502]))
 
     async def _ask(self, connection: HTTPConnection) -> None:
         request = connection.request
