@@ -87,8 +87,9 @@ class ForwardSite:
         self.upstream.close()
         await self.behind.stop()
         assert len(self.tunnels) == 0
-        waiting = self.upstream.silent, self.upstream.idle, self.tunnels.half_closed, self.tunnels.closing
-        assert list(map(len, waiting)) == [0, 0, 0, 0]
+        upstream, tunnels = self.upstream, self.tunnels
+        waiting = upstream.silent, upstream.idle, tunnels.half_closed, tunnels.closing, tunnels.stuck
+        assert not any(waiting)
         await eventually(lambda: self.upstream.connections == 0)
 
 

@@ -180,6 +180,21 @@ async def test_no_answer_in_time(start_forward: StartForward, log: Callable[[], 
     assert "websockets.http.response_timeout" in log()
 
 
+async def test_a_mistake_of_ours_is_an_answer_too(
+    start_forward: StartForward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client waited for ever, and its connection kept its place."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("a mistake")
+
+    monkeypatch.setattr(tunnels, "sender_of", fail)
+    site = await start_forward(echo)
+    client = await ask(site)
+    assert (await client.rest()).startswith(b"HTTP/1.1 502 ")
+    assert len(site.tunnels) == 0
+
+
 async def test_a_client_that_leaves_before_the_answer(start_forward: StartForward) -> None:
     asked, ended = asyncio.Event(), asyncio.Event()
     site = await start_forward(waiting_for_the_end(asked, ended))
@@ -231,6 +246,48 @@ async def test_a_half_closed_tunnel_may_not_be_silent_for_ever(
     with suppress(ConnectionResetError):
         assert await client.rest() == b""
     await eventually(lambda: len(site.tunnels) == 0)
+
+
+async def test_a_client_that_leaves_is_not_kept_by_a_server_that_takes_nothing(
+    start_forward: StartForward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing was read of it any more, so its end was never seen, and its tunnel never ended."""
+
+    async def serve(peer: Peer) -> None:
+        await peer.head()
+        await peer.send(SWITCH)
+        await ended.wait()
+
+    ended = asyncio.Event()
+    monkeypatch.setattr(tunnels, "_STUCK", 0.05)
+    site = await start_forward(serve)
+    client = await switched(site)
+    await client.send_until_stalled(bytes(MANY))
+    client.reset()
+    await eventually(lambda: len(site.tunnels) == 0)
+    ended.set()
+
+
+async def test_who_takes_little_keeps_its_tunnel(
+    start_forward: StartForward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def serve(peer: Peer) -> None:
+        await peer.head()
+        await peer.send(SWITCH)
+        sent.set_result(await peer.send_until_stalled(bytes(65536), MANY))
+        await peer.rest()
+
+    sent = asyncio.get_running_loop().create_future()
+    site = await start_forward(serve)
+    client = await switched(site, small_buffers=True)
+    await sent
+    [end] = site.tunnels.stuck
+    before = end.transport.get_write_buffer_size()
+    while end.transport.get_write_buffer_size() == before:
+        await client.exactly(4096)
+    site.tunnels.stuck.pop(end, None)
+    end.look_again()  # its time has come
+    assert len(site.tunnels) == 1
 
 
 async def test_a_reset_is_a_reset(start_forward: StartForward) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,6 +13,7 @@ from rr_py_ws.adapters.rpc.metrics import ForwardMetrics
 from rr_py_ws.adapters.rpc.turns import CallTurns
 from rr_py_ws.adapters.rpc.upstream import Upstream
 from rr_py_ws.wire.goridge import Frame, FrameDecoder, encode_frame
+from support.waiting import eventually
 
 LAST = 2**32 - 1
 number = st.one_of(st.integers(0, 3), st.integers(LAST - 3, LAST), st.integers(0, LAST))
@@ -136,6 +139,27 @@ def test_whatever_it_sends_each_call_is_answered_once(chunks: list[bytes], cut: 
                 assert frame.options[1] <= len(frame.payload)
 
     asyncio.run(run())
+
+
+async def test_a_mistake_of_one_caller_does_not_keep_the_end_from_the_others() -> None:
+    """Nobody would have connected again, and the others would have waited for ever."""
+
+    def fail(answer: bytes | Exception) -> None:
+        raise RuntimeError("a mistake")
+
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    upstream = Upstream("it", CallTurns(), 1 << 20, 30.0, ForwardMetrics())
+    upstream.connection_made(Wire())
+    answers: list[bytes | Exception] = []
+    for give_back in fail, fail, answers.append:
+        upstream.send(Frame(0, (7, 0), b""), give_back)
+    upstream._waits = True  # for its turn, in which it would look at the first answer
+    upstream.data_received(encode_frame(0, (1, 0), b""))
+    with pytest.raises(RuntimeError, match="a mistake"):
+        upstream.connection_lost(None)
+    assert await upstream.lost == "closed by RoadRunner"
+    await eventually(lambda: [type(answer).__name__ for answer in answers] == ["RPCError"])
 
 
 async def test_a_number_that_is_still_in_use_is_passed_over() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from starlette.types import Send
@@ -13,6 +14,7 @@ from rr_py_ws.wire.page import PageHead
 _PIECE = 64 * 1024
 """Bytes of an answer that are written at once."""
 _WITHOUT_BODY = (204, 304)
+_LENGTH = re.compile(rb"[0-9]{1,18}")
 
 
 class Page(NamedTuple):
@@ -78,15 +80,20 @@ def _headers(page: Page, method: str) -> list[tuple[bytes, bytes]]:
     head, body, parts = page
     headers = head.headers
     names = [name for name, _ in headers]
-    if method != "HEAD":  # of an answer to that only PHP knows the length
+    said = b""
+    if b"content-length" in names:
+        said = next(value for name, value in headers if name == b"content-length")
+        headers = [pair for pair in headers if pair[0] != b"content-length"]
+    if head.status not in _WITHOUT_BODY:
         # The length of an answer that is there is known, whatever PHP says; that of a streamed one is not.
-        if b"content-length" in names:
-            headers = [pair for pair in headers if pair[0] != b"content-length"]
-        if head.status not in _WITHOUT_BODY:
-            if parts is None and not head.trailers:
-                headers.append((b"content-length", b"%d" % len(body)))
-            if body and b"content-type" not in names and b"content-encoding" not in names:
-                headers.append((b"content-type", detect_content_type(bytes(body[:512])).encode()))
+        # Of an answer to HEAD only PHP knows it.
+        if method == "HEAD":
+            if _LENGTH.fullmatch(said):
+                headers.append((b"content-length", said))
+        elif parts is None and not head.trailers:
+            headers.append((b"content-length", b"%d" % len(body)))
+        if method != "HEAD" and body and b"content-type" not in names and b"content-encoding" not in names:
+            headers.append((b"content-type", detect_content_type(bytes(body[:512])).encode()))
     if head.close:
         headers.append((b"connection", b"close"))
     return headers

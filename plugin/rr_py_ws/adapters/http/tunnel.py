@@ -24,7 +24,7 @@ class End(asyncio.Protocol):
         finished: the peer at this end has ended what it sends.
     """
 
-    __slots__ = ("_tunnel", "finished", "other", "transport")
+    __slots__ = ("_tunnel", "_unsent", "finished", "other", "transport")
 
     other: End
 
@@ -32,6 +32,7 @@ class End(asyncio.Protocol):
         self._tunnel = tunnel
         self.transport = transport
         self.finished = False
+        self._unsent = 0
 
     def data_received(self, data: bytes) -> None:
         """Pass bytes on."""
@@ -50,14 +51,26 @@ class End(asyncio.Protocol):
         return True
 
     def pause_writing(self) -> None:
-        """The peer at this end takes no more: nothing is read from the other."""
+        """The peer at this end takes no more: the other is not read, and its end not seen."""
+        self._unsent = self.transport.get_write_buffer_size()
+        self._tunnel.stuck(self)
         with suppress(RuntimeError):  # uvloop, when that one is closing
             self.other.transport.pause_reading()
 
     def resume_writing(self) -> None:
         """The peer at this end takes more."""
+        self._tunnel.moving(self)
         with suppress(RuntimeError):
             self.other.transport.resume_reading()
+
+    def look_again(self) -> None:
+        """The peer at this end has had time to take something of what waits."""
+        unsent = self.transport.get_write_buffer_size()
+        if unsent < self._unsent:
+            self._unsent = unsent
+            self._tunnel.stuck(self)
+        else:
+            self._tunnel.abort()
 
     def connection_lost(self, error: Exception | None) -> None:
         """This end is gone: the other has what was sent before, or learns that it broke off."""
@@ -86,6 +99,14 @@ class Tunnel:
         """Something came: a half-closed tunnel may go on."""
         if self in self._tunnels.half_closed:
             self.half_closed()
+
+    def stuck(self, end: End) -> None:
+        """The peer at an end may not take nothing for long."""
+        self._tunnels.stuck.add(end, asyncio.get_running_loop().time())
+
+    def moving(self, end: End) -> None:
+        """It has taken what waited."""
+        self._tunnels.stuck.pop(end, None)
 
     def half_closed(self) -> None:
         """One way has ended; the other may not be silent for long."""

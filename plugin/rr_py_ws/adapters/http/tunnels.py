@@ -16,7 +16,7 @@ from rr_py_ws import logs
 from rr_py_ws.adapters.http.connection import HTTPConnection
 from rr_py_ws.adapters.http.forward import PAGES, sender_of
 from rr_py_ws.adapters.http.proxies import TrustedProxies
-from rr_py_ws.adapters.http.tunnel import Tunnel
+from rr_py_ws.adapters.http.tunnel import End, Tunnel
 from rr_py_ws.adapters.http.upstream import Upstream
 from rr_py_ws.adapters.http.upstream_connection import UpstreamConnection, UpstreamError
 from rr_py_ws.adapters.net.deadline import timeout
@@ -31,6 +31,8 @@ from rr_py_ws.wire.upstream import Headers, answer_headers, request_head, switch
 
 _HALF_CLOSED = 60.0
 """Seconds that a tunnel may be silent when one side has ended."""
+_STUCK = 60.0
+"""Seconds in which one side has to take something of what waits for it."""
 _CLOSING = 10.0
 """Seconds that one side may take to take what is left when the other one is gone."""
 
@@ -52,6 +54,7 @@ class Tunnels:
     Attributes:
         half_closed: tunnels of which one way has ended.
         closing: tunnels of which one connection is gone.
+        stuck: ends whose peers do not take what waits for them.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class Tunnels:
         self.release = release
         self.half_closed = TimeoutQueue[Tunnel](_HALF_CLOSED, Tunnel.abort)
         self.closing = TimeoutQueue[Tunnel](_CLOSING, Tunnel.abort)
+        self.stuck = TimeoutQueue[End](_STUCK, End.look_again)
         self._upstream = upstream
         self._proxies = proxies
         self.limit = limit
@@ -96,7 +100,7 @@ class Tunnels:
             return
         task = self._tasks.spawn(self._ask(connection))
         self._opening.add(task)
-        task.add_done_callback(self._opening.discard)
+        task.add_done_callback(partial(self._asked, connection))
         connection.on_lost = partial(cancel_soon, task)
 
     async def stop(self, timeout: float) -> int:
@@ -122,6 +126,7 @@ class Tunnels:
             await self._all_gone.wait()
         self.half_closed.stop()
         self.closing.stop()
+        self.stuck.stop()
         return len(cut)
 
     def gone(self, tunnel: Tunnel) -> None:
@@ -129,8 +134,16 @@ class Tunnels:
         self._open.discard(tunnel)
         self.half_closed.pop(tunnel, None)
         self.closing.pop(tunnel, None)
+        self.stuck.pop(tunnel.client, None)
+        self.stuck.pop(tunnel.upstream, None)
         if not self._open:
             self._all_gone.set()
+
+    def _asked(self, connection: HTTPConnection, task: asyncio.Task[None]) -> None:
+        self._opening.discard(task)
+        # A mistake in this program, which is logged: nobody else would answer, and the client has no limit.
+        if not task.cancelled() and task.exception() is not None and not connection.closing:
+            connection.refuse("unanswered", Verdict(502, (), PAGES[502]))
 
     async def _ask(self, connection: HTTPConnection) -> None:
         request = connection.request

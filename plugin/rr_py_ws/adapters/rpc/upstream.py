@@ -149,15 +149,22 @@ class Upstream(asyncio.Protocol):
         self._turns.discard(self)
         if self._watcher is not None:
             self._watcher.cancel()
-        if not self._reason:
-            self._serve(to_the_end=True)
+        try:
+            if not self._reason:
+                self._serve(to_the_end=True)
+        finally:  # whoever cannot take its answer: nobody else would be told, and nobody would connect again
+            self._end(error)
+
+    def _end(self, error: Exception | None) -> None:
         # What this program has said when it closed the connection comes before what the system says of it.
         self._reason = self._reason or (describe_os_error(error) if error else "closed by RoadRunner")
         calls, self._calls = self._calls, {}
         self._counters.failed["lost"] += len(calls)
-        self._fail(deque(calls.values()))
         self.lost.set_result(self._reason)
-        self.full.release()
+        try:
+            self._fail(deque(calls.values()))
+        finally:
+            self.full.release()
 
     # Answers
 
@@ -255,8 +262,11 @@ class Upstream(asyncio.Protocol):
 
     def _fail(self, calls: deque[tuple[int, GiveBack]]) -> None:
         """Tell calls that there will be no answer; not very many at once."""
-        for _ in range(min(_PIECE, len(calls))):
-            _, give_back = calls.popleft()
-            give_back(RPCError(f"{self._name}: the connection was lost before the answer: {self._reason}"))
-        if calls:
-            self._loop.call_soon(self._fail, calls)
+        try:
+            for _ in range(min(_PIECE, len(calls))):
+                _, give_back = calls.popleft()
+                text = f"{self._name}: the connection was lost before the answer: {self._reason}"
+                give_back(RPCError(text))
+        finally:
+            if calls:
+                self._loop.call_soon(self._fail, calls)
