@@ -137,7 +137,15 @@ class WebSocketHandler:
         )
 
     def _build_compressor(self, section: Compression) -> Compressor | None:
-        return Compressor(section.level, section.min_size, self.counters.deflate) if section.enabled else None
+        if not section.enabled:
+            return None
+        # The handler may be made before the loop runs.
+        return Compressor(
+            section.level,
+            section.min_size,
+            self.counters.deflate,
+            lambda begin: asyncio.get_running_loop().call_soon(begin),
+        )
 
     def __len__(self) -> int:
         """Return the number of open WebSockets."""
