@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from chaos.attackers.bodies import BODIES
 from chaos.attackers.clients import CLIENTS
 from chaos.attackers.commands import COMMANDS, bursting, dripping, refused_joins, sending
 from chaos.attackers.connection import Attack, head
 from chaos.attackers.frames import FRAMES
 from chaos.attackers.gulps import gulps, gulps_in_many_topics
 from chaos.attackers.handshakes import HANDSHAKES, cookies, hitting, noisy_worker, unread_refusals
+from chaos.attackers.histories import HISTORIES
 from chaos.attackers.pages import PAGES, dying_workers, probing, tiny_frames, verdicts
 from chaos.attackers.publishers import PUBLISHERS, calling, dear_methods
+from chaos.attackers.requests import REQUESTS
 
 
 class Kind(NamedTuple):
@@ -48,6 +51,7 @@ KINDS: dict[str, Kind] = {
     "many-tiny-frames": Kind(tiny_frames),
     "dying-workers": Kind(dying_workers, workers=True, pages=True),
     "verdicts": Kind(verdicts, workers=True),
+    **{name: Kind(attack) for name, attack in (BODIES | HISTORIES | REQUESTS).items()},
     "stuck-log": Kind(hitting(head()), stuck_log=True),
 }
 

@@ -47,7 +47,10 @@ def start_server(directory: Path, *kinds: str, log: IO[bytes] | None = None) -> 
         configuration(
             worker,
             http=http,
-            websockets={"compression": "on"},
+            websockets={
+                "compression": "on",
+                "history": [{"topics": "kept.*", "size": 100, "ttl": "1m"}],
+            },
             endure={"grace_period": f"{GRACE}s"},
             metrics={"address": f"127.0.0.1:{free_port()}"},
             status={"address": f"127.0.0.1:{free_port()}"},
