@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from rr_py_ws.config import BrokerSection, Config, RedisOptions, check, has_errors, redis_options
-from rr_py_ws.config.check import _SECTIONS
+from rr_py_ws.config.unread import SECTIONS as KNOWN_SECTIONS
 from rr_py_ws.server.changes import EFFECTS, effect_of
 
 Load = Callable[..., Config]
@@ -44,7 +44,7 @@ def keys(path: str, annotation: Any) -> Iterator[str]:
 
 
 REDIS = "broadcast.<name>.config."
-SECTIONS = [name for name in _SECTIONS if name != "version"]  # which has no keys
+SECTIONS = [name for name in KNOWN_SECTIONS if name != "version"]  # which has no keys
 KEYS = [key for name in SECTIONS for key in keys(name, Config.model_fields[name].annotation)]
 
 
