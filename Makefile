@@ -97,7 +97,8 @@ chaos: $(VENV)/.dev ## kill workers, clients and publishers at random, beside at
 	PYTHONPATH=tests $(BIN)/python -m chaos --seconds $(CHAOS_SECONDS)
 
 chaos-redis: $(VENV)/.dev ## break Redis, Sentinel and Cluster under nodes that publish (CHAOS_ROUNDS=300)
-	CHAOS_ROUNDS=$(CHAOS_ROUNDS) $(BIN)/pytest -q -n 2 tests/adapters/brokers/redis/test_chaos.py
+	CHAOS_ROUNDS=$(CHAOS_ROUNDS) $(BIN)/pytest -q -n 2 tests/adapters/brokers/redis/test_chaos.py \
+		tests/adapters/brokers/redis/test_history_chaos.py
 
 drain: $(VENV)/.dev ## stop a server with 5,000 clients; with a tenth beside each attacker (DRAIN_CONNECTIONS=5000)
 	PYTHONPATH=tests $(BIN)/python -m chaos.drain --connections $(DRAIN_CONNECTIONS)

@@ -134,6 +134,19 @@ class TestLostKeys:
         assert (await other.recover("h", positions[1])).reason in ("epoch", "trimmed")
         await goes_on(node, other)
 
+    async def test_an_entry_that_is_none_stops_nobody(self, own: RedisServer, nodes: HistoryNodes) -> None:
+        """Somebody else has written it: what it should be, nobody knows."""
+        node = await nodes.start(own.address)
+        await history_of_three(node)
+        fields = ("payload", "4", "time", 2**50, "previous", 1, "sum", 3, "exclude", "[")
+        own.ask("XADD", STREAM, "4-1", *fields)
+        own.ask("HSET", META, "top", 4, "nonce", 1)
+        other = await nodes.start(own.address)
+        assert (await other.recover("h", 0)).reason == "off"
+        await node.keep("h", b"5")  # there is a hole before it
+        await node.wait_for("h", b"5")
+        assert node.missed == ["h"]
+
     async def test_what_is_evicted_is_told(self, own: RedisServer, nodes: HistoryNodes) -> None:
         node = await nodes.start(own.address)
         positions = await history_of_three(node)

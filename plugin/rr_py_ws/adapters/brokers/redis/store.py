@@ -188,8 +188,11 @@ class RedisStore:
         self._ahead = int(seconds) + int(microseconds) / 1e6 - self._loop.time()
         newest = StreamPosition(epoch.decode(), int(top), int(nonce))
         self.newest.see(topic, str(newest).encode())
-        before = int(entries[-1][3]) if entries else newest.nonce
-        return Kept(newest, [_read_entry(entry) for entry in reversed(entries)], before, bool(is_cut))
+        try:
+            before = int(entries[-1][3]) if entries else newest.nonce
+            return Kept(newest, [_read_entry(entry) for entry in reversed(entries)], before, bool(is_cut))
+        except ValueError as error:  # somebody else has written there
+            raise BrokerError("redis keeps what is no message of a history", str(error)) from error
 
     async def clear(self, topic: str) -> StreamPosition:
         """See `Store.clear`."""
