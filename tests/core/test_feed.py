@@ -144,6 +144,41 @@ class TestEndedEpochs:
         assert here.ended == []
 
 
+def test_what_was_on_its_way_since_before_a_failover_does_not_come_behind_it() -> None:
+    """In a cluster, messages of the old master and of the new one come over the same connection."""
+    here = Here()
+    here.receive("e1.1.11", "e1.2.12")
+    here.begin("e1", 11, 22)
+    here.feeds.check(["h"])
+    here.begin("e1", 11, 22, 23)
+    here.feeds.receive("h", arrival("e1.3.23", 22))
+    here.feeds.receive("h", arrival("e1.3.13", 12))
+    assert here.got == ["11", "12", "gap in h", "23"]
+
+
+def test_who_is_there_without_a_position_hears_of_a_gap_before_what_comes_behind_it() -> None:
+    """A client with a position comes while the feed is interrupted, and what follows is read for it."""
+    here = Here()
+    here.feeds.interrupt(["h"])
+    here.begin("e1", 11, 12)
+    here.recover(True)
+    here.begin("e1", 11, 12, 13)
+    here.feeds.check(["h"])
+    here.feeds.resume(["h"])
+    assert here.got == ["gap in h", "13"]
+
+
+def test_the_store_says_which_of_two_messages_in_one_place_counts() -> None:
+    here = Here()
+    here.receive("e1.1.11", "e1.2.12")
+    here.begin("e1", 11, 22)
+    here.feeds.receive("h", arrival("e1.2.22", 11))
+    here.begin("e1", 11, 22, 23)
+    here.feeds.receive("h", arrival("e1.3.23", 22))
+    assert here.got == ["11", "12", "gap in h", "23"]
+    assert here.ended == [("h", "e1")]
+
+
 def test_who_knows_of_a_new_epoch_before_its_first_message_is_recovered() -> None:
     """Another node has told its position, and nothing has been published since."""
     here = Here()

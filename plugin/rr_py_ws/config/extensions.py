@@ -121,7 +121,8 @@ class Limits(ExtensionSection):
             1013, or the oldest messages are dropped.
         max_rpc_connections: RPC connections at a time; one more is closed at once.
         rpc_payload: largest payload of an RPC frame; a larger one is skipped, and answered with an error.
-        rpc_own_payload: the same of a call that this server carries out itself, and does not pass on.
+        rpc_own_payload: the same of a call that this server carries out itself, and does not pass on; of a
+            file that sets only `rpc_payload`, that.
         rpc_elements: most elements of one `Publish` call: messages, topics and all other fields; a call with
             more is answered with an error before it is decoded.
         rpc_frame_timeout: how long an RPC frame may take to arrive, for each MiB of it; then the connection
@@ -192,6 +193,13 @@ class Limits(ExtensionSection):
     recovery_messages: PositiveCount = 300
     recovery_topic_size: Size = 512 * 1024
     recovery_size: Size = 2 * 1024 * 1024
+
+    @property
+    def own_payload(self) -> int:
+        """What `rpc_own_payload` comes to; a file from before that key means both by the other one."""
+        if "rpc_payload" in self.model_fields_set and "rpc_own_payload" not in self.model_fields_set:
+            return self.rpc_payload
+        return min(self.rpc_payload, self.rpc_own_payload)
 
 
 class Ping(ExtensionSection):

@@ -45,7 +45,6 @@ class Feeds:
     Attributes:
         interruptions: how often the feed of any topic was interrupted.
         healed: publications that were lost on the feed and read from the store.
-        begin: see `FeedOrder.begin`.
         keeps: see `History.keeps`.
         recover: see `History.recover`.
         position: where the newest publication of a topic stands that was handed over; None when nobody knows.
@@ -73,7 +72,6 @@ class Feeds:
         self._unknown: set[str] = set()
         self.interruptions = 0
         self.healed = 0
-        self.begin = self._order.begin
         self.keeps = self._recovery.keeps
         self.recover = self._recovery.recover
         self.position = self._rings.position
@@ -156,6 +154,14 @@ class Feeds:
         return known is not None and known.doubtful
 
     # Holes
+
+    def begin(self, topic: str, known: FeedTopic, ring: Ring) -> None:
+        """See `Holes.begin`."""
+        # Who is in the topic already must hear of what is missing before what comes behind the ring.
+        if topic in self._unknown:
+            self._unknown.discard(topic)
+            self._order.tell_gap([topic])
+        self._order.begin(topic, known, ring)
 
     def look(self, topic: str, known: FeedTopic) -> Awaitable[object]:
         """See `Holes.look`."""

@@ -60,10 +60,15 @@ def merge(
         else:
             before = waiting
     others = waiting[len(before) :]
+    is_behind = _is_behind(stored, ring)
     same = [arrival for arrival in others if arrival.epoch == stored.epoch]
     older = [arrival for arrival in waiting[:asked] if arrival.epoch == stored.epoch]
+    if stored.epoch == ring.epoch and not is_behind:
+        # What differs from what was handed over, and is not in the store, was on its way since a failover.
+        late = {id(arrival) for arrival in older if arrival.offset <= ring.top}
+        same = [arrival for arrival in same if id(arrival) not in late]
     if (
-        _is_behind(stored, ring)
+        is_behind
         or has_ended(stored.epoch, ring, ended)
         or any(arrival.offset > stored.top for arrival in older)
         or any(differ(stored.nonce_at(arrival.offset), arrival.nonce) for arrival in same)

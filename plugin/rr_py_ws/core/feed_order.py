@@ -44,7 +44,7 @@ class FeedOrder:
         self.gaps = 0
 
     def take(self, topic: str, known: FeedTopic, arrival: Arrival, *, waited: bool = False) -> bool:
-        """Hand a publication over; False when others are missing before it.
+        """Hand a publication over; False when the store has to be asked whether it is new, and follows.
 
         Args:
             topic: of which.
@@ -65,7 +65,10 @@ class FeedOrder:
             nonce = ring.nonce_at(arrival.offset)
             if nonce == arrival.nonce or not (nonce or known.doubtful):
                 return True  # it was read from the store before it has arrived
-            # After a failover to a server that lagged, this offset is given to another publication.
+            # After a failover to a server that lagged, this offset is given to another publication; or this
+            # one was on its way since before it. The store knows, if it can be asked.
+            if not waited:
+                return False
             self.turn_back(topic, known, before(arrival))
         elif arrival.offset == ring.top + 1 and differ(ring.nonce, arrival.previous):
             self.turn_back(topic, known, before(arrival))

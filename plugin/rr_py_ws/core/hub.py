@@ -11,7 +11,7 @@ skipped; nobody else notices.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from operator import mul
+from operator import itemgetter, mul
 from sys import intern
 
 from rr_py_ws.core.backpressure import Backpressure
@@ -23,6 +23,9 @@ from rr_py_ws.core.ports import Subscriber
 from rr_py_ws.metrics import Sample, counter, gauge
 from rr_py_ws.wire.publication import Publication, Pushes
 from rr_py_ws.wire.push import Encoding
+
+_group_of, _frames_of = itemgetter(0), itemgetter(2)
+"""Of an entry of a turn."""
 
 
 class Hub:
@@ -294,10 +297,10 @@ class Hub:
 
     def _write(self, turn: Turn) -> None:
         """Write the messages of one encoding."""
-        groups, _, frames = zip(*turn, strict=True)
+        groups = list(map(_group_of, turn))
         sizes = list(map(len, groups))
         self.delivered += sum(sizes)
-        self.delivered_bytes += sum(map(mul, sizes, map(len, frames)))
+        self.delivered_bytes += sum(map(mul, sizes, map(len, map(_frames_of, turn))))
         batches: Sequence[Batch] = turn
         if len(turn) > 1 and not _is_apart(groups, sizes):
             runs = _runs(turn)

@@ -76,9 +76,8 @@ class RPCConnection(asyncio.Protocol):
         self._on_made = on_made
         self._on_lost = on_lost
         self._limits = limits
-        own = min(limits.rpc_payload, limits.rpc_own_payload)
-        self._longest = min(own, _LONGEST)
-        self._decoder = FrameDecoder(own, _KEEP, self._limit_of)
+        self._longest = min(limits.own_payload, _LONGEST)
+        self._decoder = FrameDecoder(limits.own_payload, _KEEP, self._limit_of)
         self._held: tuple[Frame, Gate] | None = None
         self._transport: asyncio.Transport
         self._large: tuple[LargeReply, int] | None = None
@@ -227,13 +226,13 @@ class RPCConnection(asyncio.Protocol):
 
     def _limit_of(self, options: tuple[int, ...], beginning: bytes) -> int:
         """Return how large a call may be: what is not carried out here may be larger."""
-        limit: int = getattr(self._limits, self._limit_key(options, beginning))
-        return limit
+        is_own = self._limit_key(options, beginning) == "rpc_own_payload"
+        return self._limits.own_payload if is_own else self._limits.rpc_payload
 
     def _limit_key(self, options: tuple[int, ...], beginning: bytes) -> str:
         name = beginning[: options[1]] if len(options) == 2 else b""
         limits = self._limits
-        is_passed_on = limits.rpc_payload <= limits.rpc_own_payload or self._registry.passes_on(name)
+        is_passed_on = limits.rpc_payload == limits.own_payload or self._registry.passes_on(name)
         return "rpc_payload" if is_passed_on else "rpc_own_payload"
 
     def _charge(self, units: int) -> None:
