@@ -348,6 +348,24 @@ class TestWhileTheStoreIsRead:
         here.rests()
         assert [found.position for found in late[0].replay] == ["e1.1.11", "e1.2.12"]
 
+    @pytest.mark.parametrize("answered_before", [True, False])
+    def test_what_is_asked_while_the_feed_is_away_is_no_beginning_of_what_comes_when_it_is_back(
+        self, answered_before: bool
+    ) -> None:
+        """What was published meanwhile is lost, and so is the epoch that would tell of it."""
+        here = Slow()
+        here.begin("e1", 11)
+        answers: list[Recovery] = []
+        here.feeds.interrupt(["h"])
+        here.joins("e1.1.11", answers)
+        here.happens()
+        if answered_before:
+            here.rests()
+        here.begin("e2", 21)
+        here.feeds.resume(["h"])
+        here.rests()
+        assert here.got[-2:] == ["gap in h", "21"]
+
 
 class TestAStoreThatIsAway:
     def test_what_could_not_be_looked_for_stays_in_doubt(self) -> None:

@@ -43,7 +43,7 @@ class Feeds:
             had arrived of an epoch that has ended.
 
     Attributes:
-        interruptions: how often the feed of any topic was interrupted.
+        changes: how often the feed of any topic was interrupted, or was there again.
         healed: publications that were lost on the feed and read from the store.
         keeps: see `History.keeps`.
         recover: see `History.recover`.
@@ -70,7 +70,7 @@ class Feeds:
         self._take = self._order.take
         self._recovery = FeedRecovery(store, rules, self._rings, self)
         self._unknown: set[str] = set()
-        self.interruptions = 0
+        self.changes = 0
         self.healed = 0
         self.keeps = self._recovery.keeps
         self.recover = self._recovery.recover
@@ -118,7 +118,7 @@ class Feeds:
 
     def interrupt(self, topics: Iterable[str]) -> None:
         """The feed of these topics is interrupted: what is published now does not arrive."""
-        self.interruptions += 1
+        self.changes += 1
         topics = tuple(topics)
         self._recovery.forget(topics)
         for topic in topics:
@@ -135,6 +135,7 @@ class Feeds:
 
     def resume(self, topics: Iterable[str]) -> None:
         """The feed of these topics is there again: find what was lost meanwhile."""
+        self.changes += 1
         topics = tuple(topics)
         # Of some nobody knows from where on.
         self._order.tell_gap([topic for topic in topics if topic in self._unknown])
@@ -157,11 +158,13 @@ class Feeds:
 
     def begin(self, topic: str, known: FeedTopic, ring: Ring) -> None:
         """See `Holes.begin`."""
-        # Who is in the topic already must hear of what is missing before what comes behind the ring.
-        if topic in self._unknown:
+        is_away = topic in self._unknown
+        if is_away:  # who is in the topic must hear of what is missing before what comes behind the ring
             self._unknown.discard(topic)
             self._order.tell_gap([topic])
         self._order.begin(topic, known, ring)
+        if is_away:
+            known.doubtful = known.interrupted = True
 
     def look(self, topic: str, known: FeedTopic) -> Awaitable[object]:
         """See `Holes.look`."""

@@ -23,8 +23,8 @@ class Holes(Protocol):
     """What finds and fills holes in what arrives."""
 
     @property
-    def interruptions(self) -> int:
-        """How often the feed of any topic was interrupted."""
+    def changes(self) -> int:
+        """How often the feed of any topic was interrupted, or was there again."""
 
     def look(self, topic: str, known: FeedTopic) -> Awaitable[object]:
         """Hand over what is missing behind a ring; return what is done when the store has been read."""
@@ -62,13 +62,13 @@ class FeedRecovery:
         ]
         if unknown:
             return self._recover_later(wishes, limit, unknown)
-        began = self._holes.interruptions
+        began = self._holes.changes
         return lambda: self._recoveries(wishes, limit, {}, began)
 
     async def _recover_later(
         self, wishes: Mapping[str, Wish], limit: ReplayLimit, unknown: Sequence[str]
     ) -> Synchronize:
-        began = self._holes.interruptions
+        began = self._holes.changes
         found = await self._read(unknown, limit.messages + 1)
         if any(self._is_behind(topic, wishes[topic], found[topic]) for topic in unknown):
             await self._store.settle()
@@ -131,7 +131,7 @@ class FeedRecovery:
         found: Mapping[str, Ring | None],
         began: int,
     ) -> Recoveries:
-        """Return what clients get now; `began` is how many interruptions there were when it was read."""
+        """Return what clients get now; `began`: how often the feed had changed when the store was asked."""
         recoveries = dict.fromkeys(wishes, OFF)
         for topic, wish in wishes.items():
             stored = found.get(topic)
@@ -147,7 +147,7 @@ class FeedRecovery:
         if known.ring is None and stored is not None:
             # All that the store had has arrived, so what comes now follows, unless the feed was interrupted.
             self._holes.begin(topic, known, Ring(stored.epoch, stored.top, stored.nonce))
-            if began != self._holes.interruptions:
+            if began != self._holes.changes:
                 known.doubtful = known.interrupted = True
                 self._holes.look(topic, known)
         ring = known.ring
