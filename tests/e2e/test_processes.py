@@ -320,7 +320,7 @@ def test_a_server_stops_in_order_while_a_process_is_gone(
 
 def test_a_core_that_hangs_is_ended_and_started_again(servers: Servers, connect: Connect) -> None:
     """It lived, so nobody noticed: joins waited for ever, and so did publishers."""
-    server = start(servers, websockets={"process_timeout": "1s"})
+    server = start(servers, websockets={"process_timeout": "300ms"})
     server.tolerated.append("the core process ended")
     clients = [connect(server) for _ in range(9)]
     for client in clients:
@@ -337,7 +337,7 @@ def test_a_core_that_hangs_is_ended_and_started_again(servers: Servers, connect:
         client.expect('{"topic":"#gap","payload":["news"],"id":""}')
     server.log.wait_for("the core process is back")
     [line] = map(json.loads, server.log.having("the core process ended"))
-    assert (line["process"], line["end"]) == ("core", "killed: it has answered nothing for 1 s")
+    assert (line["process"], line["end"]) == ("core", "killed: it has answered nothing for 0.3 s")
     server.php("$broadcast->publish('news', 'it is back');")
     for client in clients:
         client.expect(push("news", "it is back"))
@@ -394,14 +394,14 @@ def test_a_machine_that_sleeps_longer_than_the_limit_wakes_up_as_it_was(
 
 
 def test_a_core_that_hangs_does_not_hold_up_a_stop(servers: Servers, connect: Connect) -> None:
-    server = start(servers, websockets={"process_timeout": "1s"}, endure={"grace_period": "60s"})
+    server = start(servers, websockets={"process_timeout": "300ms"}, endure={"grace_period": "60s"})
     clients = [connect(server) for _ in range(9)]
     children(server)["core"].suspend()
     server.signal(signal.SIGTERM)
     for client in clients:
         assert client.close_code() == 1001
     assert server.wait() == 1
-    assert "a process was killed, it has answered nothing for 1 s: core" in str(server.log)
+    assert "a process was killed, it has answered nothing for 0.3 s: core" in str(server.log)
     assert server.family() == []
 
 

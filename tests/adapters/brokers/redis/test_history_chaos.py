@@ -19,7 +19,7 @@ from support.history_node import HistoryNode, HistoryNodes
 from support.redis_servers import Proxy, RedisServer, redis_server
 from support.waiting import eventually
 
-ROUNDS = max(2, int(os.environ.get("CHAOS_ROUNDS", "8")) // 4)
+ROUNDS = max(1, int(os.environ.get("CHAOS_ROUNDS", "8")) // 8)
 SEED = int(os.environ.get("CHAOS_SEED", "0")) or random.randrange(1_000_000)
 
 pytestmark = pytest.mark.timeout(60 + 20 * ROUNDS)
