@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 
+import pytest
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 from adapters.ops.conftest import Serve
+from rr_py_ws.adapters.ops import metrics
 from rr_py_ws.adapters.ops.metrics import MetricsPage
 from rr_py_ws.metrics import Sample, gauge
 from support.http_peer import get
@@ -34,6 +36,27 @@ async def test_scrapes_that_come_while_a_page_is_made_share_the_next_one(serve: 
     assert all("rr_ws_read " in answer.text for answer in answers)
     alone = await get(server.address, "/metrics")  # nobody is told what was true before it asked
     assert f"rr_ws_read {part.read}.0" in alone.text
+
+
+async def test_who_asks_for_metrics_without_end_has_a_fifth_of_the_time(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With pages that are made one after the other, clients waited a second for their handshakes."""
+    rests: list[float] = []
+    sleep = asyncio.sleep
+
+    async def recording(seconds: float) -> None:
+        rests.append(seconds)
+        await sleep(0)
+
+    server = await serve(MetricsPage([Part()]))
+    await get(server.address, "/metrics")
+    monkeypatch.setattr(metrics.asyncio, "sleep", recording)
+    monkeypatch.setattr(metrics, "_REST", 1e6)
+    for _ in range(3):
+        await get(server.address, "/metrics")
+    assert len(rests) >= 2
+    assert 0.5 < max(rests) <= 1.0
 
 
 async def test_few_requests_are_answered_in_a_turn(serve: Serve) -> None:

@@ -21,6 +21,11 @@ from starlette.types import Receive, Scope, Send
 from rr_py_ws.metrics import Distribution, Histogram, MetricSource, Sample
 
 _CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_REST = 4
+"""Times as long as a page took to make it is before the next one is made, so that who asks without end costs
+others a fifth of their time,"""
+_LONGEST_REST = 1.0
+"""and seconds that this is at most."""
 _Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 _FAMILIES = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily}
 
@@ -40,6 +45,7 @@ class MetricsPage(Collector):
         self._refresh = refresh
         self._one_at_a_time = asyncio.Lock()
         self._next: asyncio.Task[bytes] | None = None
+        self._rests_until = 0.0
         # Two registries, because only one of them can be read in a thread: the parts belong to the loop.
         self._parts, self._process = CollectorRegistry(), CollectorRegistry()
         self._parts.register(self)
@@ -54,13 +60,19 @@ class MetricsPage(Collector):
         await Response(text, media_type=_CONTENT_TYPE)(scope, receive, send)
 
     async def _make(self) -> bytes:
+        now = asyncio.get_running_loop().time
         async with self._one_at_a_time:
+            if (rest := self._rests_until - now()) > 0:
+                await asyncio.sleep(rest)
             self._next = None
+            began = now()
             if self._refresh is not None:
                 await self._refresh()
             text = generate_latest(self._parts)
             # Not in the event loop: it counts open files by listing them, which takes 8 ms for 10,000.
-            return text + await asyncio.to_thread(generate_latest, self._process)
+            text += await asyncio.to_thread(generate_latest, self._process)
+            self._rests_until = now() + min(_LONGEST_REST, _REST * (now() - began))
+            return text
 
     def collect(self) -> Iterable[_Family]:
         """Translate the metrics of all parts for `prometheus_client`; samples of one name are one family."""
