@@ -150,6 +150,27 @@ class TestTooMuch:
         assert after - before < 2 * len(body) + 200_000
 
 
+async def test_a_connection_that_has_left_is_freed_at_once(connect: Connect) -> None:
+    """With a call that is half there, and one of many messages; the garbage collector comes rarely."""
+
+    def living() -> int:
+        return sum(isinstance(one, RPCConnection) for one in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = living()
+        for body in (many(5000), many(3, topics=2000)):
+            peer = await connect()
+            peer.request(1, "broadcast.Publish", body, Flag.PROTO)
+            peer.send(encode_request(2, "broadcast.Publish", body, Flag.PROTO)[:-1])
+            assert (await peer.frame()).payload.endswith(OK)
+            await peer.close()
+        await eventually(lambda: living() == before, "all connections are freed")
+    finally:
+        gc.enable()
+
+
 class TestInPieces:
     @pytest.mark.parametrize("body", [many(5000), many(3, topics=2000)])
     async def test_others_are_served_meanwhile(

@@ -77,7 +77,9 @@ class RPCConnection(asyncio.Protocol):
         self._on_lost = on_lost
         self._limits = limits
         self._longest = min(limits.own_payload, _LONGEST)
-        self._decoder = FrameDecoder(limits.own_payload, _KEEP, self._limit_of)
+        # No method of this: the decoder and the connection would keep each other, with what was read last.
+        limit_of = partial(_limit_of, registry, limits)
+        self._decoder = FrameDecoder(limits.own_payload, _KEEP, limit_of)
         self._held: tuple[Frame, Gate] | None = None
         self._transport: asyncio.Transport
         self._large: tuple[LargeReply, int] | None = None
@@ -210,7 +212,9 @@ class RPCConnection(asyncio.Protocol):
             assert frame is not None
             # Answered, not closed: the calls before and behind it on this connection are fine.
             length = 0
-            reply = registry.refuse(frame, error, self._limit_key(frame.options, frame.payload))
+            reply = registry.refuse(
+                frame, error, _limit_key(registry, self._limits, frame.options, frame.payload)
+            )
         if isinstance(reply, Gate):
             assert frame is not None
             if self._hold(frame, reply):
@@ -223,17 +227,6 @@ class RPCConnection(asyncio.Protocol):
             self._wait_for(reply, length)
         self._charge(CALL + length)
         return True
-
-    def _limit_of(self, options: tuple[int, ...], beginning: bytes) -> int:
-        """Return how large a call may be: what is not carried out here may be larger."""
-        is_own = self._limit_key(options, beginning) == "rpc_own_payload"
-        return self._limits.own_payload if is_own else self._limits.rpc_payload
-
-    def _limit_key(self, options: tuple[int, ...], beginning: bytes) -> str:
-        name = beginning[: options[1]] if len(options) == 2 else b""
-        limits = self._limits
-        is_passed_on = limits.rpc_payload == limits.own_payload or self._registry.passes_on(name)
-        return "rpc_payload" if is_passed_on else "rpc_own_payload"
 
     def _charge(self, units: int) -> None:
         """Take from the budget of the turn; let others go first when this was a share of it."""
@@ -446,3 +439,15 @@ class RPCConnection(asyncio.Protocol):
             self._transport.write(b"".join(late))
             if self.paused & Pause.REPLIES and self._transport.get_write_buffer_size():
                 self._unread.update(self)
+
+
+def _limit_of(registry: Registry, limits: Limits, options: tuple[int, ...], beginning: bytes) -> int:
+    """Return how large a call may be: what is not carried out here may be larger."""
+    is_own = _limit_key(registry, limits, options, beginning) == "rpc_own_payload"
+    return limits.own_payload if is_own else limits.rpc_payload
+
+
+def _limit_key(registry: Registry, limits: Limits, options: tuple[int, ...], beginning: bytes) -> str:
+    name = beginning[: options[1]] if len(options) == 2 else b""
+    is_passed_on = limits.rpc_payload == limits.own_payload or registry.passes_on(name)
+    return "rpc_payload" if is_passed_on else "rpc_own_payload"
