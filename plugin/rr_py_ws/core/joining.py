@@ -122,9 +122,9 @@ class Joining:
         joining: Recoveries | Awaitable[Recoveries | None] | None
         try:
             if command.history is None:
-                broker = command.broker if self._context.select_broker else ""
-                topics = command.topics or ()
-                joining = self._context.subscriptions.join(self._transport, broker, topics)
+                joining = self._context.subscriptions.join(
+                    self._transport, self._broker(command), command.topics or ()
+                )
             else:
                 joining = self._join_with_history(command, command.history, verdict)
         except BrokerError as error:

@@ -179,8 +179,7 @@ class RPCConnection(asyncio.Protocol):
             except Exception as error:
                 reply = registry.refuse_publication(call, error)
             else:
-                # No position has this attribute, and `isinstance` would be several times slower.
-                if accepted is not None and hasattr(accepted, "__await__"):
+                if accepted is not None:
                     self._wait_for(registry.wait_for_publication(call, accepted), 0)
                     reply = b""
                 else:
