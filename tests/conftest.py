@@ -7,11 +7,14 @@ is the same each time, and short: what chance may find is looked for with `--hyp
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import gc
+import inspect
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -47,6 +50,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     Each process of the run takes a file after the other: the last ones should be short.
     """
     items.sort(key=lambda item: (item.nodeid.startswith(_LAST), not item.nodeid.startswith("tests/e2e/")))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> None:
+    """End a coroutine that waits in vain a little before pytest-timeout would.
+
+    That raises its exception out of whatever runs when its time is over. If it is a task of the code under
+    test, the task ends, and the test waits for ever.
+    """
+    if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
+        marker = item.get_closest_marker("timeout")
+        seconds = float(marker.args[0] if marker else item.config.getini("timeout"))
+        item.obj = _bounded(item.obj, 0.9 * seconds)
+
+
+def _bounded(test: Callable[..., Awaitable[object]], seconds: float) -> Callable[..., Awaitable[object]]:
+    @functools.wraps(test)
+    async def run(**arguments: object) -> None:
+        async with asyncio.timeout(seconds):
+            await test(**arguments)
+
+    return run
 
 
 def pytest_collection_finish() -> None:
