@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import socket
@@ -12,8 +13,8 @@ from typing import Any
 
 import psutil
 import pytest
-from websockets.sync.client import ClientConnection
-from websockets.sync.client import connect as connect_websocket
+from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.client import connect as connect_websocket
 
 from support.ports import free_port
 from support.process import Server, Servers
@@ -37,8 +38,11 @@ class Site:
             (self.live / "new").symlink_to(self.pems[number])
             (self.live / "new").rename(self.live / name)
 
-    def connect(self, number: int) -> ClientConnection:
-        """Connect a client that trusts one certificate only."""
+    def connect(self, number: int) -> connect_websocket:
+        """Connect a client that trusts one certificate only.
+
+        None with threads: one would write to the TLS connection while the other reads, which OpenSSL forbids.
+        """
         return connect_websocket(
             f"wss://127.0.0.1:{self.port}/ws",
             ssl=client_context(self.pems[number]),
@@ -82,14 +86,15 @@ def start(servers: Servers, tmp_path: Path, **websockets: Any) -> Site:
     return Site(server, port, live, pems)
 
 
-def join(client: ClientConnection, topic: str) -> None:
-    client.send(json.dumps({"command": "join", "topics": [topic]}))
-    assert client.recv(timeout=DEADLINE) == reply("@join", [topic])
+async def join(client: ClientConnection, topic: str) -> None:
+    await client.send(json.dumps({"command": "join", "topics": [topic]}))
+    async with asyncio.timeout(DEADLINE):
+        assert await client.recv() == reply("@join", [topic])
 
 
-def test_a_renewed_certificate_is_for_new_clients_and_the_old_ones_stay(site: Site) -> None:
-    with site.connect(0) as old:
-        join(old, "a")
+async def test_a_renewed_certificate_is_for_new_clients_and_the_old_ones_stay(site: Site) -> None:
+    async with site.connect(0) as old:
+        await join(old, "a")
         # One after the other: a moment later there is a pair that does not fit.
         site.server.tolerated.append("certificate not loaded again")
         site.renew(1, "cert.pem")
@@ -98,9 +103,9 @@ def test_a_renewed_certificate_is_for_new_clients_and_the_old_ones_stay(site: Si
         site.renew(1, "key.pem")
         site.server.log.wait_for("certificate loaded again, for new connections")
         assert site.is_shown(1)
-        with site.connect(1) as new:
-            join(new, "a")
-        join(old, "b")
+        async with site.connect(1) as new:
+            await join(new, "a")
+        await join(old, "b")
     assert len(site.server.log.having("certificate not loaded again")) == 1
 
 

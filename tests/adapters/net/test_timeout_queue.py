@@ -125,13 +125,13 @@ async def test_an_item_that_is_added_while_another_waits_has_its_whole_time() ->
 async def test_there_is_one_timer_and_none_after_a_stop() -> None:
     loop = asyncio.get_running_loop()
     queue = TimeoutQueue[int](60.0, lambda item: None)
-    before = len(loop._scheduled)  # type: ignore[attr-defined]
+    before = list(loop._scheduled)  # type: ignore[attr-defined]
     for item in range(1000):
         queue.add(item, loop.time())
-    assert len(loop._scheduled) == before + 1  # type: ignore[attr-defined]
+    assert len(loop._scheduled) == len(before) + 1  # type: ignore[attr-defined]
     queue.stop()
     queue.stop()
-    assert [timer for timer in loop._scheduled if not timer.cancelled()] == []  # type: ignore[attr-defined]
+    assert [timer for timer in loop._scheduled if not timer.cancelled()] == before  # type: ignore[attr-defined]
 
 
 async def test_another_time_counts_for_those_that_wait() -> None:
