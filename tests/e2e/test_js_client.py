@@ -157,9 +157,9 @@ def test_a_worker_of_a_page_has_topics_of_its_own(chromium: Chromium, site: Serv
         "  const topic = connect('${location.origin}/ws').topic('news');"
         "  topic.on('joined', () => postMessage('joined'));"
         "  topic.on('message', (message) => postMessage(message));"
-        "`], {type: 'text/javascript'})), {type: 'module'}))"
+        "`], {type: 'text/javascript'})), {type: 'module'}),"
+        " worker.onmessage = ({data}) => shown.push(data))"
     )
-    tab.run("void (worker.onmessage = ({data}) => shown.push(data))")
     tab.wait("shown[0] === 'joined'")
     publish(site, "news", 1)
     tab.wait("shown[1] === 1")
