@@ -121,6 +121,7 @@ $(VENV)/.installed: $(VENV)/bin/python $(SOURCES)
 	$(BIN)/python -m pip install -q --disable-pip-version-check .
 	@touch $@
 
+# What is imported is compiled then; of the tools most is not.
 $(VENV)/.dev: $(VENV)/bin/python $(SOURCES)
-	$(BIN)/python -m pip install -q --disable-pip-version-check '.[dev]'
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-compile '.[dev]'
 	@touch $(VENV)/.installed $@
