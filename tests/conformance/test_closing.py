@@ -22,7 +22,7 @@ from conformance.exchange import (
     odd_frame,
 )
 from conformance.utf8_samples import INCOMPLETE, INVALID
-from rr_py_ws.wire.access import ALLOWED
+from rr_py_ws.wire.verdict import ALLOWED
 from support.loops import both_loops, one_loop
 from support.waiting import eventually
 from support.ws_peer import CLOSE, PING, PONG, TEXT, Client, Gate, close, frame

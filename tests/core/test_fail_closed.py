@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from rr_py_ws.core import fail_closed
-from rr_py_ws.wire.access import FAILED
+from rr_py_ws.wire.verdict import FAILED
 from support.php_pool import RecordedLog
 
 

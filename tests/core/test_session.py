@@ -17,11 +17,11 @@ from rr_py_ws.core.ports import Subscriber
 from rr_py_ws.core.session import Session
 from rr_py_ws.core.session_context import SessionContext
 from rr_py_ws.errors import BrokerError
-from rr_py_ws.wire.access import ALLOWED, FAILED, Verdict
 from rr_py_ws.wire.framing.websocket import Opcode, server_frame
 from rr_py_ws.wire.http import Request
 from rr_py_ws.wire.publication import Publication, Pushes
 from rr_py_ws.wire.push import STRING
+from rr_py_ws.wire.verdict import ALLOWED, FAILED, Verdict
 
 GRANT = object()
 

@@ -17,10 +17,10 @@ from rr_py_ws.core.node import Node
 from rr_py_ws.core.session import Session
 from rr_py_ws.core.session_context import SessionContext
 from rr_py_ws.errors import BrokerError
-from rr_py_ws.wire.access import ALLOWED, FAILED, Verdict
 from rr_py_ws.wire.http import Request
 from rr_py_ws.wire.publication import Publication, Pushes
 from rr_py_ws.wire.push import STRING
+from rr_py_ws.wire.verdict import ALLOWED, FAILED, Verdict
 
 LIMITS = Limits(max_topics=2, max_topics_per_command=3, max_topic_length=3, max_joins_waiting=1)
 SECTIONS = ("main", "other")

@@ -44,13 +44,14 @@ from rr_py_ws.wire import (
     values,
     worker,
 )
-from rr_py_ws.wire.access import Verdict, decode_answer, encode_request, join_question
+from rr_py_ws.wire.access import decode_answer, encode_request, join_question
 from rr_py_ws.wire.body import CHUNKED, BodyDecoder
 from rr_py_ws.wire.goridge import Flag, Frame, FrameDecoder, encode_frame
 from rr_py_ws.wire.jsontext import encode_string
 from rr_py_ws.wire.multipart import MultipartDecoder, PartBegin, PartEnd
 from rr_py_ws.wire.publication import Publication
 from rr_py_ws.wire.publish_call import OKS
+from rr_py_ws.wire.verdict import Verdict
 from support.go_json import go_encode
 from support.publish_calls import read_stream
 

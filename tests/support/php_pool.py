@@ -19,8 +19,9 @@ from rr_py_ws.adapters.php.pool import WorkerPool
 from rr_py_ws.config import Pool, Server
 from rr_py_ws.core.ports import Answer
 from rr_py_ws.errors import WorkerError
-from rr_py_ws.wire.access import Verdict, connect_question, decode_answer, encode_request
+from rr_py_ws.wire.access import connect_question, decode_answer, encode_request
 from rr_py_ws.wire.http import Request, parse_request_head
+from rr_py_ws.wire.verdict import Verdict
 from rr_py_ws.wire.worker import Message
 
 Start = Callable[..., Awaitable[WorkerPool]]

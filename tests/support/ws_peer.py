@@ -15,8 +15,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from rr_py_ws.wire.access import ALLOWED, Verdict
 from rr_py_ws.wire.http import Request
+from rr_py_ws.wire.verdict import ALLOWED, Verdict
 from support.waiting import DEADLINE, eventually
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from rr_py_ws.errors import WorkerError
 from rr_py_ws.wire.access import (
-    Verdict,
     canonical_name,
     connect_question,
     decode_answer,
@@ -22,6 +21,7 @@ from rr_py_ws.wire.access import (
     pack_request,
     unpack_request,
 )
+from rr_py_ws.wire.verdict import Verdict
 from support.go_json import go_decode
 
 ANY_JSON = st.recursive(

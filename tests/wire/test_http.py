@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rr_py_ws.errors import ProtocolError
-from rr_py_ws.wire.access import Verdict, decode_answer
+from rr_py_ws.wire.access import decode_answer
 from rr_py_ws.wire.http import RequestHead, parse_request_head, refusal_response, try_again_later
+from rr_py_ws.wire.verdict import Verdict
 from support.http_heads import GOOD, Response, head, parse, raw
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rr_py_ws import logs
-from rr_py_ws.wire.access import FAILED, Verdict
+from rr_py_ws.wire.verdict import FAILED, Verdict
 
 log = logs.get_limited("websockets")
 

@@ -15,10 +15,10 @@ from rr_py_ws.core.replay import Replay, settle_recoveries
 from rr_py_ws.core.ring import ReplayLimit
 from rr_py_ws.core.session_context import SessionContext, SessionTransport, breach_of_join
 from rr_py_ws.errors import BrokerError
-from rr_py_ws.wire.access import ALLOWED, Verdict
 from rr_py_ws.wire.command import Command, Wish
 from rr_py_ws.wire.push import usual_join_reply
 from rr_py_ws.wire.recovery import Recovered
+from rr_py_ws.wire.verdict import ALLOWED, Verdict
 
 _LONGEST_REFUSED = 1024
 """Topics over the limit of a command that are sent back with the refusal."""

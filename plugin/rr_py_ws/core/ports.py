@@ -19,11 +19,11 @@ from rr_py_ws.core.hold import Hold, Topic
 from rr_py_ws.core.ring import ReplayLimit
 from rr_py_ws.errors import WorkerError
 from rr_py_ws.metrics import Sample
-from rr_py_ws.wire.access import Verdict
 from rr_py_ws.wire.command import Wish
 from rr_py_ws.wire.http import Request
 from rr_py_ws.wire.publication import Publication, Pushes
 from rr_py_ws.wire.push import Encoding
+from rr_py_ws.wire.verdict import Verdict
 from rr_py_ws.wire.worker import Message, Question
 
 

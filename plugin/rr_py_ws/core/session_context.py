@@ -10,7 +10,7 @@ from rr_py_ws.config import Limits
 from rr_py_ws.core.command_metrics import CommandMetrics
 from rr_py_ws.core.ports import Authorizer, Subscriber, Subscriptions
 from rr_py_ws.core.replay import Replay
-from rr_py_ws.wire.access import Verdict
+from rr_py_ws.wire.verdict import Verdict
 
 _LONGEST_CHARACTER = 4
 """Bytes of a character in UTF-8, at most."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
 from typing import Any
@@ -19,58 +18,10 @@ from typing import Any
 import orjson
 
 from rr_py_ws.errors import WorkerError
-from rr_py_ws.wire.details import DETAILS_TYPE, NO_DETAILS, Details, decode_details
+from rr_py_ws.wire.details import DETAILS_TYPE, NO_DETAILS, decode_details
 from rr_py_ws.wire.go_base64 import decode_base64
 from rr_py_ws.wire.jsontext import encode_string, escape_not_ascii
-
-_ALLOWS = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """The answer about one handshake or join.
-
-    Attributes:
-        status: HTTP status; exactly 200 allows.
-        headers: name and value pairs, in order, to pass on with a refusal. Names are tokens, values have no
-            control characters but TAB.
-        body: bytes to pass on with a refusal.
-        reason: why, when it was not PHP that refused; for clients that ask for reasons.
-        answered: False when PHP should have decided and could not.
-        grant: what the authorizer wants to see again with each join; opaque to everybody else.
-        details: what an application has said beside yes.
-    """
-
-    status: int
-    headers: tuple[tuple[str, str], ...] = ()
-    body: bytes = b""
-    reason: str = ""
-    answered: bool = True
-    grant: object = None
-    details: Details = NO_DETAILS
-
-    @property
-    def allowed(self) -> bool:
-        """Whether the client may go on."""
-        return self.status == _ALLOWS
-
-    @property
-    def size(self) -> int:
-        """Bytes of headers and body."""
-        return len(self.body) + sum([len(name) + len(value) for name, value in self.headers])
-
-    def shows_history(self, topic: str) -> bool:
-        """Whether the client may see what was published to a topic before it joined."""
-        return topic not in self.details.without_history and not self.details.without_histories
-
-
-def unanswered(reason: str) -> Verdict:
-    """Return what somebody is refused with when nobody could decide."""
-    return Verdict(400, reason=reason, answered=False)
-
-
-ALLOWED = Verdict(200)
-FAILED = unanswered("PHP gave no answer")
+from rr_py_ws.wire.verdict import ALLOWS, Verdict
 
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE = rb"(?:[!#$&-:<-\[\]-~]|%[0-9A-Fa-f]{2})"
@@ -270,7 +221,7 @@ def _decode_answer(context: bytes, body: bytes) -> Verdict:
     status = _decode_status(fields.get("status"))
     headers = tuple(decode_headers(fields["headers"])) if "headers" in fields else ()
     body = _decode_body(fields["body"]) if "body" in fields else body
-    if status != _ALLOWS:
+    if status != ALLOWS:
         return Verdict(status, headers, body)
     details = decode_details(body) if headers and _has_details(headers) else NO_DETAILS
     return Verdict(status, headers, body, details=details)

@@ -18,10 +18,10 @@ from urllib.parse import unquote_to_bytes
 import httptools
 
 from rr_py_ws.errors import ProtocolError
-from rr_py_ws.wire.access import Verdict
 from rr_py_ws.wire.body import CHUNKED
 from rr_py_ws.wire.content_type import detect_content_type
 from rr_py_ws.wire.target import LONGEST_KNOWN, check_host, parse_known_line, parse_request_line
+from rr_py_ws.wire.verdict import Verdict
 
 _EMPTY_LINES = re.compile(rb"\A(?:\r\n)+")
 """Those before a request are skipped (RFC 9112 section 2.2)."""

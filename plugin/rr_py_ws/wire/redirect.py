@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from urllib.parse import quote
 
-from rr_py_ws.wire.access import Verdict
 from rr_py_ws.wire.http import RequestHead
+from rr_py_ws.wire.verdict import Verdict
 
 _HSTS = "max-age=31536000; includeSubDomains; preload"
 _HOST = re.compile(r"(\[[^\]]*\]|[^:]*)(:.*)?")

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 from binascii import b2a_base64
 
-from rr_py_ws.wire.access import Verdict
 from rr_py_ws.wire.http import RequestHead
+from rr_py_ws.wire.verdict import Verdict
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _ACCEPTED = (

@@ -11,8 +11,9 @@ import pytest
 from rr_py_ws.adapters.auth import PHPAuthorizer
 from rr_py_ws.core import fail_closed
 from rr_py_ws.core.ports import Authorizer
-from rr_py_ws.wire.access import ALLOWED, FAILED, Verdict, pack_request
+from rr_py_ws.wire.access import pack_request
 from rr_py_ws.wire.details import Identity
+from rr_py_ws.wire.verdict import ALLOWED, FAILED, Verdict
 from support.loops import both_loops
 from support.php_pool import (
     PHP,

@@ -13,7 +13,7 @@ import pytest
 
 from rr_py_ws.adapters.http.connection import HTTPConnection
 from rr_py_ws.adapters.http.states import State
-from rr_py_ws.wire.access import Verdict
+from rr_py_ws.wire.verdict import Verdict
 from support.http_site import Echo, Site, Start, get, parse
 from support.loops import both_loops
 from support.waiting import eventually

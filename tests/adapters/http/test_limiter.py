@@ -11,7 +11,7 @@ from random import Random
 import pytest
 
 from rr_py_ws.adapters.http import limiter
-from rr_py_ws.wire.access import Verdict
+from rr_py_ws.wire.verdict import Verdict
 from support.http_site import Echo, Site, Start, get
 from support.loops import both_loops
 from support.standstill import stand_still

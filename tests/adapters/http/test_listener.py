@@ -15,7 +15,7 @@ from rr_py_ws import logs
 from rr_py_ws.adapters.http import REFUSALS, listener
 from rr_py_ws.adapters.http.states import State
 from rr_py_ws.errors import ConfigError
-from rr_py_ws.wire.access import Verdict
+from rr_py_ws.wire.verdict import Verdict
 from support.http_site import Site, Start, get, parse
 from support.loops import both_loops
 from support.ports import needs_ipv6

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 
 from rr_py_ws.adapters.http.connection import HTTPConnection
-from rr_py_ws.wire.access import Verdict
+from rr_py_ws.wire.verdict import Verdict
 from support.http_site import Site, Start, get
 from support.loops import both_loops
 from support.waiting import eventually

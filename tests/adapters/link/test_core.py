@@ -25,10 +25,10 @@ from rr_py_ws.core.ports import Answer, AnswerParts, Broker, Lane
 from rr_py_ws.core.ring import ReplayLimit
 from rr_py_ws.errors import BrokerError, ExecTimeout, WorkerDied, WorkerError, WorkersDown
 from rr_py_ws.metrics import counter, gauge
-from rr_py_ws.wire.access import Verdict
 from rr_py_ws.wire.command import FROM_NOW
 from rr_py_ws.wire.link import pack_metrics
 from rr_py_ws.wire.publication import Publication
+from rr_py_ws.wire.verdict import Verdict
 from rr_py_ws.wire.worker import MappedQuestion, Message, Question
 from support.linked import CoreProcess
 from support.php_pool import grant, request

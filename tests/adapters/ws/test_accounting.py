@@ -11,7 +11,7 @@ from contextlib import suppress
 import pytest
 
 from rr_py_ws.adapters.http import limiter
-from rr_py_ws.wire.access import ALLOWED, Verdict
+from rr_py_ws.wire.verdict import ALLOWED, Verdict
 from support.waiting import eventually
 from support.ws_peer import CLOSE, PING, TEXT, Gate, command, frame, request
 from support.ws_site import Site, Start

@@ -14,7 +14,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from rr_py_ws.adapters.net import deadline
-from rr_py_ws.wire.access import ALLOWED, Verdict
+from rr_py_ws.wire.verdict import ALLOWED, Verdict
 from support.loops import both_loops
 from support.waiting import eventually
 from support.ws_peer import Client, Gate, command, frame, request

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 
 from rr_py_ws.adapters.ws import handler
-from rr_py_ws.wire.access import Verdict
 from rr_py_ws.wire.publication import Publication
 from rr_py_ws.wire.push import Encoding
+from rr_py_ws.wire.verdict import Verdict
 from support.loops import both_loops
 from support.ws_peer import BINARY, TEXT, Client, Gate, command, frame, text
 from support.ws_site import Site, Start

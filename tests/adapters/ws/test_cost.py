@@ -20,7 +20,7 @@ from rr_py_ws.adapters.ws import connection as connection_module
 from rr_py_ws.adapters.ws.connection import Connection
 from rr_py_ws.adapters.ws.read_throttle import COST_PER_TURN
 from rr_py_ws.core.session import Session
-from rr_py_ws.wire.access import ALLOWED
+from rr_py_ws.wire.verdict import ALLOWED
 from support.loops import both_loops, one_loop
 from support.waiting import eventually
 from support.ws_peer import BINARY, CLOSE, PING, PONG, TEXT, Client, Gate, command, frame

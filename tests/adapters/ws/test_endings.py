@@ -10,7 +10,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from rr_py_ws.wire.access import Verdict
+from rr_py_ws.wire.verdict import Verdict
 from support.loops import both_loops
 from support.waiting import eventually
 from support.ws_peer import CLOSE, PING, PONG, TEXT, Client, Gate, close, command, frame, request

@@ -8,7 +8,7 @@ import pytest
 
 from rr_py_ws import logs
 from rr_py_ws.adapters.ws import handler
-from rr_py_ws.wire.access import ALLOWED, FAILED
+from rr_py_ws.wire.verdict import ALLOWED, FAILED
 from support.ws_peer import Gate, request
 from support.ws_site import Start
 

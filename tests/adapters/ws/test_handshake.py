@@ -8,7 +8,7 @@ from email.message import Message
 
 import pytest
 
-from rr_py_ws.wire.access import ALLOWED, Verdict
+from rr_py_ws.wire.verdict import ALLOWED, Verdict
 from support.loops import both_loops
 from support.waiting import eventually
 from support.ws_peer import ACCEPT, KEY, TEXT, Gate, command, frame, request, text

@@ -10,7 +10,7 @@ from random import Random
 
 import pytest
 
-from rr_py_ws.wire.access import ALLOWED, Verdict
+from rr_py_ws.wire.verdict import ALLOWED, Verdict
 from support.loops import both_loops
 from support.waiting import eventually
 from support.ws_peer import CLOSE, PING, TEXT, Client, Gate, close, command, frame, request

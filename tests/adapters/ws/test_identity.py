@@ -7,10 +7,10 @@ import pytest
 from rr_py_ws.adapters.auth.allow_all import AllowAll
 from rr_py_ws.config import HistoryRule
 from rr_py_ws.errors import BrokerError
-from rr_py_ws.wire.access import Verdict
 from rr_py_ws.wire.details import Details, Identity
 from rr_py_ws.wire.http import Request
 from rr_py_ws.wire.publication import Publication
+from rr_py_ws.wire.verdict import Verdict
 from support.loops import both_loops
 from support.waiting import eventually
 from support.ws_peer import CLOSE, command, push, request

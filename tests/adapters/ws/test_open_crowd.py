@@ -13,7 +13,7 @@ import pytest
 
 from rr_py_ws.adapters.ws.sender import State
 from rr_py_ws.core import backpressure, hold, hub
-from rr_py_ws.wire.access import ALLOWED, Verdict
+from rr_py_ws.wire.verdict import ALLOWED, Verdict
 from support.waiting import eventually
 from support.ws_peer import CLOSE, PING, PONG, TEXT, Gate, close, command, frame, request
 from support.ws_site import NOTHING, Site, Start, living

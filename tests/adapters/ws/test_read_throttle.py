@@ -13,7 +13,7 @@ import pytest
 from rr_py_ws.adapters.ws.connection import Connection
 from rr_py_ws.adapters.ws.metrics import WebSocketMetrics
 from rr_py_ws.adapters.ws.read_throttle import COST_OF_ALL, COST_PER_TURN, ReadThrottle, ReadTurns
-from rr_py_ws.wire.access import ALLOWED
+from rr_py_ws.wire.verdict import ALLOWED
 from support.loops import both_loops, one_loop
 from support.waiting import eventually
 from support.ws_peer import BINARY, CLOSE, PING, PONG, TEXT, Gate, close, command, frame

@@ -9,8 +9,8 @@ import pytest
 
 from rr_py_ws.adapters.http.refusals import REFUSALS
 from rr_py_ws.adapters.ws.metrics import WebSocketMetrics
-from rr_py_ws.wire.access import FAILED, Verdict
 from rr_py_ws.wire.http import Request
+from rr_py_ws.wire.verdict import FAILED, Verdict
 from support.loops import both_loops
 from support.waiting import eventually
 from support.ws_peer import CLOSE, close, command, frame, request

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from rr_py_ws.adapters.ws import handler
-from rr_py_ws.wire.access import Verdict
+from rr_py_ws.wire.verdict import Verdict
 from support.http_site import parse
 from support.php_pool import RecordedLog
 from support.ws_peer import Gate, frame, request

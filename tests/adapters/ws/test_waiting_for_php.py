@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rr_py_ws.wire.access import ALLOWED, Verdict
+from rr_py_ws.wire.verdict import ALLOWED, Verdict
 from support.loops import both_loops
 from support.waiting import eventually
 from support.ws_peer import CLOSE, PING, PONG, TEXT, Client, Gate, close, command, frame, request

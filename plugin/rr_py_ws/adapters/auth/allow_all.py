@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rr_py_ws.wire.access import ALLOWED, Verdict
 from rr_py_ws.wire.http import Request
+from rr_py_ws.wire.verdict import ALLOWED, Verdict
 
 
 class AllowAll:

@@ -12,19 +12,16 @@ from rr_py_ws.core.ports import Answer, Lane, QuestionPool
 from rr_py_ws.errors import WorkerError, WorkersDown
 from rr_py_ws.logs import get_limited
 from rr_py_ws.wire.access import (
-    ALLOWED,
-    FAILED,
-    Verdict,
     connect_question,
     decode_answer,
     encode_request,
     join_question,
     pack_request,
-    unanswered,
     unpack_request,
 )
 from rr_py_ws.wire.http import Request
 from rr_py_ws.wire.patterns import Patterns
+from rr_py_ws.wire.verdict import ALLOWED, FAILED, Verdict, unanswered
 from rr_py_ws.wire.worker import Message
 
 _COMMA = Verdict(400, reason="a topic has a comma")

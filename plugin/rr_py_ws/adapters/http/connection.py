@@ -23,7 +23,6 @@ from rr_py_ws.adapters.http.states import (
     SERVING,
 )
 from rr_py_ws.errors import ProtocolError
-from rr_py_ws.wire.access import Verdict
 from rr_py_ws.wire.http import (
     WITH_BODY,
     Request,
@@ -33,6 +32,7 @@ from rr_py_ws.wire.http import (
     parse_request_head,
 )
 from rr_py_ws.wire.redirect import redirect_to_tls
+from rr_py_ws.wire.verdict import Verdict
 
 _HEAD_END = b"\r\n\r\n"
 _SMALL_HEAD = 2 * 1024

@@ -24,8 +24,8 @@ from rr_py_ws.adapters.http.states import (
 )
 from rr_py_ws.adapters.net.transports import end_writing, has_unread, peer_of
 from rr_py_ws.errors import ProtocolError
-from rr_py_ws.wire.access import Verdict
 from rr_py_ws.wire.http import Request, refusal_response, try_again_later
+from rr_py_ws.wire.verdict import Verdict
 
 if TYPE_CHECKING:
     from rr_py_ws.adapters.http.exchange import Exchange

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rr_py_ws.adapters.http.connection import HTTPConnection
-from rr_py_ws.wire.access import Verdict
+from rr_py_ws.wire.verdict import Verdict
 
 _READY = Verdict(200, (), b"ready\n")
 _NOT_READY = Verdict(503, (), b"not ready\n")

@@ -24,10 +24,10 @@ from rr_py_ws.adapters.net.tasks import TaskSet
 from rr_py_ws.adapters.net.timeout_queue import TimeoutQueue
 from rr_py_ws.adapters.net.transports import cancel_soon
 from rr_py_ws.metrics import Sample, counter, gauge
-from rr_py_ws.wire.access import Verdict
 from rr_py_ws.wire.http import Request, try_again_later
 from rr_py_ws.wire.upgrade import requested_protocols
 from rr_py_ws.wire.upstream import Headers, answer_headers, request_head, switching_head, tokens
+from rr_py_ws.wire.verdict import Verdict
 
 _HALF_CLOSED = 60.0
 """Seconds that a tunnel may be silent when one side has ended."""

@@ -21,10 +21,10 @@ from rr_py_ws.adapters.ws.protocol.fast_path import inflate_small_frame, read_sm
 from rr_py_ws.adapters.ws.read_throttle import COST_PER_TURN, ReadThrottle
 from rr_py_ws.adapters.ws.sender import State
 from rr_py_ws.core.session import Session
-from rr_py_ws.wire.access import Verdict
 from rr_py_ws.wire.details import NO_DETAILS, Details
 from rr_py_ws.wire.framing.websocket import Opcode, server_frame
 from rr_py_ws.wire.push import Encoding
+from rr_py_ws.wire.verdict import Verdict
 
 _BYTES_PER_COST = 4096
 """Bytes of frames that cost as much as a small command: to unmask and check them. What is in them costs more,

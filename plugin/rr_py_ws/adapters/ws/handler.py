@@ -25,7 +25,6 @@ from rr_py_ws.core.registry import Registry
 from rr_py_ws.core.session_context import SessionContext, breach_of_join
 from rr_py_ws.core.token_bucket import TokenBucket
 from rr_py_ws.metrics import Sample, counter, gauge
-from rr_py_ws.wire.access import ALLOWED, FAILED, Verdict
 from rr_py_ws.wire.deflate import Compressor
 from rr_py_ws.wire.details import NO_DETAILS
 from rr_py_ws.wire.http import RequestHead
@@ -37,6 +36,7 @@ from rr_py_ws.wire.upgrade import (
     offered_extensions,
     requested_subprotocols,
 )
+from rr_py_ws.wire.verdict import ALLOWED, FAILED, Verdict
 
 _FOR_EACH_WORKER = 4
 """Handshakes that are being decided: so many that no worker waits for one, and few, as they take no turns."""

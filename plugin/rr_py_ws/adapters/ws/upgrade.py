@@ -16,8 +16,8 @@ from rr_py_ws.adapters.net.transports import cancel_soon
 from rr_py_ws.address import network_of
 from rr_py_ws.core.fail_closed import fail_closed
 from rr_py_ws.core.ports import Authorizer
-from rr_py_ws.wire.access import FAILED, Verdict
 from rr_py_ws.wire.http import Request, try_again_later
+from rr_py_ws.wire.verdict import FAILED, Verdict
 
 if TYPE_CHECKING:
     from rr_py_ws.adapters.ws.handler import WebSocketHandler
