@@ -26,7 +26,7 @@ def stack() -> Iterator[ExitStack]:
 async def reserve(stack: ExitStack, address: str) -> socket.socket:
     overrides = [f"http.address={address}"]
     loaded = load_config(".rr.yaml", overrides=overrides, environ={})
-    ((_, reserved),) = await processes._reserve(loaded, InheritedSockets([]))
+    ((_, _, reserved),) = await processes._reserve(loaded, InheritedSockets([]))
     return stack.enter_context(reserved)
 
 
@@ -68,3 +68,10 @@ async def test_our_own_processes_listen_there(stack: ExitStack, host: str) -> No
         client = stack.enter_context(socket.socket(reserved.family))
         client.connect(place)
         stack.enter_context(processes._bind_beside(reserved)).listen()
+
+
+def test_a_listener_that_cannot_bind_any_more_says_which_key_in_one_line(stack: ExitStack) -> None:
+    """A process that took the place of another printed a traceback."""
+    taken = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+    with pytest.raises(ConfigError, match=r"^http\.address: cannot listen any more: it is in use by another"):
+        processes._bind_reserved([("http", "http.address", taken)])

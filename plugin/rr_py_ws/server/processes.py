@@ -13,8 +13,9 @@ from collections.abc import Callable
 
 from rr_py_ws import config, logs
 from rr_py_ws.adapters.http.places import SharedPlaces
-from rr_py_ws.adapters.net.listen import listen
+from rr_py_ws.adapters.net.listen import describe_bind_error, listen
 from rr_py_ws.address import parse_host_port
+from rr_py_ws.errors import ConfigError
 from rr_py_ws.server import allocator, rlimits
 from rr_py_ws.server.control import Control
 from rr_py_ws.server.listener_role import client_addresses
@@ -24,8 +25,8 @@ from rr_py_ws.server.supervised import CORE
 from rr_py_ws.server.supervisor import Supervisor
 from rr_py_ws.server.systemd import InheritedSockets
 
-Reserved = list[tuple[str, socket.socket]]
-"""Name of the listener, and a socket that is bound and does not listen."""
+Reserved = list[tuple[str, str, socket.socket]]
+"""Name and key of the listener, and a socket that is bound and does not listen."""
 
 
 def run(
@@ -48,13 +49,13 @@ def run(
     gc.freeze()
 
     def close_reserved() -> None:
-        for _, sock in reserved:
+        for _, _, sock in reserved:
             sock.close()
 
     def run_child(number: int, control: Control, again: bool) -> int:
         section = loaded.logs, loaded.settings.limits.log_queue
         logs.setup(*section, shared=True, rotates=number == CORE)
-        own = [(name, _bind_beside(sock)) for name, sock in reserved] if number != CORE else []
+        own = _bind_reserved(reserved) if number != CORE else []
         close_reserved()  # the parent has them, so that a stop can give the addresses back at once
         if number == CORE:
             from rr_py_ws.server.core_process import CoreProcess
@@ -99,8 +100,23 @@ async def _reserve(loaded: config.Config, sockets: InheritedSockets) -> Reserved
         # Without SO_REUSEPORT first: a server that runs already would let another one in.
         for one in await listen(parse_host_port(address), key):
             with one:
-                reserved.append((name, _reserve_beside(one)))
+                reserved.append((name, key, _reserve_beside(one)))
     return reserved
+
+
+def _bind_reserved(reserved: Reserved) -> list[tuple[str, socket.socket]]:
+    """Bind sockets of a listener's own to the addresses of the reserved ones.
+
+    Raises:
+        ConfigError: an address cannot be listened on any more.
+    """
+    bound = []
+    for name, key, sock in reserved:
+        try:
+            bound.append((name, _bind_beside(sock)))
+        except OSError as error:
+            raise ConfigError(key, f"cannot listen any more: {describe_bind_error(error)}") from error
+    return bound
 
 
 def _reserve_beside(listening: socket.socket) -> socket.socket:
@@ -119,11 +135,16 @@ def _reserve_beside(listening: socket.socket) -> socket.socket:
 def _bind_beside(reserved: socket.socket) -> socket.socket:
     """Bind another socket to the address of one."""
     bound = socket.socket(reserved.family)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    if bound.family == socket.AF_INET6:
-        bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(not _takes_both_families(reserved)))
-    bound.bind(reserved.getsockname())
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if bound.family == socket.AF_INET6:
+            only = int(not _takes_both_families(reserved))
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
+        bound.bind(reserved.getsockname())
+    except OSError:
+        bound.close()
+        raise
     return bound
 
 
