@@ -145,6 +145,28 @@ def test_a_reload_is_told_once_and_counts_for_all(servers: Servers, raw: OpenRaw
     assert len(server.log.having("changed, counts from now on", seen)) == 1
 
 
+def test_processes_that_start_later_have_the_last_reload_though_the_file_is_broken_now(
+    servers: Servers, raw: OpenRaw
+) -> None:
+    server = start(servers, websockets={"limits": {"max_connections": 100}})
+    server.tolerated += ["process ended", "the core process is back", "configuration not read again"]
+    path = server.directory / ".rr.yaml"
+    good = path.read_text()
+    path.write_text(good.replace('"max_connections": 100', '"max_connections": 2'))
+    server.signal(signal.SIGHUP)
+    server.log.wait_for("changed, counts from now on")
+    path.write_text("websockets: [")
+    for child in psutil.Process(server.process.pid).children():
+        child.kill()
+    server.log.wait_for("the core process is back")
+    eventually_sync(lambda: metrics(server)["listeners"] == 3, "all are back")
+    for _ in range(2):
+        raw(server).upgrade()
+    eventually_sync(lambda: metrics(server)["places"] == 2, "the limit counts in all processes")
+    for _ in range(6):
+        assert raw(server).refused().status == 503
+
+
 def test_the_number_of_connections_is_limited_over_all_processes(
     servers: Servers, connect: Connect, raw: OpenRaw
 ) -> None:

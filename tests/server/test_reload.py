@@ -11,6 +11,7 @@ import pytest
 from rr_py_ws.config import Config, load_config
 from rr_py_ws.server import reload
 from rr_py_ws.server.changes import Changes
+from rr_py_ws.server.last_reload import LastReload
 from rr_py_ws.server.reload import Reloader
 from support.recorded import Lines
 from support.tls import make_certificate
@@ -218,3 +219,48 @@ async def test_a_change_of_the_level_is_told_whichever_way_it_goes(
     assert log.lines == [f"{NOW} logs.level"]
     task.cancel()
     await asyncio.wait([task])
+
+
+async def test_a_process_that_starts_later_has_what_the_others_have_though_the_file_is_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had what counted when the server was started: of two listeners one had the old rule."""
+    path, log, last = tmp_path / ".rr.yaml", Lines(), LastReload()
+    monkeypatch.setattr(reload, "log", log)
+
+    def read() -> Config:
+        return load_config(path, workdir=tmp_path, environ={})
+
+    async def look() -> None:
+        pass
+
+    path.write_text(GOOD)
+    at_start = read()
+    changes = Changes(at_start, serves_pages=True)
+
+    async def reread(reloader: Reloader) -> list[str]:
+        log.lines.clear()
+        reloader.ask()
+        task = asyncio.ensure_future(reloader.run())
+        # The lines of one look are written in one turn of the loop.
+        await eventually(lambda: log.lines)
+        task.cancel()
+        await asyncio.wait([task])
+        return list(log.lines)
+
+    first: list[Config] = []
+    old = Reloader(at_start, read, first.append, look, changes, last=last)
+    path.write_text(GOOD.replace("a.test", "b.test"))
+    assert await reread(old) == [f"{NOW} websockets.allowed_origin"]
+    path.write_text("nothing: [")
+    assert len(await reread(old)) == 1
+    assert len(first) == 1
+
+    later: list[Config] = []
+    new = Reloader(at_start, read, later.append, look, changes, last=last)
+    refused, told = await reread(new)
+    assert refused.startswith("configuration not read again, the old one counts")
+    assert told == f"{NOW} websockets.allowed_origin"
+    assert later == first
+    assert len(await reread(new)) == 1
+    assert later == first

@@ -13,6 +13,7 @@ from typing import Any
 from rr_py_ws import config, logs
 from rr_py_ws.server.changes import Changes
 from rr_py_ws.server.control import Control
+from rr_py_ws.server.last_reload import LastReload
 from rr_py_ws.server.loop import event_loop
 from rr_py_ws.server.reload import Reloader
 
@@ -26,6 +27,7 @@ class ChildProcess(ABC):
         number: of the process: 0 is the core, listeners are numbered from 1.
         loaded: the configuration that the server was started with.
         read_again: reads it at a reload.
+        last: what a reload has brought last.
         control: to the parent.
         again: whether the process takes the place of one that has ended.
 
@@ -42,6 +44,7 @@ class ChildProcess(ABC):
         number: int,
         loaded: config.Config,
         read_again: Callable[[], config.Config],
+        last: LastReload,
         control: Control,
         *,
         again: bool,
@@ -51,6 +54,7 @@ class ChildProcess(ABC):
         self.control = control
         self.again = again
         self._read_again = read_again
+        self._last = last
         self._reloader: Reloader | None = None
         self._reload_asked = False
         self._linking: set[asyncio.Task[None]] = set()
@@ -99,7 +103,13 @@ class ChildProcess(ABC):
         """Everything that lives as long as the process is made."""
         gc.freeze()
         self._reloader = Reloader(
-            self.loaded, self._read_again, self.take, look_at_certificates, changes, tells=self.tells
+            self.loaded,
+            self._read_again,
+            self.take,
+            look_at_certificates,
+            changes,
+            tells=self.tells,
+            last=self._last,
         )
         if self._reload_asked:
             self._reloader.ask()

@@ -20,6 +20,7 @@ from rr_py_ws.server.changes import Changes
 from rr_py_ws.server.child import ChildProcess
 from rr_py_ws.server.control import Control
 from rr_py_ws.server.core_role import CoreRole, tls_files
+from rr_py_ws.server.last_reload import LastReload
 from rr_py_ws.server.listener_role import client_addresses
 from rr_py_ws.server.preparation import Preparation
 from rr_py_ws.server.shutdown import shut_down
@@ -41,6 +42,7 @@ class CoreProcess(ChildProcess):
         loaded: the configuration.
         prepared: of this configuration, without problems.
         read_again: reads it at a reload.
+        last: what a reload has brought last.
         control: to the parent.
         sockets: that systemd has handed over.
         again: whether the process takes the place of one that has ended.
@@ -53,12 +55,13 @@ class CoreProcess(ChildProcess):
         loaded: config.Config,
         prepared: Preparation,
         read_again: Callable[[], config.Config],
+        last: LastReload,
         control: Control,
         sockets: InheritedSockets,
         *,
         again: bool,
     ) -> None:
-        super().__init__(0, loaded, read_again, control, again=again)
+        super().__init__(0, loaded, read_again, last, control, again=again)
         self._prepared = prepared
         self._sockets = sockets
         self._ops: list[OpsListener] = []

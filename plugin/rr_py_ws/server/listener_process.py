@@ -31,6 +31,7 @@ from rr_py_ws.server.changes import Changes
 from rr_py_ws.server.child import ChildProcess
 from rr_py_ws.server.control import Control
 from rr_py_ws.server.core_role import TURNS_PER_QUEUE, report_hold
+from rr_py_ws.server.last_reload import LastReload
 from rr_py_ws.server.listener_role import ListenerRole
 from rr_py_ws.server.preparation import Preparation
 from rr_py_ws.server.shares import for_listener
@@ -53,6 +54,7 @@ class ListenerProcess(ChildProcess):
         loaded: the configuration.
         prepared: of this configuration, without problems.
         read_again: reads it at a reload.
+        last: what a reload has brought last.
         control: to the parent.
         sockets: to listen on.
         places: what the other processes have.
@@ -65,13 +67,14 @@ class ListenerProcess(ChildProcess):
         loaded: config.Config,
         prepared: Preparation,
         read_again: Callable[[], config.Config],
+        last: LastReload,
         control: Control,
         sockets: InheritedSockets,
         places: Places,
         *,
         again: bool,
     ) -> None:
-        super().__init__(number, loaded, read_again, control, again=again)
+        super().__init__(number, loaded, read_again, last, control, again=again)
         self._prepared = prepared
         self._sockets = sockets
         self._places = places

@@ -18,6 +18,7 @@ from rr_py_ws.address import parse_host_port
 from rr_py_ws.errors import ConfigError
 from rr_py_ws.server import allocator, rlimits
 from rr_py_ws.server.control import Control
+from rr_py_ws.server.last_reload import LastReload
 from rr_py_ws.server.listener_role import client_addresses
 from rr_py_ws.server.preparation import Preparation
 from rr_py_ws.server.run import print_start
@@ -43,6 +44,7 @@ def run(
     sockets = InheritedSockets.take_over()
     count = loaded.settings.processes
     places = SharedPlaces(count)
+    last = LastReload()
     reserved = asyncio.run(_reserve(loaded, sockets))
     # The parent has neither log nor threads, which a fork would not have.
     logs.shutdown()
@@ -60,13 +62,14 @@ def run(
         if number == CORE:
             from rr_py_ws.server.core_process import CoreProcess
 
-            core = CoreProcess(loaded, prepared, read_again, control, sockets, again=again)
+            core = CoreProcess(loaded, prepared, read_again, last, control, sockets, again=again)
             return core.run(debug=debug)
         from rr_py_ws.server.listener_process import ListenerProcess
 
         sockets.add(own)
+        own_places = places.of(number - 1)
         listener = ListenerProcess(
-            number, loaded, prepared, read_again, control, sockets, places.of(number - 1), again=again
+            number, loaded, prepared, read_again, last, control, sockets, own_places, again=again
         )
         return listener.run(debug=debug)
 

@@ -14,6 +14,7 @@ from rr_py_ws import config, logs
 from rr_py_ws.adapters.http import server_context
 from rr_py_ws.errors import ConfigError, RRWSError, all_of
 from rr_py_ws.server.changes import Changes
+from rr_py_ws.server.last_reload import LastReload
 
 log = logs.get_logger("app")
 
@@ -28,6 +29,7 @@ class Reloader:
         look_at_certificates: loads those whose files have changed, also when the configuration has not.
         changes: which keys can change.
         tells: whether the log is told; of several processes that read one file, one tells.
+        last: what other processes have taken last, for one that is newer than the file is usable.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class Reloader:
         changes: Changes,
         *,
         tells: bool = True,
+        last: LastReload | None = None,
     ) -> None:
         self._running = dict(_flat(running))
         self._read = read
@@ -47,6 +50,8 @@ class Reloader:
         self._changes = changes
         self._asked = asyncio.Event()
         self._tells = tells
+        self._last = last
+        self._has_taken = False
 
     def ask(self) -> None:
         """Read the file soon; asked several times meanwhile, once."""
@@ -60,16 +65,17 @@ class Reloader:
             try:
                 # A disk, or a directory service that expands a path, may be slow.
                 found = await asyncio.to_thread(self._read_usable)
-            except ConfigError as error:
-                for one in error.errors:
-                    self._tell(
-                        "error", "configuration not read again, the old one counts", reason=one.located
-                    )
             except RRWSError as error:
-                self._tell("error", "configuration not read again, the old one counts", reason=str(error))
+                self._tell_unusable(error)
+                if self._last is None or self._has_taken or (old := self._last.find()) is None:
+                    continue
+                found = old
             else:
-                self._take(found)
-                await self._look_at_certificates()
+                if self._last is not None and self._tells:
+                    self._last.keep(found)
+            self._has_taken = True
+            self._take(found)
+            await self._look_at_certificates()
 
     def _read_usable(self) -> config.Config:
         found = self._read()
@@ -78,6 +84,11 @@ class Reloader:
         if found.tls is not None:
             server_context(found.tls)
         return found
+
+    def _tell_unusable(self, error: RRWSError) -> None:
+        reasons = [one.located for one in error.errors] if isinstance(error, ConfigError) else [str(error)]
+        for reason in reasons:
+            self._tell("error", "configuration not read again, the old one counts", reason=reason)
 
     def _tell(self, level: str, text: str, **fields: object) -> None:
         if self._tells:
