@@ -49,7 +49,7 @@ final class Response
      *     back, and is asked about anew.
      * @param string|iterable<string|\Stringable>|\Stringable $join Topics that the server joins for the client.
      * @param string|iterable<string|\Stringable>|\Stringable $allow Patterns of topics that the client may join without
-     *     a question to PHP; `*` is any text.
+     *     a question to PHP; `*` is any text. At most 256 may have the same text before their first `*`.
      * @throws InvalidArgumentException
      */
     public static function accept(
@@ -64,7 +64,7 @@ final class Response
             'info' => Details::info($info),
             'expire' => Details::expire($expire),
             'join' => Details::topics('topic', $join),
-            'allow' => Details::topics('pattern', $allow),
+            'allow' => Details::patterns($allow),
         ]);
     }
 

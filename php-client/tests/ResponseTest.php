@@ -162,6 +162,10 @@ final class ResponseTest extends TestCase
         yield 'an empty topic' => [fn () => Response::accept(join: ['a', '']), 'A topic must not be empty'];
         yield 'an empty pattern' => [fn () => Response::accept(allow: ''), 'A pattern must not be empty'];
         yield 'a topic of bytes' => [fn () => Response::accept(join: "\xFF"), 'A topic must be UTF-8, got bytes ff'];
+        yield 'many patterns that begin alike' => [
+            fn () => Response::accept(allow: \array_map(fn (int $number): string => "a.*$number", \range(0, 256))),
+            "At most 256 patterns may begin with 'a.*'",
+        ];
         yield 'a number as pattern' => [fn () => Response::accept(allow: [5]), 'A pattern must be a string, got int'];
         yield 'a history that is no bool' => [
             fn () => Response::acceptJoin(history: ['news' => 0]),

@@ -38,6 +38,15 @@ def test_is_what_a_regular_expression_says(patterns: list[str], topic: str) -> N
     assert Patterns(patterns).fits(topic) is expected
 
 
+def test_a_topic_is_compared_only_with_patterns_that_begin_as_it_does() -> None:
+    """An administrator of ten thousand projects joined a thousand of them: nobody was served for seconds."""
+    patterns = Patterns([f"project.{number}.*" for number in range(10_000)] + ["a*1", "a*2", "a*3"])
+    assert patterns.most_alike == 3
+    begun = time.process_time()
+    assert all(patterns.fits(f"project.{number}.news") for number in range(9_000, 10_000))
+    assert time.process_time() - begun < 0.5  # it was 2 s
+
+
 def test_no_topic_takes_long() -> None:
     begun = time.process_time()
     assert not Patterns(["*a*a*a*a*a*a*a*a*a*b"]).fits("a" * 60_000)

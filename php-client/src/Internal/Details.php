@@ -20,6 +20,8 @@ final class Details
     private const LONGEST_INFO = 2048;
     /** Levels of `info`; the server can read a few more. */
     private const DEEPEST_INFO = 200;
+    /** Patterns with the same text before their first `*`. */
+    private const MOST_ALIKE = 256;
     private const FLAGS = \JSON_THROW_ON_ERROR | \JSON_UNESCAPED_SLASHES | \JSON_UNESCAPED_UNICODE
         | \JSON_UNESCAPED_LINE_TERMINATORS | \JSON_PRESERVE_ZERO_FRACTION;
 
@@ -102,6 +104,30 @@ final class Details
     public static function topics(string $what, string|iterable|\Stringable $topics): ?string
     {
         $names = Strings::ofNames($what, $topics);
+
+        return $names === [] ? null : self::json($names);
+    }
+
+    /**
+     * @throws InvalidArgumentException
+     */
+    public static function patterns(string|iterable|\Stringable $patterns): ?string
+    {
+        $names = Strings::ofNames('pattern', $patterns);
+        $alike = [];
+        foreach (\array_unique($names) as $name) {
+            $star = \strpos($name, '*');
+            if ($star === false) {
+                continue;
+            }
+            $beginning = \substr($name, 0, $star + 1);
+            $alike[$beginning] = ($alike[$beginning] ?? 0) + 1;
+            if ($alike[$beginning] > self::MOST_ALIKE) {
+                throw new InvalidArgumentException(
+                    \sprintf("At most %d patterns may begin with '%s'", self::MOST_ALIKE, $beginning),
+                );
+            }
+        }
 
         return $names === [] ? null : self::json($names);
     }

@@ -265,6 +265,16 @@ async def test_topics_that_php_has_allowed_are_joined_without_a_question(start: 
         assert (await answer).status == (403 if topics else 200)
 
 
+async def test_patterns_that_each_topic_had_to_be_compared_with_are_bounded(start: Start) -> None:
+    """A join of a thousand topics is answered in one turn of the event loop."""
+    allow = [f"*.{number}" for number in range(256)]
+    for patterns, answered in ((allow, True), ([*allow, "*.256"], False), ([*allow, "news.*"], True)):
+        details = json.dumps({"allow": patterns})
+        command = [sys.executable, "-m", "rr_py_ws.devtools.worker", "--details", details]
+        authorizer = PHPAuthorizer(await start(tuple(command)), 8.0)
+        assert (await authorizer.connect(request())).answered is answered
+
+
 async def test_details_that_are_wrong_let_nobody_in(start: Start) -> None:
     command = [sys.executable, "-m", "rr_py_ws.devtools.worker", "--details", '{"expire":"1h"}']
     authorizer = PHPAuthorizer(await start(tuple(command)), 8.0)

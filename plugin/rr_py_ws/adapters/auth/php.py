@@ -32,6 +32,9 @@ _HANDSHAKE_WAIT = 0.75
 """The part of its time in which a handshake may wait for a free worker. The rest is for the answer: under
 overload everybody would otherwise get a worker when it is too late, and PHP would work for nobody."""
 
+_MOST_ALIKE = 256
+"""Patterns that each topic of a join may have to be compared with: the dearest join takes 50 ms."""
+
 
 class _Allowance(NamedTuple):
     """The grant of a client that may join some topics without a question.
@@ -137,13 +140,23 @@ class PHPAuthorizer:
         return decision
 
 
+def _patterns(allow: Sequence[str]) -> Patterns:
+    patterns = Patterns(allow)
+    if patterns.most_alike > _MOST_ALIKE:
+        raise WorkerError(
+            f"the answer allows {patterns.most_alike} patterns that are alike up to the star, "
+            f"{_MOST_ALIKE} are possible"
+        )
+    return patterns
+
+
 def _verdict(what: str, answer: Answer, grant: bytes | None, within: float) -> Verdict:
     """Return what an answer of a worker means; whatever is wrong with it, a refusal."""
     try:
         if isinstance(answer, Message):
             verdict = decode_answer(answer.context, answer.body, grant)
             if grant is not None and verdict.details.allow:
-                return replace(verdict, grant=_Allowance(grant, Patterns(verdict.details.allow)))
+                return replace(verdict, grant=_Allowance(grant, _patterns(verdict.details.allow)))
             return verdict
         raise answer
     except TimeoutError:
