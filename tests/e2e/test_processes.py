@@ -293,6 +293,30 @@ def test_when_the_core_dies_clients_stay_and_are_told_of_the_gap(servers: Server
     assert len(server.log.having("the core process ended, it is started again")) == 1
 
 
+def test_positions_of_before_are_of_another_history_when_the_core_has_died(
+    servers: Servers, connect: Connect
+) -> None:
+    """A new core went on with the name of the old history, which it had from the parent, and counted anew.
+
+    So a client that came back was told that nothing is missing, when as much had been published as before.
+    """
+    server = start(servers, websockets={"history": [{"topics": "news", "size": 10, "ttl": "60s"}]})
+    server.tolerated.append("the core process ended")
+    client = connect(server)
+    client.command("join", ["news"], id=1, history=True)
+    begun = json.loads(client.receive())["history"]["news"]["pos"]
+    server.php("$broadcast->publish('news', ['1', '2']);")
+    positions = [begun, *(json.loads(client.receive())["pos"] for _ in range(2))]
+    children(server)["core"].kill()
+    server.log.wait_for("the core process is back")
+    server.php("$broadcast->publish('news', ['3', '4', '5']);")
+    for position in positions:
+        back = connect(server)
+        back.command("join", ["news"], id=1, history={"news": position})
+        answer = json.loads(back.receive())["history"]["news"]
+        assert (answer["recovered"], answer["reason"]) == (False, "epoch")
+
+
 def test_a_core_that_cannot_be_started_again_for_a_while_costs_no_client_its_connection(
     servers: Servers, connect: Connect
 ) -> None:

@@ -124,7 +124,7 @@ class MemoryHistory:
         self.messages = 0
         self._evicted = 0
         self._counters_lost = 0
-        self._epoch = secrets.token_urlsafe(8)
+        self._epoch = ""
         self._rings: dict[str, _Kept] = {}
         # In the order of the last publications: those with messages, and the bare counters.
         self._full: OrderedDict[str, _Kept] = OrderedDict()
@@ -284,6 +284,8 @@ class MemoryHistory:
         return ring
 
     def _epoch_of(self, topic: str) -> str:
+        # Named by the process that counts: a core that is started again has this object from the parent, too.
+        self._epoch = self._epoch or secrets.token_urlsafe(8)
         lost = self._lost[_shard(topic)]
         return f"{self._epoch}{lost:x}" if lost else self._epoch
 
