@@ -15,6 +15,7 @@ use RRPyWs\Exception\TransportException;
 use RRPyWs\Goridge\Frame;
 use RRPyWs\Group;
 use RRPyWs\Internal\PublishMessage;
+use RRPyWs\Push;
 use RRPyWs\SingleTopic;
 use RRPyWs\Tests\Support\ScriptedServer;
 
@@ -268,6 +269,34 @@ final class BroadcastTest extends TestCase
             self::assertStringStartsWith("Unable to connect to $address: ", $e->getMessage());
             self::assertStringContainsString($reason, $e->getMessage());
             self::assertFalse($e->mayHaveArrived);
+        }
+    }
+
+    /**
+     * A setting that is missing is 0 as a number. -1 waited for ever for a server that does not accept; INF not at all.
+     */
+    public function testATimeOutIsAboveZero(): void
+    {
+        foreach ([0.0, -1.0, \NAN] as $seconds) {
+            foreach (['connectTimeout', 'timeout'] as $name) {
+                foreach ([Broadcast::create(...), Push::create(...)] as $create) {
+                    try {
+                        $create('tcp://127.0.0.1:1', ...[$name => $seconds]);
+                        self::fail("$name $seconds");
+                    } catch (InvalidArgumentException $e) {
+                        self::assertSame("A time-out must be a number of seconds above 0, got $seconds", $e->getMessage());
+                    }
+                }
+            }
+        }
+    }
+
+    public function testATimeOutMayBeAsLongAsOneLikes(): void
+    {
+        foreach ([1e10, 1e300, \INF] as $seconds) {
+            $server = new ScriptedServer([[ScriptedServer::OK]]);
+            Broadcast::create($server->address, connectTimeout: $seconds, timeout: $seconds)->publish('a', 'hi');
+            self::assertStringContainsString('hi', $server->payload());
         }
     }
 

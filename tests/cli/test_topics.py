@@ -41,6 +41,13 @@ async def test_what_is_published_under_a_key_is_published_once(cli: Cli) -> None
     assert line.endswith("\t1")
 
 
+async def test_a_key_that_is_empty_is_an_error(cli: Cli) -> None:
+    """It is that of a script whose variable is not set, and each run would publish."""
+    code, out, err = await cli("publish", "news", "1", "--key", "")
+    assert (code, out) == (1, "")
+    assert "'--key'" in one_error_line(err)
+
+
 @pytest.mark.parametrize("more", [["2"], ["--async"]])
 async def test_a_key_is_for_one_message(cli: Cli, more: list[str]) -> None:
     code, out, err = await cli("publish", "news", "1", *more, "--key", "a")

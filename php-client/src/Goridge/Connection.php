@@ -17,6 +17,11 @@ use RRPyWs\Exception\TransportException;
  */
 final class Connection
 {
+    /** Seconds, about thirty years: nanoseconds of what is longer are no integer. */
+    private const LONGEST = 1e9;
+
+    private readonly float $connectTimeout;
+    private readonly float $timeout;
     private ?Relay $relay = null;
     private int $owner = 0;
     /** Whether a call has no reply yet; also after something was thrown in the middle of it, as handlers of signals do. */
@@ -25,14 +30,13 @@ final class Connection
     /**
      * @param float $connectTimeout Seconds.
      * @param float $timeout Seconds for sending a call, and again for its reply.
-     * @throws InvalidArgumentException Nobody listens at such an address.
+     * @throws InvalidArgumentException Nobody listens at such an address, or a time-out is none.
      */
-    public function __construct(
-        public readonly Address $address,
-        private readonly float $connectTimeout,
-        private readonly float $timeout,
-    ) {
+    public function __construct(public readonly Address $address, float $connectTimeout, float $timeout)
+    {
         $address->target();
+        $this->connectTimeout = self::seconds($connectTimeout);
+        $this->timeout = self::seconds($timeout);
     }
 
     /**
@@ -96,6 +100,19 @@ final class Connection
     {
         $this->relay?->close();
         $this->relay = null;
+    }
+
+    /**
+     * PHP takes some of what is refused here for "wait for ever", other functions for "not at all".
+     */
+    private static function seconds(float $timeout): float
+    {
+        // Written so that NAN is refused, too.
+        if (!($timeout > 0)) {
+            throw new InvalidArgumentException("A time-out must be a number of seconds above 0, got $timeout");
+        }
+
+        return \min($timeout, self::LONGEST);
     }
 
     private function isUsable(): bool

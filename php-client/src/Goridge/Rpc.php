@@ -26,7 +26,7 @@ final class Rpc
     /**
      * @param float $connectTimeout Seconds.
      * @param float $timeout Seconds for sending a call, and again for its reply.
-     * @throws InvalidArgumentException Nobody listens at such an address.
+     * @throws InvalidArgumentException Nobody listens at such an address, or a time-out is none.
      */
     public function __construct(public readonly Address $address, float $connectTimeout = 3.0, float $timeout = 10.0)
     {

@@ -42,17 +42,19 @@ _REASONS = {
 @click.option(
     "--broker", metavar="NAME", default="", help="A section under broadcast. [default: websockets.broker]"
 )
-@click.option("--key", metavar="KEY", default="", help="Publish once in five minutes under this key.")
+@click.option("--key", metavar="KEY", help="Publish once in five minutes under this key.")
 @click.pass_obj
 def publish(
-    flags: Flags, topic: str, payloads: tuple[str, ...], unconfirmed: bool, broker: str, key: str
+    flags: Flags, topic: str, payloads: tuple[str, ...], unconfirmed: bool, broker: str, key: str | None
 ) -> None:
     """Publish messages to a topic, as PHP does.
 
     Each PAYLOAD is one message; they are delivered in this order. Returns when the broker has accepted them;
     it is not known who received them.
     """
-    _check_texts(topic, ("--broker", broker), ("--key", key))
+    _check_texts(topic, ("--broker", broker), ("--key", key or ""))
+    if key == "":  # such as of a variable that is not set
+        raise click.BadParameter("found '', accepted: a text of 1 to 128 bytes", param_hint="'--key'")
     if key and (unconfirmed or len(payloads) > 1):
         raise click.BadParameter("accepted with one PAYLOAD and without --async", param_hint="'--key'")
     messages: list[dict[str, object]] = [
