@@ -65,7 +65,7 @@ async def _try_scripts(connection: Connection, options: RedisOptions) -> str:
     common = ("trial", _SHORT, "", "", "", "")
     rule = (1, 1, _SHORT, "=", _SHORT)
     # To no topic: a user may be limited to some. The keys of all of them begin as these do.
-    message = (names.marks, names.marks, 1, "", 1, b"", b"0:00000000", b"")
+    message = (names.marks, names.marks, "1 1    ", b"", b"0:00000000 ")
     keys = (names.stream, names.meta)
     calls = (
         Call(

@@ -11,14 +11,13 @@ import asyncio
 from asyncio import Future
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import partial
-from itertools import chain
+from functools import lru_cache, partial
 from random import getrandbits
 from typing import Any
 
 from rr_py_ws import logs
 from rr_py_ws.adapters.brokers.redis.batch import Batch, Message, Outcome, Section, fail, settle
-from rr_py_ws.adapters.brokers.redis.calls import Argument, Call
+from rr_py_ws.adapters.brokers.redis.calls import Call, pack_words
 from rr_py_ws.adapters.brokers.redis.connection import ErrorReply
 from rr_py_ws.adapters.brokers.redis.marks import unkept_mark
 from rr_py_ws.adapters.brokers.redis.names import HistoryNames
@@ -27,13 +26,13 @@ from rr_py_ws.adapters.brokers.redis.reconnect import Context
 from rr_py_ws.adapters.brokers.redis.replies import unexpected
 from rr_py_ws.adapters.brokers.redis.scripts import FORGET, ONCE
 from rr_py_ws.adapters.brokers.redis.store import RedisStore, Servers
-from rr_py_ws.adapters.brokers.redis.topics import NO_OFFSET, Topic, milliseconds
+from rr_py_ws.adapters.brokers.redis.topics import NO_OFFSET, SETTINGS, Topic, milliseconds
 from rr_py_ws.core.history import KEY_LIFE, Receipt
 from rr_py_ws.errors import BrokerError
 from rr_py_ws.wire.publication import Publication
 
 _PAID_AT_ONCE = 100
-_DOUBT = "%s %s %s %s"
+_ABOUT = "%d %d %s %s %s %s"
 _KEY_LIFE = milliseconds(KEY_LIFE)
 
 limited = logs.get_limited("broadcast")
@@ -83,7 +82,7 @@ class Appender:
         if (
             batch is not None
             and batch.is_open
-            and (batch.is_of(topic) or (self._mixes and (self._is_plain or not batch.has(topic))))
+            and ((self._mixes and (self._is_plain or not batch.has(topic))) or batch.is_of(topic))
             and counters.unanswered_bytes <= self._queue_limit
         ):
             batch.add(topic, publication, future, wants_receipt)
@@ -128,19 +127,21 @@ class Appender:
         """There is a connection, maybe to another server than before."""
         self._mixes = not self._is_cluster
 
-    def _prepare(self, batch: Batch) -> Sequence[Argument]:
-        store, rules = self._store, dict[Sequence[bytes], int]()
-        told: list[Argument] = []
+    def _prepare(self, batch: Batch) -> tuple[int, bytes]:
+        store, rules = self._store, dict[bytes, int]()
         for section in batch.sections:
             topic = section.topic
             section.debt = debt = store.owed.find(topic.name)
             known = store.newest.unverified(topic.name)
-            doubt = _DOUBT % (debt.epoch if debt else "", *(known or ("", "", ""))) if debt or known else ""
             rule = rules.setdefault(topic.settings, len(rules) + 1)
-            told += (topic.channel, topic.names.marks, rule, doubt, section.count, *section.items)
+            if debt or known:
+                doubt = (debt.epoch if debt else "", *(known or ("", "", "")))
+                section.about = pack_words(_ABOUT % (section.count, rule, *doubt))
+            else:
+                section.about = _pack_about(section.count, rule)
         nonce = getrandbits(31) or 1
         common = (store.make_epoch(), self._publish_word, int(self._is_plain), batch.order, nonce, _KEY_LIFE)
-        return (*common, len(rules), *chain.from_iterable(rules), *told)
+        return len(common) + 1 + SETTINGS * len(rules), pack_words(*common, len(rules)) + b"".join(rules)
 
     def publish_unkept(self, topic: Topic, publication: Publication) -> Future[None]:
         """Publish a message that is in no history, whose topic has one.
@@ -204,8 +205,18 @@ class Appender:
         sections = batch.sections
         match reply:
             case list() if len(reply) == len(sections):
+                see, kept = self._store.newest.see, 0
                 for section, answer in zip(sections, reply, strict=True):
-                    section.outcome = self._take(batch, section, answer)
+                    if type(answer) is bytes:
+                        section.outcome = answer
+                        see(section.topic.name, answer)
+                        kept += section.count
+                        if section.debt is not None:
+                            self._store.owed.settle(section.topic.name, section.debt)
+                    else:
+                        section.outcome = self._take(batch, section, answer)
+                self._counters.kept += kept
+                self._counters.published += kept
                 batch.tell()
             case ErrorReply(code="NOPERM") if len(sections) > 1:
                 # Its user may not use the keys of some topic; of which one is not said.
@@ -220,15 +231,7 @@ class Appender:
                 batch.fail(reply if isinstance(reply, BrokerError) else unexpected("EVALSHA", reply))
 
     def _take(self, batch: Batch, section: Section, answer: Any) -> Outcome:
-        """Read the answer of the script about one topic, and return what became of its messages."""
-        topic = section.topic
-        if type(answer) is bytes:
-            self._counters.kept += section.count
-            self._counters.published += section.count
-            self._store.newest.see(topic.name, answer)
-            if section.debt is not None:
-                self._store.owed.settle(topic.name, section.debt)
-            return answer
+        """Read the answer of the script about messages that it has not kept; return what became of them."""
         match answer:
             case [bytes() as position]:
                 return Receipt(position.decode(), duplicate=True)
@@ -237,7 +240,7 @@ class Appender:
                 return None
             case [bytes() as why, 0 | 1 as is_ended]:
                 self._count_unkept(section, why.decode(errors="replace"))
-                return (None if is_ended else self._owe(topic)) or Receipt()
+                return (None if is_ended else self._owe(section.topic)) or Receipt()
         return unexpected("EVALSHA", answer)
 
     def _append_alone(self, topic: Topic, messages: Sequence[Message]) -> None:
@@ -310,6 +313,12 @@ class Appender:
     async def _end_epoch(self, topic: str) -> None:
         with suppress(BrokerError):
             await self._store.page(topic, NO_OFFSET, 0)
+
+
+@lru_cache(256)
+def _pack_about(count: int, rule: int) -> bytes:
+    """Encode what the script is told of a topic without doubts."""
+    return pack_words(_ABOUT % (count, rule, "", "", "", ""))
 
 
 def _copy(future: Future[Any], result: Receipt | None, running: Future[None]) -> None:

@@ -6,8 +6,21 @@ from collections.abc import Sequence
 from hashlib import sha1
 from typing import NamedTuple, Protocol
 
+import hiredis
+
 Argument = bytes | str | int
 Command = tuple[Argument, ...]
+
+
+def pack(command: Command) -> bytes:
+    """Encode a command."""
+    packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type]  # it takes any number
+    return packed
+
+
+def pack_words(*words: Argument) -> bytes:
+    """Encode words as they stand within a command."""
+    return pack(words).partition(b"\r\n")[2]
 
 
 class Script(NamedTuple):
@@ -35,11 +48,11 @@ class Run(Protocol):
     def size(self) -> int:
         """Bytes that it takes beside the usual, as far as it is known at first."""
 
-    def by_digest(self) -> Command:
-        """The command that runs it at a server that knows the script."""
+    def by_digest(self) -> Command | bytes:
+        """The command that runs it at a server that knows the script; it may be encoded already."""
 
-    def with_text(self) -> Command:
-        """The command that runs it at any server."""
+    def with_text(self) -> Command | bytes:
+        """The command that runs it at any server; the same."""
 
 
 class Call(NamedTuple):

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import hiredis
 
-from rr_py_ws.adapters.brokers.redis.calls import Command
+from rr_py_ws.adapters.brokers.redis.calls import Command, pack
 from rr_py_ws.adapters.brokers.redis.replies import find_check, unexpected
 from rr_py_ws.adapters.net.tls import describe_tls_error
 from rr_py_ws.errors import BrokerError
@@ -74,7 +74,7 @@ class Connection(asyncio.Protocol):
         self._reader = hiredis.Reader(notEnoughData=_MORE, replyError=ErrorReply)
         self._unfinished = 0
         self._out: list[bytes] = []
-        self._unmade: list[tuple[int, Callable[[], Command]]] = []  # with their places in there
+        self._unmade: list[tuple[int, Callable[[], Command | bytes]]] = []  # with their places in there
         self._reason = ""
         self._heard = self._asked = self._loop.time()
         self._suspected = False
@@ -105,9 +105,9 @@ class Connection(asyncio.Protocol):
             BrokerError: the connection is lost already.
         """
         self._expect(expected)
-        self._out.append(_pack(arguments))
+        self._out.append(pack(arguments))
 
-    def send_later(self, make: Callable[[], Command], expected: Any) -> None:
+    def send_later(self, make: Callable[[], Command | bytes], expected: Any) -> None:
         """Send a command as `send` does, at its place among the others, that is made when it is written.
 
         Raises:
@@ -192,7 +192,8 @@ class Connection(asyncio.Protocol):
         out, self._out = self._out, []
         unmade, self._unmade = self._unmade, []
         for place, make in unmade:
-            out[place] = _pack(make())
+            made = make()
+            out[place] = made if isinstance(made, bytes) else pack(made)
         # A transport of uvloop raises when it is written to between the end of its socket and the news of it.
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(out[0] if len(out) == 1 else b"".join(out))
@@ -214,11 +215,6 @@ class Connection(asyncio.Protocol):
                 delay = _SECOND_LOOK
         # One timer that looks again costs less than one for each request.
         self._watcher = self._loop.call_later(min(delay, _LONGEST_WATCH), self._watch)
-
-
-def _pack(arguments: Command) -> bytes:
-    packed: bytes = hiredis.pack_command(arguments)  # type: ignore[arg-type]  # it takes any number
-    return packed
 
 
 def _resolve(

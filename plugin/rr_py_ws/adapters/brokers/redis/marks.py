@@ -69,9 +69,16 @@ def decode_exclude(text: bytes) -> tuple[str, ...]:
     return tuple(names)
 
 
+def mark_line(payload: bytes, exclude: Sequence[str]) -> bytes:
+    """Make what a mark says of one message: its checksum, and who is excluded."""
+    if exclude:
+        return b"%s %s" % (checksum_of(payload), encode_exclude(exclude))
+    return b"%d:%08x " % (len(payload), crc32(payload))
+
+
 def unkept_mark(payload: bytes, exclude: Sequence[str]) -> bytes:
     """Make the mark of a message that is in no history, for the sake of who is excluded."""
-    return b"mark - 0 0\n%s %s" % (checksum_of(payload), encode_exclude(exclude))
+    return b"mark - 0 0\n" + mark_line(payload, exclude)
 
 
 class Pairing:

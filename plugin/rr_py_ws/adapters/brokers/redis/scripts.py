@@ -108,11 +108,11 @@ local time, refusal = text(now), nil
 local channel, marks, size, bytes, ttl, exactly, items, last  -- of the topic that is being kept
 
 local function tell(kind, position, previous)
-  local mark = kind .. ' ' .. position .. ' ' .. previous .. ' ' .. time
-  for at = items, last, 3 do mark = mark .. '\\n' .. ARGV[at + 1] .. ' ' .. ARGV[at + 2] end
+  local mark = kind .. ' ' .. position .. ' ' .. previous .. ' ' .. time .. '\\n' .. ARGV[items + 1]
+  for at = items + 2, last, 2 do mark = mark .. '\\n' .. ARGV[at + 1] end
   if kind == 'whole' then
     local payloads = {}
-    for at = items, last, 3 do payloads[#payloads + 1] = ARGV[at] end
+    for at = items, last, 2 do payloads[#payloads + 1] = ARGV[at] end
     mark = mark .. '\\n\\n' .. table.concat(payloads, '\\n')
   end
   call(publish, marks, mark)
@@ -140,8 +140,8 @@ end
 local function keep()
   open()
   local offset, previous, before, total = top, nonce, sum, sum_text
-  top, nonce = top + (last + 3 - items) / 3, own_nonce
-  for at = items, last, 3 do sum = sum + #ARGV[at] end
+  top, nonce = top + (last + 2 - items) / 2, own_nonce
+  for at = items, last, 2 do sum = sum + #ARGV[at] end
   top_text, sum_text = text(top), text(sum)
   -- What lacks memory for one topic lacks it for all; but only the first write of a script is refused.
   local problem, fades = refusal, false
@@ -153,8 +153,9 @@ local function keep()
 
   local follows = previous
   local least, is_first = top - size, true  -- of more than are kept, the oldest need not be added
-  for at = items, last, 3 do
-    local payload, exclude, added = ARGV[at], ARGV[at + 2]
+  for at = items, last, 2 do
+    local payload, line, added = ARGV[at], ARGV[at + 1]
+    local exclude = string.sub(line, string.find(line, ' ', 1, true) + 1)
     offset = offset + 1
     if offset > least then
       local id = (offset == top and top_text or text(offset)) .. '-' .. nonce
@@ -181,7 +182,7 @@ local function keep()
 
   local position = epoch .. '.' .. top_text .. '.' .. nonce
   if once then call('SET', once, position, 'PX', once_life) end
-  local first = items == last and position or epoch .. '.' .. text(top - (last - items) / 3) .. '.' .. nonce
+  local first = items == last and position or epoch .. '.' .. text(top - (last - items) / 2) .. '.' .. nonce
   tell(is_plain == '1' and 'mark' or 'whole', first, follows)
   return position
 end
@@ -190,24 +191,20 @@ if once then
   local before = call('GET', once)
   if before then return {{before}} end
 end
-local channels, next_item, last_item, answers, rule = {}, {}, {}, {}, nil
+local channels, next_item, last_item, answers, about, length, rule = {}, {}, {}, {}
 for number = 1, count do
-  local doubt = ARGV[at + 3]
   stream, meta, channel, marks = KEYS[2 * number - 1], KEYS[2 * number], ARGV[at], ARGV[at + 1]
-  if rule ~= ARGV[at + 2] then
-    rule = ARGV[at + 2]
+  if about ~= ARGV[at + 2] then
+    about = ARGV[at + 2]
+    length, rule, owed, known_epoch, known_offset, known_nonce =
+      string.match(about, '^(%d+) (%d+) (%S*) (%S*) (%S*) (%S*)$')
     size, bytes, ttl, exactly, life = unpack(rules[tonumber(rule)])
-    bytes, interval = tonumber(bytes), ttl / 2
+    length, bytes, interval = tonumber(length), tonumber(bytes), ttl / 2
   end
-  if doubt == '' then
-    owed, known_epoch = '', ''
-  else
-    owed, known_epoch, known_offset, known_nonce = string.match(doubt, '^(%S*) (%S*) (%S*) (%S*)$')
-  end
-  items = at + 5
-  last = items + 3 * tonumber(ARGV[at + 4]) - 3
+  items = at + 3
+  last = items + 2 * length - 2
   channels[number], next_item[number], last_item[number] = channel, items, last
-  at = last + 3
+  at = last + 2
 
   local ran, answer, why = pcall(keep)
   if not ran then answer, why = nil, type(answer) == 'table' and answer.err or tostring(answer) end
@@ -221,7 +218,7 @@ end
 
 local function publish_next(number)
   local item, answer = next_item[number], answers[number]
-  next_item[number] = item + 3
+  next_item[number] = item + 2
   if type(answer) == 'string' then
     if is_plain == '0' then return end
   elseif answer[2] == -1 then
@@ -252,9 +249,10 @@ whether the messages are published as they are, and in which order, if not topic
 the topic for each message; a nonce, the milliseconds for which an idempotency key is known, and the number of
 rules. Then of each rule: messages, bytes, milliseconds, whether so many messages are kept exactly (`=`), or
 some more that nobody gets (`~`), and the milliseconds for which a counter is kept. Then of each topic its
-channel, that of its marks, the number of its rule, the doubts (below), and how many messages follow: of each
-the payload, its checksum, and who is excluded. Doubts are empty, or an epoch that has to end (`*` for any)
-and the newest message that the caller knows of (epoch, offset, nonce), each of which may be empty.
+channel, that of its marks, what it is about (below), and its messages: of each the payload, and its line of
+the mark: the checksum, a space, and who is excluded. What it is about are six words, the last four of which
+may be empty: how many messages follow, the number of the rule, an epoch that has to end (`*` for any), and
+the newest message that the caller knows of (epoch, offset, nonce).
 
 Answers for each topic the position of its last message; `[position]` for a duplicate; or `[why, 1, 0 or -1]`
 when its messages are not kept: they were delivered, and the epoch was ended for that (1) or was not (0); or

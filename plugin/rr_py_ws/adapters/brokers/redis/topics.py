@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from rr_py_ws.adapters.brokers.redis.calls import pack_words
 from rr_py_ws.adapters.brokers.redis.names import HistoryNames, is_in_one_slot
 from rr_py_ws.config import HistoryRule, RedisOptions
 from rr_py_ws.core.history_rules import HistoryRules, counter_life
@@ -13,6 +14,8 @@ _MOST_KNOWN = 4096
 """Topics whose names in Redis are remembered."""
 _NODE = 100
 """Messages that Redis keeps together (`stream-node-max-entries`)."""
+SETTINGS = 5
+"""Words that a script is told of a rule."""
 NO_OFFSET = 2**53
 """After it there is nothing."""
 
@@ -25,16 +28,18 @@ class Topic(NamedTuple):
         channel: what Redis calls it.
         names: of its keys.
         rule: of its history.
-        keys: of stream and hash.
-        settings: what the script that keeps messages is told of the rule.
+        keys: of stream and hash, encoded for a command.
+        channels: its own and that of its marks, encoded for a command.
+        settings: what the script that keeps messages is told of the rule, encoded for a command.
     """
 
     name: str
     channel: bytes
     names: HistoryNames
     rule: HistoryRule
-    keys: tuple[bytes, bytes]
-    settings: tuple[bytes, ...]
+    keys: bytes
+    channels: bytes
+    settings: bytes
 
 
 class Topics:
@@ -73,14 +78,15 @@ class Topics:
         if self._is_cluster and not is_in_one_slot(channel):
             return None
         names = HistoryNames(channel)
-        return Topic(topic, channel, names, rule, (names.stream, names.meta), _settings(rule))
+        keys, channels = pack_words(names.stream, names.meta), pack_words(channel, names.marks)
+        return Topic(topic, channel, names, rule, keys, channels, _settings(rule))
 
 
-def _settings(rule: HistoryRule) -> tuple[bytes, ...]:
+def _settings(rule: HistoryRule) -> bytes:
     # To drop whole nodes of the stream takes Redis a third of the time of dropping one message after another.
     exactly = b"~" if rule.size >= _NODE else b"="
-    life = milliseconds(counter_life(rule))
-    return (b"%d" % rule.size, b"%d" % rule.bytes, b"%d" % milliseconds(rule.ttl), exactly, b"%d" % life)
+    ttl, life = milliseconds(rule.ttl), milliseconds(counter_life(rule))
+    return pack_words(rule.size, rule.bytes, ttl, exactly, life)
 
 
 def milliseconds(seconds: float) -> int:
