@@ -86,7 +86,7 @@ class Appender:
             and counters.unanswered_bytes <= self._queue_limit
         ):
             batch.add(topic, publication, future, wants_receipt)
-            counters.unanswered_bytes += len(publication.payload) + OVERHEAD
+            counters.unanswered_bytes += len(publication[1]) + OVERHEAD
         else:
             batch = self._open = Batch(self._prepare)
             batch.add(topic, publication, future, wants_receipt)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from rr_py_ws.adapters.brokers.redis.calls import pack_words
 from rr_py_ws.adapters.brokers.redis.names import HistoryNames, is_in_one_slot
@@ -20,7 +20,8 @@ NO_OFFSET = 2**53
 """After it there is nothing."""
 
 
-class Topic(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class Topic:
     """A topic with a history, as Redis knows it.
 
     Attributes:
