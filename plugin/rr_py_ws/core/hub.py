@@ -297,14 +297,19 @@ class Hub:
 
     def _write(self, turn: Turn) -> None:
         """Write the messages of one encoding."""
-        groups = list(map(_group_of, turn))
-        sizes = list(map(len, groups))
-        self.delivered += sum(sizes)
-        self.delivered_bytes += sum(map(mul, sizes, map(len, map(_frames_of, turn))))
         batches: Sequence[Batch] = turn
-        if len(turn) > 1 and not _is_apart(groups, sizes):
-            runs = _runs(turn)
-            batches = runs if len(runs) == 1 else _batches(runs)
+        if len(turn) == 1:
+            [(group, _, frame)] = turn
+            self.delivered += len(group)
+            self.delivered_bytes += len(group) * len(frame)
+        else:
+            groups = list(map(_group_of, turn))
+            sizes = list(map(len, groups))
+            self.delivered += sum(sizes)
+            self.delivered_bytes += sum(map(mul, sizes, map(len, map(_frames_of, turn))))
+            if not _is_apart(groups, sizes):
+                runs = _runs(turn)
+                batches = runs if len(runs) == 1 else _batches(runs)
         shared: dict[int, Pushes] = {}
         for subscriber, place, taken in flush(batches):
             pushes = shared.get(place)

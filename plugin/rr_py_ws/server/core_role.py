@@ -23,6 +23,7 @@ from rr_py_ws.core.hold import Topic
 from rr_py_ws.core.hub import Hub
 from rr_py_ws.core.node import MakeHub, Node
 from rr_py_ws.core.ports import Authorizer, Broker, Probe
+from rr_py_ws.core.turn_end import TurnEnd
 from rr_py_ws.metrics import MetricSource
 from rr_py_ws.server.certificates import TLSFiles
 from rr_py_ws.server.systemd import InheritedSockets
@@ -80,7 +81,8 @@ class CoreRole:
         self.backpressure = Backpressure(
             loop.call_later, loop.time, section.limits.send_queue // TURNS_PER_QUEUE, report_hold
         )
-        self.node = Node(brokers, section.broker, loop.call_soon, self.backpressure, make_hub)
+        turn_end = TurnEnd(loop.call_soon)
+        self.node = Node(brokers, section.broker, turn_end.schedule, self.backpressure, make_hub)
         self._workers = self._build_workers()
         self.pool = self._workers.deciding if self._workers else None
         self.pages = self._workers.pages if self._workers else None
@@ -88,7 +90,7 @@ class CoreRole:
         self._watched: config.Reload | None = None
         self.authorizer: Authorizer = (self._workers and self._workers.authorizer) or AllowAll()
         self.probes = self._build_probes()
-        turns = CallTurns()
+        turns = CallTurns(turn_end)
         target = loaded.rpc_forward
         self.forward = _build_forward(target, section.limits, turns) if target is not None else None
         self._registry = build_registry(

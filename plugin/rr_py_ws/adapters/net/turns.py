@@ -17,13 +17,14 @@ class Budget(ABC):
 
     Attributes:
         left: units that are left of this turn; below zero after one piece that was dearer than the rest.
+        renewing: whether the next turn begins with a full budget: half of it is used up, or somebody waits.
     """
 
-    __slots__ = ("_budget", "_renewing", "left")
+    __slots__ = ("_budget", "left", "renewing")
 
     def __init__(self, budget: int) -> None:
         self.left = self._budget = budget
-        self._renewing = False
+        self.renewing = False
 
     def charge(self, units: int) -> None:
         """Take from the budget of this turn; what follows is charged to the next one when half is used up."""
@@ -37,12 +38,12 @@ class Budget(ABC):
         To be called when half of it is used up: quiet turns, which are nearly all, share one budget, and to
         find out that a turn is over costs them nothing.
         """
-        if not self._renewing:
-            self._renewing = True
+        if not self.renewing:
+            self.renewing = True
             asyncio.get_running_loop().call_soon(self._begin)
 
     def _begin(self) -> None:
-        self._renewing = False
+        self.renewing = False
         self.left = self._budget
         if self._go_on():
             self.renew()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import cast
 
@@ -17,7 +17,7 @@ from rr_py_ws.config import Limits
 from rr_py_ws.core.hold import Gate
 from rr_py_ws.errors import PayloadTooBig, ProtocolError
 from rr_py_ws.wire.goridge import Frame, FrameDecoder
-from rr_py_ws.wire.publish_call import read_calls
+from rr_py_ws.wire.publish_call import PublishCall, read_calls
 
 _KEEP = 256
 """Bytes kept of a payload over the limit, to find the name of the method in: none of ours is that long."""
@@ -29,6 +29,9 @@ _LONGEST = 256 * 1024
 """Bytes of a call that may be decoded and published in one go, as PHP's usual calls are."""
 _WHOLE_READ = 250_000
 """Bytes of a read behind which more is waiting in the socket. libuv would read up to 32 of them in a turn."""
+
+_SOLE = 8
+"""Reads of a peer, and of nobody else meanwhile, after which it counts as the only publisher."""
 
 _limited = logs.get_limited("rpc")
 
@@ -109,11 +112,60 @@ class RPCConnection(asyncio.Protocol):
         self.paused |= Pause.REPLIES  # it takes none, so nobody waits for that any more
         self.pause(Pause.REPLIES | Pause.MEMORY, False)
 
-    def data_received(self, data: bytes = b"") -> None:
-        """Serve what has arrived, and what was left when reading was paused.
+    def data_received(self, data: bytes) -> None:
+        """Serve what has arrived. This is the hot path: what every publish runs through.
 
-        This is the hot path: what every publish runs through.
+        Most publishers send one call, and wait for its reply.
         """
+        turns, registry = self._turns, self._registry
+        if turns.last is not self:
+            turns.last, turns.in_row = self, 0
+        if (
+            len(data) >= _LARGE
+            or turns.left < HALF
+            or turns.renewing  # somebody waits
+            or self.paused
+            or self._decoder.inside
+            or registry.held
+            or self._ending
+        ):
+            self._serve(data)
+            return
+        calls = read_calls(data, 0, registry.oks, 1, 1, CALL, self._longest)
+        if not calls or calls[0][3] != len(data):
+            self._serve(data)
+            return
+        if turns.in_row < _SOLE:
+            turns.in_row += 1
+            self._serve_one(calls, len(data))
+            return
+        # Nobody else publishes, so nothing more would come in this turn that could be written with this.
+        end = turns.end
+        end.held = True
+        try:
+            self._serve_one(calls, len(data))
+        finally:
+            end.held = False
+            if end.waiting:
+                end.release()
+
+    def _serve_one(self, calls: Sequence[PublishCall], size: int) -> None:
+        """Carry out one small call, of so many bytes; there is nothing else, and nobody waits."""
+        turns = self._turns
+        replies: list[bytes] = []
+        units, _ = self._carry_out_calls(calls, replies)
+        units += size
+        if replies:
+            self._transport.write(replies[0])
+        turns.left = left = turns.left - units
+        self.used = used = (self.used if self.used > turns.floor else turns.floor) + units
+        if used > turns.latest:
+            turns.latest = used
+        if left < HALF:
+            turns.renew()
+
+    def _serve(self, data: bytes = b"") -> None:
+        """Serve what has arrived, and what was left when reading was paused."""
         if self._ending:
             return
         decoder = self._decoder
@@ -170,7 +222,16 @@ class RPCConnection(asyncio.Protocol):
         calls = read_calls(data, start, registry.oks, most, units, CALL, self._longest)
         if not calls:
             return False
-        publishers, answered, cost = registry.publishers, registry.counters.answered, 0
+        cost, end = self._carry_out_calls(calls, replies)
+        self._decoder.pass_over(end)
+        self._charge(cost + end - start)
+        return True
+
+    def _carry_out_calls(self, calls: Sequence[PublishCall], replies: list[bytes]) -> tuple[int, int]:
+        """Carry out calls until there is a reason to pause; return their cost, and where the last ends."""
+        registry = self._registry
+        publishers, answered = registry.publishers, registry.counters.answered
+        cost = end = 0
         for call in calls:
             method, reply, publication, end = call
             cost += CALL
@@ -189,9 +250,7 @@ class RPCConnection(asyncio.Protocol):
                 cost += len(reply)
             if self.paused or registry.held:
                 break
-        self._decoder.pass_over(end)
-        self._charge(cost + end - start)
-        return True
+        return cost, end
 
     def _call(self, replies: list[bytes]) -> bool:
         """Carry out the call that is next, whatever it is; False when there is none, or it has to wait.
@@ -269,7 +328,7 @@ class RPCConnection(asyncio.Protocol):
         else:
             self._transport.resume_reading()
             # What the decoder still holds comes from no event of the loop any more.
-            self.data_received()
+            self._serve()
             if isinstance(self._transport, GoneTransport) and not self.paused:
                 self._transport.close()
 

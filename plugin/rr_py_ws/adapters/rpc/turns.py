@@ -15,12 +15,13 @@ Those that have left are one publisher together, however many they are: nobody w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Hashable
+from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import asynccontextmanager
 from typing import Protocol
 
 from rr_py_ws.adapters.net.turns import Budget
 from rr_py_ws.adapters.rpc.line import Line
+from rr_py_ws.core.turn_end import TurnEnd
 from rr_py_ws.wire.go_json import MOST
 
 BUDGET = 256 * 1024
@@ -60,6 +61,9 @@ class CallTurns(Budget):
         floor: what somebody counts as having used who was idle.
         latest: what somebody has used who has used most.
         share: what a caller may use before it lets others go first, if others wait.
+        last: who was read last.
+        in_row: how often it was read since anybody else was.
+        end: of the turns, when what is published is written.
     """
 
     __slots__ = (
@@ -73,14 +77,20 @@ class CallTurns(Budget):
         "_resumed",
         "_turns",
         "clock",
+        "end",
         "floor",
+        "in_row",
+        "last",
         "latest",
         "share",
         "waiting",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, end: TurnEnd | None = None) -> None:
         super().__init__(BUDGET)
+        self.end = end or TurnEnd(_call_soon)
+        self.last: Caller | None = None
+        self.in_row = 0
         self.waiting: Line[Caller] = Line()
         self.clock = self.latest = 0
         self.floor = -SHARE
@@ -105,6 +115,8 @@ class CallTurns(Budget):
         """Take note that a caller waits no longer."""
         self.waiting.discard(caller)
         self._gone.discard(caller)
+        if self.last is caller:
+            self.last = None
 
     def leave(self, caller: Caller) -> bool:
         """Take note that a caller has left; return whether nothing was done yet with its large call."""
@@ -210,3 +222,7 @@ class CallTurns(Budget):
             self._advance(used)
             caller.begin_turn()
         return bool(waiting)
+
+
+def _call_soon(call: Callable[[], None]) -> None:
+    asyncio.get_running_loop().call_soon(call)
