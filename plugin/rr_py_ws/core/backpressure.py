@@ -41,6 +41,7 @@ class Backpressure:
     Attributes:
         publishers: called with True when all publishers are paused, with False when they may go on.
         turn: as given.
+        paused: whether all publishers are paused; `on_flushed` does nothing when they are not.
         held: the topics that hold their publishers now; nearly always empty. Always the same dict.
     """
 
@@ -62,7 +63,7 @@ class Backpressure:
         self._awaited: dict[object, list[Hold]] = {}
         self._holds: dict[Topic, Hold] = {}  # those that are active, and those whose budget is not full
         self._resuming: Timer | None = None
-        self._paused = False
+        self.paused = False
         self._begun = 0
 
     def metrics(self) -> Iterator[Sample]:
@@ -110,8 +111,8 @@ class Backpressure:
         if self._resuming is not None:
             self._resuming.cancel()
             self._resuming = None
-        if not self._paused:
-            self._paused = True
+        if not self.paused:
+            self.paused = True
             for pause in self.publishers:
                 pause(True)
 
@@ -136,7 +137,7 @@ class Backpressure:
 
     def on_flushed(self) -> None:
         """Everything that was queued in this turn has been written."""
-        if self._paused and self._resuming is None:
+        if self.paused and self._resuming is None:
             # Not at once: first let the turn end in which the receivers were written to.
             self._resuming = self._call_later(0, self._resume)
 
@@ -213,7 +214,7 @@ class Backpressure:
 
     def _resume(self) -> None:
         self._resuming = None
-        self._paused = False
+        self.paused = False
         for pause in self.publishers:
-            if not self._paused:  # the first ones to go on may have brought too much again
+            if not self.paused:  # the first ones to go on may have brought too much again
                 pause(False)

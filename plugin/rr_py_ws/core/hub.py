@@ -277,7 +277,8 @@ class Hub:
         if self._backpressure is not None:
             if self._backpressure.watching:
                 self._tell_written(self._backpressure, list(turns.values()))
-            self._backpressure.on_flushed()
+            if self._backpressure.paused:
+                self._backpressure.on_flushed()
 
     def _tell_written(self, backpressure: Backpressure, turns: Collection[Turn]) -> None:
         """Tell how much was written for each topic that can be held; nearly always nobody wants to know.

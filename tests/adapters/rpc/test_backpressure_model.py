@@ -186,10 +186,10 @@ class BackpressureAgainstModel(RuleBasedStateMachine):
             await asyncio.sleep(0)
 
         for _ in range(1 + sum(len(socket.calls) for socket in self.sockets)):
-            before = len(self.published), self.backpressure._paused
+            before = len(self.published), self.backpressure.paused
             self.loop.run_until_complete(turn())
             seconds = 0.0
-            if before == (len(self.published), self.backpressure._paused):
+            if before == (len(self.published), self.backpressure.paused):
                 break
 
     @initialize(a=some, b=some)

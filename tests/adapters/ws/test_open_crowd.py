@@ -181,6 +181,6 @@ async def test_nothing_is_left_of_a_crowd(
     if stopping is not None:
         await stopping
     await check(site)
-    await eventually(lambda: not site.backpressure._paused and not site.backpressure.watching)
+    await eventually(lambda: not site.backpressure.paused and not site.backpressure.watching)
     gate.waiting.clear()
     await eventually(lambda: living() == NOTHING)

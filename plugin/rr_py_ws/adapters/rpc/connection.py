@@ -135,34 +135,27 @@ class RPCConnection(asyncio.Protocol):
         if not calls or calls[0][3] != len(data):
             self._serve(data)
             return
+        end = turns.end
+        replies: list[bytes] = []
         if turns.in_row < _SOLE:
             turns.in_row += 1
-            self._serve_one(calls, len(data))
-            return
-        # Nobody else publishes, so nothing more would come in this turn that could be written with this.
-        end = turns.end
-        end.held = True
+        else:  # nobody else publishes: nothing that could be written with this would come in this turn
+            end.held = True
         try:
-            self._serve_one(calls, len(data))
+            units, _ = self._carry_out_calls(calls, replies)
         finally:
             end.held = False
-            if end.waiting:
-                end.release()
-
-    def _serve_one(self, calls: Sequence[PublishCall], size: int) -> None:
-        """Carry out one small call, of so many bytes; there is nothing else, and nobody waits."""
-        turns = self._turns
-        replies: list[bytes] = []
-        units, _ = self._carry_out_calls(calls, replies)
-        units += size
         if replies:
             self._transport.write(replies[0])
+        units += len(data)
         turns.left = left = turns.left - units
         self.used = used = (self.used if self.used > turns.floor else turns.floor) + units
         if used > turns.latest:
             turns.latest = used
         if left < HALF:
             turns.renew()
+        if end.waiting:
+            end.release()
 
     def _serve(self, data: bytes = b"") -> None:
         """Serve what has arrived, and what was left when reading was paused."""
