@@ -23,6 +23,7 @@ from rr_py_ws.core.history_rules import HistoryRules
 from rr_py_ws.core.hold import Topic
 from rr_py_ws.core.node import Node
 from rr_py_ws.core.ports import Authorizer
+from rr_py_ws.core.turn_end import TurnEnd
 from rr_py_ws.errors import RRWSError
 from rr_py_ws.metrics import MetricSource, Sample, counter, gauge
 from rr_py_ws.server import rlimits
@@ -87,10 +88,11 @@ class ListenerProcess(ChildProcess):
     def prepare(self) -> None:
         """Make the parts."""
         self._ended = asyncio.Event()
-        self._core = core = Core(self._core_lost)
+        loop = asyncio.get_running_loop()
+        turn_end = TurnEnd(loop.call_soon)
+        self._core = core = Core(self._core_lost, turn_end)
         loaded = for_listener(self.loaded, self._places.processes)
         section = loaded.settings
-        loop = asyncio.get_running_loop()
         turn = section.limits.send_queue // TURNS_PER_QUEUE
         self._backpressure = Backpressure(loop.call_later, loop.time, turn, self._begin_hold)
         self._backpressure.publishers.append(core.pause)
@@ -100,7 +102,7 @@ class ListenerProcess(ChildProcess):
             name: LinkBroker(name, place, core, rules, size)
             for place, name in enumerate(sorted(self._prepared.brokers))
         }
-        self._node = Node(self._brokers, section.broker, loop.call_soon, self._backpressure)
+        self._node = Node(self._brokers, section.broker, turn_end.schedule, self._backpressure)
         authorizer: Authorizer = AllowAll()
         self._authorizer: PHPAuthorizer | None = None
         if loaded.asks_php:

@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 
 from rr_py_ws.adapters.link.connection import DOWN, Link
+from rr_py_ws.core.turn_end import TurnEnd
 from rr_py_ws.errors import BrokerError, WorkersDown
+from rr_py_ws.wire.link import encode_batch, encode_tell
 from rr_py_ws.wire.publication import Publication
 from support.loops import both_loops
+from support.turns import Turns
 from support.waiting import eventually
 
 pytestmark = both_loops
@@ -189,3 +192,22 @@ async def test_it_is_told_when_the_other_end_takes_nothing_more(ends: Ends) -> N
     await eventually(lambda: len(one.full) == 2)
     assert one.full == [True, False]
     await eventually(lambda: len(other.said) == 4)
+
+
+async def test_what_comes_together_is_written_to_clients_together_and_at_once() -> None:
+    said: list[str] = []
+    turns = Turns()
+    end = TurnEnd(turns.schedule)
+
+    def receive(number: int, publications: list[Publication]) -> None:
+        if not end.waiting:  # as a hub does with the first publication of a turn
+            end.schedule(lambda: said.append("written"))
+        said.extend(one.topic for one in publications)
+
+    link = Link({"fail": lambda: said[99]}, receive, lambda: None, turn_end=end)
+    batches = [encode_batch(0, [Publication(topic, b"")]) for topic in ("a", "b")]
+    link.data_received(batches[0] + encode_tell("fail", ()) + batches[1])
+    assert said == ["a", "b", "written"]
+    link.data_received(batches[0])
+    assert said[3:] == ["a", "written"]
+    assert not turns.scheduled

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from rr_py_ws import logs
 from rr_py_ws.adapters.net.tasks import TaskSet
+from rr_py_ws.core.turn_end import TurnEnd
 from rr_py_ws.errors import BrokerError, WorkerError
 from rr_py_ws.wire.goridge import FrameDecoder
 from rr_py_ws.wire.link import (
@@ -82,6 +83,8 @@ class Link(asyncio.Protocol):
         on_batch: gets number of the broker, and publications.
         on_lost: called when the peer is gone, once.
         on_full: called with True when the peer does not take what is written, and with False when it has.
+        turn_end: what comes together is written to clients together, as soon as all of it was looked at; None
+            when others bring publications, too.
     """
 
     def __init__(
@@ -90,11 +93,13 @@ class Link(asyncio.Protocol):
         on_batch: Callable[[int, list[Publication]], None],
         on_lost: Callable[[], None],
         on_full: Callable[[bool], None] | None = None,
+        turn_end: TurnEnd | None = None,
     ) -> None:
         self._handlers = handlers
         self._on_batch = on_batch
         self._on_lost = on_lost
         self._on_full = on_full
+        self._turn_end = turn_end
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._decoder = FrameDecoder(MAX_PAYLOAD)
@@ -190,6 +195,16 @@ class Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what the peer has said."""
+        if self._turn_end is None:
+            self._take_all(data)
+            return
+        self._turn_end.held = True
+        try:
+            self._take_all(data)
+        finally:
+            self._turn_end.release()
+
+    def _take_all(self, data: bytes) -> None:
         self._decoder.receive_data(data)
         while (frame := self._decoder.next_frame()) is not None:
             try:

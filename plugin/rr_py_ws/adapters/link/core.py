@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from rr_py_ws.adapters.link.connection import DOWN, Call, Handlers, Link
+from rr_py_ws.core.turn_end import TurnEnd
 from rr_py_ws.errors import BrokerError
 from rr_py_ws.wire.publication import Publication
 
@@ -33,6 +34,7 @@ class Core:
 
     Args:
         on_lost: called when the core is gone.
+        turn_end: see `Link`; the core is the only one who brings publications.
 
     Attributes:
         brokers: number -> broker.
@@ -40,7 +42,7 @@ class Core:
         ready: whether the core has said that it can be used.
     """
 
-    def __init__(self, on_lost: Callable[[], None]) -> None:
+    def __init__(self, on_lost: Callable[[], None], turn_end: TurnEnd | None = None) -> None:
         self.brokers: dict[int, LinkedBroker] = {}
         self.handlers: dict[str, Callable[..., Any]] = {
             "ready": self._set_ready,
@@ -49,6 +51,7 @@ class Core:
         self.ready = False
         self._link: Link | None = None
         self._on_lost = on_lost
+        self._turn_end = turn_end
         self._paused = False
 
     @property
@@ -59,7 +62,7 @@ class Core:
     async def connect(self, accepted: socket.socket) -> None:
         """Use a socket that leads to the core."""
         handlers: Handlers = self.handlers
-        link = Link(handlers, self._receive, lambda: self._lose(link))
+        link = Link(handlers, self._receive, lambda: self._lose(link), turn_end=self._turn_end)
         if (before := self._link) is not None:  # its end has not been seen yet
             self._lose(before)
             before.abort()  # nobody lets a link go on that was paused, so its end would never be seen
