@@ -6,6 +6,8 @@ BYSTANDER_BEFORE ?=
 CHAOS_SECONDS ?= 120
 CHAOS_ROUNDS ?= 300
 DRAIN_CONNECTIONS ?= 5000
+MODEL_RUNS ?= 20000
+MODEL_SEED ?=
 SOAK_SECONDS ?= 1200
 VENV := .venv
 BIN := $(VENV)/bin
@@ -17,7 +19,7 @@ TEST_PACKAGES := python:ensurepip=python3-venv php=php-cli phpunit=phpunit chrom
 	redis-server=redis-server redis-sentinel=redis-sentinel redis-cli=redis-tools \
 	nginx=nginx-light haproxy=haproxy caddy=caddy node=nodejs npm=npm
 
-.PHONY: run test check unit php-unit js-unit python-unit collect lint conformance compat valkey pure sanitize proto bench growth bystander fuzz chaos chaos-redis drain soak screenshot clean help
+.PHONY: run test check unit php-unit js-unit python-unit collect lint conformance compat valkey pure sanitize proto bench growth bystander fuzz chaos chaos-redis feed-model drain soak screenshot clean help
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -98,7 +100,10 @@ chaos: $(VENV)/.dev ## kill workers, clients and publishers at random, beside at
 
 chaos-redis: $(VENV)/.dev ## break Redis, Sentinel and Cluster under nodes that publish (CHAOS_ROUNDS=300)
 	CHAOS_ROUNDS=$(CHAOS_ROUNDS) $(BIN)/pytest -q -n 2 tests/adapters/brokers/redis/test_chaos.py \
-		tests/adapters/brokers/redis/test_history_chaos.py
+		tests/adapters/brokers/redis/test_history_chaos.py tests/adapters/brokers/redis/test_history_failovers.py
+
+feed-model: $(VENV)/.dev ## random failures of the model of histories (MODEL_RUNS=20000, MODEL_SEED= repeats them)
+	PYTHONPATH=tests $(BIN)/python -m chaos.feed_model --runs $(MODEL_RUNS) $(if $(MODEL_SEED),--seed $(MODEL_SEED))
 
 drain: $(VENV)/.dev ## stop a server with 5,000 clients; with a tenth beside each attacker (DRAIN_CONNECTIONS=5000)
 	PYTHONPATH=tests $(BIN)/python -m chaos.drain --connections $(DRAIN_CONNECTIONS)

@@ -9,12 +9,12 @@ import asyncio
 import os
 import random
 from collections.abc import Callable
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
-from rr_py_ws.errors import BrokerError
+from support.history_clients import Client, Publisher
 from support.history_node import HistoryNode, HistoryNodes
 from support.redis_servers import Proxy, RedisServer, redis_server
 from support.waiting import eventually
@@ -23,88 +23,6 @@ ROUNDS = max(1, int(os.environ.get("CHAOS_ROUNDS", "8")) // 8)
 SEED = int(os.environ.get("CHAOS_SEED", "0")) or random.randrange(1_000_000)
 
 pytestmark = pytest.mark.timeout(60 + 20 * ROUNDS)
-
-
-class Publisher:
-    """Publishes numbers, one after another.
-
-    Attributes:
-        accepted: those that Redis has answered for.
-        lost: of these, those that were in no copy when a server failed.
-    """
-
-    def __init__(self, node: HistoryNode) -> None:
-        self._node = node
-        self._next = 0
-        self.accepted: list[int] = []
-        self.lost: set[int] = set()
-
-    async def publish(self, count: int = 1) -> None:
-        for _ in range(count):
-            self._next += 1
-            with suppress(BrokerError):
-                if await self._node.keep("h", b"%d" % self._next):
-                    self.accepted.append(self._next)
-                else:
-                    self.lost.add(self._next)  # delivered, and in no history
-
-    async def publish_accepted(self) -> int:
-        """Publish until Redis has answered for one: a node may not know yet that its connection is broken."""
-        before = len(self.accepted)
-
-        async def is_accepted() -> bool:
-            await self.publish()
-            return len(self.accepted) > before
-
-        await eventually(is_accepted, "a publish")
-        return self.accepted[-1]
-
-
-class Client:
-    """Has what it was sent, and checks that nothing is missing that it was not told of."""
-
-    def __init__(self, publisher: Publisher) -> None:
-        self._publisher = publisher
-        self._node: HistoryNode | None = None
-        self._seen = 0
-        self._last = 0
-        self._position: str | None = None
-        self.skipped: set[int] = set()
-        self.recovered = 0
-
-    async def join(self, node: HistoryNode) -> None:
-        found = await node.recover("h", self._position or 0)
-        self._node, self._seen = node, len(node.received)
-        if found.reason or self._position is None:
-            self._last = 0
-            self.skipped.clear()
-        else:
-            self.recovered += 1
-        for publication in found.replay:
-            self._take(int(publication.payload), publication.position)
-        if not found.replay and found.position is not None:
-            self._position = found.position
-
-    def leave(self) -> None:
-        """Read what has come since the join."""
-        assert self._node is not None
-        positions = {publication.payload: publication.position for publication in self._node.pushed}
-        for topic, payload in self._node.received[self._seen :]:
-            if topic == "h" and payload is None:
-                self._last = 0
-                self.skipped.clear()
-            elif topic == "h" and payload is not None:
-                self._take(int(payload), positions.get(payload))
-        self._seen = len(self._node.received)
-
-    def _take(self, number: int, position: str | None) -> None:
-        assert number > self._last, f"{number} after {self._last}: doubled or out of order"
-        if self._last:
-            missing = {one for one in self._publisher.accepted if self._last < one < number}
-            assert missing <= self._publisher.lost, f"{missing - self._publisher.lost} are missing"
-            self.skipped |= missing
-        self._last = number
-        self._position = position or self._position
 
 
 class Fleet:

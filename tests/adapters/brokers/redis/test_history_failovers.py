@@ -1,0 +1,202 @@
+"""Real failovers to replicas that lag, by Sentinel and in a cluster, while clients come and go with positions.
+
+Nobody stands between nodes and servers here: who takes over, when, and how nodes learn of it is up to Redis.
+`CHAOS_ROUNDS` says how often, see test_chaos.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import Callable
+from contextlib import AsyncExitStack, ExitStack, suppress
+from pathlib import Path
+
+import pytest
+
+from rr_py_ws.errors import BrokerError
+from support.history_clients import Client, Publisher
+from support.history_node import HistoryNode, HistoryNodes
+from support.redis_servers import Cluster, RedisServer, Sentinels
+from support.waiting import eventually, eventually_sync
+
+ROUNDS = max(1, int(os.environ.get("CHAOS_ROUNDS", "8")) // 15)
+SEED = int(os.environ.get("CHAOS_SEED", "0")) or random.randrange(1_000_000)
+
+pytestmark = pytest.mark.timeout(120 + 40 * ROUNDS)
+
+
+class Fleet:
+    """Two nodes with clients that come and go, and a third that publishes, where nobody is.
+
+    Args:
+        nodes: these three.
+        topic: that they are in.
+    """
+
+    def __init__(self, nodes: list[HistoryNode], topic: str) -> None:
+        self._nodes = nodes
+        self.publisher = Publisher(nodes[2], topic)
+        self.clients = [Client(self.publisher) for _ in range(6)]
+        self._before = 0
+
+    async def start(self) -> None:
+        for number, client in enumerate(self.clients):
+            await self._join(client, self._nodes[number % 2])
+        await self.publisher.publish_accepted()
+
+    async def _join(self, client: Client, node: HistoryNode) -> None:
+        """Join, again and again as a client does, until the node can."""
+
+        async def is_in() -> bool:
+            with suppress(BrokerError):
+                await client.join(node)
+                return True
+            return False
+
+        await eventually(is_in, "a join")
+
+    async def come_and_go(self) -> None:
+        """Now and then a client goes to another node, or comes back to its own."""
+        while True:
+            client = random.choice(self.clients)
+            client.leave()
+            await asyncio.sleep(random.random() / 20)
+            await self._join(client, random.choice(self._nodes[:2]))
+
+    async def publish(self) -> None:
+        """As users do, also while nothing can be kept."""
+        while True:
+            await self.publisher.publish()
+            await asyncio.sleep(random.random() / 50)
+
+    def copied(self) -> None:
+        """The replica has what was published so far, and nothing of what comes."""
+        self._before = len(self.publisher.accepted)
+
+    def failed(self) -> None:
+        """What was published since the copy is lost."""
+        self.publisher.lost.update(self.publisher.accepted[self._before :])
+
+    async def rest(self) -> None:
+        """Everybody has been told, or has it all."""
+        last = b"%d" % await self.publisher.publish_accepted()
+        for node in self._nodes[:2]:
+            await node.wait_for(self.publisher.topic, last)
+        for client in self.clients:
+            client.leave()
+            assert not client.skipped, f"{client.skipped} are missing, and nothing was said"
+
+
+async def fail_over(
+    fleets: list[Fleet],
+    master: RedisServer,
+    replica: RedisServer,
+    *,
+    has_successor: Callable[[], bool],
+) -> None:
+    """A master dies with what its replica lacks, while clients come and go."""
+    moving = [asyncio.create_task(fleet.come_and_go()) for fleet in fleets]
+    try:
+        for fleet in fleets:
+            await fleet.publisher.publish(random.randrange(1, 5))
+        cut_off(master, replica)
+        for fleet in fleets:
+            fleet.copied()
+        if random.random() < 0.5:
+            master.ask("CLIENT", "KILL", "TYPE", "pubsub")  # some nodes do not see what comes now
+        for fleet in fleets:
+            await fleet.publisher.publish(random.randrange(5))
+        for fleet in fleets:
+            fleet.failed()
+        master.kill()
+        publishing = [asyncio.create_task(fleet.publish()) for fleet in fleets]
+        moving += publishing
+        await eventually(has_successor, "a successor", pause=0.05)
+        for fleet in fleets:
+            before = len(fleet.publisher.accepted)
+            await eventually(lambda fleet=fleet, enough=before + 3: len(fleet.publisher.accepted) >= enough)
+        for task in moving:
+            assert not task.done(), task.result()
+    finally:
+        for task in moving:
+            task.cancel()
+        failed = [
+            one for one in await asyncio.gather(*moving, return_exceptions=True) if isinstance(one, Exception)
+        ]
+        assert not failed, failed
+
+
+def cut_off(master: RedisServer, replica: RedisServer) -> None:
+    """The replica gets what there is, and nothing more: its master refuses the password that it gives now."""
+    with master.session() as ask:
+        ask("SET", "{x}", "what is waited for")
+        assert ask("WAIT", 1, 10_000) == 1
+    replica.ask("CONFIG", "SET", "masterauth", "nobody has asked for one")
+    master.ask("CLIENT", "KILL", "TYPE", "replica")
+    eventually_sync(
+        lambda: "connected_slaves:0" in master.ask("INFO", "replication"), "a replica that is cut off"
+    )
+
+
+def is_followed(master: RedisServer) -> bool:
+    return "state=online" in master.ask("INFO", "replication")
+
+
+async def test_lagging_failovers_by_sentinel(tmp_path: Path) -> None:
+    random.seed(SEED)
+    print(f"CHAOS_SEED={SEED}")  # noqa: T201  # shown when it fails
+    async with AsyncExitStack() as stack:
+        sentinels = Sentinels(stack.enter_context(ExitStack()), tmp_path)
+        nodes = await stack.enter_async_context(HistoryNodes())
+        options = {"master_name": "main", "sweep": 0.5}
+        fleet = Fleet([await nodes.start(*sentinels.addresses, **options) for _ in range(3)], "h")
+        await fleet.start()
+        for _ in range(ROUNDS):
+            master = sentinels.master
+            await eventually(lambda master=master: is_followed(master), "a replica")
+            replica = next(server for server in sentinels.servers if server is not master)
+            await fail_over(
+                [fleet], master, replica, has_successor=lambda master=master: sentinels.master is not master
+            )
+            replica.ask("CONFIG", "SET", "masterauth", "")
+            master.start()
+            await fleet.rest()
+        assert any(client.recovered for client in fleet.clients)
+
+
+async def test_lagging_failovers_in_a_cluster(tmp_path: Path) -> None:
+    """Nodes that listen to one server for all, beside nodes that listen to the master of each topic."""
+    random.seed(SEED)
+    print(f"CHAOS_SEED={SEED}")  # noqa: T201  # shown when it fails
+    async with AsyncExitStack() as stack:
+        cluster = Cluster(stack.enter_context(ExitStack()), tmp_path)
+        nodes = await stack.enter_async_context(HistoryNodes())
+        fleets = []
+        for sharded in (False, True):
+            options = {"sharded": sharded, "sweep": 0.5}
+            started = [await nodes.start(*cluster.addresses, **options) for _ in range(3)]
+            fleets.append(Fleet(started, "h{x} sharded" if sharded else "h{x} classic"))
+            await fleets[-1].start()
+        for _ in range(ROUNDS):
+            master = cluster.owner("{x}")
+            await eventually(lambda master=master: is_followed(master), "a replica")
+            replica = replica_of(cluster, master)
+            await fail_over(
+                fleets,
+                master,
+                replica,
+                has_successor=lambda replica=replica: cluster.owner("{x}", replica) is replica,
+            )
+            replica.ask("CONFIG", "SET", "masterauth", "")
+            master.start()
+            for fleet in fleets:
+                await fleet.rest()
+        for fleet in fleets:
+            assert any(client.recovered for client in fleet.clients)
+
+
+def replica_of(cluster: Cluster, master: RedisServer) -> RedisServer:
+    port = f"master_port:{master.port}\r\n"
+    return next(server for server in cluster.alive if port in server.ask("INFO", "replication"))
