@@ -10,38 +10,11 @@ import argparse
 import random
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from support.feed_machine import BOTH, KINDS, SELDOM, Recovery
-from support.steps import CHOOSES, Choice, steps_of
-
-
-class Taken(NamedTuple):
-    """A step of a run.
-
-    Attributes:
-        name: of the method.
-        given: the arguments.
-        chosen: numbers of what it chooses when it is taken.
-    """
-
-    name: str
-    given: dict[str, Any]
-    chosen: list[int]
-
-    def __str__(self) -> str:
-        return f"{tuple(self)!r},"
-
-
-class _Chosen:
-    """What a step chooses when it is taken."""
-
-    def __init__(self, numbers: Sequence[int]) -> None:
-        self._numbers = iter(numbers)
-
-    def one(self, values: Sequence[Any]) -> Any:
-        return values[next(self._numbers) % len(values)]
+from support.steps import CHOOSES, Choice, Taken, steps_of
 
 
 def draw(choice: Choice, rng: random.Random) -> Any:
@@ -67,25 +40,13 @@ def at_random(kind: type[Recovery], seed: int, count: int) -> Iterator[Taken]:
         yield Taken(name, given, [rng.randrange(1000) for _ in range(8)])
 
 
-def run(kind: type[Recovery], sequence: Iterable[Taken]) -> str:
+def run(kind: type[Recovery], sequence: Sequence[Taken]) -> str:
     """Do what is possible of it; return what is wrong, or nothing."""
-    machine = kind()
-    steps = steps_of(kind)
     try:
-        machine.two_clients_are_there()
-        for name, given, chosen in sequence:
-            step = steps[name]
-            if step.when(machine):
-                choosing = {of: _Chosen(chosen) for of, choice in step.choices.items() if choice is CHOOSES}
-                step.take(machine, **given, **choosing)
-        machine.teardown()
+        kind.run(sequence)
     except Exception as error:
-        return _name(error)
+        return f"{type(error).__name__}: {error}"
     return ""
-
-
-def _name(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
 
 
 def _kind(problem: str) -> str:

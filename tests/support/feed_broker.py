@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from rr_py_ws.adapters.brokers.redis.newest import Newest
+from rr_py_ws.adapters.brokers.redis.owed import Debt, Owed
 from rr_py_ws.config import HistoryRule
 from rr_py_ws.core.feed import Feeds
 from rr_py_ws.core.feed_rings import Arrival
@@ -15,7 +17,6 @@ from rr_py_ws.core.history_rules import HistoryRules
 from rr_py_ws.core.ring import ReplayLimit, Ring
 from rr_py_ws.errors import BrokerError
 from rr_py_ws.wire.command import Wish
-from rr_py_ws.wire.position import StreamPosition, is_older
 from rr_py_ws.wire.publication import Publication
 from support.feed_store import KEPT, TOPICS, SharedStore
 from support.feed_world import Later, World
@@ -34,8 +35,7 @@ class FeedBroker:
         self.subscribed: set[str] = set()
         self.on_its_way: deque[tuple[str, Arrival | None]] = deque()  # None: the next one is not kept
         self.handed_over: dict[str, set[str]] = {}
-        self.seen: dict[str, tuple[StreamPosition, int]] = {}
-        self.owed: dict[str, list[str]] = {}
+        self.owed = Owed()
         self.connection = 0
         self.interrupted = False
         self.brings_nothing = False
@@ -58,6 +58,7 @@ class FeedBroker:
             self.world.spawn,
             is_lossy=self.is_lossy,
         )
+        self.newest = Newest(self.feeds.position)
 
     def subscribe(self, topics: Sequence[str]) -> Later | None:
         if self.subscribed.issuperset(topics):
@@ -81,10 +82,10 @@ class FeedBroker:
     # The store
 
     def read(self, topic: str, after: int, limit: int) -> Later:
-        known, debt, connection = self.known(topic), self.owed.get(topic), self.connection
+        known, debt, connection = self.newest.known(topic), self.owed.find(topic), self.connection
 
         def happen() -> Ring:
-            ring = self.store.read(topic, after, limit, known, debt[0] if debt else "")
+            ring = self.store.read(topic, after, limit, known, debt.epoch if debt else "")
             if connection == self.connection:
                 self.named(topic, ring, debt)
             return ring
@@ -95,37 +96,25 @@ class FeedBroker:
         return 0.0
 
     def end_epoch(self, topic: str, epoch: str) -> None:
-        is_being_paid = topic in self.owed
-        self.owed[topic] = [epoch or "*"]
+        is_being_paid = topic in self.owed.topics
+        self.owed.add(topic, epoch)
         if not is_being_paid:
             self.world.spawn(self.pay(topic))
 
     async def pay(self, topic: str) -> None:
-        while topic in self.owed:
+        while topic in self.owed.topics:
             with suppress(BrokerError):
                 await self.read(topic, 0, 0)
 
-    # What it knows of the store, as `Newest` and `Owed` do
-
-    def named(self, topic: str, ring: Ring, debt: list[str] | None) -> None:
-        self.seen[topic] = StreamPosition(ring.epoch, ring.top, ring.nonce), self.connection
-        if debt is not None and self.owed.get(topic) is debt:
-            del self.owed[topic]
-
-    def known(self, topic: str) -> StreamPosition | None:
-        arrived, (seen, _) = self.feeds.position(topic), self.seen.get(topic, (None, 0))
-        if arrived is None or seen is None:
-            return arrived or seen
-        if seen.epoch == arrived.epoch:
-            return seen if seen.offset > arrived.offset else arrived
-        return seen if is_older(arrived.epoch, seen.epoch) else arrived
+    def named(self, topic: str, ring: Ring, debt: Debt | None) -> None:
+        """The store has named its newest position."""
+        self.newest.see(topic, ring.position.encode())
+        self.owed.settle(topic, debt)
 
     def append(self, topic: str, exclude: tuple[str, ...] = ()) -> Arrival:
         """Publish something through this node."""
-        debt = self.owed.get(topic)
-        is_verified = topic in self.seen and self.seen[topic][1] == self.connection
-        known = None if is_verified else self.known(topic)
-        arrival = self.store.append(topic, known, debt[0] if debt else "", exclude)
+        debt, known = self.owed.find(topic), self.newest.unverified(topic)
+        arrival = self.store.append(topic, known, debt.epoch if debt else "", exclude)
         self.named(topic, self.store.rings[topic], debt)
         return arrival
 
@@ -174,6 +163,7 @@ class FeedBroker:
     def reconnect(self) -> None:
         """There is another server, and the subscription may learn of it later."""
         self.connection += 1
+        self.newest.connected()
         self.brings_nothing = True
         self.feeds.doubt()
 

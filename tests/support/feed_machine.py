@@ -6,7 +6,7 @@ loop are the test's, so that each step of each wait can come before or after any
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from hypothesis.stateful import RuleBasedStateMachine, initialize
@@ -17,7 +17,7 @@ from support.feed_broker import FeedBroker
 from support.feed_client import Client, Memory
 from support.feed_store import TOPICS, SharedStore
 from support.feed_world import World
-from support.steps import CHOOSES, Choice, Chooses, between, one_of, some_of, step
+from support.steps import CHOOSES, Choice, Chooses, Taken, between, one_of, some_of, step, take_all
 
 CLIENTS = 4
 NODE = between(0, 2)
@@ -248,7 +248,7 @@ class Recovery(RuleBasedStateMachine):
             return
         ring = self.store.rings.get(topic)
         is_gone = bool(arrival.epoch) and (ring is None or ring.epoch != arrival.epoch)
-        is_going = any(topic in one.owed for one in self.brokers)
+        is_going = any(topic in one.owed.topics for one in self.brokers)
         if (is_gone or is_going) and not self.is_lossy:
             return
         del broker.on_its_way[place]
@@ -273,7 +273,7 @@ class Recovery(RuleBasedStateMachine):
             return
         self.store.fall_back()
         # What was paid may be gone with it; who has paid knows that, but may not ask any more.
-        owing = {topic for broker in self.brokers for topic in broker.owed}
+        owing = {topic for broker in self.brokers for topic in broker.owed.topics}
         self.store.owed = {payload for payload in self.store.owed if payload[0] in owing}
         for number, broker in enumerate(self.brokers):
             broker.reconnect()
@@ -330,6 +330,14 @@ class Recovery(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.everything_comes_to_rest()
+
+    @classmethod
+    def run(cls, sequence: Iterable[Taken]) -> None:
+        """Take these steps without Hypothesis."""
+        machine = cls()
+        machine.two_clients_are_there()
+        take_all(machine, sequence)
+        machine.teardown()
 
 
 class RecoveryInCluster(Recovery):

@@ -5,9 +5,9 @@ What a step is given is said by choices, so that a run of either is a list of na
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
@@ -88,3 +88,40 @@ def steps_of(machine: type) -> dict[str, Step]:
     """Return the steps of a class by name."""
     found = ((name, getattr(getattr(machine, name, None), "step", None)) for name in dir(machine))
     return {name: one for name, one in found if one is not None}
+
+
+class Taken(NamedTuple):
+    """A step of a run.
+
+    Attributes:
+        name: of the method.
+        given: the arguments.
+        chosen: numbers of what it chooses when it is taken.
+    """
+
+    name: str
+    given: dict[str, Any]
+    chosen: Sequence[int] = ()
+
+    def __str__(self) -> str:
+        return f"{tuple(self)!r},"
+
+
+class _Chosen:
+    """What a step chooses when it is taken."""
+
+    def __init__(self, numbers: Sequence[int]) -> None:
+        self._numbers = iter(numbers)
+
+    def one(self, values: Sequence[Any]) -> Any:
+        return values[next(self._numbers) % len(values)]
+
+
+def take_all(machine: object, sequence: Iterable[Taken]) -> None:
+    """Take the steps that are possible."""
+    steps = steps_of(type(machine))
+    for name, given, chosen in sequence:
+        step = steps[name]
+        if step.when(machine):
+            choosing = {of: _Chosen(chosen) for of, choice in step.choices.items() if choice is CHOOSES}
+            step.take(machine, **given, **choosing)

@@ -110,11 +110,9 @@ class Feeds:
 
     def lose(self, topic: str) -> str:
         """The next publication is one that the store does not have; return the epoch that ends with it."""
-        known = self._rings.topics.get(topic)
-        if known is None or known.ring is None:
-            return ""
+        known = self._rings.get(topic)
         known.lost = True
-        return known.ring.epoch
+        return "" if known.ring is None else known.ring.epoch
 
     def interrupt(self, topics: Iterable[str]) -> None:
         """The feed of these topics is interrupted: what is published now does not arrive."""

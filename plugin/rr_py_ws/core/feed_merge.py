@@ -51,7 +51,12 @@ def merge(
         asked: so many of these had come before the store was asked, so it should have them.
     """
     before: Sequence[Arrival] = ()
-    if stored.epoch != ring.epoch:
+    newer = [at for at, arrival in enumerate(waiting) if is_older(stored.epoch, arrival.epoch)]
+    if newer and newer[-1] >= asked:
+        return None  # did it begin after the store was asked, or is it gone?
+    if newer:
+        before = waiting[: newer[-1] + 1]
+    elif stored.epoch != ring.epoch:
         epochs = [arrival.epoch for arrival in waiting]
         if stored.epoch in epochs:
             before = waiting[: epochs.index(stored.epoch)]
@@ -68,7 +73,8 @@ def merge(
         late = {id(arrival) for arrival in older if arrival.offset <= ring.top}
         same = [arrival for arrival in same if id(arrival) not in late]
     if (
-        is_behind
+        newer
+        or is_behind
         or has_ended(stored.epoch, ring, ended)
         or any(arrival.offset > stored.top for arrival in older)
         or any(differ(stored.nonce_at(arrival.offset), arrival.nonce) for arrival in same)

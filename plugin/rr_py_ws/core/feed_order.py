@@ -94,7 +94,8 @@ class FeedOrder:
     def begin(self, topic: str, known: FeedTopic, ring: Ring) -> None:
         """Go on behind the first ring of a topic."""
         self._rings.rebase(known, ring)
-        if ring.epoch in known.ended:  # it was known before nobody was in the topic
+        # It was known before nobody was in the topic; or it was read before something came that is not kept.
+        if ring.epoch in known.ended or known.lost:
             self._distrust(topic, known)
 
     def _distrust(self, topic: str, known: FeedTopic) -> None:

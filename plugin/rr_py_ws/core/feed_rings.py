@@ -84,7 +84,7 @@ class FeedTopic:
         ended: epochs before that of the ring, the last ones. After a failover to a server that has missed the
             end of one it may be there again, with what was handed over long ago.
         lost: whether a publication was handed over that the store does not have, so that its history must
-            not be told any more.
+            not be told any more; without a ring, the next one that is known.
         older: whether the store has more than the ring; None when nobody knows.
         unproven: the offset up to which another epoch was read from the store; -1 when its begin has come
             over the feed. While that has brought nothing more, nobody knows whether it worked meanwhile.

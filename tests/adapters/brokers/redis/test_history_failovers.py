@@ -1,4 +1,4 @@
-"""Real failovers to replicas that lag, by Sentinel and in a cluster, while clients come and go with positions.
+"""Real failovers to replicas that lag, by Sentinel and in a cluster, while clients come and go.
 
 Nobody stands between nodes and servers here: who takes over, when, and how nodes learn of it is up to Redis.
 `CHAOS_ROUNDS` says how often, see test_chaos.py.

@@ -44,7 +44,9 @@ class Owed:
         """
         if len(self._debts) >= _MOST and topic not in self._debts:
             raise BrokerError(f"redis cannot keep the messages of more than {_MOST} topics")
-        self._debts[topic] = Debt(epoch or "*")
+        owed = self._debts.get(topic)
+        # The one that there is may be another one than any that is known here, so it stays owed.
+        self._debts[topic] = Debt("*" if owed is not None and owed.epoch == "*" else epoch or "*")
 
     def find(self, topic: str) -> Debt | None:
         """Return what is owed to a topic."""
