@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from contextlib import suppress
 
 from rr_py_ws.errors import BrokerError
@@ -85,7 +86,8 @@ class Client:
     def _take(self, number: int, position: str | None) -> None:
         assert number > self._last, f"{number} after {self._last}: doubled or out of order"
         if self._last:
-            missing = {one for one in self._publisher.accepted if self._last < one < number}
+            accepted = self._publisher.accepted  # in order
+            missing = set(accepted[bisect_right(accepted, self._last) : bisect_left(accepted, number)])
             assert missing <= self._publisher.lost, f"{missing - self._publisher.lost} are missing"
             self.skipped |= missing
         self._last = number
