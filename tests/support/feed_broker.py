@@ -18,7 +18,7 @@ from rr_py_ws.core.ring import ReplayLimit, Ring
 from rr_py_ws.errors import BrokerError
 from rr_py_ws.wire.command import Wish
 from rr_py_ws.wire.publication import Publication
-from support.feed_store import KEPT, TOPICS, SharedStore
+from support.feed_store import KEPT, PLAIN, TOPICS, SharedStore
 from support.feed_world import Later, World
 
 RULES = HistoryRules([HistoryRule(topics=TOPICS, size=KEPT, ttl=60.0)])
@@ -45,6 +45,8 @@ class FeedBroker:
     async def start(
         self, on_publication: Callable[[Publication], None], on_gap: Callable[[Sequence[str]], None]
     ) -> None:
+        self.on_publication = on_publication
+
         def hand_over(publication: Publication) -> None:
             self.handed_over.setdefault(publication.topic, set()).add(publication.payload.decode())
             on_publication(publication)
@@ -145,7 +147,9 @@ class FeedBroker:
         topic, arrival = self.on_its_way.popleft()
         if topic not in self.subscribed:
             return
-        if arrival is None:
+        if arrival is not None and topic == PLAIN:
+            self.on_publication(Publication(topic, arrival.payload))
+        elif arrival is None:
             self.end_epoch(topic, self.feeds.lose(topic))
         else:
             self.feeds.receive(topic, arrival)
@@ -153,11 +157,11 @@ class FeedBroker:
     def interrupt(self) -> None:
         self.on_its_way.clear()
         self.interrupted = True
-        self.feeds.interrupt(self.subscribed)
+        self.feeds.interrupt(self.subscribed - {PLAIN})
 
     def resume(self) -> None:
         self.interrupted = False
-        self.feeds.resume(sorted(self.subscribed))
+        self.feeds.resume(sorted(self.subscribed - {PLAIN}))
         self.brings_nothing = False
 
     def reconnect(self) -> None:

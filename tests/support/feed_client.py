@@ -16,7 +16,7 @@ from rr_py_ws.core.session_context import SessionContext
 from rr_py_ws.wire.publication import Pushes
 from rr_py_ws.wire.push import STRING
 from support.feed_broker import FeedBroker
-from support.feed_store import SharedStore
+from support.feed_store import PLAIN, SharedStore
 from support.feed_world import Later, World
 
 
@@ -33,6 +33,8 @@ class Client:
 
     encoding = STRING
     descriptor = -1
+    is_undisturbed = False
+    """Whether nothing fails, so that all topics together are in order."""
 
     def __init__(self, node: Node, world: World, store: SharedStore, memory: Memory) -> None:
         self.id = f"client {id(self)}"
@@ -41,6 +43,8 @@ class Client:
         self.memory, self.me = memory, memory.me
         self.had, self.skipped = store.had_by(memory)
         self.unkept: set[str] = set()
+        self.newest = 0  # of all topics
+        self.is_replayed = False
         self.foreign_of: dict[str, int] = {}  # the newest that was published past the store
         self.next: dict[str, int] = {}  # what comes next, where that is known
         self.last: dict[str, int] = {}
@@ -55,7 +59,7 @@ class Client:
         self.session = Session(self, None, SessionContext(AllowAll(), node, limits, CommandMetrics()))
 
     def join(self, wishes: Mapping[str, object]) -> None:
-        command = {"command": "join", "topics": list(wishes), "id": 1, "history": wishes}
+        command = {"command": "join", "topics": [*wishes, PLAIN], "id": 1, "history": wishes}
         if None in wishes.values():
             del command["history"]
             self.has_wishes = False
@@ -74,8 +78,10 @@ class Client:
 
     def replay(self, reply: bytes, replay: Replay) -> None:
         self.write(reply)
+        self.is_replayed = True
         while replay:
             self.take(replay.next_frames(1))
+        self.is_replayed = False
 
     def push(self, pushes: Pushes, taken: int) -> None:
         self.take(b"")
@@ -189,7 +195,11 @@ class Client:
     def pushed(self, topic: str, payload: str, pos: str | None) -> None:
         # Without wishes a client is in a topic before its join is answered: what others have subscribed comes
         # at once. That is more than is promised, which begins with the answer; but in order, and each once.
-        assert topic in self.joined or not self.has_wishes, "before the answer to the join"
+        assert topic in self.joined or topic == PLAIN or not self.has_wishes, "before the answer to the join"
+        if self.is_undisturbed and not self.is_replayed:
+            number = int(payload[1:].removeprefix("~"))
+            assert number > self.newest, "not in the order of publishing over all topics"
+            self.newest = number
         if payload not in self.store.index:
             number = int(payload.partition("~")[2])
             assert number > self.foreign_of.get(topic, 0), "a duplicate of what has no history"

@@ -15,7 +15,7 @@ from rr_py_ws.core.feed_rings import Arrival
 from rr_py_ws.core.node import Node
 from support.feed_broker import FeedBroker
 from support.feed_client import Client, Memory
-from support.feed_store import TOPICS, SharedStore
+from support.feed_store import PLAIN, TOPICS, SharedStore
 from support.feed_world import World
 from support.steps import CHOOSES, Choice, Chooses, Taken, between, one_of, some_of, step, take_all
 
@@ -31,6 +31,7 @@ class Recovery(RuleBasedStateMachine):
     """Some nodes, and clients that move between them."""
 
     is_lossy = False
+    may_fail = True
     nodes_there = 2
 
     def __init__(self) -> None:
@@ -63,6 +64,7 @@ class Recovery(RuleBasedStateMachine):
             used = [client.memory for client in self.clients]
             memory = next(one for one in self.memories if not any(one is other for other in used))
         self.clients.append(Client(self.nodes[number % len(self.nodes)], self.world, self.store, memory))
+        self.clients[-1].is_undisturbed = not self.may_fail
         return self.clients[-1]
 
     def end_turn(self) -> None:
@@ -99,7 +101,7 @@ class Recovery(RuleBasedStateMachine):
                         client.next.pop(topic, None)
             broker.send(topic, *arrivals)
 
-    @step(topic=one_of(TOPICS), by=NODE, ends_at_once=BOTH, now=SELDOM)
+    @step(when=lambda self: self.may_fail, topic=one_of(TOPICS), by=NODE, ends_at_once=BOTH, now=SELDOM)
     def publish_what_cannot_be_kept(self, topic: str, by: int, ends_at_once: bool, now: bool) -> None:
         if not now or (self.dropped and not self.is_lossy):
             return
@@ -113,14 +115,14 @@ class Recovery(RuleBasedStateMachine):
             self.at(by).end_epoch(topic, "")
         self.send(topic, None, Arrival(payload))
 
-    @step(topic=one_of(TOPICS))
+    @step(topic=one_of((*TOPICS, PLAIN)))
     def publish_past_the_store(self, topic: str) -> None:
         """By redis-cli, or with `skip_history`."""
         payload = self.store.foreign(topic)
         for broker in self.brokers:
             broker.send(topic, Arrival(payload))
 
-    @step(topic=one_of(TOPICS), lost=one_of([(), (0,), (1,), (0, 1)]))
+    @step(when=lambda self: self.may_fail, topic=one_of(TOPICS), lost=one_of([(), (0,), (1,), (0, 1)]))
     def publish_at_rest(self, topic: str, lost: tuple[int, ...]) -> None:
         """All that was published arrives, but the last one not everywhere; then there is one more."""
         for broker in self.brokers:
@@ -140,7 +142,7 @@ class Recovery(RuleBasedStateMachine):
     def something_awaited_happens(self, chooses: Chooses) -> None:
         self.world.step(chooses.one(self.world.pending))
 
-    @step(when=lambda self: self.world.pending, chooses=CHOOSES, now=SELDOM)
+    @step(when=lambda self: self.may_fail and self.world.pending, chooses=CHOOSES, now=SELDOM)
     def something_awaited_fails(self, chooses: Chooses, now: bool) -> None:
         if now:
             self.world.fail(chooses.one(self.world.pending))
@@ -198,7 +200,7 @@ class Recovery(RuleBasedStateMachine):
         if now:
             self.much_that_is_awaited_happens(8)
 
-    @step(number=NODE, topic=one_of(TOPICS), count=between(1, 9))
+    @step(when=lambda self: self.may_fail, number=NODE, topic=one_of(TOPICS), count=between(1, 9))
     def a_hole_is_filled_before_the_rest_has_arrived(self, number: int, topic: str, count: int) -> None:
         broker = self.at(number)
         broker.deliver_all()
@@ -214,12 +216,12 @@ class Recovery(RuleBasedStateMachine):
         self.clients.remove(client)
         client.close()
 
-    @step(number=NODE, now=SELDOM)
+    @step(when=lambda self: self.may_fail, number=NODE, now=SELDOM)
     def the_feed_is_interrupted(self, number: int, now: bool) -> None:
         if now and not self.at(number).interrupted:
             self.at(number).interrupt()
 
-    @step(number=NODE, now=SELDOM)
+    @step(when=lambda self: self.may_fail, number=NODE, now=SELDOM)
     def the_feed_brings_nothing(self, number: int, now: bool) -> None:
         """The connection seems to work: that it does not is found out later."""
         if now and not self.at(number).interrupted:
@@ -230,7 +232,7 @@ class Recovery(RuleBasedStateMachine):
         if self.at(number).interrupted:
             self.at(number).resume()
 
-    @step(number=NODE)
+    @step(when=lambda self: self.may_fail, number=NODE)
     def a_message_is_lost_without_a_trace(self, number: int) -> None:
         self.lose(number, 0)
 
@@ -266,7 +268,7 @@ class Recovery(RuleBasedStateMachine):
     def the_store_is_copied(self) -> None:
         self.store.copy_all()
 
-    @step(now=SELDOM, notice=some_of(range(3), 3))
+    @step(when=lambda self: self.may_fail, now=SELDOM, notice=some_of(range(3), 3))
     def the_store_falls_back_to_the_copy(self, now: bool, notice: list[int]) -> None:
         """A failover: all feeds are interrupted sooner or later, and what was published since is gone."""
         if not now:
@@ -280,12 +282,16 @@ class Recovery(RuleBasedStateMachine):
             if number in notice:
                 broker.interrupt()
 
-    @step(when=lambda self: self.is_lossy or not self.dropped, topics=some_of(TOPICS, 3), now=SELDOM)
+    @step(
+        when=lambda self: self.may_fail and (self.is_lossy or not self.dropped),
+        topics=some_of(TOPICS, 3),
+        now=SELDOM,
+    )
     def the_store_loses_topics(self, topics: list[str], now: bool) -> None:
         for topic in topics if now else ():
             self.store.rings.pop(topic, None)
 
-    @step(broken=SELDOM)
+    @step(when=lambda self: self.may_fail, broken=SELDOM)
     def the_store_cannot_be_read(self, broken: bool) -> None:
         self.store.broken = broken
 
@@ -301,7 +307,7 @@ class Recovery(RuleBasedStateMachine):
         self.run_to_the_end()
         for _ in range(2):  # what the first has found out, another node learns from the second
             for broker in self.brokers:
-                broker.feeds.check(sorted(broker.subscribed))
+                broker.feeds.check(sorted(broker.subscribed - {PLAIN}))
             self.run_to_the_end()
         self.end_turn()
         self.dropped = False
@@ -358,4 +364,16 @@ class RecoveryOfThreeInCluster(RecoveryInCluster):
     nodes_there = 3
 
 
-KINDS: tuple[type[Recovery], ...] = (Recovery, RecoveryInCluster, RecoveryOfThree, RecoveryOfThreeInCluster)
+class Undisturbed(RecoveryOfThree):
+    """Nothing fails: what a client gets live is in order over all topics, with and without a history."""
+
+    may_fail = False
+
+
+KINDS: tuple[type[Recovery], ...] = (
+    Recovery,
+    RecoveryInCluster,
+    RecoveryOfThree,
+    RecoveryOfThreeInCluster,
+    Undisturbed,
+)

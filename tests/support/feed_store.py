@@ -8,6 +8,8 @@ from rr_py_ws.errors import BrokerError
 from rr_py_ws.wire.position import StreamPosition, is_older
 
 TOPICS = ("a", "b")
+PLAIN = "c"
+"""A topic that no rule fits; everybody is in it."""
 KEPT = 6
 
 
@@ -17,7 +19,7 @@ class SharedStore:
     def __init__(self) -> None:
         self.rings: dict[str, Ring] = {}
         self.replica: dict[str, Ring] = {}
-        self.published: dict[str, list[str]] = {topic: [] for topic in TOPICS}  # payloads, in order
+        self.published: dict[str, list[str]] = {topic: [] for topic in (*TOPICS, PLAIN)}  # payloads, in order
         self.index: dict[str, int] = {}  # payload -> place in `published`
         self.positions: dict[tuple[str, str], int] = {}  # topic and position -> the same
         self.begun: dict[tuple[str, str], int] = {}  # topic and epoch -> place of its first message
