@@ -81,6 +81,22 @@ class TestReadBefore:
         )
 
 
+class TestPlaceThatIsGivenAgain:
+    """After a failover an offset belongs to another message than the one before what is on its way."""
+
+    def test_what_was_on_its_way_does_not_come_behind_it(self) -> None:
+        missed = {"number": 1, "missed": ["a", "b"], "delivered": 7, "awaited": 4}
+        Recovery.run(
+            [
+                at_rest("a", 0, 1),
+                Taken("the_store_is_copied", {}),
+                at_rest("a", 0, 1),
+                Taken("the_store_falls_back_to_the_copy", {"now": True, "notice": []}),
+                Taken("a_client_is_away_for_a_while", missed, [298]),
+            ]
+        )
+
+
 class TestEpochThatIsGone:
     """What waits behind a hole came in an epoch that a failover takes back: what is stored is newer."""
 

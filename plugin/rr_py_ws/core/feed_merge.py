@@ -81,6 +81,8 @@ def merge(
     ):
         rest = [arrival for arrival in others if arrival.epoch != stored.epoch]
         return Merged(Ring(stored.epoch, stored.top, stored.nonce), True, before, (), rest)
+    if any(_contradicts(stored, arrival) for arrival in waiting[asked:]):
+        return None  # was it published after what the store had, or before that and is lost?
     start = ring if stored.epoch == ring.epoch else Ring(stored.epoch)
     found = {arrival.offset: arrival for arrival in same if start.top < arrival.offset <= stored.top}
     found |= {arrival.offset: arrival for arrival in _behind(stored, start.top)}
@@ -98,6 +100,12 @@ def _is_behind(stored: Ring, ring: Ring) -> bool:
     return stored.epoch == ring.epoch and (
         stored.top < ring.top or differ(stored.nonce_at(ring.top), ring.nonce)
     )
+
+
+def _contradicts(stored: Ring, arrival: Arrival) -> bool:
+    """Whether a publication comes next, but behind another one than the newest of the store."""
+    is_next = arrival.epoch == stored.epoch and arrival.offset == stored.top + 1
+    return is_next and differ(stored.nonce, arrival.previous)
 
 
 def _behind(stored: Ring, offset: int) -> Iterator[Arrival]:
