@@ -84,7 +84,8 @@ class Client:
         self._seen = len(self._node.received)
 
     def _take(self, number: int, position: str | None) -> None:
-        assert number > self._last, f"{number} after {self._last}: doubled or out of order"
+        where = f"{self._publisher.topic}, {position} behind {self._position}"
+        assert number > self._last, f"{number} after {self._last}: doubled or out of order ({where})"
         if self._last:
             accepted = self._publisher.accepted  # in order
             missing = set(accepted[bisect_right(accepted, self._last) : bisect_left(accepted, number)])
