@@ -84,6 +84,9 @@ class Client:
         self._seen = len(self._node.received)
 
     def _take(self, number: int, position: str | None) -> None:
+        if position is None and number in self._publisher.lost and number < self._last:
+            self.skipped.discard(number)  # it is in no history, and took another way (docs/recovery.md)
+            return
         where = f"{self._publisher.topic}, {position} behind {self._position}"
         assert number > self._last, f"{number} after {self._last}: doubled or out of order ({where})"
         if self._last:
