@@ -12,50 +12,63 @@
 #define Py_LIMITED_API 0x030B0000
 #include <Python.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 typedef const unsigned char *bytes_t;
 
-/* ---- UTF-8 ------------------------------------------------------------------------------------------------ */
+struct span {
+    bytes_t at, end;
+};
 
-/* The length of the character that begins at `at`, or 0 when no valid one does (RFC 3629; as Python decodes). */
-static int utf8_length(bytes_t at, bytes_t end)
+static unsigned char *write_bytes(unsigned char *out, const void *bytes, Py_ssize_t size)
 {
-    unsigned char lead = at[0];
-    Py_ssize_t left = end - at;
-    unsigned char low = 0x80, high = 0xBF; /* bounds of the second byte: no overlong form, no surrogate */
-    int length;
-
-    if (lead < 0x80)
-        return 1;
-    if (lead < 0xC2 || lead > 0xF4)
-        return 0;
-    length = lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
-    if (left < length)
-        return 0;
-    if (lead == 0xE0)
-        low = 0xA0;
-    else if (lead == 0xED)
-        high = 0x9F;
-    else if (lead == 0xF0)
-        low = 0x90;
-    else if (lead == 0xF4)
-        high = 0x8F;
-    if (at[1] < low || at[1] > high)
-        return 0;
-    for (int i = 2; i < length; i++)
-        if ((at[i] & 0xC0) != 0x80)
-            return 0;
-    return length;
+    memcpy(out, bytes, size);
+    return out + size;
 }
 
-static int is_utf8(bytes_t at, bytes_t end)
+/* ---- UTF-8 ------------------------------------------------------------------------------------------------ */
+
+#define LOW(byte) ((uint32_t)(byte) & 0x3F)
+#define CONTINUES(byte) (((byte) & 0xC0) == 0x80)
+
+/* Decode a character that is not ASCII; return its length, or 0 when none begins there. A surrogate counts as one. */
+static inline int decode(bytes_t at, bytes_t end, uint32_t *character)
 {
-    while (at < end) {
-        int length = utf8_length(at, end);
-        if (!length)
+    Py_ssize_t left = end - at;
+
+    if (*at < 0xC2 || *at > 0xF4 || left < 2 || !CONTINUES(at[1]))
+        return 0;
+    if (*at < 0xE0) {
+        *character = (at[0] & 0x1Fu) << 6 | LOW(at[1]);
+        return 2;
+    }
+    if (left < 3 || !CONTINUES(at[2]))
+        return 0;
+    if (*at < 0xF0) {
+        *character = (at[0] & 0x0Fu) << 12 | LOW(at[1]) << 6 | LOW(at[2]);
+        return *character < 0x800 ? 0 : 3;
+    }
+    if (left < 4 || !CONTINUES(at[3]))
+        return 0;
+    *character = (at[0] & 0x07u) << 18 | LOW(at[1]) << 12 | LOW(at[2]) << 6 | LOW(at[3]);
+    return *character < 0x10000 || *character > 0x10FFFF ? 0 : 4;
+}
+
+static inline int is_surrogate(uint32_t character)
+{
+    return character >= 0xD800 && character < 0xE000;
+}
+
+static int is_utf8(struct span text)
+{
+    uint32_t character;
+
+    while (text.at < text.end) {
+        int length = *text.at < 0x80 ? 1 : decode(text.at, text.end, &character);
+        if (!length || (length == 3 && is_surrogate(character)))
             return 0;
-        at += length;
+        text.at += length;
     }
     return 1;
 }
@@ -64,15 +77,22 @@ static int is_utf8(bytes_t at, bytes_t end)
 
 /* Sixteen bytes at a time: gcc and clang make vector instructions of these for every processor. */
 typedef unsigned char block_t __attribute__((vector_size(16)));
+#define BLOCK ((Py_ssize_t)sizeof(block_t))
 
-static unsigned char escaped_sizes[128]; /* of each ASCII character; 1 for those that are written as they are */
+/* What an ASCII character becomes. */
+static struct {
+    unsigned char size, text[7];
+} ascii[128];
 
-static void make_escaped_sizes(void)
+static void make_forms(void)
 {
     for (int byte = 0; byte < 128; byte++)
-        escaped_sizes[byte] = byte < 0x20 || strchr("<>&", byte) ? 6 : strchr("\"\\", byte) ? 2 : 1;
-    for (const char *byte = "\n\r\t"; *byte; byte++)
-        escaped_sizes[(int)*byte] = 2;
+        ascii[byte].size = (unsigned char)snprintf((char *)ascii[byte].text, sizeof ascii->text,
+                                                   byte < 0x20 || strchr("<>&", byte) ? "\\u%04x" : "%c", byte);
+    for (const char *pair = "\"\"\\\\\nn\rr\tt"; *pair; pair += 2) {
+        ascii[(int)*pair].size = 2;
+        memcpy(ascii[(int)*pair].text, (char[]){'\\', pair[1]}, 2);
+    }
 }
 
 /* Whether any byte of a block is not written as it is. */
@@ -88,99 +108,66 @@ static inline int has_special(bytes_t at)
     return (halves[0] | halves[1]) != 0;
 }
 
-/* Whether the three bytes of an encoded surrogate begin at `at`. Texts have them where bytes were no UTF-8. */
-static int is_surrogate(bytes_t at, bytes_t end)
+/* Find out how many bytes the character at `at` has, which is not ASCII, and what it becomes.
+ *
+ * Of bytes that are no UTF-8 each becomes something. A `str` keeps them as surrogates, which have three bytes. */
+static inline int read_character(bytes_t at, bytes_t end, int is_str, bytes_t *form, int *written)
 {
-    return end - at >= 3 && at[0] == 0xED && (at[1] & 0xE0) == 0xA0 && (at[2] & 0xC0) == 0x80;
-}
+    uint32_t character;
+    int length = decode(at, end, &character);
 
-/* Find out about the character at `at`, which is not ASCII: how many bytes it has, and the escape that stands for it,
- * if one does. In a `text` a surrogate is one character; in bytes it is three that are no UTF-8. */
-static int read_character(bytes_t at, bytes_t end, int text, const char **escape)
-{
-    int length;
-
-    *escape = NULL;
-    if (at[0] >= 0xC2 && at[0] < 0xE0 && end - at > 1 && (at[1] & 0xC0) == 0x80) /* most letters that are not ASCII */
-        return 2;
-    length = utf8_length(at, end);
-    if (!length) {
-        *escape = "\\ufffd";
-        return text && is_surrogate(at, end) ? 3 : 1;
+    *form = at;
+    *written = length;
+    if (!length || (length == 3 && is_surrogate(character))) {
+        *form = (bytes_t)"\\ufffd";
+        *written = 6;
+        return is_str && length ? length : 1;
     }
-    if (length == 3 && at[0] == 0xE2 && at[1] == 0x80 && (at[2] & 0xFE) == 0xA8)
-        *escape = at[2] == 0xA8 ? "\\u2028" : "\\u2029";
+    if (length == 3 && (character | 1) == 0x2029) {
+        *form = (bytes_t)(character & 1 ? "\\u2029" : "\\u2028");
+        *written = 6;
+    }
     return length;
 }
 
-/* How many bytes a text has as a JSON string, without the quotes. */
-static Py_ssize_t escaped_size(bytes_t at, bytes_t end, int text)
+/* Write two to six bytes. */
+static inline void write_some(unsigned char *out, bytes_t bytes, int size)
+{
+    memcpy(out, bytes, 2);
+    for (int i = 2; i < size; i++)
+        out[i] = bytes[i];
+}
+
+/* Write a text as a JSON string, without the quotes; return its size. Where `out` is NULL, it is only measured. */
+static inline Py_ssize_t escape(struct span text, int is_str, unsigned char *out)
 {
     Py_ssize_t size = 0;
-    const char *escape;
+    bytes_t at = text.at;
 
-    while (at < end) {
-        if (end - at >= (Py_ssize_t)sizeof(block_t) && !has_special(at)) {
-            at += sizeof(block_t);
-            size += sizeof(block_t);
+    while (at < text.end) {
+        if (text.end - at >= BLOCK && !has_special(at)) {
+            if (out)
+                memcpy(out + size, at, BLOCK);
+            at += BLOCK;
+            size += BLOCK;
             continue;
         }
-        for (int i = 0; i < (int)sizeof(block_t) && at < end; i++) {
-            if (*at < 0x80) {
-                size += escaped_sizes[*at++];
-            } else {
-                int length = read_character(at, end, text, &escape);
-                at += length;
-                size += escape ? 6 : length;
-            }
+        for (int i = 0; i < BLOCK && at < text.end; i++) {
+            bytes_t form = at;
+            int length = 1, written;
+            if (*at < 0x80)
+                written = ascii[*at].size;
+            else
+                length = read_character(at, text.end, is_str, &form, &written);
+            if (out && written == 1)
+                out[size] = *at;
+            else if (out)
+                write_some(out + size, *at < 0x80 ? ascii[*at].text : form, written);
+            at += length;
+            size += written;
         }
     }
     return size;
-}
-
-/* Write an ASCII character that is escaped; return what is behind it. */
-static unsigned char *write_escape(unsigned char byte, unsigned char *out)
-{
-    static const char hex[] = "0123456789abcdef";
-
-    *out++ = '\\';
-    if (escaped_sizes[byte] == 2) {
-        *out++ = byte == '\n' ? 'n' : byte == '\r' ? 'r' : byte == '\t' ? 't' : byte;
-        return out;
-    }
-    memcpy(out, "u00", 3);
-    out[3] = hex[byte >> 4];
-    out[4] = hex[byte & 15];
-    return out + 5;
-}
-
-/* Write what `escaped_size` has measured to `out`; return what is behind it. */
-static unsigned char *write_escaped(bytes_t at, bytes_t end, int text, unsigned char *out)
-{
-    const char *escape;
-
-    while (at < end) {
-        if (end - at >= (Py_ssize_t)sizeof(block_t) && !has_special(at)) {
-            memcpy(out, at, sizeof(block_t));
-            at += sizeof(block_t);
-            out += sizeof(block_t);
-            continue;
-        }
-        for (int i = 0; i < (int)sizeof(block_t) && at < end; i++) {
-            if (*at < 0x80) {
-                if (escaped_sizes[*at] == 1)
-                    *out++ = *at++;
-                else
-                    out = write_escape(*at++, out);
-            } else {
-                int length = read_character(at, end, text, &escape);
-                memcpy(out, escape ? (bytes_t)escape : at, escape ? 6 : length);
-                out += escape ? 6 : length;
-                at += length;
-            }
-        }
-    }
-    return out;
 }
 
 /* ---- Pushes: wire/push.py --------------------------------------------------------------------------------- */
@@ -202,49 +189,46 @@ static unsigned char *write_frame_head(unsigned char *out, uint64_t length)
     return out;
 }
 
-static unsigned char *write_text(unsigned char *out, const char *text, Py_ssize_t size)
+static PyObject *make_push(struct span topic, struct span payload)
 {
-    memcpy(out, text, size);
-    return out + size;
+    Py_ssize_t length = SIZE_OF(BEFORE_TOPIC) + escape(topic, 1, NULL) + SIZE_OF(BEFORE_PAYLOAD)
+                        + escape(payload, 0, NULL) + SIZE_OF(BEHIND);
+    PyObject *frame = PyBytes_FromStringAndSize(NULL, length + (length < 126 ? 2 : length < 65536 ? 4 : 10));
+
+    if (frame) {
+        unsigned char *out = write_frame_head((unsigned char *)PyBytes_AsString(frame), length);
+        out = write_bytes(out, BEFORE_TOPIC, SIZE_OF(BEFORE_TOPIC));
+        out += escape(topic, 1, out);
+        out = write_bytes(out, BEFORE_PAYLOAD, SIZE_OF(BEFORE_PAYLOAD));
+        out += escape(payload, 0, out);
+        write_bytes(out, BEHIND, SIZE_OF(BEHIND));
+    }
+    return frame;
 }
 
 static PyObject *encode_push(PyObject *module, PyObject *publication)
 {
-    PyObject *topic, *encoded = NULL, *frame;
-    const char *text;
+    PyObject *topic, *encoded = NULL, *frame = NULL;
+    const char *name;
     char *payload;
-    bytes_t name, name_end, data, data_end;
-    Py_ssize_t size, payload_size, length;
+    Py_ssize_t name_size, payload_size;
 
     if (!PyTuple_Check(publication) || PyTuple_Size(publication) < 2)
         return PyErr_Format(PyExc_TypeError, "encode_push() takes a publication");
     topic = PyTuple_GetItem(publication, 0);
     if (PyBytes_AsStringAndSize(PyTuple_GetItem(publication, 1), &payload, &payload_size))
         return NULL;
-    text = PyUnicode_AsUTF8AndSize(topic, &size); /* without a copy, where it is ASCII */
-    if (!text) {
+    name = PyUnicode_AsUTF8AndSize(topic, &name_size); /* without a copy, where it is ASCII */
+    if (!name) {
         PyErr_Clear();
         encoded = PyUnicode_AsEncodedString(topic, "utf-8", "surrogatepass");
         if (!encoded)
             return NULL;
-        text = PyBytes_AsString(encoded);
-        size = PyBytes_Size(encoded);
+        name = PyBytes_AsString(encoded);
+        name_size = PyBytes_Size(encoded);
     }
-    name = (bytes_t)text;
-    name_end = name + size;
-    data = (bytes_t)payload;
-    data_end = data + payload_size;
-    length = SIZE_OF(BEFORE_TOPIC) + escaped_size(name, name_end, 1) + SIZE_OF(BEFORE_PAYLOAD)
-             + escaped_size(data, data_end, 0) + SIZE_OF(BEHIND);
-    frame = PyBytes_FromStringAndSize(NULL, length + (length < 126 ? 2 : length < 65536 ? 4 : 10));
-    if (frame) {
-        unsigned char *out = write_frame_head((unsigned char *)PyBytes_AsString(frame), length);
-        out = write_text(out, BEFORE_TOPIC, SIZE_OF(BEFORE_TOPIC));
-        out = write_escaped(name, name_end, 1, out);
-        out = write_text(out, BEFORE_PAYLOAD, SIZE_OF(BEFORE_PAYLOAD));
-        out = write_escaped(data, data_end, 0, out);
-        write_text(out, BEHIND, SIZE_OF(BEHIND));
-    }
+    frame = make_push((struct span){(bytes_t)name, (bytes_t)name + name_size},
+                      (struct span){(bytes_t)payload, (bytes_t)payload + payload_size});
     Py_XDECREF(encoded);
     return frame;
 }
@@ -257,30 +241,24 @@ static PyObject *encode_push(PyObject *module, PyObject *publication)
 #define COMMAND 0x0A
 #define TOPICS 0x12
 #define PAYLOAD 0x1A
-#define LONGEST_VARINT 5
-#define METHODS 2
+#define SHORT 1 /* bytes of a length below 128, */
+#define LONG 5  /* and of any that a frame can have */
 
-static const char *const method_names[METHODS] = {"broadcast.Publish", "broadcast.PublishAsync"};
-static PyObject *methods[METHODS]; /* the same as bytes */
 static PyObject *publication_type, *zero, *empty;
 static allocfunc allocate_publication;
-static uint32_t crc_table[256];
-
-static void make_crc_table(void)
-{
-    for (uint32_t i = 0; i < 256; i++) {
-        uint32_t value = i;
-        for (int bit = 0; bit < 8; bit++)
-            value = value & 1 ? value >> 1 ^ 0xEDB88320u : value >> 1;
-        crc_table[i] = value;
-    }
-}
 
 static uint32_t crc32_of(bytes_t at, int size)
 {
+    static const uint32_t of_four_bits[16] = {
+        0x00000000, 0x1DB71064, 0x3B6E20C8, 0x26D930AC, 0x76DC4190, 0x6B6B51F4, 0x4DB26158, 0x5005713C,
+        0xEDB88320, 0xF00F9344, 0xD6D6A3E8, 0xCB61B38C, 0x9B64C2B0, 0x86D3D2D4, 0xA00AE278, 0xBDBDF21C};
     uint32_t value = 0xFFFFFFFFu;
-    while (size--)
-        value = crc_table[(value ^ *at++) & 0xFF] ^ value >> 8;
+
+    while (size--) {
+        value ^= *at++;
+        value = of_four_bits[value & 15] ^ value >> 4;
+        value = of_four_bits[value & 15] ^ value >> 4;
+    }
     return ~value;
 }
 
@@ -294,29 +272,37 @@ static uint32_t read_u32(bytes_t at)
     return read_u16(at) | read_u16(at + 2) << 16;
 }
 
-/* Read a number of at most five bytes, which must be before `end`; return what is behind it, or NULL. */
-static bytes_t read_varint(bytes_t at, bytes_t end, uint64_t *value)
+/* Read a field of protobuf whose length has at most so many bytes; return what is behind it, or NULL. */
+static bytes_t read_field(bytes_t at, bytes_t end, int tag, int most, struct span *field)
 {
-    *value = 0;
-    for (int i = 0; i < LONGEST_VARINT && at < end; i++, at++) {
-        *value |= (uint64_t)(*at & 0x7F) << 7 * i;
-        if (*at < 0x80)
-            return at + 1;
+    uint64_t size = 0;
+
+    if (at == end || *at++ != tag)
+        return NULL;
+    for (int i = 0; i < most && at < end; i++) {
+        size |= (uint64_t)(*at & 0x7F) << 7 * i;
+        if (*at++ < 0x80) {
+            if (size > (uint64_t)(end - at))
+                return NULL;
+            *field = (struct span){at, at + size};
+            return field->end;
+        }
     }
     return NULL;
 }
 
 /* Where the parts of a call are. */
 struct call {
-    int method;
-    bytes_t sequence, topic, topic_end, payload, end;
+    bytes_t sequence, end;
+    struct span method, topic, payload;
 };
 
 /* Read the call at `at`, if it is one of those that are read here and is all there. */
 static int read_call(bytes_t at, bytes_t data_end, uint64_t longest, struct call *call)
 {
     uint64_t size, name_size;
-    bytes_t body, end;
+    struct span message, command;
+    bytes_t end, behind;
 
     if (data_end - at <= HEADER_SIZE || read_u16(at) != FIRST)
         return 0;
@@ -325,53 +311,42 @@ static int read_call(bytes_t at, bytes_t data_end, uint64_t longest, struct call
     if (size > longest || size > (uint64_t)(data_end - at - HEADER_SIZE) || name_size > size
         || read_u32(at + 6) != crc32_of(at, 6))
         return 0;
-    body = at + HEADER_SIZE + name_size;
     call->sequence = at + 12;
+    call->method = (struct span){at + HEADER_SIZE, at + HEADER_SIZE + name_size};
     call->end = end = at + HEADER_SIZE + size;
-    for (call->method = 0; call->method < METHODS; call->method++)
-        if (strlen(method_names[call->method]) == name_size
-            && !memcmp(method_names[call->method], at + HEADER_SIZE, name_size))
-            break;
-    if (call->method == METHODS)
+    if (read_field(call->method.end, end, MESSAGE, LONG, &message) != end)
         return 0;
-
-    /* The only message, up to the end. */
-    if (end - body < 2 || *body != MESSAGE || !(body = read_varint(body + 1, end, &size))
-        || size != (uint64_t)(end - body))
-        return 0;
-    if (end - body >= 2 && *body == COMMAND) { /* means nothing, but has to be a text */
-        bytes_t command_end = body + 2 + body[1];
-        if (body[1] > 0x7F || command_end > end)
-            return 0;
-        for (; body < command_end; body++)
-            if (*body > 0x7F)
+    at = message.at;
+    behind = read_field(at, end, COMMAND, SHORT, &command);
+    if (behind) { /* means nothing, but has to be a text */
+        for (; command.at < command.end; command.at++)
+            if (*command.at > 0x7F)
                 return 0;
+        at = behind;
     }
-    if (end - body < 2 || *body != TOPICS || body[1] == 0 || body[1] > 0x7F || end - body - 2 < body[1])
-        return 0;
-    call->topic = body + 2;
-    call->topic_end = body = call->topic + body[1];
-    if (end - body < 2 || *body != PAYLOAD || !(body = read_varint(body + 1, end, &size))
-        || size != (uint64_t)(end - body))
-        return 0;
-    call->payload = body;
-    return is_utf8(call->topic, call->topic_end);
+    behind = read_field(at, end, TOPICS, SHORT, &call->topic);
+    return behind && call->topic.at < behind && read_field(behind, end, PAYLOAD, LONG, &call->payload) == end
+           && is_utf8(call->topic);
 }
 
-/* What stands before and behind the sequence number of the reply to a method; NULL: not looked up yet. */
+/* A method, and what stands before and behind the sequence number of its reply. */
 struct ok {
+    PyObject *method;
     char *before, *behind;
     Py_ssize_t before_size, behind_size;
 };
 
-/* Look up the reply to a method. Return 0 when the method is not read, -1 and an exception when there is no reply. */
-static int find_ok(PyObject *oks, int method, struct ok *ok)
+/* Find the reply to a method, unless it is there already. Return 0 when the method is not read, -1 on failure. */
+static int find_ok(PyObject *oks, struct span method, struct ok *ok)
 {
     PyObject *found;
+    Py_ssize_t size = method.end - method.at;
 
-    if (ok->before)
+    if (ok->method && PyBytes_Size(ok->method) == size && !memcmp(PyBytes_AsString(ok->method), method.at, size))
         return 1;
-    found = PyDict_GetItemWithError(oks, methods[method]);
+    Py_XDECREF(ok->method);
+    ok->method = PyBytes_FromStringAndSize((const char *)method.at, size);
+    found = ok->method ? PyDict_GetItemWithError(oks, ok->method) : NULL;
     if (!found)
         return PyErr_Occurred() ? -1 : 0;
     if (!PyTuple_Check(found)) {
@@ -386,9 +361,9 @@ static PyObject *make_reply(const struct call *call, const struct ok *ok)
     PyObject *reply = PyBytes_FromStringAndSize(NULL, ok->before_size + 4 + ok->behind_size);
 
     if (reply) {
-        unsigned char *out = write_text((unsigned char *)PyBytes_AsString(reply), ok->before, ok->before_size);
-        out = write_text(out, (const char *)call->sequence, 4);
-        write_text(out, ok->behind, ok->behind_size);
+        unsigned char *out = write_bytes((unsigned char *)PyBytes_AsString(reply), ok->before, ok->before_size);
+        out = write_bytes(out, call->sequence, 4);
+        write_bytes(out, ok->behind, ok->behind_size);
     }
     return reply;
 }
@@ -410,8 +385,9 @@ static PyObject *fill(PyObject *tuple, PyObject **items, int count)
 /* Make a Publication without position, time and exclusions. */
 static PyObject *make_publication(const struct call *call)
 {
-    PyObject *items[] = {PyUnicode_DecodeUTF8((const char *)call->topic, call->topic_end - call->topic, NULL),
-                         PyBytes_FromStringAndSize((const char *)call->payload, call->end - call->payload),
+    const struct span *topic = &call->topic, *payload = &call->payload;
+    PyObject *items[] = {PyUnicode_DecodeUTF8((const char *)topic->at, topic->end - topic->at, NULL),
+                         PyBytes_FromStringAndSize((const char *)payload->at, payload->end - payload->at),
                          Py_NewRef(Py_None), Py_NewRef(zero), Py_NewRef(empty)};
 
     return fill(allocate_publication((PyTypeObject *)publication_type, 5), items, 5);
@@ -420,7 +396,7 @@ static PyObject *make_publication(const struct call *call)
 /* Make of a call what Python gets. */
 static PyObject *make_call(const struct call *call, const struct ok *ok, bytes_t data)
 {
-    PyObject *items[] = {Py_NewRef(methods[call->method]), make_reply(call, ok), make_publication(call),
+    PyObject *items[] = {Py_NewRef(ok->method), make_reply(call, ok), make_publication(call),
                          PyLong_FromSsize_t(call->end - data)};
 
     return fill(PyTuple_New(4), items, 4);
@@ -447,7 +423,7 @@ static PyObject *read_calls(PyObject *module, PyObject *const *args, Py_ssize_t 
     Py_ssize_t size, start, left, units, price;
     uint64_t longest;
     struct call call;
-    struct ok oks[METHODS] = {{NULL, NULL, 0, 0}, {NULL, NULL, 0, 0}};
+    struct ok ok = {NULL, NULL, NULL, 0, 0};
 
     if (count != 7)
         return PyErr_Format(PyExc_TypeError, "read_calls() takes 7 arguments, not %zd", count);
@@ -468,19 +444,19 @@ static PyObject *read_calls(PyObject *module, PyObject *const *args, Py_ssize_t 
     end = data + size;
     at = start < 0 || start > size ? end : data + start;
     while (left-- > 0 && units > 0 && read_call(at, end, longest, &call)) {
-        int found = find_ok(args[2], call.method, &oks[call.method]);
-        PyObject *made = found > 0 ? make_call(&call, &oks[call.method], data) : NULL;
-        if (found == 0)
+        int found = find_ok(args[2], call.method, &ok);
+        PyObject *made = found > 0 ? make_call(&call, &ok, data) : NULL;
+        int added = made && !PyList_Append(calls, made);
+        Py_XDECREF(made);
+        if (!added) {
+            if (found)
+                Py_CLEAR(calls);
             break;
-        if (!made || PyList_Append(calls, made)) {
-            Py_XDECREF(made);
-            Py_DECREF(calls);
-            return NULL;
         }
-        Py_DECREF(made);
         units -= call.end - at + price;
         at = call.end;
     }
+    Py_XDECREF(ok.method);
     return calls;
 }
 
@@ -512,7 +488,7 @@ static PyObject *read_small_frame(PyObject *module, PyObject *data)
     mask = frame + 2;
     for (Py_ssize_t i = 0; i < size; i++)
         text[i] = frame[CLIENT_HEAD + i] ^ mask[i & 3];
-    if (!is_utf8(text, text + size))
+    if (!is_utf8((struct span){text, text + size}))
         Py_RETURN_NONE;
     return PyBytes_FromStringAndSize((char *)text, size);
 }
@@ -535,12 +511,8 @@ static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "rr_py_ws._speed"
 
 PyMODINIT_FUNC PyInit__speed(void)
 {
-    make_escaped_sizes();
-    make_crc_table();
+    make_forms();
     if (prepare_flush() || prepare_publications())
         return NULL;
-    for (int i = 0; i < METHODS; i++)
-        if (!methods[i] && !(methods[i] = PyBytes_FromString(method_names[i])))
-            return NULL;
     return PyModule_Create(&definition);
 }

@@ -225,10 +225,13 @@ def rpc_request(data: bytes) -> None:
 
 @target
 def twins(data: bytes) -> None:
-    """Functions in C and in Python say the same of everything."""
+    """Functions in C and in Python say the same of everything, and of what is nearly right."""
+    at, text = (data[0] if data else 0), data[:125]
     for name, arguments in (
-        ("read_calls", (data[1:], data[0] if data else 0, OKS, 9, 999, 7, _MAX_PAYLOAD)),
+        ("read_calls", (data[1:], at, OKS, 9, 999, 7, _MAX_PAYLOAD)),
+        ("read_calls", (_with_checksums(data), 0, OKS, 9, 999, 7, _MAX_PAYLOAD)),
         ("read_small_frame", (data,)),
+        ("read_small_frame", (bytes((0x81, 0x80 | len(text), 0, 0, 0, 0)) + text,)),
         ("encode_push", (Publication(data[:9].decode("utf-8", "surrogateescape"), data[9:]),)),
     ):
         python, compiled = native.TWINS[name]
