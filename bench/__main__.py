@@ -7,8 +7,8 @@ import resource
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from bench.history import SCENARIOS as HISTORY
 from bench.latency import SCENARIOS as LATENCY
 from bench.measure import QUICK, Effort, Line, Scenario, Start
 from bench.pages import SCENARIOS as PAGES
-from bench.peers import find_bun, find_others
+from bench.peers import Missing, find_bun, find_own, find_same
 from bench.php import SCENARIOS as PHP
 from bench.processes import SCENARIOS as PROCESSES
 from bench.redis import SCENARIOS as REDIS
@@ -44,6 +44,8 @@ SCENARIOS: dict[str, Scenario] = (
     | PAGES
     | PROCESSES
 )
+_ONE_TOPIC = {"fan-out"}
+"""Where peers with protocols of their own take part."""
 _WITH_REDIS = {*REDIS, "history-redis", "history-return"}
 
 
@@ -52,12 +54,10 @@ def main() -> int:
     effort = _within_descriptor_limit(QUICK if options.quick else Effort())
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        names, starts = _peers(options, directory)
+        peers = _find_peers(options, directory)
         try:
             build()
-            lines = uvloop.run(
-                _measure(_chosen(options.only), [partial(start_ours, directory), *starts], effort, names)
-            )
+            lines = uvloop.run(_measure(_chosen(options.only), partial(start_ours, directory), peers, effort))
         except (LoadError, ServerError) as error:
             _say(f"error: {error}")
             return 1
@@ -66,26 +66,48 @@ def main() -> int:
     return int(options.strict and any(line.passed is False for line in lines))
 
 
-def _peers(options: argparse.Namespace, directory: Path) -> tuple[list[str], list[Start]]:
-    """Names of the peers besides Bun, and how all are started; without Bun, none."""
+@dataclass(frozen=True)
+class Peers:
+    """The other servers.
+
+    Attributes:
+        bun: the first; without it, none.
+        same: those that do the same job, by name.
+        own: those that have a protocol of their own.
+    """
+
+    bun: Start | None = None
+    same: Mapping[str, Start] = field(default_factory=dict)
+    own: Mapping[str, Start] = field(default_factory=dict)
+
+    def starts(self, scenario: str) -> list[Start]:
+        """How those are started that take part in a scenario."""
+        own = self.own.values() if scenario in _ONE_TOPIC else ()
+        return [] if self.bun is None else [self.bun, *self.same.values(), *own]
+
+
+def _find_peers(options: argparse.Namespace, directory: Path) -> Peers:
     if options.no_peer:
-        return [], []
-    bun = find_bun()
-    if bun is None:
-        _say("Neither bun nor npm is there: measuring ours only.")
-        return [], []
-    others = dict(find_others()) if options.peers else {}
-    return list(others), [partial(start, directory) for start in (bun, *others.values())]
+        return Peers()
+    try:
+        bun = partial(find_bun(), directory)
+    except Missing as error:
+        _say(f"Measuring ours only: {error}.")
+        return Peers()
+    if not options.peers:
+        return Peers(bun)
+    same, own = (
+        {name: partial(start, directory) for name, start in find(_say)} for find in (find_same, find_own)
+    )
+    return Peers(bun, same, own)
 
 
-async def _measure(
-    names: Sequence[str], starts: Sequence[Start], effort: Effort, others: Sequence[str]
-) -> list[Line]:
+async def _measure(names: Sequence[str], ours: Start, peers: Peers, effort: Effort) -> list[Line]:
     _say(", ".join(f"{name} {value}" for name, value in report.machine().items()))
-    _say(f"{effort.rounds} rounds. {report.LEGEND}\n\n{report.heading(others)}")
+    _say(f"{effort.rounds} rounds. {report.LEGEND}\n\n{report.heading([*peers.same, *peers.own])}")
     lines = []
     for name in names:
-        async for line in SCENARIOS[name](starts, effort):
+        async for line in SCENARIOS[name]([ours, *peers.starts(name)], effort):
             _say(report.row(line))
             lines.append(line)
     return lines
@@ -117,7 +139,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--strict", action="store_true", help="exit code 1 when a target is missed")
     parser.add_argument("--no-peer", action="store_true", help="do not look for Bun")
     parser.add_argument(
-        "--peers", action="store_true", help="also measure ws (npm), websockets and picows (PyPI) beside Bun"
+        "--peers",
+        action="store_true",
+        help="also ws and Socket.IO (npm), websockets and picows (PyPI), NATS and Centrifugo (built with Go)",
     )
     return parser.parse_args()
 

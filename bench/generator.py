@@ -21,7 +21,7 @@ HOST = "127.0.0.1"
 CACHE = Path(".bench")
 """Where compiled and installed programs are kept, below the working directory."""
 
-_SOURCE = Path(__file__).with_name("load.c")
+_SOURCES = [Path(__file__).with_name(name) for name in ("load.c", "protocols.h")]
 _ANSWER_LIMIT = 1 << 16
 
 
@@ -72,7 +72,7 @@ def build(cache: Path = CACHE) -> Path:
     Raises:
         LoadError: there is no compiler, or it fails.
     """
-    digest = hashlib.sha256(_SOURCE.read_bytes()).hexdigest()[:16]
+    digest = hashlib.sha256(b"".join(source.read_bytes() for source in _SOURCES)).hexdigest()[:16]
     program = cache / f"load-{digest}"
     if program.exists():
         return program
@@ -81,7 +81,7 @@ def build(cache: Path = CACHE) -> Path:
         raise LoadError("the load generator is written in C, and no cc is there: apt-get install gcc")
     cache.mkdir(parents=True, exist_ok=True)
     unfinished = program.with_suffix(f".{os.getpid()}")
-    command = [compiler, "-O2", "-o", str(unfinished), str(_SOURCE)]
+    command = [compiler, "-O2", "-o", str(unfinished), str(_SOURCES[0])]
     compiled = subprocess.run(command, capture_output=True, text=True, check=False)
     if compiled.returncode:
         raise LoadError(f"the load generator cannot be compiled:\n{compiled.stderr}")
@@ -135,6 +135,7 @@ class Generator:
         joins: Path | None = None,
         needle: str = '"@join"',
         frames: int = 0,
+        protocol: str | None = None,
     ) -> Load:
         """Bring clients.
 
@@ -151,6 +152,7 @@ class Generator:
                 counted, and not compared.
             needle: what has to be in the answer to the join. No spaces.
             frames: so many messages have to follow it.
+            protocol: what they and the publishers speak, of those in `protocols.h`, until `close`.
 
         Raises:
             LoadError: one is refused, or not answered.
@@ -167,6 +169,7 @@ class Generator:
             "joins": joins,
             "needle": needle,
             "frames": frames,
+            "protocol": protocol,
         }
         return await self._ask("connect", fields)
 

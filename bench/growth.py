@@ -16,7 +16,7 @@ import uvloop
 from bench.chart import Chart, draw
 from bench.generator import LoadError, build
 from bench.measure import Effort, Start, cost_of_connections, cost_of_delivery, running
-from bench.peers import find_bun
+from bench.peers import Missing, find_bun
 from bench.servers import Server, ServerError, start_ours
 
 _MOST_CLIENTS = 1000
@@ -107,8 +107,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         starts: list[Start] = [partial(start_ours, directory)]
-        if bun := find_bun():
-            starts.append(partial(bun, directory))
+        try:
+            starts.append(partial(find_bun(), directory))
+        except Missing as error:
+            print(f"Measuring ours only: {error}.", file=sys.stderr)
         try:
             build()
             charts = uvloop.run(_run(starts, Effort(rounds=options.rounds, seconds=0.5)))

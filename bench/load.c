@@ -4,9 +4,10 @@
 // JSON on stdout. Whatever is lost, doubled, changed or out of order ends it, with {"error": ...}.
 //
 //   connect port=P count=N [topics=1 each=1 parallel=64 size=100 content=FILE deflate=0 joins=FILE
-//       needle=TEXT frames=0]
+//       needle=TEXT frames=0 protocol=NAME]
 //       Client i is in `each` topics of `topics`, or sends line i of the file, each line a command. It is there when
-//       the answer has the needle, and `frames` messages have followed.
+//       the answer has the needle, and `frames` messages have followed. With a protocol of protocols.h, clients and
+//       publishers speak that, and each client is in one topic.
 //   publish [rpc=P seconds=1 most=0 window=1 rate=0 publishers=1 per_call=1 method=broadcast.Publish patience=5]
 //       For so many seconds, or messages; topic after topic. With `rate`, so many messages in a second: how long
 //       they took counts from when they were due. Over when all have arrived. Without `rpc`, `most` messages are
@@ -34,6 +35,8 @@
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "protocols.h"
 
 enum { NUMBER = 11, HEAD = 96, RING = 1 << 20, BATCH = 64, BUFFER = 1 << 20 };
 static const uint64_t SECOND = 1000000000, PATIENCE = 10 * SECOND;
@@ -85,6 +88,7 @@ static double quantile(double part) {
 
 // What the clients are in, and what is published there.
 
+static const struct protocol *protocol;         // of peers that have their own
 static int topics, each, size, deflate, plain;  // plain: messages are compared, not only counted
 static char (*heads)[HEAD];                     // the beginning of a push, by topic
 static size_t head_size;
@@ -101,7 +105,8 @@ static void set_topics(int count, int in_each, int bytes, const char *content) {
   members = room(members, sizeof *members * topics);
   memset(members, 0, sizeof *members * topics);
   for (int topic = 0; topic < topics; topic++)
-    head_size = snprintf(heads[topic], HEAD, "{\"topic\":\"topic-%06d\",\"payload\":\"", topic);
+    head_size = snprintf(heads[topic], HEAD, protocol ? protocol->head : "{\"topic\":\"topic-%06d\",\"payload\":\"",
+                         topic, size);
   padding = room(padding, size - NUMBER + 1);
   // Letters that differ, so that not all that is compressed is the same; or what an application has.
   for (int at = 0; at < size - NUMBER; at++) padding[at] = 'a' + (at * 7 + at / 11 * 5 + at / 97) % 26;
@@ -109,13 +114,14 @@ static void set_topics(int count, int in_each, int bytes, const char *content) {
   if (content && (!file || fread(padding, 1, size - NUMBER, file) != (size_t)(size - NUMBER)))
     fail("%s has not as much as a payload", content);
   if (file) fclose(file);
-  tail = room(tail, 2 * size + 2);
+  const char *end = protocol ? protocol->tail : "\"}";
+  tail = room(tail, 2 * size + strlen(end));
   tail_size = 0;
   for (int at = 0; at < size - NUMBER; at++) {
     if (padding[at] == '"') tail[tail_size++] = '\\';
     tail[tail_size++] = padding[at];
   }
-  tail[tail_size++] = '"', tail[tail_size++] = '}';
+  memcpy(tail + tail_size, end, strlen(end)), tail_size += strlen(end);
 }
 
 // The next message has to arrive.
@@ -131,7 +137,7 @@ enum state { CONNECTING, HANDSHAKE, JOINING, FOLLOWING, READY };
 
 struct client {
   int fd, first;              // first: of its topics
-  uint8_t state, head_have, opcode, head[10];
+  uint8_t state, head_have, opcode, head[10], step;  // step: of joining
   uint64_t left, at;          // bytes of the current frame to come, and had
   uint64_t next, frames;      // the number of the next message; how many there were
   uint64_t began;
@@ -186,15 +192,30 @@ static void say_hello(struct client *client) {
   char request[512];
   int many = snprintf(
       request, sizeof request,
-      "GET /ws HTTP/1.1\r\nHost: bench\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+      "GET %s HTTP/1.1\r\nHost: bench\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
       "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nOrigin: http://bench\r\n%s\r\n",
+      protocol ? protocol->path : "/ws",
       deflate ? "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n" : "");
   say(client, request, many);
   client->state = HANDSHAKE;
 }
 
+// Say what is next in the protocol of a peer, if it is the client's turn.
+static void say_next(struct client *client) {
+  char text[128];
+  const char *say_this = protocol->joining[client->step].say;
+  if (!say_this) return;
+  int many = snprintf(text, sizeof text, say_this, client->first);
+  if (protocol->path) say_frame(client, 1, text, many);
+  else say(client, text, many);
+}
+
 static void join(struct client *client) {
   client->state = JOINING;
+  if (protocol) {
+    say_next(client);
+    return;
+  }
   if (joins) {
     const char *line = joins[(client - clients) % join_count];
     say_frame(client, 1, line, strlen(line));
@@ -220,6 +241,12 @@ static void is_there(struct client *client, uint64_t time) {
 static void heard(struct client *client, uint64_t time) {
   if (client->opcode == 9) {
     say_frame(client, 10, client->text, client->text_size);
+  } else if (protocol && client->state == JOINING) {
+    const char *answer = protocol->joining[client->step].answer;
+    if (!memmem(client->text, client->text_size, answer, strlen(answer)))
+      fail("%s was answered by %.*s", protocol->name, (int)(client->text_size < 200 ? client->text_size : 200), client->text);
+    if (++client->step < STEPS && protocol->joining[client->step].answer) say_next(client);
+    else is_there(client, time);
   } else if (client->state == JOINING) {
     if (!memmem(client->text, client->text_size, needle, strlen(needle)))
       fail("a join was answered by %.*s", (int)(client->text_size < 200 ? client->text_size : 200), client->text);
@@ -234,7 +261,7 @@ static void heard(struct client *client, uint64_t time) {
 // Bytes of a push, compared with what has to come.
 static void compare(struct client *client, const char *bytes, size_t many) {
   size_t at = client->at;
-  if (!at && client->left != head_size + NUMBER + tail_size)
+  if (!at && !protocol && client->left != head_size + NUMBER + tail_size)
     fail("frames were not the expected ones: %zu bytes", (size_t)client->left);
   while (many) {
     const char *wanted;
@@ -262,6 +289,47 @@ static void one_more(struct client *client, uint64_t time) {
   if (time > sent[client->next % RING]) took(time - sent[client->next % RING]);
   client->next++;
   if (client->next % topics == (uint64_t)(client->first + each) % topics) client->next += topics - each;
+}
+
+// Bytes of messages of a peer, which may stand one behind the other.
+static void compare_several(struct client *client, const char *bytes, size_t many, uint64_t time) {
+  size_t whole = head_size + NUMBER + tail_size;
+  while (many) {
+    if (client->at == whole) {
+      if (!protocol->several || *bytes != '\n') fail("more than a message in a frame");
+      client->at = 0, bytes++, many--;
+    }
+    size_t part = whole - client->at < many ? whole - client->at : many;
+    compare(client, bytes, part);
+    client->at += part, bytes += part, many -= part;
+    if (client->at == whole) wire += whole, one_more(client, time);
+  }
+}
+
+// The lines of a peer that has no frames: what begins like a message is one.
+static void read_lines(struct client *client, const char *bytes, size_t many, uint64_t time) {
+  size_t whole = head_size + NUMBER + tail_size;
+  for (const char *end = bytes + many; bytes < end;) {
+    if (client->state == READY && !client->text && (client->at || *bytes == *protocol->head)) {
+      size_t part = whole - client->at < (size_t)(end - bytes) ? whole - client->at : (size_t)(end - bytes);
+      compare_several(client, bytes, part, time);
+      bytes += part;
+      if (client->at == whole) client->at = 0;
+      continue;
+    }
+    client->text = room(client->text, client->text_size + 1);
+    if ((client->text[client->text_size++] = *bytes++) != '\n') continue;
+    if (client->text_size == strlen(protocol->ping) && !memcmp(client->text, protocol->ping, client->text_size))
+      say(client, protocol->pong, strlen(protocol->pong));
+    else if (client->state == READY && strncmp(client->text, "INFO ", 5))
+      fail("%s said %.*s", protocol->name, (int)client->text_size, client->text);
+    else if (client->state == JOINING) {
+      heard(client, time);
+      continue;
+    }
+    free(client->text);
+    client->text = NULL, client->text_size = 0;
+  }
 }
 
 static int head_length(const uint8_t *head) { return (head[1] & 127) < 126 ? 2 : (head[1] & 127) == 126 ? 4 : 10; }
@@ -295,6 +363,12 @@ static void read_frames(struct client *client, const char *bytes, size_t many, u
     }
     size_t part = client->left < (size_t)(end - bytes) ? client->left : (size_t)(end - bytes);
     int message = client->state >= FOLLOWING && client->opcode < 3;
+    if (message && protocol) {
+      compare_several(client, bytes, part, time);
+      bytes += part, client->left -= part;
+      if (!client->left && client->at != head_size + NUMBER + tail_size) fail("half a message in a frame");
+      continue;
+    }
     if (!message) {
       client->text = room(client->text, client->text_size + part + 1);
       memcpy(client->text + client->text_size, bytes, part);
@@ -314,6 +388,10 @@ static void read_client(struct client *client) {
   if (many < 0 && errno == EAGAIN) return;
   if (many <= 0) fail("connection lost (%s)", many ? strerror(errno) : "end");
   uint64_t time = now();
+  if (protocol && !protocol->path) {
+    read_lines(client, buffer, many, time);
+    return;
+  }
   if (client->state != HANDSHAKE) {
     read_frames(client, buffer, many, time);
     return;
@@ -324,11 +402,14 @@ static void read_client(struct client *client) {
   char *end = memmem(client->text, client->text_size, "\r\n\r\n", 4);
   if (!end) return;
   if (strncmp(client->text, "HTTP/1.1 101 ", 13)) fail("handshake refused: %.60s", client->text);
-  if (end + 4 != client->text + client->text_size) fail("something behind the handshake");
-  free(client->text);
+  char *head = client->text;
+  size_t behind = head + client->text_size - (end += 4);
+  if (behind && !protocol) fail("something behind the handshake");
   client->text = NULL;
   client->text_size = 0;
   join(client);
+  read_frames(client, end, behind, time);
+  free(head);
 }
 
 static void open_clients(void) {
@@ -379,8 +460,10 @@ static char *varint(char *at, uint64_t value) {
 
 static int varint_size(uint64_t value) { return value > 127 ? 1 + varint_size(value >> 7) : 1; }
 
+static int has_own_calls(void) { return protocol && protocol->call; }
+
 // A goridge frame with one call: head, method, and for each message: topic (field 2), payload (field 3).
-static void write_call(struct publisher *publisher, uint64_t time) {
+static void write_goridge_call(struct publisher *publisher, uint64_t time) {
   size_t name = strlen(method), message = 14 + 1 + varint_size(size) + size;
   size_t body = name + per_call * (1 + varint_size(message) + message);
   if (publisher->out_room < publisher->out_size + 20 + body)
@@ -400,6 +483,26 @@ static void write_call(struct publisher *publisher, uint64_t time) {
     memcpy(at, padding, size - NUMBER), at += size - NUMBER;
   }
   publisher->out_size = at - publisher->out;
+}
+
+// The same in the protocol of a peer: one message.
+static void write_own_call(struct publisher *publisher, uint64_t time) {
+  size_t most_bytes = 512 + size;
+  if (publisher->out_room < publisher->out_size + most_bytes)
+    publisher->out = room(publisher->out, publisher->out_room = 2 * publisher->out_size + most_bytes);
+  char *at = publisher->out + publisher->out_size;
+  publisher->sequence++;
+  at += sprintf(at, protocol->call, first_topic + (int)(published % topics), size, body_size + size);
+  now_due(time);
+  memcpy(at, numbers[(published - 1) % RING], NUMBER), at += NUMBER;
+  memcpy(at, padding, size - NUMBER), at += size - NUMBER;
+  memcpy(at, protocol->call_tail, strlen(protocol->call_tail)), at += strlen(protocol->call_tail);
+  publisher->out_size = at - publisher->out;
+}
+
+static void write_call(struct publisher *publisher, uint64_t time) {
+  if (has_own_calls()) write_own_call(publisher, time);
+  else write_goridge_call(publisher, time);
 }
 
 static void write_out(struct publisher *publisher) {
@@ -422,12 +525,31 @@ static void publish(struct publisher *publisher) {
   if (publisher->out_size && !publisher->blocked) write_out(publisher);
 }
 
+// Count the answers that are whole; return what they take. An answer to a ping goes before the next call.
+static size_t read_own_replies(struct publisher *publisher, size_t have) {
+  size_t at = 0, begins = strlen(protocol->reply), ping = protocol->ping ? strlen(protocol->ping) : 0;
+  for (;;) {
+    char *reply = publisher->in + at, *end;
+    size_t rest = have - at;
+    if (ping && rest >= ping && !memcmp(reply, protocol->ping, ping)) {
+      if (send(publisher->fd, protocol->pong, strlen(protocol->pong), MSG_NOSIGNAL) < 0) fail("a publisher cannot send");
+      at += ping;
+      continue;
+    }
+    if (rest < begins) return at;
+    if (memcmp(reply, protocol->reply, begins)) fail("a call was answered by %.*s", (int)(rest < 200 ? rest : 200), reply);
+    if (!(end = memmem(reply, rest, protocol->reply_end, strlen(protocol->reply_end)))) return at;
+    publisher->answered++, at = end + strlen(protocol->reply_end) - publisher->in;
+  }
+}
+
 static void read_replies(struct publisher *publisher) {
   ssize_t many = recv(publisher->fd, publisher->in + publisher->in_size, sizeof publisher->in - publisher->in_size, 0);
   if (many < 0 && errno == EAGAIN) return;
   if (many <= 0) fail("the RPC connection was closed");
   size_t at = 0, have = publisher->in_size + many;
-  while (have - at >= 20) {
+  if (has_own_calls()) at = read_own_replies(publisher, have);
+  while (!has_own_calls() && have - at >= 20) {
     char *frame = publisher->in + at;
     uint32_t body, sequence;
     memcpy(&body, frame + 2, 4), memcpy(&sequence, frame + 12, 4);
@@ -474,7 +596,8 @@ static void turn(int timeout) {
       if (((struct publisher *)what)->blocked) write_out(what);
       read_replies(what);
     } else if (client->state == CONNECTING) {
-      say_hello(client);
+      if (protocol && !protocol->path) join(client);
+      else say_hello(client);
       watch(client->fd, EPOLLIN, client, EPOLL_CTL_MOD);
     } else {
       read_client(client);
@@ -538,8 +661,12 @@ static void read_joins(const char *path) {
 static void run_connect(void) {
   if (opened) fail("there are clients");
   port = number("port", 0), count = number("count", 1), parallel = number("parallel", 64);
+  const char *name = value("protocol", NULL);
+  protocol = name ? find_protocol(name) : NULL;
+  if (name && !protocol) fail("no protocol is called %s", name);
   deflate = number("deflate", 0), following = number("frames", 0);
   set_topics(number("topics", 1), number("each", 1), number("size", 100), value("content", NULL));
+  if (protocol && (each > 1 || size < NUMBER)) fail("a client of %s is in one topic", protocol->name);
   if (topics % each) fail("%d topics cannot be shared out by %d", topics, each);
   needle = strdup(value("needle", "\"@join\""));
   read_joins(value("joins", NULL));
@@ -569,12 +696,25 @@ static int all_answered(void) {
   return 1;
 }
 
+// What a peer wants to hear before calls, while the connection still blocks.
+static void introduce(struct publisher *publisher) {
+  const char *hello = protocol->hello, *welcome = protocol->welcome;
+  size_t have = 0;
+  if (send(publisher->fd, hello, strlen(hello), MSG_NOSIGNAL) < 0) fail("a publisher cannot send: %s", strerror(errno));
+  while (have < strlen(welcome) || memcmp(publisher->in + have - strlen(welcome), welcome, strlen(welcome))) {
+    ssize_t many = recv(publisher->fd, publisher->in + have, sizeof publisher->in - have, 0);
+    if (many <= 0) fail("a publisher was answered by %.*s", (int)(have < 200 ? have : 200), publisher->in);
+    have += many;
+  }
+}
+
 static void start_publishers(void) {
   int rpc = number("rpc", 0);
   publisher_count = rpc ? number("publishers", 1) : 0;
   publishers = calloc(publisher_count + 1, sizeof *publishers);
   for (int one = 0; one < publisher_count; one++) {
     publishers[one].fd = dial(rpc, 0);
+    if (protocol && protocol->hello) introduce(&publishers[one]);
     fcntl(publishers[one].fd, F_SETFL, O_NONBLOCK);
     watch(publishers[one].fd, EPOLLIN, &publishers[one], EPOLL_CTL_ADD);
   }
@@ -642,6 +782,7 @@ static void run_close(void) {
   free(joins);
   joins = NULL;
   join_count = opened = count = there = 0;
+  protocol = NULL;
   frames = wire = 0;
   begin();
   answer();

@@ -130,7 +130,9 @@ async def cost_of_delivery(
     """One message for one client; all are in the topic, or each in its own ones of several."""
     count = connections or effort.connections
     async with Generator() as generator:
-        await generator.connect(server.ws_port, count, topics=topics, each=each, size=size)
+        await generator.connect(
+            server.ws_port, count, topics=topics, each=each, size=size, protocol=server.protocol
+        )
         await generator.idle(_SETTLING)
         with pinned_together(server, generator, when=pinned):
             load, used = await publishing(generator, server, window, seconds=effort.seconds)

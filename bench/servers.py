@@ -32,6 +32,7 @@ class Server:
         name: of the program, for reports.
         ws_port: where browsers connect.
         rpc_port: where PHP publishes.
+        protocol: what its clients speak, when that is not ours; see `protocols.h`.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Server:
         log: Path,
         *,
         directory: Path = _HERE.parent,
+        protocol: str | None = None,
         **environment: str,
     ) -> None:
         """Start it.
@@ -54,11 +56,13 @@ class Server:
             rpc_port: the same.
             log: a file for its output.
             directory: where it runs; where Python finds this package, whoever measures.
+            protocol: what its clients speak.
             environment: more of it.
         """
         self.name = name
         self.ws_port = ws_port
         self.rpc_port = rpc_port
+        self.protocol = protocol
         self._log = log
         with log.open("wb") as output:
             self._process = subprocess.Popen(

@@ -8,7 +8,7 @@ import shutil
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, nullcontext, suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
@@ -20,7 +20,7 @@ from bench.chart import draw
 from bench.generator import Generator, LoadError, build, topic_name
 from bench.growth import CURVES, measure, table
 from bench.measure import Effort, Line
-from bench.peers import find_others
+from bench.peers import find_own, find_same
 from bench.servers import Server, start_ours
 
 from rr_py_ws.wire.publication import Publication
@@ -200,8 +200,158 @@ async def test_growth_becomes_a_table_and_a_picture(server: Server) -> None:
 
 async def test_a_peer_does_the_same_job(tmp_path: Path) -> None:
     """One that needs nothing installed."""
-    start = next(start for name, start in find_others() if name == "websockets")
+    start = next(start for name, start in find_same(print) if name == "websockets")
     with start(tmp_path) as peer:
         async with Generator() as generator:
             await generator.connect(peer.ws_port, 4, topics=2)
             assert (await generator.publish(peer.rpc_port, 4, most=20)).frames == 40
+
+
+def text_frame(text: bytes) -> bytes:
+    """One that a server sends."""
+    length = bytes([len(text)]) if len(text) < 126 else b"\x7e" + struct.pack(">H", len(text))
+    return b"\x81" + length + text
+
+
+Talk = list[tuple[bytes, bytes]]
+"""What a peer waits for, and what it says then."""
+SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
+
+
+@dataclass(frozen=True)
+class Own:
+    """A protocol of a peer's own, as its server speaks it.
+
+    Attributes:
+        join: to a client.
+        push: how a message arrives.
+        call: how a publisher sends it.
+        answer: the answer to the call.
+        hello: to a publisher.
+        framed: several messages, as a client gets them.
+    """
+
+    join: Talk
+    push: Callable[[bytes], bytes]
+    call: Callable[[bytes], bytes]
+    answer: bytes
+    hello: Talk = field(default_factory=list)
+    framed: Callable[[list[bytes]], bytes] = b"".join
+
+
+OWN = {
+    "socket.io": Own(
+        [(b"\r\n\r\n", SWITCHING + text_frame(b'0{"sid":"a"}')), (b"40", text_frame(b'40{"sid":"b"}')),
+         (b'42["join","topic-000000"]', text_frame(b'42["@join"]'))],
+        lambda text: text_frame(b'42["topic-000000","%b"]' % text),
+        lambda text: text,
+        b"",
+    ),
+    "nats": Own(
+        [(b"", b'INFO {"x":1}\r\n'), (b"SUB topic-000000 1\r\nPING\r\n", b"PONG\r\nINFO {}\r\nPING\r\n"),
+         (b"PONG\r\n", b"")],
+        lambda text: b"MSG topic-000000 1 100\r\n%b\r\n" % text,
+        lambda text: b"PUB topic-000000 100\r\n%b\r\n" % text,
+        b"PING\r\n+OK\r\n",
+        [(b'CONNECT {"verbose":true}\r\n', b"INFO {}\r\n+OK\r\n")],
+    ),
+    "centrifugo": Own(
+        [(b"\r\n\r\n", SWITCHING), (b'"connect":{}}', text_frame(b'{"id":1,"connect":{"client":"a"}}')),
+         (b'"topic-000000"}}', text_frame(b'{"id":2,"subscribe":{}}'))],
+        lambda text: b'{"push":{"channel":"topic-000000","pub":{"data":"%b"}}}' % text,
+        lambda text: b'Content-Length: 136\r\n\r\n{"channel":"topic-000000","data":"%b"}' % text,
+        b'HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n{"result":{}}',
+        framed=lambda messages: text_frame(b"\n".join(messages)),
+    ),
+}  # fmt: skip
+
+
+async def received_from_peer(name: str, data: bytes) -> int:
+    """What a generator with one client says about a peer that sends these bytes, when three are published."""
+    own, publishing = OWN[name], asyncio.Event()
+
+    async def talk(talk: Talk, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for heard, said in talk:
+            if heard:
+                await reader.readuntil(heard)
+            writer.write(said)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await talk(own.join, reader, writer)
+        await publishing.wait()
+        writer.write(data)
+
+    async def publish(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await talk(own.hello, reader, writer)
+        for number in range(3):
+            await reader.readuntil(own.call(payload(number)))
+            writer.write(own.answer or reply(number + 1))
+        publishing.set()
+
+    async with serving(serve) as port, serving(publish) as rpc, Generator() as generator:
+        await generator.connect(port, 1, protocol=name)
+        return (await generator.publish(rpc, most=3, patience=0.1)).frames
+
+
+@pytest.mark.parametrize("name", OWN)
+class TestProtocolsOfPeers:
+    async def test_messages_are_counted(self, name: str) -> None:
+        own = OWN[name]
+        messages = [own.push(payload(number)) for number in range(3)]
+        assert await received_from_peer(name, own.framed(messages)) == 3
+        assert await received_from_peer(name, b"".join(own.framed([message]) for message in messages)) == 3
+
+    @pytest.mark.parametrize("numbers", [(0, 1), (0, 2, 1), (0, 1, 2, 2)], ids=["lost", "order", "doubled"])
+    async def test_what_is_lost_doubled_or_out_of_order_is_found(
+        self, name: str, numbers: tuple[int, ...]
+    ) -> None:
+        own = OWN[name]
+        with pytest.raises(LoadError, match=r"messages arrived|instead of message|too many"):
+            await received_from_peer(name, own.framed([own.push(payload(number)) for number in numbers]))
+
+    async def test_every_byte_is_compared(self, name: str) -> None:
+        own = OWN[name]
+        whole = own.framed([own.push(payload(number)) for number in range(3)])
+        for place in range(len(whole) // 3 - 110, len(whole), 13):
+            changed = bytearray(whole)
+            changed[place] ^= 1
+            with pytest.raises(LoadError):
+                await received_from_peer(name, bytes(changed))
+
+    async def test_a_publisher_that_is_refused_ends_it(self, name: str) -> None:
+        refusal = {
+            "nats": b"-ERR 'no'\r\n",
+            "centrifugo": b"HTTP/1.1 401 no\r\n\r\n",
+            "socket.io": reply(1, 0xC0),
+        }
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            for heard, said in OWN[name].join:
+                if heard:
+                    await reader.readuntil(heard)
+                writer.write(said)
+
+        async def publish(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            for heard, said in OWN[name].hello:
+                await reader.readuntil(heard)
+                writer.write(said)
+            await reader.readuntil(payload(0))
+            writer.write(refusal[name])
+
+        async with serving(serve) as port, serving(publish) as rpc, Generator() as generator:
+            await generator.connect(port, 1, protocol=name)
+            with pytest.raises(LoadError, match="was answered by"):
+                await generator.publish(rpc, most=1)
+
+
+def test_a_peer_that_cannot_be_had_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("bench.peers.CACHE", tmp_path)
+    monkeypatch.setattr("bench.peers._GO", tmp_path / "go")
+    said: list[str] = []
+    assert list(find_own(said.append)) == []
+    assert said == [
+        "Without socket.io: node is not there.",
+        "Without nats: go is not there.",
+        "Without centrifugo: go is not there.",
+    ]

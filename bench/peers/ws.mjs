@@ -1,15 +1,12 @@
 // A peer in the benchmark: `ws` for Node.js, the server that most applications in JavaScript have. A message is encoded
-// once and sent to each client, as its documentation says. Joins are not checked, RPC frames are trusted.
+// once and sent to each client, as its documentation says. Joins are not checked.
 //
 // Usage: node ws.mjs WS_PORT RPC_PORT, in a directory where `ws` is installed
 import {createRequire} from 'node:module';
-import {createServer} from 'node:net';
-import {crc32} from 'node:zlib';
+import {listen} from './goridge.mjs';
 
 const {WebSocketServer} = createRequire(`${process.cwd()}/`)('ws');
 const [wsPort, rpcPort] = process.argv.slice(2).map(Number);
-const HEADER = 20; // five words: twelve bytes, then sequence number and length of the method name
-const OK = Buffer.from([0x08, 0x01]);
 const members = new Map();
 
 new WebSocketServer({host: '127.0.0.1', port: wsPort}).on('connection', (socket) => {
@@ -26,61 +23,7 @@ new WebSocketServer({host: '127.0.0.1', port: wsPort}).on('connection', (socket)
   socket.setMaxListeners(0);
 });
 
-function readLength(bytes, at) {
-  let value = 0;
-  for (let shift = 0; ; shift += 7) {
-    const byte = bytes[at++];
-    value |= (byte & 0x7f) << shift;
-    if (byte < 0x80) return [value, at];
-  }
-}
-
-// The protobuf request: messages (field 1) with topics (field 2) and one payload (field 3).
-function publish(body) {
-  for (let at = 0; at < body.length; ) {
-    const [size, start] = readLength(body, at + 1);
-    const end = start + size;
-    const topics = [];
-    let payload = '';
-    for (at = start; at < end; ) {
-      const field = body[at] >> 3;
-      const [length, value] = readLength(body, at + 1);
-      at = value + length;
-      const text = body.toString('utf8', value, at);
-      if (field === 2) topics.push(text);
-      else if (field === 3) payload = text;
-    }
-    for (const topic of topics) {
-      const message = Buffer.from(JSON.stringify({topic, payload}));
-      for (const socket of members.get(topic) ?? []) socket.send(message, {binary: false});
-    }
-  }
-}
-
-function reply(call, method) {
-  const frame = Buffer.alloc(HEADER + method + OK.length);
-  call.copy(frame, 0, 0, HEADER + method);
-  frame.writeUInt32LE(method + OK.length, 2);
-  frame.writeUInt32LE(crc32(frame.subarray(0, 6)), 6);
-  OK.copy(frame, HEADER + method);
-  return frame;
-}
-
-createServer((socket) => {
-  let rest = Buffer.alloc(0);
-  socket.on('error', () => {});
-  socket.on('data', (chunk) => {
-    let bytes = rest.length ? Buffer.concat([rest, chunk]) : chunk;
-    const replies = [];
-    while (bytes.length >= HEADER) {
-      const size = HEADER + bytes.readUInt32LE(2);
-      if (bytes.length < size) break;
-      const method = bytes.readUInt32LE(16);
-      publish(bytes.subarray(HEADER + method, size));
-      replies.push(reply(bytes, method));
-      bytes = bytes.subarray(size);
-    }
-    rest = Buffer.from(bytes);
-    if (replies.length) socket.write(Buffer.concat(replies));
-  });
-}).listen(rpcPort, '127.0.0.1');
+listen(rpcPort, (topic, payload) => {
+  const message = Buffer.from(JSON.stringify({topic, payload}));
+  for (const socket of members.get(topic) ?? []) socket.send(message, {binary: false});
+});
