@@ -31,10 +31,17 @@ def compile_to(library: Path, *flags: str) -> None:
         OSError: there is no compiler.
         subprocess.CalledProcessError: the compiler failed; its words are in `stderr`.
     """
-    compiler = shlex.split(os.environ.get("LDSHARED") or sysconfig.get_config_var("LDSHARED") or "cc -shared")
+    wanted = [word for name in ("CFLAGS", "LDFLAGS") for word in shlex.split(os.environ.get(name, ""))]
     include = f"-I{sysconfig.get_path('include')}"
-    command = [*compiler, *FLAGS, *flags, include, *map(str, SOURCES), "-o", str(library)]
+    command = [*_compiler(), *FLAGS, *wanted, *flags, include, *map(str, SOURCES), "-o", str(library)]
     subprocess.run(command, check=True, capture_output=True, text=True)
+
+
+def _compiler() -> list[str]:
+    """What makes a shared library: as the environment says, as for other packages, or as Python was built."""
+    if "LDSHARED" not in os.environ and os.environ.get("CC"):
+        return [*shlex.split(os.environ["CC"]), "-shared"]
+    return shlex.split(os.environ.get("LDSHARED") or sysconfig.get_config_var("LDSHARED") or "cc -shared")
 
 
 class NativeBuildHook(BuildHookInterface[Any]):

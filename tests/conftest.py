@@ -20,6 +20,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from rr_py_ws import native
+from rr_py_ws.wire import push
 
 settings.register_profile("random", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("same", settings.get_profile("random"), derandomize=True, max_examples=50)
@@ -38,9 +39,12 @@ def variant(request: pytest.FixtureRequest) -> Iterator[None]:
         pytest.skip(f"no native part: {native.MISSING}")
     with pytest.MonkeyPatch.context() as patch:
         for name, (python, compiled) in native.TWINS.items():
+            asked = compiled if request.param == "native" else python
             for module in list(sys.modules.values()):
                 if any(vars(module).get(name) is function for function in (python, compiled) if function):
-                    patch.setattr(module, name, compiled if request.param == "native" else python)
+                    patch.setattr(module, name, asked)
+            if name == "encode_push":
+                patch.setattr(push.STRING, "push", asked)  # which keeps what there was at its import
         yield
 
 

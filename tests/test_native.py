@@ -113,6 +113,25 @@ def test_the_variable_asks_for_python_alone() -> None:
     assert push.encode_push(Publication("t", b"p")) == b'\x81\x1b{"topic":"t","payload":"p"}'
 
 
+def test_a_package_that_was_built_without_a_compiler_says_so(tmp_path: Path) -> None:
+    """Not which name could not be imported from where."""
+    shutil.copytree(
+        ROOT / "plugin", tmp_path / "plugin", ignore=shutil.ignore_patterns("*.so", "__pycache__")
+    )
+    for broken, expected in (False, "it was installed without a C compiler"), (True, "file too short"):
+        if broken:
+            (tmp_path / "plugin" / "rr_py_ws" / "_speed.abi3.so").touch()
+        said = subprocess.run(
+            [sys.executable, "-c", "from rr_py_ws import native; print(native.VARIANT, native.MISSING)"],
+            env=os.environ | {"PYTHONPATH": str(tmp_path / "plugin"), "RR_PY_WS_PURE": "0"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert said.stdout.startswith("pure ")
+        assert expected in said.stdout
+
+
 def test_a_wheel_has_the_native_part_and_says_for_which_platform(tmp_path: Path) -> None:
     wheel = build(tmp_path)
     if shutil.which("cc") is None:
@@ -122,7 +141,12 @@ def test_a_wheel_has_the_native_part_and_says_for_which_platform(tmp_path: Path)
 
 
 def test_without_a_compiler_the_wheel_is_made_and_serves_every_platform(tmp_path: Path) -> None:
-    for folder, environment in ("no", {"LDSHARED": "/no/such/cc"}), ("asked", {"RR_PY_WS_PURE": "1"}):
+    for folder, environment in (
+        ("no", {"LDSHARED": "/no/such/cc"}),
+        ("fails", {"CC": "false"}),
+        ("flags", {"CFLAGS": "-no-such-flag"}),
+        ("asked", {"RR_PY_WS_PURE": "1"}),
+    ):
         (tmp_path / folder).mkdir()
         wheel = build(tmp_path / folder, **environment)
         assert not [name for name in wheel.namelist() if name.endswith((".so", ".c"))]

@@ -16,10 +16,13 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 try:
     if os.environ.get("RR_PY_WS_PURE", "") not in ("", "0"):
         raise ImportError("RR_PY_WS_PURE is set")
-    from rr_py_ws import _speed
+    import rr_py_ws._speed as _speed
+except ModuleNotFoundError:
+    _speed = None  # type: ignore[assignment]
+    MISSING: str | None = "it was installed without a C compiler"
 except ImportError as error:
     _speed = None  # type: ignore[assignment]
-    MISSING: str | None = str(error)
+    MISSING = str(error)
     """Why the native part is not used; None when it is."""
 else:
     MISSING = None

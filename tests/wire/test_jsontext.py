@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rr_py_ws.wire import jsontext
+from rr_py_ws.native import TWINS
+from rr_py_ws.wire import jsontext, push
 from rr_py_ws.wire.jsontext import encode_pieces, encode_string
+from rr_py_ws.wire.publication import Publication
 from support.go_json import go_decode, go_encode
 
 TROUBLE = st.sampled_from(
@@ -15,6 +18,30 @@ TROUBLE = st.sampled_from(
 )
 TEXT = st.text(st.characters(codec="utf-8") | TROUBLE)
 BYTES = st.lists(st.binary(max_size=8) | TEXT.map(str.encode), max_size=12).map(b"".join)
+
+
+Encode = Callable[[str | bytes], bytes]
+
+
+@pytest.fixture(scope="module", params=["python", "c"])
+def encode(request: pytest.FixtureRequest) -> Encode:
+    """What writes strings: the native part does so within a push, as topics and as payloads."""
+    if request.param == "python":
+        return encode_string
+    _, encode_push = TWINS[push.encode_push.__name__]
+    if encode_push is None:
+        pytest.skip("no native part")
+
+    def encode(text: str | bytes) -> bytes:
+        is_topic = isinstance(text, str)
+        frame = encode_push(Publication(text, b"") if is_topic else Publication("", text))
+        before, behind = (b'{"topic":', b',"payload":""}') if is_topic else (b'{"topic":"","payload":', b"}")
+        content: bytes = frame[2 if frame[1] < 126 else 4 if frame[1] == 126 else 10 :]
+        assert content.startswith(before)
+        assert content.endswith(behind)
+        return content[len(before) : -len(behind)]
+
+    return encode
 
 
 @pytest.mark.parametrize(
@@ -40,9 +67,9 @@ BYTES = st.lists(st.binary(max_size=8) | TEXT.map(str.encode), max_size=12).map(
         ("<\\b>\b", rb'"\u003c\\b\u003e\u0008"'),
     ],
 )
-def test_each_row_of_the_table_is_written_as_go_writes_it(text: str, encoded: bytes) -> None:
-    assert encode_string(text) == encoded
-    assert encode_string(text.encode()) == encoded
+def test_each_row_of_the_table_is_written_as_go_writes_it(encode: Encode, text: str, encoded: bytes) -> None:
+    assert encode(text) == encoded
+    assert encode(text.encode()) == encoded
 
 
 @pytest.mark.parametrize(
@@ -64,32 +91,34 @@ def test_each_row_of_the_table_is_written_as_go_writes_it(text: str, encoded: by
         (b"\xe2\x82\xe2\x82\xac", b'"\\ufffd\\ufffd\xe2\x82\xac"'),
     ],
 )
-def test_each_byte_that_is_no_utf8_becomes_one_replacement(data: bytes, encoded: bytes) -> None:
-    assert encode_string(data) == encoded
+def test_each_byte_that_is_no_utf8_becomes_one_replacement(
+    encode: Encode, data: bytes, encoded: bytes
+) -> None:
+    assert encode(data) == encoded
     assert go_encode(data) == encoded
-    assert encode_string(data.decode("utf-8", "surrogateescape")) == encoded
+    assert encode(data.decode("utf-8", "surrogateescape")) == encoded
 
 
 @pytest.mark.parametrize("text", ["\ud800", "\udbff", "\udc00", "\udcff", "\udfff"])
-def test_a_str_with_any_surrogate_can_be_encoded(text: str) -> None:
+def test_a_str_with_any_surrogate_can_be_encoded(encode: Encode, text: str) -> None:
     """A topic with U+DFFF ended a connection: only surrogates that Python makes of bytes were expected."""
-    assert encode_string(f"a{text}<") == rb'"a\ufffd\u003c"'
+    assert encode(f"a{text}<") == rb'"a\ufffd\u003c"'
 
 
 @given(BYTES)
-def test_any_bytes_are_written_as_a_slow_copy_of_gos_rules_writes_them(data: bytes) -> None:
-    assert encode_string(data) == go_encode(data)
+def test_any_bytes_are_written_as_a_slow_copy_of_gos_rules_writes_them(encode: Encode, data: bytes) -> None:
+    assert encode(data) == go_encode(data)
 
 
 @given(TEXT)
-def test_any_text_comes_back_from_a_json_parser(text: str) -> None:
-    assert json.loads(encode_string(text)) == text
+def test_any_text_comes_back_from_a_json_parser(encode: Encode, text: str) -> None:
+    assert json.loads(encode(text)) == text
 
 
 @given(BYTES)
-def test_any_bytes_come_back_with_replacements(data: bytes) -> None:
+def test_any_bytes_come_back_with_replacements(encode: Encode, data: bytes) -> None:
     expected = "".join("\ufffd" if point is None else chr(point) for point in go_decode(data))
-    assert json.loads(encode_string(data)) == expected
+    assert json.loads(encode(data)) == expected
 
 
 @given(st.one_of(BYTES, TEXT.map(lambda text: text.encode("utf-8", "surrogatepass"))), st.integers(4, 9))

@@ -9,6 +9,7 @@ from websockets.frames import Frame
 from websockets.frames import Opcode as RFCOpcode
 from websockets.streams import StreamReader
 
+from rr_py_ws import native
 from rr_py_ws.wire.framing.websocket import Opcode, server_frame
 from rr_py_ws.wire.publication import Publication
 from rr_py_ws.wire.push import (
@@ -63,6 +64,13 @@ def test_the_length_has_its_shortest_form(length: int, header: bytes) -> None:
 )
 def test_a_frame_is_final_unmasked_and_of_its_kind(opcode: Opcode, first: int) -> None:
     assert server_frame(opcode, b"") == bytes([first, 0])
+
+
+@pytest.mark.skipif(native.MISSING is not None, reason=f"no native part: {native.MISSING}")
+def test_the_default_encoding_is_of_the_variant_that_is_tested(request: pytest.FixtureRequest) -> None:
+    """It kept the function in C, so that these tests ran twice over that one."""
+    variant = request.node.callspec.params["variant"]
+    assert STRING.push is native.TWINS["encode_push"][variant == "native"]
 
 
 class TestDefaultEncoding:
