@@ -20,8 +20,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g")
-TESTS = ("tests/test_native.py", "tests/wire/test_push.py", "tests/wire/test_publish_call.py",
-         "tests/core/test_flush.py", "tests/adapters/ws/protocol/test_fast_path.py")  # fmt: skip
+TESTS = ("tests/test_native.py", "tests/wire/test_jsontext.py", "tests/wire/test_push.py",
+         "tests/wire/test_publish_call.py", "tests/core/test_flush.py",
+         "tests/adapters/ws/protocol/test_fast_path.py")  # fmt: skip
 NOT_ABOUT_C = "not wheel"
 LONGEST = 300
 
