@@ -170,6 +170,12 @@ static inline Py_ssize_t escape(struct span text, int is_str, unsigned char *out
     return size;
 }
 
+/* Write what was measured; return what is behind it. An escape is longer than what it stands for. */
+static unsigned char *write_escaped(unsigned char *out, struct span text, int is_str, Py_ssize_t size)
+{
+    return size == text.end - text.at ? write_bytes(out, text.at, size) : out + escape(text, is_str, out);
+}
+
 /* ---- Pushes: wire/push.py --------------------------------------------------------------------------------- */
 
 #define BEFORE_TOPIC "{\"topic\":\""
@@ -191,16 +197,16 @@ static unsigned char *write_frame_head(unsigned char *out, uint64_t length)
 
 static PyObject *make_push(struct span topic, struct span payload)
 {
-    Py_ssize_t length = SIZE_OF(BEFORE_TOPIC) + escape(topic, 1, NULL) + SIZE_OF(BEFORE_PAYLOAD)
-                        + escape(payload, 0, NULL) + SIZE_OF(BEHIND);
+    Py_ssize_t topic_size = escape(topic, 1, NULL), payload_size = escape(payload, 0, NULL);
+    Py_ssize_t length = SIZE_OF(BEFORE_TOPIC) + topic_size + SIZE_OF(BEFORE_PAYLOAD) + payload_size + SIZE_OF(BEHIND);
     PyObject *frame = PyBytes_FromStringAndSize(NULL, length + (length < 126 ? 2 : length < 65536 ? 4 : 10));
 
     if (frame) {
         unsigned char *out = write_frame_head((unsigned char *)PyBytes_AsString(frame), length);
         out = write_bytes(out, BEFORE_TOPIC, SIZE_OF(BEFORE_TOPIC));
-        out += escape(topic, 1, out);
+        out = write_escaped(out, topic, 1, topic_size);
         out = write_bytes(out, BEFORE_PAYLOAD, SIZE_OF(BEFORE_PAYLOAD));
-        out += escape(payload, 0, out);
+        out = write_escaped(out, payload, 0, payload_size);
         write_bytes(out, BEHIND, SIZE_OF(BEHIND));
     }
     return frame;
