@@ -175,7 +175,7 @@ class Generator:
 
     async def publish(
         self,
-        rpc: int | None,
+        rpc: int,
         window: int = 1,
         *,
         seconds: float | None = None,
@@ -192,10 +192,10 @@ class Generator:
         """Publish, topic after topic, and wait until everything has arrived.
 
         Args:
-            rpc: port of the server; None when somebody else publishes.
+            rpc: port of the server.
             window: calls in flight.
             seconds: for how long.
-            most: most messages; the exact number of those that somebody else publishes.
+            most: most messages.
             rate: messages in a second, instead of a window.
             publishers: connections; `window` is for each. Several keep no order: only without clients.
             per_call: messages in a call.
@@ -223,6 +223,18 @@ class Generator:
             "patience": patience,
         }
         return await self._ask("publish", fields)
+
+    async def expect(self, messages: int) -> None:
+        """Be ready for so many messages that somebody else publishes from now on."""
+        await self._ask("expect", {"most": messages})
+
+    async def receive(self, patience: float = 5.0) -> Load:
+        """Wait until the expected messages are there.
+
+        Raises:
+            LoadError: as for `publish`.
+        """
+        return await self._ask("publish", {"patience": patience})
 
     async def idle(self, seconds: float) -> Load:
         """Answer pings, and nothing else."""

@@ -10,8 +10,10 @@
 //       publishers speak that, and each client is in one topic.
 //   publish [rpc=P seconds=1 most=0 window=1 rate=0 publishers=1 per_call=1 method=broadcast.Publish patience=5]
 //       For so many seconds, or messages; topic after topic. With `rate`, so many messages in a second: how long
-//       they took counts from when they were due. Over when all have arrived. Without `rpc`, `most` messages are
-//       awaited that somebody else publishes. When nobody is connected: topics=1 first=0 size=100.
+//       they took counts from when they were due. Over when all have arrived. When nobody is connected: topics=1
+//       first=0 size=100.
+//   expect most=N       Answered at once: somebody else will publish so many messages. Then `publish` without `rpc`
+//       awaits them.
 //   idle seconds=S      answers pings
 //   close               resets all connections
 //
@@ -735,19 +737,27 @@ static void stop_publishers(void) {
   publishers = NULL, publisher_count = 0;
 }
 
+static void begin_publishing(void) {
+  published = wanted = 0;
+  for (int one = 0; one < count; one++) clients[one].frames = 0, clients[one].next = clients[one].first;
+  begin();
+}
+
+static void run_expect(void) {
+  begin_publishing();
+  for (uint64_t expected = number("most", 0); published < expected;) now_due(UINT64_MAX);
+  answer();
+}
+
 static void run_publish(void) {
   if (!count) set_topics(number("topics", 1), 1, number("size", 100), NULL);
   window = number("window", 1), per_call = number("per_call", 1), most = number("most", 0);
   method = strdup(value("method", "broadcast.Publish")), first_topic = number("first", 0);
   uint64_t patience = number("patience", 5) * SECOND;
-  published = wanted = 0;
-  for (int one = 0; one < count; one++) clients[one].frames = 0, clients[one].next = clients[one].first;
   start_publishers();
-  begin();
-  deadline = start.time + number("seconds", most ? 1e6 : 1) * SECOND;
-  if (!publisher_count)
-    while (published < most) now_due(UINT64_MAX);
-  else if (number("rate", 0) > 0)
+  if (publisher_count) begin_publishing();
+  deadline = publisher_count ? start.time + number("seconds", most ? 1e6 : 1) * SECOND : 0;
+  if (number("rate", 0) > 0)
     start_clock(number("rate", 0));
   else
     for (int one = 0; one < publisher_count; one++) publish(&publishers[one]);
@@ -804,6 +814,7 @@ int main(void) {
     if (!fgets(line, sizeof line, stdin)) return 0;
     if (!strncmp(line, "connect ", 8)) run_connect();
     else if (!strncmp(line, "publish ", 8)) run_publish();
+    else if (!strncmp(line, "expect ", 7)) run_expect();
     else if (!strncmp(line, "idle ", 5)) run_idle();
     else if (!strncmp(line, "close", 5)) run_close();
     else fail("what is %s", line);

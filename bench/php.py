@@ -44,9 +44,9 @@ async def publishing(starts: Sequence[Start], effort: Effort) -> AsyncIterator[L
             async with Generator() as generator:
                 await generator.connect(server.ws_port, _CLIENTS, size=_SIZE, content=content)
                 before = server.cpu()
-                arriving = asyncio.create_task(generator.publish(None, most=count, patience=20))
+                await generator.expect(count)
                 figures = await _publish_from_php(server.rpc_port, count)
-                await arriving
+                await generator.receive(patience=20)
             server_cpu.add([(server.cpu() - before) / 1e3 / count])
             for line, figure in zip((own, between), figures, strict=True):
                 line.add([figure])

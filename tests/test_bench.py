@@ -57,6 +57,19 @@ async def test_every_delivery_of_a_real_server_is_counted(server: Server) -> Non
     assert server.rss() > 1 << 20
 
 
+async def test_messages_of_somebody_else_may_come_before_anybody_waits_for_them(server: Server) -> None:
+    """PHP had published the first before the generator knew that there would be any."""
+    async with Generator() as waiting, Generator() as other:
+        await waiting.connect(server.ws_port, 3)
+        await waiting.expect(20)
+        await other.publish(server.rpc_port, most=20)
+        assert (await waiting.receive()).frames == 60
+        await waiting.expect(2)
+        await other.publish(server.rpc_port, most=1)
+        with pytest.raises(LoadError, match="3 of 6 messages arrived"):
+            await waiting.receive(patience=0.1)
+
+
 @pytest.mark.parametrize("name", SCENARIOS)
 async def test_every_scenario_ends_in_figures(server: Server, name: str) -> None:
     lines = [line async for line in SCENARIOS[name]([partial(nullcontext, server)], TINY)]
