@@ -218,6 +218,7 @@ class Impatient:
     def find_spec(self, name, *_):
         if name == "click":
             os.kill(os.getpid(), signal.SIGINT)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background of a shell it is ignored
 sys.meta_path.insert(0, Impatient())
 from rr_py_ws.cli import main
 main()

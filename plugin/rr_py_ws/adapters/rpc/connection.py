@@ -11,7 +11,7 @@ from rr_py_ws import logs
 from rr_py_ws.adapters.rpc.gone import GoneTransport
 from rr_py_ws.adapters.rpc.partial_frames import PartialFrames, Pause
 from rr_py_ws.adapters.rpc.registry import LargeReply, Registry
-from rr_py_ws.adapters.rpc.turns import CALL, HALF
+from rr_py_ws.adapters.rpc.turns import CALL, HALF, LARGE
 from rr_py_ws.adapters.rpc.unread import UnreadReplies
 from rr_py_ws.config import Limits
 from rr_py_ws.core.hold import Gate
@@ -25,8 +25,6 @@ _LARGE = 1024
 """Bytes of a call that may be dear: fewer make no more than a millisecond of work."""
 _MOST = 64
 """Calls that are read before the first of them is carried out: they are read again if that one pauses."""
-_LONGEST = 256 * 1024
-"""Bytes of a call that may be decoded and published in one go, as PHP's usual calls are."""
 _WHOLE_READ = 250_000
 """Bytes of a read behind which more is waiting in the socket. libuv would read up to 32 of them in a turn."""
 
@@ -79,7 +77,7 @@ class RPCConnection(asyncio.Protocol):
         self._on_made = on_made
         self._on_lost = on_lost
         self._limits = limits
-        self._longest = min(limits.own_payload, _LONGEST)
+        self._longest = min(limits.own_payload, LARGE)
         # No method of this: the decoder and the connection would keep each other, with what was read last.
         limit_of = partial(_limit_of, registry, limits)
         self._decoder = FrameDecoder(limits.own_payload, _KEEP, limit_of)

@@ -9,7 +9,7 @@ from typing import Any
 from rr_py_ws import logs
 from rr_py_ws.adapters.rpc.metrics import RPCMetrics
 from rr_py_ws.adapters.rpc.registry import TooDear
-from rr_py_ws.adapters.rpc.turns import ELEMENT, TOPIC, Caller, CallTurns
+from rr_py_ws.adapters.rpc.turns import ELEMENT, LARGE, PAYLOAD_STEP, PIECE, TOPIC, Caller, CallTurns
 from rr_py_ws.core.hold import Hold
 from rr_py_ws.core.ports import Holds, Publisher
 from rr_py_ws.errors import BrokerError, RPCError
@@ -21,13 +21,6 @@ from rr_py_ws.wire.push import prepared
 
 OPERATION = "broadcast_publish:\n\tbroadcast_plugin_publish"
 """What RoadRunner puts before the text of an error of `Publish`."""
-
-_LARGE = 256 * 1024
-"""Bytes of a body that is decoded in pieces however few elements it has."""
-_PIECE = 512
-"""Messages and topics that are published in one turn of the loop; a topic counts once more for each
-`_PIECE_BYTES` of the payload, which is encoded for each topic."""
-_PIECE_BYTES = 1024
 
 _Run = Callable[[Awaitable[Any], Callable[[asyncio.Future[Any]], object]], object]
 
@@ -139,7 +132,7 @@ class Publishing:
         Raises:
             RPCError: there is less than the body announces.
         """
-        if len(body) >= _LARGE:
+        if len(body) >= LARGE:
             return True
         if is_one_message(codec, body):
             return False
@@ -189,10 +182,10 @@ class Publishing:
             TooDear: it is more than a piece, and not one of several.
         """
         cost = _cost(messages)
-        if cost > _PIECE and not is_piece:
+        if cost > PIECE and not is_piece:
             self._turns.left -= ELEMENT * sum([1 + len(topics) for _, topics, _ in messages])
             raise TooDear
-        self._turns.left -= TOPIC * cost
+        self._turns.left -= cost
 
     async def _decode(self, codec: Flag, body: bytes, caller: Caller, *, has_broker: bool) -> list[Message]:
         """Decode everything, so that nothing is published of what is not sound.
@@ -229,7 +222,7 @@ class Publishing:
         later: list[Awaitable[object]] = []
         for piece in _in_pieces(messages):
             try:
-                if len(piece) == 1 and len(piece[0].payload) >= _LARGE:
+                if len(piece) == 1 and len(piece[0].payload) >= LARGE:
                     await self._hand_over_large(piece[0], caller, later if wait else None)
                 elif wait:
                     self.publish(piece, later)
@@ -247,7 +240,7 @@ class Publishing:
         with prepared(message.payload) as steps:
             if self._publisher.is_heard(message.broker, message.topics):
                 for _ in steps:
-                    self._turns.left -= _LARGE // 8
+                    self._turns.left -= LARGE // 8
                     await self._turns.next(caller)
             if later is None:
                 self.publish_async((message,), is_piece=True)
@@ -263,10 +256,9 @@ class Publishing:
 
 
 def _cost(messages: Sequence[Message]) -> int:
-    """Return what publishing costs, in what `_PIECE` counts."""
-    return len(messages) + sum(
-        len(topics) * (1 + len(payload) // _PIECE_BYTES) for _, topics, payload in messages
-    )
+    """Return the units of publishing messages: a payload is encoded for each topic."""
+    each = [1 + len(topics) * (1 + len(payload) // PAYLOAD_STEP) for _, topics, payload in messages]
+    return TOPIC * sum(each)
 
 
 def _in_pieces(messages: Sequence[Message]) -> Iterator[list[Message]]:
@@ -274,13 +266,13 @@ def _in_pieces(messages: Sequence[Message]) -> Iterator[list[Message]]:
     piece: list[Message] = []
     cost = 0
     for message in messages:
-        for_each = 1 + len(message.payload) // _PIECE_BYTES
-        step = max(1, _PIECE // for_each)
+        for_each = TOPIC * (1 + len(message.payload) // PAYLOAD_STEP)
+        step = max(1, PIECE // for_each)
         for start in range(0, len(message.topics), step):
             topics = message.topics[start : start + step]
             piece.append(message._replace(topics=topics))
-            cost += 1 + len(topics) * for_each
-            if cost >= _PIECE:
+            cost += TOPIC + len(topics) * for_each
+            if cost >= PIECE:
                 yield piece
                 piece, cost = [], 0
     yield piece

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Sequence
 
 from rr_py_ws.adapters.rpc.registry import InPieces, Registry, TooDear
-from rr_py_ws.adapters.rpc.turns import TOPIC, Caller
+from rr_py_ws.adapters.rpc.turns import LARGE, PAYLOAD_STEP, PIECE, TOPIC, Caller
 from rr_py_ws.core.history import Page, Query, Receipt
 from rr_py_ws.core.hold import Hold
 from rr_py_ws.core.ports import Holds, Publisher
@@ -33,12 +33,6 @@ from rr_py_ws.wire.push_service import (
 _OFF = HistoryResponse((), None, "off")
 _PUBLISH = 6 * TOPIC
 """Units of publishing to one topic: to keep a message, under a key, and to tell its position."""
-_PIECE_BYTES = 1024
-"""Bytes of a payload for which publishing it to a topic costs once more."""
-_PIECE = 512 * TOPIC
-"""Units that are published in one turn of the loop."""
-_LARGE = 256 * 1024
-"""Bytes of a call that is decoded in a turn of its own."""
 
 
 class PushService:
@@ -81,7 +75,7 @@ class PushService:
             BrokerError: a broker refused; what was accepted stays published, the rest is not handed over.
         """
         cost = sum(map(_cost, request.messages))
-        if cost > _PIECE:
+        if cost > PIECE:
             raise TooDear
         self._turns.left -= cost
         receipts: list[Receipt | Awaitable[Receipt]] = []
@@ -117,7 +111,7 @@ class PushService:
             if may_wait and (hold := self.find_hold(request)) is not None:
                 return hold
             await self._turns.next(caller)
-            left = _PIECE
+            left = PIECE
             try:
                 for message in request.messages:
                     cost = _cost(message) // len(message.topics)
@@ -126,7 +120,7 @@ class PushService:
                         self._turns.left -= cost
                         left -= cost
                         if left <= 0:
-                            left = _PIECE
+                            left = PIECE
                             await self._turns.next(caller)
             except BrokerError as error:
                 refusal = error.with_traceback(None)
@@ -165,12 +159,12 @@ class PushService:
 
 def _is_dear(_: Flag, body: bytes) -> bool:
     check_publish_size(body)
-    return len(body) >= _LARGE
+    return len(body) >= LARGE
 
 
 def _cost(message: PushMessage) -> int:
     """Return the units of publishing a message to all of its topics."""
-    return len(message.topics) * (_PUBLISH + TOPIC * (len(message.payload) // _PIECE_BYTES))
+    return len(message.topics) * (_PUBLISH + TOPIC * (len(message.payload) // PAYLOAD_STEP))
 
 
 def _topics(request: PublishRequest) -> list[str]:

@@ -32,7 +32,13 @@ SHARE = BUDGET // 8
 CALL = 512
 """Units of a call, besides one for each byte of it and of its reply; to publish one message is in that."""
 TOPIC = 256
-"""Units of a message, and of publishing it to one topic; once more for each KiB of its payload."""
+"""Units of a message, and of publishing it to one topic;"""
+PAYLOAD_STEP = 1024
+"""once more for each so many bytes of its payload, which is encoded for each topic."""
+PIECE = 512 * TOPIC
+"""Units that are published in one turn of the loop."""
+LARGE = 256 * 1024
+"""Bytes of a call that is decoded and published in pieces, however little is in it."""
 ELEMENT = 32
 """Units of an element that is counted (`wire.elements`), and decoded then."""
 _SLOW_BYTE = 128
