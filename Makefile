@@ -56,7 +56,7 @@ js-unit: ## the tests of js-client/ alone
 	@./.ci/js-client
 
 python-unit: $(VENV)/.dev
-	$(COMPILED) $(BIN)/pytest -q -n 4 --dist loadfile --no-loadscope-reorder
+	$(COMPILED) $(BIN)/pytest -q -n 5 --dist loadfile --no-loadscope-reorder
 
 # Compiling the tests with pytest's rewritten asserts takes three times as long as importing them: once, beside
 # what needs one core only, and not in each of the processes that run them.
