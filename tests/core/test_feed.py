@@ -184,7 +184,7 @@ def test_who_knows_of_a_new_epoch_before_its_first_message_is_recovered() -> Non
     here = Here()
     here.receive("e1.1.11")
     here.begin("e2")
-    assert here.recover("e2.0") == Recovery("e2.0", [], "")
+    assert here.recover("e2.0") == Recovery("e2.0")
     assert here.got == ["11"]
 
 

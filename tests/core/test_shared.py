@@ -9,6 +9,7 @@ from rr_py_ws.core.ring import Entry, ReplayLimit, Ring, SharedAnswers
 from rr_py_ws.core.shared import Shared
 from rr_py_ws.wire.publication import Publication
 from rr_py_ws.wire.push import STRING
+from rr_py_ws.wire.recovery import Missed
 
 LIMIT = ReplayLimit(10, 1000)
 
@@ -62,10 +63,20 @@ def test_who_gets_the_same_is_sent_the_same_and_it_is_encoded_once() -> None:
     encoding = replace(STRING, push=push)
     both = [Publication("news", b"1", "e.1", 1.0), Publication("news", b"2", "e.2", 1.0)]
     for publications, frames in ((both, b"<1><2>"), (list(both), b"<1><2>"), (both[1:], b"<2>")):
-        replay = Replay(encoding, publications)
+        replay = Replay(encoding, Missed(publications))
         assert replay.next_frames(1000) == frames
         assert not replay and replay.next_frames(1000) == b""
     assert pushed == [b"1", b"2", b"2"]
     # Whoever takes little gets it in pieces all the same.
-    slow = Replay(encoding, both)
+    slow = Replay(encoding, Missed(both))
     assert [slow.next_frames(1), slow.next_frames(1), slow.next_frames(1)] == [b"<1>", b"<2>", b""]
+
+
+def test_what_is_missed_knows_what_all_clients_ask_of_it() -> None:
+    one, other = (
+        Publication("news", payload, "e.1", 1.0, names) for payload, names in ((b"12", ()), (b"3", ("a",)))
+    )
+    missed = Missed([one, other])
+    assert (missed.size, missed.excludes, missed) == (3, True, (one, other))
+    assert (Missed([one]).size, Missed([one]).excludes) == (2, False)
+    assert hash(missed) == hash((one, other)) == hash(Missed(iter([one, other])))

@@ -28,7 +28,7 @@ from rr_py_ws.wire.link import (
     unpack_recoveries,
 )
 from rr_py_ws.wire.publication import Publication
-from rr_py_ws.wire.recovery import OFF, Recovery
+from rr_py_ws.wire.recovery import OFF, Missed, Recovery
 
 topics = st.text(st.characters(codec=None), max_size=20)  # lone surrogates, too: topics of bytes
 publications = st.builds(
@@ -87,7 +87,7 @@ def test_a_batch(broker: int, found: list[Publication]) -> None:
 
 @given(st.dictionaries(topics, st.lists(publications, max_size=3)))
 def test_what_becomes_of_a_join_with_history(found: dict[str, list[Publication]]) -> None:
-    recoveries = {topic: Recovery("epoch.1", replay, "limit") for topic, replay in found.items()}
+    recoveries = {topic: Recovery("epoch.1", Missed(replay), "limit") for topic, replay in found.items()}
     recoveries["a topic without a history"] = OFF
     value = decoded(encode(Kind.RESULT, 1, pack_recoveries(recoveries)))[2]
     assert unpack_recoveries(value) == recoveries

@@ -6,9 +6,7 @@ of a client. A client is read the less the more it asks for (`commands_per_secon
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from rr_py_ws.wire.publication import Publication
+from rr_py_ws.wire.recovery import Missed
 
 QUESTION = 5
 """A question to PHP, here and in a worker."""
@@ -59,9 +57,7 @@ def wishes_cost(count: int) -> int:
     return count // _WISHES
 
 
-def replay_cost(publications: Sequence[Publication], *, deflated: bool) -> int:
+def replay_cost(missed: Missed, *, deflated: bool) -> int:
     """Return what it costs to send these to one client again."""
-    size = sum([len(publication.payload) for publication in publications])
-    if deflated:
-        size *= _DEFLATED
-    return len(publications) // _REPLAYED + size // _REPLAYED_BYTES
+    size = missed.size * _DEFLATED if deflated else missed.size
+    return len(missed) // _REPLAYED + size // _REPLAYED_BYTES

@@ -168,10 +168,11 @@ class Hub:
 
     def regroup(self, subscriber: Subscriber, encoding: Encoding) -> None:
         """Count a subscriber to those of another encoding, which is about to become its own."""
-        self._write_queued(subscriber, ())
-        topics = self._joined.get(subscriber, ())
-        self._take_out(subscriber, topics)
-        self._add(subscriber, encoding, topics)
+        topics = self._joined.get(subscriber)
+        if topics:
+            self._write_queued(subscriber, ())
+            self._take_out(subscriber, topics)
+            self._add(subscriber, encoding, topics)
 
     def _write_queued(self, subscriber: Subscriber, topics: Collection[str]) -> None:
         """Write what is queued for topics that a subscriber is in, or is about to join or leave.

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from itertools import chain
 
 from rr_py_ws.core.exclusion import is_excluded
 from rr_py_ws.core.history import Recoveries
 from rr_py_ws.core.ports import Subscriber
 from rr_py_ws.core.shared import Shared
 from rr_py_ws.wire.command import Wish
-from rr_py_ws.wire.publication import Publication
 from rr_py_ws.wire.push import Encoding
-from rr_py_ws.wire.recovery import OFF, Recovered, Recovery
+from rr_py_ws.wire.recovery import OFF, Missed, Recovered, Recovery
 
 _OVERHEAD = 64
 """Bytes that a message of a replay takes beside its payload."""
@@ -35,10 +35,11 @@ class Replay:
         publications: in order.
     """
 
-    __slots__ = ("_encoding", "_waiting")
+    __slots__ = ("_all", "_encoding", "_waiting")
 
-    def __init__(self, encoding: Encoding, publications: Iterable[Publication]) -> None:
+    def __init__(self, encoding: Encoding, publications: Missed) -> None:
         self._encoding = encoding
+        self._all = publications
         self._waiting = deque(publications)
 
     def __len__(self) -> int:
@@ -54,7 +55,8 @@ class Replay:
         """Take whole frames, of so many bytes or a little more; empty at the end."""
         if len(self._waiting) > _MOST_SHARED:
             return self._take(size)
-        key = self._encoding, tuple(self._waiting)
+        is_begun = len(self._waiting) < len(self._all)
+        key = self._encoding, tuple(self._waiting) if is_begun else self._all
         frames = _shared.get(key)
         if frames is None:
             frames = self._take(size)
@@ -77,7 +79,7 @@ class Replay:
 
 def settle_recoveries(
     subscriber: Subscriber, wishes: Mapping[str, Wish], recoveries: Recoveries, size: int
-) -> tuple[list[Recovered], list[Publication]]:
+) -> tuple[list[Recovered], Missed]:
     """Return what a client is told of its wishes, and what it is sent.
 
     Args:
@@ -88,14 +90,14 @@ def settle_recoveries(
             a position is sent nothing, and who has wished for the newest is sent those that fit.
     """
     told: list[Recovered] = []
-    sent: list[Publication] = []
-    for topic, recovery in limit_recoveries(wishes, recoveries, size).items():
-        replay = [
-            found for found in recovery.replay if not found.exclude or not is_excluded(subscriber, found)
-        ]
-        told.append(Recovered(topic, recovery.position, len(replay), recovery.reason))
-        sent += replay
-    return told, sent
+    sent: list[Missed] = []
+    for topic, (position, replay, reason) in limit_recoveries(wishes, recoveries, size).items():
+        if replay.excludes:
+            replay = Missed([found for found in replay if not is_excluded(subscriber, found)])
+        told.append(Recovered(topic, position, len(replay), reason))
+        if replay:
+            sent.append(replay)
+    return told, sent[0] if len(sent) == 1 else Missed(chain.from_iterable(sent))
 
 
 def limit_recoveries(wishes: Mapping[str, Wish], recoveries: Recoveries, size: int) -> Recoveries:
@@ -113,8 +115,11 @@ def limit_recoveries(wishes: Mapping[str, Wish], recoveries: Recoveries, size: i
     return limited
 
 
-def _fit(replay: Sequence[Publication], size: int) -> tuple[int, int]:
+def _fit(replay: Missed, size: int) -> tuple[int, int]:
     """Return how many of the newest fit into so many bytes, and how many bytes these take."""
+    count, weight = len(replay), replay.size + _OVERHEAD * len(replay)
+    if weight <= size:
+        return count, weight
     count = weight = 0
     for publication in reversed(replay):
         more = weight + len(publication.payload) + _OVERHEAD
@@ -127,4 +132,4 @@ def _fit(replay: Sequence[Publication], size: int) -> tuple[int, int]:
 def _newest(recovery: Recovery, count: int) -> Recovery:
     """Leave out all but so many of the newest, of which there are more."""
     left = len(recovery.replay) - count
-    return Recovery(recovery.replay[left - 1].position, recovery.replay[left:], "limit")
+    return Recovery(recovery.replay[left - 1].position, Missed(recovery.replay[left:]), "limit")

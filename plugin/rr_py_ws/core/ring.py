@@ -11,7 +11,7 @@ from rr_py_ws.core.shared import Shared
 from rr_py_ws.wire.command import Wish
 from rr_py_ws.wire.position import StreamPosition, decode_position
 from rr_py_ws.wire.publication import Position, Publication
-from rr_py_ws.wire.recovery import Reason, Recovery
+from rr_py_ws.wire.recovery import NOTHING, Missed, Reason, Recovery
 
 _ANSWER, _MESSAGE = 1000, 300
 """Bytes that an answer takes that many get, and each message of it, besides names and payloads."""
@@ -165,7 +165,8 @@ class Ring:
             found = self.after(position.offset) if position is not None and not reason else []
             if len(_fit(found, limit)) < len(found):
                 found, reason = [], "limit"
-        return Recovery(self.before(found), [self.publication(topic, entry) for entry in found], reason)
+        missed = Missed([self.publication(topic, entry) for entry in found]) if found else NOTHING
+        return Recovery(self.before(found), missed, reason)
 
     def nonce_at(self, offset: int) -> int:
         """Return the nonce of a publication; 0 when it is not kept, so that nobody knows."""
@@ -193,8 +194,8 @@ class SharedAnswers:
         recovery = self._shared.get(key)
         if recovery is None:
             recovery = ring.recover(topic, wish, limit)
-            size = sum([len(publication.payload) for publication in recovery.replay])
-            self._shared.add(key, recovery, _ANSWER + len(topic) + size + _MESSAGE * len(recovery.replay))
+            size = recovery.replay.size + _MESSAGE * len(recovery.replay)
+            self._shared.add(key, recovery, _ANSWER + len(topic) + size)
         return recovery
 
 

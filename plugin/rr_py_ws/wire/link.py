@@ -28,7 +28,7 @@ from rr_py_ws.errors import BrokerError, WorkerError
 from rr_py_ws.metrics import Distribution, Histogram, Metric, Sample
 from rr_py_ws.wire.goridge import Flag, Frame, encode_header
 from rr_py_ws.wire.publication import Publication
-from rr_py_ws.wire.recovery import OFF, Recovery
+from rr_py_ws.wire.recovery import OFF, Missed, Recovery
 
 MAX_PAYLOAD = 2**32 - 1
 _RAW = int(Flag.RAW)
@@ -143,7 +143,7 @@ def pack_recoveries(recoveries: dict[str, Recovery]) -> Plain:
 def unpack_recoveries(found: Plain) -> dict[str, Recovery]:
     """Return it again."""
     return {
-        topic: OFF if reason == "off" else Recovery(position, unpack_publications(replay), reason)
+        topic: OFF if reason == "off" else Recovery(position, Missed(unpack_publications(replay)), reason)
         for topic, (position, replay, reason) in found.items()
     }
 

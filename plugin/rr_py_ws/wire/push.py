@@ -42,6 +42,8 @@ _KNOWN = 4096
 """Topics whose pushes begin with what was encoded before,"""
 _LONGEST_KNOWN = 128
 """and the characters that one of these has at most: they take less than 4 MiB."""
+_RECOVERED = 256
+"""What becomes of wishes that is encoded once for many."""
 _LARGE = 64 * 1024
 """Bytes of a payload of which is asked how many values it has, before it is read as JSON,"""
 _MOST_VALUES = 65_536
@@ -136,7 +138,9 @@ def _join_reply(topic: str) -> bytes:
 _known_join_reply = lru_cache(_KNOWN)(_join_reply)
 
 
+@lru_cache(_RECOVERED)
 def _encode_recovered(recovered: Recovered) -> bytes:
+    """All who come back at one position are told the same."""
     topic, position, count, reason = recovered
     return b'%b:{%b"recovered":%b,"count":%d%b}' % (
         encode_string(topic),

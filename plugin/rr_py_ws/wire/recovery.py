@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from operator import attrgetter
 from typing import Literal, NamedTuple
 
 from rr_py_ws.wire.publication import Position, Publication
@@ -18,6 +19,37 @@ Reason = Literal["", "epoch", "trimmed", "limit", "ahead", "off"]
 """
 
 
+_exclude_of = attrgetter("exclude")
+
+
+class Missed(tuple[Publication, ...]):
+    """Publications that follow a position: one object for all clients that come back there.
+
+    Attributes:
+        size: bytes of the payloads.
+        excludes: whether any of them names somebody who does not get it.
+    """
+
+    size: int
+    excludes: bool
+    _hash: int
+
+    def __new__(cls, publications: Iterable[Publication]) -> Missed:
+        """What all clients would look for is looked for once."""
+        missed = super().__new__(cls, publications)
+        missed.size = sum([len(publication.payload) for publication in missed])
+        missed.excludes = any(map(_exclude_of, missed))
+        missed._hash = tuple.__hash__(missed)
+        return missed
+
+    def __hash__(self) -> int:
+        """Return the hash of the tuple."""
+        return self._hash
+
+
+NOTHING = Missed(())
+
+
 class Recovery(NamedTuple):
     """What is kept of what a client wants of a topic.
 
@@ -28,7 +60,7 @@ class Recovery(NamedTuple):
     """
 
     position: Position | None
-    replay: Sequence[Publication] = ()
+    replay: Missed = NOTHING
     reason: Reason = ""
 
 
@@ -48,4 +80,4 @@ class Recovered(NamedTuple):
     reason: Reason
 
 
-OFF = Recovery(None, (), "off")
+OFF = Recovery(None, NOTHING, "off")

@@ -204,7 +204,7 @@ async def test_what_came_after_a_position(node: Node, topic: str) -> None:
         assert "}{" in topic and await node.recover_one(topic, FROM_NOW) == OFF
         return
     position = await node.position(topic)
-    assert await node.recover_one(topic, position) == Recovery(position, [], "")
+    assert await node.recover_one(topic, position) == Recovery(position)
     receipts = await node.publish(topic, "1", "2", "3")
     recovery = await node.recover_one(topic, position)
     assert (recovery.position, recovery.reason) == (position, "")
@@ -255,9 +255,9 @@ async def test_nobody_gets_what_is_older_than_its_time(node: Node) -> None:
 
     await eventually(expired)
     assert await node.read("brief") == Page([], newest, "")
-    assert await node.recover_one("brief", 9) == Recovery(newest, [], "")
-    assert await node.recover_one("brief", newest) == Recovery(newest, [], "")
-    assert await node.recover_one("brief", position) == Recovery(newest, [], "trimmed")
+    assert await node.recover_one("brief", 9) == Recovery(newest)
+    assert await node.recover_one("brief", newest) == Recovery(newest)
+    assert await node.recover_one("brief", position) == Recovery(newest, reason="trimmed")
     [receipt] = await node.publish("brief", "2")
     recovery = await node.recover_one("brief", newest)
     assert (texts(recovery.replay), recovery.replay[0].position) == (["2"], receipt.position)
@@ -275,7 +275,7 @@ async def test_positions_of_other_histories(node: Node) -> None:
         (".".join([epoch, str(int(offset) + 1), *rest]), "ahead"),
         (".".join([epoch, "9" * 16, *rest]), "ahead"),
     ):
-        assert await node.recover_one("news", wish) == Recovery(position, [], reason)
+        assert await node.recover_one("news", wish) == Recovery(position, reason=reason)
 
 
 async def test_the_newest(node: Node) -> None:
@@ -291,11 +291,11 @@ async def test_more_than_may_be_sent_at_once(node: Node) -> None:
     position = await node.position()
     await node.publish("news", *"12345")
     newest = await node.position()
-    assert await node.recover_one("news", position) == Recovery(newest, [], "limit")
+    assert await node.recover_one("news", position) == Recovery(newest, reason="limit")
     recovery = await node.recover_one("news", 5)
     assert (texts(recovery.replay), recovery.reason) == ([*"2345"], "limit")
     small = ReplayLimit(100, 2)
-    assert await node.recover_one("news", position, small) == Recovery(newest, [], "limit")
+    assert await node.recover_one("news", position, small) == Recovery(newest, reason="limit")
 
 
 async def test_reading_in_pages_and_in_both_directions(node: Node) -> None:
@@ -344,7 +344,7 @@ async def test_clearing_keeps_the_counter(node: Node) -> None:
     [receipt] = await node.publish("news", "1")
     assert receipt.position is not None
     assert await now(node.history.clear("news")) == receipt.position
-    assert await node.recover_one("news", receipt.position) == Recovery(receipt.position, [], "")
+    assert await node.recover_one("news", receipt.position) == Recovery(receipt.position)
     assert (await node.recover_one("news", old)).reason == "trimmed"
     await node.publish("news", "2")
     assert texts((await node.recover_one("news", receipt.position)).replay) == ["2"]
@@ -376,7 +376,7 @@ async def test_what_skips_the_history_arrives_and_is_not_kept(node: Node) -> Non
     assert await node.publish("news", "1", skip_history=True) == [Receipt(None)]
     [arrived] = await node.arrived("news", "1")
     assert arrived.position is None
-    assert await node.recover_one("news", position) == Recovery(position, [], "")
+    assert await node.recover_one("news", position) == Recovery(position)
 
 
 async def test_many_publishers_at_once_get_positions_in_one_order(node: Node) -> None:

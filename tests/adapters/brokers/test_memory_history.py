@@ -57,7 +57,7 @@ def test_over_the_budget_the_topics_go_that_nothing_was_published_to_for_longest
     # Its counter stays: who has seen everything is told nothing else.
     position = kept.recover("b", 0).position
     assert position is not None
-    assert kept.recover("b", position) == Recovery(position, [], "")
+    assert kept.recover("b", position) == Recovery(position)
 
 
 def test_one_topic_alone_keeps_its_newest_messages_within_the_budget() -> None:
@@ -73,8 +73,8 @@ def test_a_message_that_is_larger_than_the_budget_is_not_kept_and_drops_no_other
         kept.publish(topic, 2, size=100)
     large = kept.publish("a", size=100_000)
     assert kept.recover("a", before["a"]).reason == "trimmed"
-    assert kept.recover("a", 300) == Recovery(large, [], "")
-    assert kept.recover("a", large) == Recovery(large, [], "")
+    assert kept.recover("a", 300) == Recovery(large)
+    assert kept.recover("a", large) == Recovery(large)
     assert len(kept.recover("b", before["b"]).replay) == 2
     kept.publish("a")
     assert len(kept.recover("a", large).replay) == 1
@@ -105,7 +105,7 @@ def test_a_counter_outlives_its_messages_by_a_day() -> None:
     position = kept.publish("a")
     kept.clock.now += DAY - 1
     kept.publish("other")
-    assert kept.recover("a", position) == Recovery(position, [], "")
+    assert kept.recover("a", position) == Recovery(position)
     kept = Kept()
     position = kept.publish("a")
     for _ in range(3):
@@ -122,7 +122,7 @@ def test_a_counter_stays_while_somebody_who_has_asked_is_in_the_topic() -> None:
     for _ in range(5):
         kept.clock.now += DAY
         kept.publish("other")
-    assert kept.recover("a", position) == Recovery(position, [], "")
+    assert kept.recover("a", position) == Recovery(position)
     kept.history.emptied("a")
     for _ in range(5):
         kept.clock.now += DAY
@@ -136,7 +136,7 @@ def test_topics_that_nothing_was_published_to_take_no_memory() -> None:
     assert kept.history.size == 0
     for topic, position in positions.items():
         assert position is not None
-        assert kept.recover(topic, position) == Recovery(position, [], "")
+        assert kept.recover(topic, position) == Recovery(position)
     first = positions["topic 5"]
     kept.publish("topic 5")
     assert first is not None

@@ -16,7 +16,7 @@ from rr_py_ws.metrics import Sample
 from rr_py_ws.wire.command import Wish
 from rr_py_ws.wire.link import Plain, unpack_publications, unpack_recoveries
 from rr_py_ws.wire.publication import Position, Publication
-from rr_py_ws.wire.recovery import OFF
+from rr_py_ws.wire.recovery import OFF, Missed
 
 _CONFIRMED = 0
 _AT_ONCE = 1000
@@ -254,7 +254,7 @@ class _Recovered:
     def __call__(self) -> Recoveries:
         for topic, came in self._came.items():
             recovery = self._recoveries[topic]
-            self._recoveries[topic] = recovery._replace(replay=[*recovery.replay, *came])
+            self._recoveries[topic] = recovery._replace(replay=Missed([*recovery.replay, *came]))
         self._came = {}
         return self._recoveries
 
