@@ -92,7 +92,9 @@ class Client:
         if self._last:
             accepted = self._publisher.accepted  # in order
             missing = set(accepted[bisect_right(accepted, self._last) : bisect_left(accepted, number)])
-            assert missing <= self._publisher.lost, f"{missing - self._publisher.lost} are missing"
+            assert missing <= self._publisher.lost, (
+                f"{missing - self._publisher.lost} are missing at {number} ({where})"
+            )
             self.skipped |= missing
         self._last = number
         self._position = position or self._position
