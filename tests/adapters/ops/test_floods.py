@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -28,6 +29,14 @@ class Part:
         yield gauge("read", "How often.", self.read)
 
 
+class DearPart(Part):
+    """Takes longer than the smallest time that the clock of an event loop can tell."""
+
+    def metrics(self) -> Iterator[Sample]:
+        time.sleep(0.003)
+        yield from super().metrics()
+
+
 async def test_scrapes_that_come_while_a_page_is_made_share_the_next_one(serve: Serve) -> None:
     part = Part()
     server = await serve(MetricsPage([part]))
@@ -49,7 +58,7 @@ async def test_who_asks_for_metrics_without_end_has_a_fifth_of_the_time(
         rests.append(seconds)
         await sleep(0)
 
-    server = await serve(MetricsPage([Part()]))
+    server = await serve(MetricsPage([DearPart()]))
     await get(server.address, "/metrics")
     monkeypatch.setattr(metrics.asyncio, "sleep", recording)
     monkeypatch.setattr(metrics, "_REST", 1e6)
