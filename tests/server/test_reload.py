@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,14 @@ NOW, LATER = "changed, counts from now on", "changed in the file, counts after a
 Reread = Callable[[str], Awaitable[list[str]]]
 
 
+def reader(directory: Path) -> Callable[[], Config]:
+    return partial(load_config, directory / ".rr.yaml", workdir=directory, environ={})
+
+
+async def look() -> None:
+    """There are no certificates."""
+
+
 @pytest.fixture
 def applied() -> list[Config]:
     """The configurations that the server was given."""
@@ -44,17 +53,11 @@ async def reread(
     tmp_path: Path, applied: list[Config], serves_pages: bool, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Reread]:
     """Write another file, have it read, and return what was logged."""
-    path, log = tmp_path / ".rr.yaml", Lines()
+    path, read, log = tmp_path / ".rr.yaml", reader(tmp_path), Lines()
     (tmp_path / "public").mkdir()
-
-    def read() -> Config:
-        return load_config(path, workdir=tmp_path, environ={})
 
     path.write_text(GOOD)
     monkeypatch.setattr(reload, "log", log)
-
-    async def look() -> None:
-        pass
 
     changes = Changes(read(), serves_pages=serves_pages)
     reloader = Reloader(read(), read, applied.append, look, changes)
@@ -197,14 +200,8 @@ async def test_a_change_of_the_level_is_told_whichever_way_it_goes(
             if self.infos:
                 super().info(event, **fields)
 
-    path, log = tmp_path / ".rr.yaml", Quiet()
+    path, read, log = tmp_path / ".rr.yaml", reader(tmp_path), Quiet()
     monkeypatch.setattr(reload, "log", log)
-
-    def read() -> Config:
-        return load_config(path, workdir=tmp_path, environ={})
-
-    async def look() -> None:
-        pass
 
     def apply(found: Config) -> None:
         log.infos = after == "info"
@@ -225,14 +222,9 @@ async def test_a_process_that_starts_later_has_what_the_others_have_though_the_f
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It had what counted when the server was started: of two listeners one had the old rule."""
-    path, log, last = tmp_path / ".rr.yaml", Lines(), LastReload()
+    path, read = tmp_path / ".rr.yaml", reader(tmp_path)
+    log, last = Lines(), LastReload()
     monkeypatch.setattr(reload, "log", log)
-
-    def read() -> Config:
-        return load_config(path, workdir=tmp_path, environ={})
-
-    async def look() -> None:
-        pass
 
     path.write_text(GOOD)
     at_start = read()

@@ -11,7 +11,7 @@ from rr_py_ws.core.shared import Shared
 from rr_py_ws.wire.command import Wish
 from rr_py_ws.wire.position import StreamPosition, decode_position
 from rr_py_ws.wire.publication import Position, Publication
-from rr_py_ws.wire.recovery import NOTHING, Missed, Reason, Recovery
+from rr_py_ws.wire.recovery import Missed, Reason, Recovery
 
 _ANSWER, _MESSAGE = 1000, 300
 """Bytes that an answer takes that many get, and each message of it, besides names and payloads."""
@@ -165,7 +165,7 @@ class Ring:
             found = self.after(position.offset) if position is not None and not reason else []
             if len(_fit(found, limit)) < len(found):
                 found, reason = [], "limit"
-        missed = Missed([self.publication(topic, entry) for entry in found]) if found else NOTHING
+        missed = Missed([self.publication(topic, entry) for entry in found])
         return Recovery(self.before(found), missed, reason)
 
     def nonce_at(self, offset: int) -> int:

@@ -71,9 +71,7 @@ def decode_exclude(text: bytes) -> tuple[str, ...]:
 
 def mark_line(payload: bytes, exclude: Sequence[str]) -> bytes:
     """Make what a mark says of one message: its checksum, and who is excluded."""
-    if exclude:
-        return b"%s %s" % (checksum_of(payload), encode_exclude(exclude))
-    return b"%d:%08x " % (len(payload), crc32(payload))
+    return b"%b %b" % (checksum_of(payload), encode_exclude(exclude))
 
 
 def unkept_mark(payload: bytes, exclude: Sequence[str]) -> bytes:
