@@ -9,13 +9,15 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
+from rr_py_ws.core.history import Receipt
 from rr_py_ws.errors import BrokerError
+from rr_py_ws.wire.publication import Publication
 from support.history_clients import Client, Publisher
 from support.history_node import HistoryNode, HistoryNodes
 from support.redis_servers import Cluster, RedisServer, Sentinels
@@ -33,12 +35,13 @@ class Fleet:
     Args:
         nodes: these three.
         topic: that they are in.
+        by_bus: see `Client`.
     """
 
-    def __init__(self, nodes: list[HistoryNode], topic: str) -> None:
+    def __init__(self, nodes: list[HistoryNode], topic: str, *, by_bus: bool = False) -> None:
         self._nodes = nodes
         self.publisher = Publisher(nodes[2], topic)
-        self.clients = [Client(self.publisher) for _ in range(6)]
+        self.clients = [Client(self.publisher, by_bus=by_bus) for _ in range(6)]
         self._before = 0
 
     async def start(self) -> None:
@@ -170,20 +173,18 @@ async def test_lagging_failovers_by_sentinel(tmp_path: Path) -> None:
 
 
 async def test_lagging_failovers_in_a_cluster(tmp_path: Path) -> None:
-    """Nodes that listen to one server for all, beside nodes that listen to the master of each topic.
-
-    Without `sharded` something is wrong in a few of a hundred failovers (docs/recovery.md): in long runs.
-    """
+    """Nodes that listen to one server for all, beside nodes that listen to the master of each topic."""
     random.seed(SEED)
     print(f"CHAOS_SEED={SEED}")  # noqa: T201  # shown when it fails
     async with AsyncExitStack() as stack:
         cluster = Cluster(stack.enter_context(ExitStack()), tmp_path)
         nodes = await stack.enter_async_context(HistoryNodes())
         fleets = []
-        for sharded in (False, True) if ROUNDS > 1 else (True,):
+        for sharded in (False, True):
             options = {"sharded": sharded, "sweep": 0.5}
             started = [await nodes.start(*cluster.addresses, **options) for _ in range(3)]
-            fleets.append(Fleet(started, "h{x} sharded" if sharded else "h{x} classic"))
+            topic = "h{x} sharded" if sharded else "h{x} classic"
+            fleets.append(Fleet(started, topic, by_bus=not sharded))
             await fleets[-1].start()
         for _ in range(ROUNDS):
             master = cluster.owner("{x}")
@@ -204,3 +205,41 @@ async def test_lagging_failovers_in_a_cluster(tmp_path: Path) -> None:
 def replica_of(cluster: Cluster, master: RedisServer) -> RedisServer:
     port = f"master_port:{master.port}\r\n"
     return next(server for server in cluster.alive if port in server.ask("INFO", "replication"))
+
+
+async def test_an_idempotency_key_is_where_its_message_is(tmp_path: Path) -> None:
+    """A publisher that tries again after a failover: only what was lost is published twice."""
+    async with AsyncExitStack() as stack:
+        sentinels = Sentinels(stack.enter_context(ExitStack()), tmp_path)
+        nodes = await stack.enter_async_context(HistoryNodes())
+        node = await nodes.start(*sentinels.addresses, master_name="main")
+        await node.recover("h", 0)
+        kept = await publish_under_a_key(node, "kept")
+        master = sentinels.master
+        replica = next(server for server in sentinels.servers if server is not master)
+        cut_off(master, replica)
+        lost = await publish_under_a_key(node, "lost")
+        master.kill()
+        await eventually(lambda: sentinels.master is replica, "a successor", pause=0.05)
+
+        again: list[Receipt] = []
+
+        async def is_answered() -> bool:
+            with suppress(BrokerError):
+                again.append(await publish_under_a_key(node, "kept"))
+            return bool(again)
+
+        await eventually(is_answered, "a connection to the successor")
+        assert again == [Receipt(kept.position, duplicate=True)]
+        anew = await publish_under_a_key(node, "lost")
+        assert not anew.duplicate
+        assert anew.position not in (None, lost.position)
+        await node.wait_for("h", b"lost")
+        await eventually(lambda: node.received.count(("h", b"lost")) == 2)
+        assert node.received == [("h", b"kept"), ("h", b"lost"), ("h", None), ("h", b"lost")]
+
+
+async def publish_under_a_key(node: HistoryNode, name: str) -> Receipt:
+    """Publish a text to the topic `h` under an idempotency key of the same name."""
+    accepted = node.broker.publish_once(Publication("h", name.encode()), name)
+    return await accepted if isinstance(accepted, Awaitable) else accepted
