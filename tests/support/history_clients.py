@@ -15,7 +15,8 @@ class Publisher:
 
     Attributes:
         accepted: those that Redis has answered for.
-        lost: of these, those that were in no copy when a server failed.
+        lost: of these, those that were in no copy when a server failed, or may not have been.
+        is_in_doubt: whether what is accepted now may be lost.
     """
 
     def __init__(self, node: HistoryNode, topic: str = "h") -> None:
@@ -24,15 +25,22 @@ class Publisher:
         self._next = 0
         self.accepted: list[int] = []
         self.lost: set[int] = set()
+        self.is_in_doubt = False
 
     async def publish(self, count: int = 1) -> None:
         for _ in range(count):
-            self._next += 1
+            self._next = number = self._next + 1
             with suppress(BrokerError):
-                if await self._node.keep(self.topic, b"%d" % self._next):
-                    self.accepted.append(self._next)
-                else:
-                    self.lost.add(self._next)  # delivered, and in no history
+                if await self._node.keep(self.topic, b"%d" % number):
+                    self.accepted.append(number)
+                    if not self.is_in_doubt:
+                        continue
+                self.lost.add(number)  # delivered, and maybe in no history
+
+    def has_kept(self, number: int) -> bool:
+        """Whether a number is in the history: Redis has answered for it, and has not lost it."""
+        at = bisect_left(self.accepted, number)
+        return self.accepted[at : at + 1] == [number] and number not in self.lost
 
     async def publish_accepted(self) -> int:
         """Publish until Redis has answered for one: a node may not know yet that its connection is broken."""
@@ -51,8 +59,8 @@ class Client:
 
     Args:
         publisher: of the messages.
-        by_bus: whether the servers tell each other what was published. Then what is in no history may come
-            late, or once more by the next server (docs/recovery.md).
+        by_bus: whether servers tell each other what was published, as in a cluster. Then what is in no
+            history may come late, or once more by the next server (docs/recovery.md).
 
     Attributes:
         skipped: what is missing and was lost, and that the client was not told of yet.
@@ -95,7 +103,7 @@ class Client:
         self._seen = len(self._node.received)
 
     def _take(self, number: int, position: str | None) -> None:
-        if self._by_bus and position is None and number in self._publisher.lost:
+        if self._by_bus and position is None and not self._publisher.has_kept(number):
             self.skipped.discard(number)
             return
         where = f"{self._publisher.topic}, {position} behind {self._position}"

@@ -273,11 +273,17 @@ class Cluster:
 
     def owner(self, channel: str, asked: RedisServer | None = None) -> RedisServer:
         """The master of a channel's slot, as one of the nodes says."""
+        owner = self.find_owner(channel, asked)
+        assert owner is not None, f"nobody has the slot of {channel}"
+        return owner
+
+    def find_owner(self, channel: str, asked: RedisServer | None = None) -> RedisServer | None:
+        """The same; None while nobody has it."""
         slot = slot_of(channel.encode())
         for first, last, (_, port, *_), *_ in (asked or self.alive[0]).ask("CLUSTER", "SLOTS"):
             if first <= slot <= last:
                 return next(node for node in self.nodes if node.port == port)
-        raise AssertionError(f"nobody has slot {slot}")
+        return None
 
 
 class Proxy:

@@ -1,4 +1,4 @@
-"""Real failovers to replicas that lag, by Sentinel and in a cluster, while clients come and go.
+"""Real failovers, mostly to replicas that lag, by Sentinel and in a cluster, while clients come and go.
 
 Nobody stands between nodes and servers here: who takes over, when, and how nodes learn of it is up to Redis.
 `CHAOS_ROUNDS` says how often, see test_chaos.py.
@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack, ExitStack, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,6 +26,9 @@ from support.waiting import eventually, eventually_sync
 
 ROUNDS = max(1, int(os.environ.get("CHAOS_ROUNDS", "8")) // 15)
 SEED = int(os.environ.get("CHAOS_SEED", "0")) or random.randrange(1_000_000)
+
+Fail = Callable[[list["Fleet"], RedisServer, RedisServer, Callable[[], bool]], Awaitable[None]]
+"""Lets a master fail: fleets of nodes, it, its replica, and whether another is master."""
 
 pytestmark = pytest.mark.timeout(120 + 40 * ROUNDS)
 
@@ -77,6 +81,11 @@ class Fleet:
             await self.publisher.publish()
             await asyncio.sleep(random.random() / 50)
 
+    async def publish_some(self) -> None:
+        """Wait until some messages more are kept; somebody publishes meanwhile."""
+        enough = len(self.publisher.accepted) + 3
+        await eventually(lambda: len(self.publisher.accepted) >= enough, "messages that are kept")
+
     def copied(self) -> None:
         """The replica has what was published so far, and nothing of what comes."""
         self._before = len(self.publisher.accepted)
@@ -93,18 +102,30 @@ class Fleet:
         for client in self.clients:
             client.leave()
             assert not client.skipped, f"{client.skipped} are missing, and nothing was said"
+        self.publisher.is_in_doubt = False
 
 
-async def fail_over(
-    fleets: list[Fleet],
-    master: RedisServer,
-    replica: RedisServer,
-    *,
-    has_successor: Callable[[], bool],
+@asynccontextmanager
+async def at_work(*works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """They go on meanwhile, and nothing is wrong for them."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        yield
+        for task in tasks:
+            assert not task.done(), task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+        failed = [one for one in ended if isinstance(one, Exception)]
+        assert not failed, failed
+
+
+async def die(
+    fleets: list[Fleet], master: RedisServer, replica: RedisServer, has_successor: Callable[[], bool]
 ) -> None:
     """A master dies with what its replica lacks, while clients come and go."""
-    moving = [asyncio.create_task(fleet.come_and_go()) for fleet in fleets]
-    try:
+    async with at_work(*(fleet.come_and_go() for fleet in fleets)):
         for fleet in fleets:
             await eventually(fleet.has_recovered, "a client that came back")
             await fleet.publisher.publish(random.randrange(1, 5))
@@ -118,21 +139,42 @@ async def fail_over(
         for fleet in fleets:
             fleet.failed()
         master.kill()
-        publishing = [asyncio.create_task(fleet.publish()) for fleet in fleets]
-        moving += publishing
-        await eventually(has_successor, "a successor", pause=0.05)
+        async with at_work(*(fleet.publish() for fleet in fleets)):
+            await eventually(has_successor, "a successor", pause=0.05)
+            for fleet in fleets:
+                await fleet.publish_some()
+    replica.ask("CONFIG", "SET", "masterauth", "")
+    master.start()
+
+
+async def stand_still(
+    fleets: list[Fleet], master: RedisServer, replica: RedisServer, has_successor: Callable[[], bool]
+) -> None:
+    """A master stands still until there is another one, and goes on as if it were the master.
+
+    What it is asked for then is in no other copy, nor is what it had not yet passed on.
+    """
+    for fleet in fleets:
+        fleet.publisher.is_in_doubt = True
+    async with at_work(*(work for fleet in fleets for work in (fleet.come_and_go(), fleet.publish()))):
         for fleet in fleets:
-            before = len(fleet.publisher.accepted)
-            await eventually(lambda fleet=fleet, enough=before + 3: len(fleet.publisher.accepted) >= enough)
-        for task in moving:
-            assert not task.done(), task.result()
-    finally:
-        for task in moving:
-            task.cancel()
-        failed = [
-            one for one in await asyncio.gather(*moving, return_exceptions=True) if isinstance(one, Exception)
-        ]
-        assert not failed, failed
+            await eventually(fleet.has_recovered, "a client that came back")
+        if random.random() < 0.5:
+            cut_off(master, replica)
+        master.freeze()
+        await eventually(has_successor, "a successor", pause=0.05)
+        if random.random() < 0.5:
+            for fleet in fleets:
+                await fleet.publish_some()
+        replica.ask("CONFIG", "SET", "masterauth", "")
+        master.thaw()
+        await eventually(lambda: is_replica(master), "a master that has heard of the other one", pause=0.05)
+        for fleet in fleets:
+            await fleet.publish_some()
+
+
+def is_replica(server: RedisServer) -> bool:
+    return "role:slave" in server.ask("INFO", "replication")
 
 
 def cut_off(master: RedisServer, replica: RedisServer) -> None:
@@ -147,11 +189,12 @@ def cut_off(master: RedisServer, replica: RedisServer) -> None:
     )
 
 
-def is_followed(master: RedisServer) -> bool:
-    return "state=online" in master.ask("INFO", "replication")
+def is_followed(master: RedisServer | None) -> bool:
+    return master is not None and "state=online" in master.ask("INFO", "replication")
 
 
-async def test_lagging_failovers_by_sentinel(tmp_path: Path) -> None:
+@pytest.mark.parametrize("fail", [die, stand_still] if ROUNDS > 1 else [die])  # it takes sentinels long
+async def test_failovers_by_sentinel(fail: Fail, tmp_path: Path) -> None:
     random.seed(SEED)
     print(f"CHAOS_SEED={SEED}")  # noqa: T201  # shown when it fails
     async with AsyncExitStack() as stack:
@@ -161,18 +204,15 @@ async def test_lagging_failovers_by_sentinel(tmp_path: Path) -> None:
         fleet = Fleet([await nodes.start(*sentinels.addresses, **options) for _ in range(3)], "h")
         await fleet.start()
         for _ in range(ROUNDS):
+            await eventually(lambda: is_followed(sentinels.master), "a replica")
             master = sentinels.master
-            await eventually(lambda master=master: is_followed(master), "a replica")
             replica = next(server for server in sentinels.servers if server is not master)
-            await fail_over(
-                [fleet], master, replica, has_successor=lambda master=master: sentinels.master is not master
-            )
-            replica.ask("CONFIG", "SET", "masterauth", "")
-            master.start()
+            await fail([fleet], master, replica, lambda replica=replica: sentinels.master is replica)
             await fleet.rest()
 
 
-async def test_lagging_failovers_in_a_cluster(tmp_path: Path) -> None:
+@pytest.mark.parametrize("fail", [die, stand_still])
+async def test_failovers_in_a_cluster(fail: Fail, tmp_path: Path) -> None:
     """Nodes that listen to one server for all, beside nodes that listen to the master of each topic."""
     random.seed(SEED)
     print(f"CHAOS_SEED={SEED}")  # noqa: T201  # shown when it fails
@@ -183,21 +223,15 @@ async def test_lagging_failovers_in_a_cluster(tmp_path: Path) -> None:
         for sharded in (False, True):
             options = {"sharded": sharded, "sweep": 0.5}
             started = [await nodes.start(*cluster.addresses, **options) for _ in range(3)]
-            topic = "h{x} sharded" if sharded else "h{x} classic"
-            fleets.append(Fleet(started, topic, by_bus=not sharded))
+            fleets.append(Fleet(started, "h{x} sharded" if sharded else "h{x} classic", by_bus=True))
             await fleets[-1].start()
         for _ in range(ROUNDS):
+            await eventually(lambda: is_followed(cluster.find_owner("{x}")), "a replica")
             master = cluster.owner("{x}")
-            await eventually(lambda master=master: is_followed(master), "a replica")
             replica = replica_of(cluster, master)
-            await fail_over(
-                fleets,
-                master,
-                replica,
-                has_successor=lambda replica=replica: cluster.owner("{x}", replica) is replica,
+            await fail(
+                fleets, master, replica, lambda replica=replica: cluster.find_owner("{x}", replica) is replica
             )
-            replica.ask("CONFIG", "SET", "masterauth", "")
-            master.start()
             for fleet in fleets:
                 await fleet.rest()
 
