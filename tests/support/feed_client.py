@@ -15,6 +15,7 @@ from rr_py_ws.core.session import Session
 from rr_py_ws.core.session_context import SessionContext
 from rr_py_ws.wire.publication import Pushes
 from rr_py_ws.wire.push import STRING
+from rr_py_ws.wire.recovery import Missed
 from support.feed_broker import FeedBroker
 from support.feed_store import PLAIN, SharedStore
 from support.feed_world import Later, World
@@ -76,11 +77,16 @@ class Client:
     def write(self, data: bytes) -> None:
         self.take(data)
 
-    def replay(self, reply: bytes, replay: Replay) -> None:
+    def replay(self, reply: bytes, missed: Missed, frames: bytes) -> None:
         self.write(reply)
-        self.is_replayed = True
+        replay, pieces = Replay(self.encoding, missed), []
         while replay:
-            self.take(replay.next_frames(1))
+            pieces.append(replay.next_frames(1))
+        if frames:
+            assert frames == b"".join(pieces), "what was encoded for others is not what is missed"
+        self.is_replayed = True
+        for piece in pieces:
+            self.take(piece)
         self.is_replayed = False
 
     def push(self, pushes: Pushes, taken: int) -> None:

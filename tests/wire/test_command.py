@@ -357,3 +357,37 @@ def test_each_wish_is_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     decoded = decode_command(b'{"history":{"a":{"last":1}},"topics":[%b"b"]}' % (b'"a",' * 1000))
     assert decoded.history == {"a": 1, "b": 1}
     assert wishes == [{"last": 1}, None]
+
+
+class TestRemembered:
+    """Small commands, which all who come to a topic send alike, are decoded once."""
+
+    def test_the_same_bytes_are_the_same_command(self) -> None:
+        message = b'{"command":"join","topics":["remembered"],"history":{"remembered":"e.1"},"id":1}'
+        command = decode_command(message)
+        assert command == Command("join", ["remembered"], id=1, history={"remembered": "e.1"})
+        assert decode_command(message) is command
+        assert decode_command(message.replace(b"1}", b"2}")).id == 2
+
+    def test_what_is_read_slowly_costs_as_much_each_time(self) -> None:
+        message, charged = b'{"command":"join","topics":["\\ud800"]}', list[int]()
+        found = [decode_command(message, charged.append) for _ in range(3)]
+        assert found == [Command("join", ["\ufffd"])] * 3
+        assert charged == [len(message)] * 3
+
+    def test_so_does_what_is_refused(self) -> None:
+        message, charged = b'{"command":"join","topics":"\\ud800"}', list[int]()
+        for _ in range(2):
+            with pytest.raises(CommandError):
+                decode_command(message, charged.append)
+        assert charged == [len(message)] * 2
+
+    def test_neither_names_of_clients_nor_large_commands_nor_too_many_are_kept(self) -> None:
+        for number in range(5000):
+            decode_command(b'{"command":"join","me":"%d"}' % number)
+            decode_command(b'{"command":"join","topics":["%d%b"]}' % (number, b"x" * 200))
+            decode_command(b'{"command":"join","topics":["of 5000, %d"]}' % number)
+        known = command_module._known
+        assert 0 < len(known) <= 1024
+        assert max(map(len, known)) <= 128
+        assert not any(command.me for command in known.values())

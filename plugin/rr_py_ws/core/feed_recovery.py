@@ -7,6 +7,7 @@ want to know them at that moment, and the ring keeps them.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Protocol
 
 from rr_py_ws.core.feed_rings import FeedRings, FeedTopic, Store
@@ -58,12 +59,11 @@ class FeedRecovery:
     def recover(self, wishes: Mapping[str, Wish], limit: ReplayLimit) -> Synchronize | Awaitable[Synchronize]:
         """See `History.recover`."""
         unknown = [
-            topic for topic, wish in wishes.items() if self.keeps(topic) and not self._has(topic, wish)
+            topic for topic, wish in wishes.items() if not self._has(topic, wish, limit) and self.keeps(topic)
         ]
         if unknown:
             return self._recover_later(wishes, limit, unknown)
-        began = self._holes.changes
-        return lambda: self._recoveries(wishes, limit, {}, began)
+        return partial(self._recoveries, wishes, limit, {}, self._holes.changes)
 
     async def _recover_later(
         self, wishes: Mapping[str, Wish], limit: ReplayLimit, unknown: Sequence[str]
@@ -78,7 +78,7 @@ class FeedRecovery:
                     continue
                 if self._is_behind(topic, wishes[topic], found[topic]):
                     await self._holes.look(topic, known)
-        return lambda: self._recoveries(wishes, limit, found, began)
+        return partial(self._recoveries, wishes, limit, found, began)
 
     def forget(self, topics: Iterable[str]) -> None:
         """Who asks for these topics from now on must not be answered with what is being read."""
@@ -113,7 +113,7 @@ class FeedRecovery:
             return True  # nothing has come of the new epoch yet; the client may be at its beginning
         return isinstance(wish, str) and known.ring.missing(decode_position(wish)) == "ahead"
 
-    def _has(self, topic: str, wish: Wish) -> bool:
+    def _has(self, topic: str, wish: Wish, limit: ReplayLimit) -> bool:
         """Whether the ring is enough for a wish."""
         known = self._rings.topics.get(topic)
         if known is None or known.ring is None or known.doubtful or known.lost:
@@ -121,7 +121,7 @@ class FeedRecovery:
         ring = known.ring
         if isinstance(wish, int):
             return wish <= len(ring.entries) or ring.first == 1 or known.older is not None
-        reason = ring.missing(decode_position(wish))
+        reason = self._answers.recover(ring, topic, wish, limit).reason  # which is asked for next
         return known.older is not None if reason == "trimmed" else reason not in ("epoch", "ahead")
 
     def _recoveries(
@@ -132,18 +132,22 @@ class FeedRecovery:
         began: int,
     ) -> Recoveries:
         """Return what clients get now; `began`: how often the feed had changed when the store was asked."""
-        recoveries = dict.fromkeys(wishes, OFF)
+        recoveries = {}
         for topic, wish in wishes.items():
             stored = found.get(topic)
             # What cannot be read now is off.
-            if self.keeps(topic) and (stored is not None or topic not in found):
-                recoveries[topic] = self._recovery(topic, wish, limit, stored, began)
+            is_off = stored is None and topic in found
+            recoveries[topic] = OFF if is_off else self._recovery(topic, wish, limit, stored, began)
         return recoveries
 
     def _recovery(
         self, topic: str, wish: Wish, limit: ReplayLimit, stored: Ring | None, began: int
     ) -> Recovery:
-        known = self._rings.get(topic)
+        known = self._rings.topics.get(topic)
+        if known is None:
+            if not self.keeps(topic):
+                return OFF
+            known = self._rings.get(topic)
         if known.ring is None and stored is not None:
             # All that the store had has arrived, so what comes now follows, unless the feed was interrupted.
             self._holes.begin(topic, known, Ring(stored.epoch, stored.top, stored.nonce))
@@ -156,9 +160,10 @@ class FeedRecovery:
         # While a hole is filled, the client gets what the ring has; the rest comes behind it.
         if stored is not None and self._rings.extend(ring, stored):
             known.older = len(stored.entries) > limit.messages
-        self._rings.expire(topic, known)
+        self._rings.expire(known)
         recovery = self._answers.recover(ring, topic, wish, limit)
-        is_short = isinstance(wish, int) and len(recovery.replay) < wish and not recovery.reason
-        if known.older and (recovery.reason == "trimmed" or is_short):
-            return recovery._replace(reason="limit")
+        if known.older:
+            is_short = isinstance(wish, int) and len(recovery.replay) < wish and not recovery.reason
+            if is_short or recovery.reason == "trimmed":
+                return recovery._replace(reason="limit")
         return recovery

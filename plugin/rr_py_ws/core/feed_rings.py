@@ -9,6 +9,7 @@ from collections import OrderedDict, deque
 from collections.abc import Awaitable, Iterable
 from typing import NamedTuple, Protocol
 
+from rr_py_ws.config import HistoryRule
 from rr_py_ws.core.history_rules import HistoryRules
 from rr_py_ws.core.ring import Entry, Ring
 from rr_py_ws.wire.position import StreamPosition
@@ -86,6 +87,7 @@ class FeedTopic:
         lost: whether a publication was handed over that the store does not have, so that its history must
             not be told any more; without a ring, the next one that is known.
         older: whether the store has more than the ring; None when nobody knows.
+        rule: of its history; None when it has none.
         unproven: the offset up to which another epoch was read from the store; -1 when its begin has come
             over the feed. While that has brought nothing more, nobody knows whether it worked meanwhile.
     """
@@ -99,11 +101,13 @@ class FeedTopic:
         "older",
         "reading",
         "ring",
+        "rule",
         "unproven",
         "waiting",
     )
 
-    def __init__(self, ended: tuple[str, ...] = ()) -> None:
+    def __init__(self, rule: HistoryRule | None, ended: tuple[str, ...]) -> None:
+        self.rule = rule
         self.ring: Ring | None = None
         self.ended = ended
         self.waiting: deque[Arrival] | None = None
@@ -139,7 +143,8 @@ class FeedRings:
         """Return what is known of a topic: at first only which epochs have ended."""
         known = self.topics.get(topic)
         if known is None:
-            known = self.topics[topic] = FeedTopic(self._forgotten.pop(topic, ()))
+            known = FeedTopic(self._rules.find(topic), self._forgotten.pop(topic, ()))
+            self.topics[topic] = known
         return known
 
     def position(self, topic: str) -> StreamPosition | None:
@@ -208,10 +213,10 @@ class FeedRings:
             self.size += ring.extend_left(older, stored.before_first) + _ENTRY_COST * len(older)
         return True
 
-    def expire(self, topic: str, known: FeedTopic) -> None:
+    def expire(self, known: FeedTopic) -> None:
         """Drop what is too old."""
-        rule, ring = self._rules.find(topic), known.ring
-        if rule is None or ring is None:
+        rule, ring = known.rule, known.ring
+        if rule is None or ring is None or not ring.entries:
             return
         oldest = self._now() - rule.ttl
         while ring.entries and ring.entries[0].time <= oldest:

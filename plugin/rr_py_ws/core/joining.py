@@ -8,16 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping, Sequence
 
-from rr_py_ws.core.cost import QUESTION, TOPICS, replay_cost, topics_cost, wishes_cost
+from rr_py_ws.core.cost import QUESTION, TOPICS, WISHES, topics_cost, wishes_cost
 from rr_py_ws.core.fail_closed import fail_closed
 from rr_py_ws.core.history import Recoveries
-from rr_py_ws.core.replay import Replay, settle_recoveries
-from rr_py_ws.core.ring import ReplayLimit
 from rr_py_ws.core.session_context import SessionContext, SessionTransport, breach_of_join
 from rr_py_ws.errors import BrokerError
 from rr_py_ws.wire.command import Command, Wish
 from rr_py_ws.wire.push import usual_join_reply
-from rr_py_ws.wire.recovery import Recovered
 from rr_py_ws.wire.verdict import ALLOWED, Verdict
 
 _LONGEST_REFUSED = 1024
@@ -143,15 +140,14 @@ class Joining:
         self, command: Command, wishes: Mapping[str, Wish], verdict: Verdict
     ) -> Recoveries | Awaitable[Recoveries]:
         """Subscribe; what is wished for and withheld is not looked for."""
-        limits = self._context.limits
-        self._charge(wishes_cost(len(wishes)))
+        context = self._context
+        if len(wishes) >= WISHES:
+            self._transport.charge(wishes_cost(len(wishes)))
         self.opted_in = True
-        return self._context.subscriptions.join_with_history(
-            self._transport,
-            self._broker(command),
-            command.topics or (),
-            {topic: wish for topic, wish in wishes.items() if verdict.shows_history(topic)},
-            ReplayLimit(limits.recovery_messages, limits.recovery_topic_size),
+        if verdict is not ALLOWED:
+            wishes = {topic: wish for topic, wish in wishes.items() if verdict.shows_history(topic)}
+        return context.subscriptions.join_with_history(
+            self._transport, self._broker(command), command.topics or (), wishes, context.replay_limit
         )
 
     def _answer_join(self, command: Command, recoveries: Recoveries | None) -> None:
@@ -159,17 +155,15 @@ class Joining:
         if recoveries is None or command.history is None:
             self._reply("@join", command, client=self._transport.id if command.me else "")
             return
-        told, sent = settle_recoveries(
-            self._transport, command.history, recoveries, self._context.limits.recovery_size
-        )
-        self._context.counters.count_recoveries(told)
-        reply = self._make_reply("@join", command, client=self._transport.id, history=told)
-        if not sent:
-            self._transport.write(reply)
-            return
-        encoding = self._transport.encoding
-        self._charge(replay_cost(sent, deflated=encoding.deflated))
-        self._transport.replay(reply, Replay(encoding, sent))
+        context, transport = self._context, self._transport
+        answer = context.answers.find(transport, command, recoveries)
+        context.counters.count_recoveries(answer.told)
+        if answer.missed:
+            if answer.cost:
+                transport.charge(answer.cost)
+            transport.replay(answer.reply_to(transport), answer.missed, answer.frames)
+        else:
+            transport.write(answer.reply_to(transport))
 
     async def _finish_join(
         self,
@@ -224,10 +218,6 @@ class Joining:
         public = error.public if isinstance(error, BrokerError) else _BROKER_FAILED
         self._refuse_join(command, "broker", public)
 
-    def _charge(self, cost: int) -> None:
-        if cost:  # nearly never: a small command is all in its frame
-            self._transport.charge(cost)
-
     def _reply(
         self,
         kind: str,
@@ -236,23 +226,11 @@ class Joining:
         id: str | int | None = None,
         client: str = "",
     ) -> None:
-        """Answer a command."""
-        self._transport.write(self._make_reply(kind, command, reason, id, client))
-
-    def _make_reply(
-        self,
-        kind: str,
-        command: Command,
-        reason: str = "",
-        id: str | int | None = None,
-        client: str = "",
-        history: Sequence[Recovered] = (),
-    ) -> bytes:
-        """Make the answer to a command, with its topics; a refused list that is very long only costs."""
+        """Answer a command, with its topics; a refused list that is very long only costs."""
         topics: Sequence[str] | None = command.topics
         longest = max(_LONGEST_REFUSED, self._context.limits.max_topics_per_command)
         if topics is not None and len(topics) > longest:
             topics = ()
         id = command.id if id is None else id
         encoding = self._transport.encoding
-        return encoding.reply(kind, topics, id=id, reason=reason, client=client, history=history)
+        self._transport.write(encoding.reply(kind, topics, id=id, reason=reason, client=client))

@@ -209,10 +209,10 @@ class Node:
 
         The subscriber is in the hub only when its answer can be written: what comes before is in the history.
         """
-        name = self._section(broker)
+        name = self._sections.get(broker) or self._section(broker)
         waiting = self.brokers[name].subscribe(topics)
         finding = self._find(name, wishes, limit) if waiting is None else None
-        if finding is not None and not isinstance(finding, Awaitable):
+        if callable(finding):  # cheaper to find out than whether it can be awaited
             return self._enter(subscriber, name, topics, finding)
         self._entering[subscriber] = name, topics
         self._entered[name].update(topics)

@@ -100,6 +100,11 @@ def settle_recoveries(
     return told, sent[0] if len(sent) == 1 else Missed(chain.from_iterable(sent))
 
 
+def fits(replay: Missed, size: int) -> bool:
+    """Whether all of a replay may be sent; see `settle_recoveries`."""
+    return replay.size + _OVERHEAD * len(replay) <= size
+
+
 def limit_recoveries(wishes: Mapping[str, Wish], recoveries: Recoveries, size: int) -> Recoveries:
     """Return what may be sent of recoveries, see `settle_recoveries`, in the order of the wishes."""
     limited: Recoveries = {}

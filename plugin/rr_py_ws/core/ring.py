@@ -189,8 +189,7 @@ class SharedAnswers:
 
     def recover(self, ring: Ring, topic: str, wish: Wish, limit: ReplayLimit) -> Recovery:
         """Return what a client gets that has wished for something of the topic of a ring."""
-        state = ring.epoch, ring.top, ring.nonce, ring.before_first, len(ring.entries)
-        key = topic, wish, limit, state
+        key = topic, wish, limit, ring.epoch, ring.top, ring.nonce, ring.before_first, len(ring.entries)
         recovery = self._shared.get(key)
         if recovery is None:
             recovery = ring.recover(topic, wish, limit)

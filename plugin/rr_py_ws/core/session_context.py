@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from rr_py_ws.config import Limits
 from rr_py_ws.core.command_metrics import CommandMetrics
+from rr_py_ws.core.join_answers import JoinAnswers
 from rr_py_ws.core.ports import Authorizer, Subscriber, Subscriptions
-from rr_py_ws.core.replay import Replay
+from rr_py_ws.core.ring import ReplayLimit
+from rr_py_ws.wire.recovery import Missed
 from rr_py_ws.wire.verdict import Verdict
 
 _LONGEST_CHARACTER = 4
@@ -39,8 +41,14 @@ class SessionTransport(Subscriber, Protocol):
     def write(self, data: bytes) -> None:
         """Send a reply, behind everything that was sent before."""
 
-    def replay(self, reply: bytes, replay: Replay) -> None:
-        """Send a reply, and a replay right behind it, before everything that is sent later."""
+    def replay(self, reply: bytes, missed: Missed, frames: bytes) -> None:
+        """Send a reply, and messages again right behind it, before everything that is sent later.
+
+        Args:
+            reply: the whole frame.
+            missed: the messages.
+            frames: all of them encoded, if somebody has done that, and they are few; else empty.
+        """
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine as a task, which is cancelled when the connection ends."""
@@ -73,6 +81,8 @@ class SessionContext:
         select_broker: whether the `broker` of a command counts; see `websockets.select_broker`.
         tell_of_gaps: whether also clients are told of gaps that have never used an id; see
             `websockets.on_gap`.
+        replay_limit: how much of a topic may be sent again at once.
+        answers: to joins with a wish, under these limits.
     """
 
     authorizer: Authorizer
@@ -81,3 +91,11 @@ class SessionContext:
     counters: CommandMetrics
     select_broker: bool = False
     tell_of_gaps: bool = False
+    replay_limit: ReplayLimit = field(init=False)
+    answers: JoinAnswers = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make what hangs on the limits alone."""
+        limit = ReplayLimit(self.limits.recovery_messages, self.limits.recovery_topic_size)
+        object.__setattr__(self, "replay_limit", limit)
+        object.__setattr__(self, "answers", JoinAnswers(self.limits.recovery_size))

@@ -35,6 +35,10 @@ _WRITE_INSTEAD = (
     "a command of RoadRunner 1, as @spiralscout/websockets sends it;"
     ' this server reads {"command":"join","topics":["news"]}'
 )
+_KNOWN = 1024
+"""Small commands that are remembered: those who come to a topic send the same. They take less than 2 MiB,"""
+_LONGEST_KNOWN = 128
+"""for one has so many bytes at most."""
 _SURROGATES = re.compile("([\ud800-\udfff])")
 
 
@@ -66,8 +70,13 @@ class Command(NamedTuple):
     history: Mapping[str, Wish] | None = None
 
 
+_known: dict[bytes, Command] = {}
+
+
 def decode_command(message: bytes, on_slow: OnSlow = int) -> Command:
     """Decode one message.
+
+    What is returned may be the same object for clients that send the same, so nobody may change it.
 
     Args:
         message: one object of JSON, as a client has sent it.
@@ -77,6 +86,24 @@ def decode_command(message: bytes, on_slow: OnSlow = int) -> Command:
         CommandError: the message is not a JSON object, or a known key has a value of the wrong type; then the
             error carries the command's id, so that the client can be told.
     """
+    command = _known.get(message)
+    if command is None:
+        if len(message) > _LONGEST_KNOWN:
+            return _decode(message, on_slow)
+        slow: list[int] = []
+        try:
+            command = _decode(message, slow.append)
+        finally:
+            for size in slow:
+                on_slow(size)
+        if not slow and not command.me:  # else each costs as much, or nobody else sends the same
+            if len(_known) >= _KNOWN:
+                _known.clear()
+            _known[message] = command
+    return command
+
+
+def _decode(message: bytes, on_slow: OnSlow) -> Command:
     fields = _known_fields(message, on_slow)
     id = fields.get("id")
     if not isinstance(id, str) and not (type(id) is int and -(2**63) <= id < 2**64):

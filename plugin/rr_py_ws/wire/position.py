@@ -13,12 +13,16 @@ of the one before.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from rr_py_ws.wire.publication import Position
 
 LONGEST = 64
 """Characters of a position, at most."""
+
+_KNOWN = 1024
+"""Positions that are remembered: all who lose their connections at once come back at the same ones."""
 
 _TIME = re.compile(r"_([0-9a-f]{11})-?$")
 _POSITION = re.compile(r"([A-Za-z0-9_-]{1,32})\.([0-9]{1,16})(?:\.([0-9]{1,10}))?")
@@ -55,7 +59,12 @@ def is_older(epoch: str, other: str) -> bool:
 
 def decode_position(text: str) -> StreamPosition | None:
     """Take a position apart; None when the text is none. It may be as long, and whatever, a client likes."""
-    match = _POSITION.fullmatch(text) if len(text) <= LONGEST else None
+    return _decode(text) if len(text) <= LONGEST else None
+
+
+@lru_cache(_KNOWN)
+def _decode(text: str) -> StreamPosition | None:
+    match = _POSITION.fullmatch(text)
     if match is None:
         return None
     epoch, offset, nonce = match.groups()

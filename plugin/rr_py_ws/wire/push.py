@@ -101,7 +101,6 @@ class Encoding:
         id: str | int | None = None,
         reason: str = "",
         client: str = "",
-        history: Sequence[Recovered] = (),
     ) -> bytes:
         """Encode the answer to a command as a whole frame; it is never compressed.
 
@@ -110,20 +109,42 @@ class Encoding:
             topics: as the client sent them; None (the command had none) is written as null.
             id: the command's own id, when it had one. Without it the reply is RoadRunner's, byte for byte.
             reason: why a command was refused; sent only together with an id.
-            client: id of the connection, for a client that has named itself or asked for history.
+            client: id of the connection, for a client that has named itself.
+        """
+        end = b',"client":%b}' % encode_string(client) if client else b"}"
+        return server_frame(Opcode.TEXT, _begin_reply(kind, topics, id, reason) + end)
+
+    def split_reply(
+        self,
+        kind: str,
+        topics: Sequence[str] | None,
+        *,
+        id: str | int | None = None,
+        size: int,
+        history: Sequence[Recovered],
+    ) -> tuple[bytes, bytes]:
+        """Encode the answer to a command of several clients, what precedes the id of each and what follows.
+
+        Args:
+            kind: see `reply`.
+            topics: see `reply`.
+            id: see `reply`.
+            size: characters that the ids of the clients have. They are ASCII, and need no escapes.
             history: what becomes of the wishes of a join.
         """
-        names = b"null" if topics is None else encode_strings(topics)
-        extra = b""
-        if id is not None:
-            extra = b',"id":%b' % (encode_string(id) if isinstance(id, str) else b"%d" % id)
-            if reason:
-                extra += b',"reason":%b' % encode_string(reason)
-        if client:
-            extra += b',"client":%b' % encode_string(client)
-        if history:
-            extra += b',"history":{%b}' % b",".join(map(_encode_recovered, history))
-        return server_frame(Opcode.TEXT, b'{"topic":"%b","payload":%b%b}' % (kind.encode(), names, extra))
+        before = _begin_reply(kind, topics, id) + b',"client":"'
+        after = b'","history":{%b}}' % b",".join(map(_encode_recovered, history)) if history else b'"}'
+        return frame_head(_TEXT, len(before) + size + len(after)) + before, after
+
+
+def _begin_reply(kind: str, topics: Sequence[str] | None, id: str | int | None, reason: str = "") -> bytes:
+    names = b"null" if topics is None else encode_strings(topics)
+    beginning = b'{"topic":"%b","payload":%b' % (kind.encode(), names)
+    if id is not None:
+        beginning += b',"id":%b' % (encode_string(id) if isinstance(id, str) else b"%d" % id)
+        if reason:
+            beginning += b',"reason":%b' % encode_string(reason)
+    return beginning
 
 
 def usual_join_reply(topic: str) -> bytes:

@@ -12,6 +12,7 @@ import secrets
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import partial
 from sys import intern
 from zlib import crc32
 
@@ -211,7 +212,8 @@ class MemoryHistory:
 
     def entered(self, topics: Collection[str]) -> None:
         """Somebody enters topics."""
-        self.watched.update(map(intern, filter(self.keeps, topics)))
+        if not self.watched.issuperset(topics):
+            self.watched.update(map(intern, filter(self.keeps, topics)))
 
     def emptied(self, topic: str) -> None:
         """Nobody is in a topic any more."""
@@ -226,17 +228,16 @@ class MemoryHistory:
 
     def recover(self, wishes: Mapping[str, Wish], limit: ReplayLimit) -> Callable[[], Recoveries]:
         """See `History.recover`."""
+        if not self._followed.issuperset(wishes):
+            self._followed.update(map(intern, filter(self.keeps, wishes)))
+        return partial(self._recover, wishes, limit)
 
-        def synchronize() -> Recoveries:
-            return {
-                topic: self._answers.recover(self._look_at(topic), topic, wish, limit)
-                if self.keeps(topic)
-                else OFF
-                for topic, wish in wishes.items()
-            }
-
-        self._followed.update(map(intern, filter(self.keeps, wishes)))
-        return synchronize
+    def _recover(self, wishes: Mapping[str, Wish], limit: ReplayLimit) -> Recoveries:
+        recoveries = {}
+        for topic, wish in wishes.items():
+            ring = self._look_at(topic) if topic in self._followed or self.keeps(topic) else None
+            recoveries[topic] = OFF if ring is None else self._answers.recover(ring, topic, wish, limit)
+        return recoveries
 
     def read(self, topic: str, query: Query) -> Page:
         """See `History.read`."""
@@ -276,10 +277,10 @@ class MemoryHistory:
         ring = self._rings.get(topic)
         if ring is None:
             return Ring(self._epoch_of(topic))
-        oldest = self.now() - ring.rule.ttl
-        while ring.entries and ring.entries[0].time <= oldest:
+        entries, oldest = ring.entries, self.clock() + self.beginning - ring.rule.ttl
+        while entries and entries[0][2] <= oldest:
             self._pop(ring)
-        if not ring.entries and topic in self._full:
+        if not entries and topic in self._full:
             self._set_bare(topic, ring)
         return ring
 

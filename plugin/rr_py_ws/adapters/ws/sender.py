@@ -24,6 +24,7 @@ from rr_py_ws.core.registry import new_id
 from rr_py_ws.core.replay import Replay
 from rr_py_ws.wire.publication import Pushes
 from rr_py_ws.wire.push import Encoding
+from rr_py_ws.wire.recovery import Missed
 
 _TLS_BUFFER = 32 * 1024
 """Bytes that a TLS transport may hold before it says so. They are encrypted: no two connections share them,
@@ -172,9 +173,16 @@ class Sender(asyncio.Protocol):
             else:
                 self._overflow()
 
-    def replay(self, reply: bytes, replay: Replay) -> None:
-        """Send a reply, and again what is behind it: what the transport takes at once, the rest is queued."""
-        if self._state is State.OPEN:  # most clients get both in one write
+    def replay(self, reply: bytes, missed: Missed, frames: bytes) -> None:
+        """Send a reply, and messages again: what the transport takes at once, the rest is queued.
+
+        See `SessionTransport`.
+        """
+        if frames and self._state is State.OPEN:  # most clients get both in one write
+            self.write(reply + frames)
+            return
+        replay = Replay(self.encoding, missed)
+        if self._state is State.OPEN:
             reply += replay.next_frames(_PORTION)
         self.write(reply)
         while self._state is State.OPEN and replay:

@@ -103,14 +103,18 @@ class RedisHistories:
 
     def recover(self, wishes: Mapping[str, Wish], limit: ReplayLimit) -> Synchronize | Awaitable[Synchronize]:
         """See `History.recover`."""
-        told = {topic: wish for topic, wish in wishes.items() if self.store.is_live(topic)}
-        found = self._feeds.recover(told, limit)
-        if len(told) == len(wishes):
-            return found
+        is_live = self.store.is_live
+        for topic in wishes:
+            if not is_live(topic):
+                break
+        else:
+            return self._feeds.recover(wishes, limit)
+        told = {topic: wish for topic, wish in wishes.items() if is_live(topic)}
         off = dict.fromkeys(wishes.keys() - told.keys(), OFF)
-        if not isinstance(found, Awaitable):
-            return lambda: found() | off
-        return _with_those(off, found)
+        found = self._feeds.recover(told, limit)
+        if isinstance(found, Awaitable):
+            return _with_those(off, found)
+        return lambda: found() | off
 
     async def read(self, topic: str, query: Query) -> Page:
         """See `History.read`."""
