@@ -7,7 +7,7 @@ of a round says more than its figures.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -18,6 +18,8 @@ Start = Callable[[], AbstractContextManager[Server]]
 
 _SETTLING = 0.15
 """Seconds after clients have come, in which the server finishes what it has begun."""
+_TURNS, _TURN = 10, 0.2
+"""Short turns, and how much of a usual one each is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +147,30 @@ async def cost_of_call(server: Server, effort: Effort, window: int, *, pinned: b
         with pinned_together(server, generator, when=pinned):
             load, used = await publishing(generator, server, window, seconds=effort.seconds)
     return Cost(used / load.messages, load.saturated)
+
+
+async def costs_by_turns(
+    servers: Sequence[Server], effort: Effort, window: int, *, connections: int
+) -> list[list[Cost]]:
+    """One message for one client of each server, in many short turns; or one call, when there are no clients.
+
+    What changes meanwhile on the machine concerns all of them, so little differences are seen.
+    """
+    found = []
+    async with AsyncExitStack() as stack:
+        generators = [await stack.enter_async_context(Generator()) for _ in servers]
+        for server, generator in zip(servers, generators, strict=True) if connections else ():
+            await generator.connect(server.ws_port, connections)
+            await generator.idle(_SETTLING)
+        for number in range(_TURNS):
+            costs: dict[int, Cost] = {}
+            for at in range(len(servers)) if number % 2 else reversed(range(len(servers))):
+                load, used = await publishing(
+                    generators[at], servers[at], window, seconds=effort.seconds * _TURN
+                )
+                costs[at] = Cost(used / (load.frames if connections else load.messages), load.saturated)
+            found.append([costs[at] for at in range(len(servers))])
+    return found
 
 
 async def publishing(
