@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 
 from rr_py_ws.adapters.brokers.memory import MemoryBroker
+from rr_py_ws.config import HistoryRule
+from rr_py_ws.core.history_rules import HistoryRules
 from rr_py_ws.core.node import Node
+from rr_py_ws.core.ring import ReplayLimit
 from rr_py_ws.errors import BrokerError
 from rr_py_ws.wire.publication import Publication, Pushes
 from rr_py_ws.wire.push import STRING
@@ -126,6 +129,32 @@ class TestFromPublishToSubscriber:
         assert subscriber.received == []
         await asyncio.sleep(0)
         assert subscriber.received == push(("foo", b"1"))
+
+    @pytest.mark.parametrize("has_rules", [False, True])
+    async def test_a_broker_that_was_looked_up_is_asked_each_time(self, has_rules: bool) -> None:
+        """Also before it starts, when it has ended, and when it has forgotten where topics go."""
+        rules = HistoryRules([HistoryRule(topics=["kept.*"], size=1, ttl=60.0)] if has_rules else [])
+        broker, subscriber = MemoryBroker(rules), Recorder()
+        node = Node({"default": broker}, "default", asyncio.get_running_loop().call_soon)
+        publish = node.publisher("")
+        with pytest.raises(BrokerError):
+            publish(Publication("foo", b"before"))
+        await node.start()
+        topics = ["foo", "kept.1", "long" * 100]
+        node.join(subscriber, "", topics)
+        for payload in (b"1", b"2", b"3"):
+            for topic in topics:
+                assert publish(Publication(topic, payload)) is None
+            if payload == b"2":
+                broker.history.routes.clear()
+        await asyncio.sleep(0)
+        messages = [(topic, payload) for payload in (b"1", b"2", b"3") for topic in topics]
+        assert subscriber.received == push(*messages)
+        history = broker.history.recover({"kept.1": 9}, ReplayLimit(9, 9))()["kept.1"]
+        assert [found.payload for found in history.replay] == ([b"3"] if has_rules else [])
+        await node.close()
+        with pytest.raises(BrokerError):
+            publish(Publication("foo", b"after"))
 
     async def test_d9_messages_arrive_in_publish_order_over_all_topics(self, memory: Node) -> None:
         subscriber = Recorder()

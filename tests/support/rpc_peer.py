@@ -7,11 +7,12 @@ import socket
 import struct
 from collections.abc import Awaitable, Iterable
 from contextlib import suppress
+from functools import partial
 
 from rr_py_ws.adapters.rpc import Registry, build_registry
 from rr_py_ws.config import Limits
 from rr_py_ws.core.node import Node
-from rr_py_ws.core.ports import WorkerState
+from rr_py_ws.core.ports import Publish, WorkerState
 from rr_py_ws.errors import BrokerError, WorkerStartError
 from rr_py_ws.wire.goridge import Flag, Frame, FrameDecoder
 from rr_py_ws.wire.publication import Publication
@@ -116,6 +117,9 @@ class RecordingPublisher:
             raise BrokerError("the broker is away")
         self.messages.append((broker, topic, payload))
         return self.later.pop(0) if self.later else None
+
+    def publisher(self, broker: str) -> Publish:
+        return partial(self.publish, broker)
 
     def is_heard(self, broker: str, topics: Iterable[str]) -> bool:
         return self.heard

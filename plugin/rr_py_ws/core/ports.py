@@ -26,6 +26,9 @@ from rr_py_ws.wire.push import Encoding
 from rr_py_ws.wire.verdict import Verdict
 from rr_py_ws.wire.worker import Message, Question
 
+Publish = Callable[[Publication], Awaitable[None] | None]
+"""Hands a publication to a broker, and returns or raises what that does; see `Broker.publish`."""
+
 
 class Subscriber(Protocol):
     """A connection, as the core sees it. Compared by identity.
@@ -212,6 +215,9 @@ class Publisher(Protocol):
         Raises (now, or from the awaitable):
             BrokerError: the broker refused.
         """
+
+    def publisher(self, broker: str) -> Publish:
+        """Return what does the work of `publish` for one broker, which is looked up only once."""
 
     def is_heard(self, broker: str, topics: Iterable[str]) -> bool:
         """Whether somebody on this node is in one of the topics."""

@@ -80,7 +80,7 @@ def build_registry(
         in_pieces = InPieces(publishing.is_dear, partial(carry_out, wait=False))
         add(f"{service}.PublishAsync", decode, publishing.publish_async, encode_ok, "", find_hold, in_pieces)
 
-    registry.add_publisher(PUBLISH, partial(publisher.publish, ""))
+    registry.add_publisher(PUBLISH, publisher.publisher(""))
     registry.add_publisher(PUBLISH_ASYNC, publishing.publish_one_async)
 
     most = ReplayLimit(limits.recovery_messages, limits.recovery_topic_size)
