@@ -84,6 +84,54 @@ def test_who_asks_for_the_same_and_gets_the_same_shares_all_but_the_id(answers: 
         check(first, client, JOIN, found)
 
 
+BOTH = JOIN._replace(topics=["news", "chat"], history={"news": "e.1", "chat": "e.1"})
+
+
+@pytest.mark.parametrize(
+    ("command", "found"),
+    [
+        (BOTH._replace(topics=["chat", "news"]), {"news": recovery(b"1"), "chat": OFF}),
+        (BOTH, {"news": OFF, "chat": OFF}),
+        (BOTH, {"news": OFF, "chat": recovery(b"1")}),
+        (BOTH, {"news": recovery(b"1")}),
+        (BOTH._replace(history={"news": "e.1"}), {"news": recovery(b"1")}),
+        (BOTH._replace(topics=["news", "chat", "more"]), {"news": recovery(b"1"), "chat": OFF}),
+        (JOIN, {"news": recovery(b"1")}),
+    ],
+)
+def test_of_several_topics_all_have_to_be_alike(
+    answers: JoinAnswers, command: Command, found: dict[str, Recovery]
+) -> None:
+    usual = {"news": recovery(b"1"), "chat": OFF}
+    shared = answers.find(Client(), BOTH, usual)
+    assert answers.find(Client(), BOTH, dict(usual)) is shared
+    for _ in range(2):
+        answer = answers.find(Client(), command, found)
+        assert answer is not shared
+        check(answer, Client(), command, found)
+    check(shared, Client(), BOTH, usual)
+
+
+def test_topics_that_fit_alone_may_not_fit_together(answers: JoinAnswers) -> None:
+    found = {"news": recovery(*[b"1" * 2000] * 4), "chat": recovery(*[b"2" * 2000] * 4)}
+    answer = answers.find(Client(), BOTH, found)
+    check(answer, Client(), BOTH, found)
+    assert [told.reason for told in answer.told] == ["", "limit"]
+    by_count = BOTH._replace(history={"news": 9, "chat": 9})
+    check(answers.find(Client(), by_count, found), Client(), by_count, found)
+
+
+def test_a_join_of_many_topics_has_an_answer_of_its_own(answers: JoinAnswers) -> None:
+    topics = [f"topic {number}" for number in range(20)]
+    command, found = (
+        Command("join", topics, history=dict.fromkeys(topics, 0)),
+        dict.fromkeys(topics, recovery()),
+    )
+    answer = answers.find(Client(), command, found)
+    check(answer, Client(), command, found)
+    assert answers.find(Client(), command, found) is not answer
+
+
 @pytest.mark.parametrize(
     ("client", "command", "found"),
     [

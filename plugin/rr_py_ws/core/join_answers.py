@@ -7,13 +7,15 @@ from typing import NamedTuple
 from rr_py_ws.core.cost import replay_cost
 from rr_py_ws.core.history import Recoveries
 from rr_py_ws.core.ports import Subscriber
-from rr_py_ws.core.replay import fits, settle_recoveries
+from rr_py_ws.core.replay import fit, settle_recoveries
 from rr_py_ws.core.shared import Shared
 from rr_py_ws.wire.command import Command
 from rr_py_ws.wire.recovery import NOTHING, Missed, Recovered
 
 _MOST_ENCODED, _LARGEST_ENCODED = 100, 16 * 1024
 """Messages that are encoded for all who are sent them, and bytes of their payloads; of their frames, too."""
+_MOST_TOPICS = 8
+"""Topics of a join that may have others like it; with more, to look for them costs more than it brings."""
 _LARGEST = 128 * 1024
 """Bytes of an answer that is remembered."""
 _ANSWER, _MESSAGE = 1000, 500
@@ -48,8 +50,7 @@ class JoinAnswer(NamedTuple):
 class JoinAnswers:
     """Makes the answers to joins with a wish.
 
-    Nearly all clients that come back after an outage have one topic in a command, and come to a position at
-    which many others left, too.
+    Nearly all clients that come back after an outage want the same as many others, with the same positions.
 
     Args:
         size: see `settle_recoveries`.
@@ -67,16 +68,16 @@ class JoinAnswers:
             command: the join, with wishes.
             recoveries: see `settle_recoveries`.
         """
-        topics = command[1] or ()
-        if len(topics) != 1 or topics[0] not in recoveries:
+        topics, wishes = command[1], command[5]
+        if not topics or len(topics) > _MOST_TOPICS or wishes is None or len(wishes) != len(recoveries):
             return self._make(subscriber, command, recoveries)
-        recovery = recoveries[topics[0]]
-        # The key has all that the answer hangs on, the wish by what was found for it.
-        key = subscriber.encoding, len(subscriber.id), topics[0], command[3], recovery
+        # All that the answer hangs on: each of these recoveries is that of a wish, and none is missing.
+        key = subscriber.encoding, len(subscriber.id), command[3], tuple(topics), tuple(recoveries.items())
         answer = self._shared.get(key)
         if answer is None:
             answer = self._make(subscriber, command, recoveries)
-            if not recovery.replay.excludes and fits(recovery.replay, self._size):
+            replays = [recovery.replay for recovery in recoveries.values()]
+            if not any(replay.excludes for replay in replays) and fit(replays, self._size):
                 answer = self._share(key, subscriber, answer)
         return answer
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 
 from rr_py_ws.core.exclusion import is_excluded
@@ -100,9 +100,9 @@ def settle_recoveries(
     return told, sent[0] if len(sent) == 1 else Missed(chain.from_iterable(sent))
 
 
-def fits(replay: Missed, size: int) -> bool:
-    """Whether all of a replay may be sent; see `settle_recoveries`."""
-    return replay.size + _OVERHEAD * len(replay) <= size
+def fit(replays: Iterable[Missed], size: int) -> bool:
+    """Whether all of these may be sent; see `settle_recoveries`."""
+    return sum([replay.size + _OVERHEAD * len(replay) for replay in replays]) <= size
 
 
 def limit_recoveries(wishes: Mapping[str, Wish], recoveries: Recoveries, size: int) -> Recoveries:
