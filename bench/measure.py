@@ -18,7 +18,7 @@ Start = Callable[[], AbstractContextManager[Server]]
 
 _SETTLING = 0.15
 """Seconds after clients have come, in which the server finishes what it has begun."""
-_TURNS, _TURN = 10, 0.2
+TURNS, _TURN = 10, 0.2
 """Short turns, and how much of a usual one each is."""
 
 
@@ -57,7 +57,7 @@ class Line:
         unit: of the figures.
         most: what ours may be at most; None when nothing was promised.
         most_ratio: what ours divided by the first peer's may be at most.
-        ours: one figure for each round.
+        ours: one figure for each round, or for each of its short turns.
         peer: the same of the first peer; empty when it was not measured.
         others: the same of each of the others.
         saturated: in some round the generator was busy all the time.
@@ -154,7 +154,7 @@ async def costs_by_turns(
 ) -> list[list[Cost]]:
     """One message for one client of each server, in many short turns; or one call, when there are no clients.
 
-    What changes meanwhile on the machine concerns all of them, so little differences are seen.
+    What changes meanwhile on the machine concerns all of them, so that little differences are seen.
     """
     found = []
     async with AsyncExitStack() as stack:
@@ -162,7 +162,7 @@ async def costs_by_turns(
         for server, generator in zip(servers, generators, strict=True) if connections else ():
             await generator.connect(server.ws_port, connections)
             await generator.idle(_SETTLING)
-        for number in range(_TURNS):
+        for number in range(TURNS):
             costs: dict[int, Cost] = {}
             for at in range(len(servers)) if number % 2 else reversed(range(len(servers))):
                 load, used = await publishing(
