@@ -138,10 +138,11 @@ export class Subscription<T = unknown> implements Topic<T> {
     this.wasJoined = true;
     this.state = 'joined';
     const count = found?.count ?? 0;
-    if (again || typeof wish === 'string') {
-      if (typeof wish === 'string' && found?.recovered) this.events.emit('recovered', {count});
-      else this.lost({reason: found?.reason ?? 'off'});
-    }
+    const isSince = typeof wish === 'string';
+    // A position of the application is of the past by now; what came since then would come again.
+    if (isSince && typeof this.history === 'string') this.history = true;
+    if (isSince && found?.recovered) this.events.emit('recovered', {count});
+    else if (again || (wish && wish !== true && !found?.recovered)) this.lost({reason: found?.reason ?? 'off'});
     if (!wasIn) this.events.emit('joined', {again, count});
   }
 

@@ -105,6 +105,25 @@ test('a position from elsewhere is recovered from with the first join', async ()
   assert.deepEqual([all, more], [['recovered 4', 'joined first 4'], ['lost epoch', 'joined first 0']]);
 });
 
+test('a position from elsewhere is asked for once: what came since then must not come again', async () => {
+  const {client: one} = await connected(found('e.3', {count: 1}));
+  const all = events(one.topic('news', {history: 'e.2'}));
+  await turn();
+  await comesBack({history: () => ({recovered: false, count: 0, reason: 'off'})});
+  const socket = await comesBack(found('e.9', {count: 0}));
+  assert.deepEqual(socket.commands[0]?.history, {news: true});
+  assert.deepEqual(all, ['recovered 1', 'joined first 1', 'lost off', 'joined again 0', 'lost off', 'joined again 0']);
+});
+
+for (const [last, reason] of [[1, 'off'], [500, 'limit'], [-1, 'epoch']] as const) {
+  test(`the newest ${last} that the server does not give, or not all of them (${reason}), are told as lost`, async () => {
+    const {client: one} = await connected(found('e.9', {recovered: false, reason}));
+    const all = events(one.topic('news', {history: {last}}));
+    await turn();
+    assert.deepEqual(all, [`lost ${reason}`, 'joined first 0']);
+  });
+}
+
 test('a topic that asks for its history only later gets positions, and loses nothing', async () => {
   const {client: one, socket} = await connected(found('e.3'));
   const topic = one.topic('news');

@@ -424,10 +424,10 @@ var Subscription = class {
     this.wasJoined = true;
     this.state = "joined";
     const count = found?.count ?? 0;
-    if (again || typeof wish === "string") {
-      if (typeof wish === "string" && found?.recovered) this.events.emit("recovered", { count });
-      else this.lost({ reason: found?.reason ?? "off" });
-    }
+    const isSince = typeof wish === "string";
+    if (isSince && typeof this.history === "string") this.history = true;
+    if (isSince && found?.recovered) this.events.emit("recovered", { count });
+    else if (again || wish && wish !== true && !found?.recovered) this.lost({ reason: found?.reason ?? "off" });
     if (!wasIn) this.events.emit("joined", { again, count });
   }
   refused(reason, temporary) {
