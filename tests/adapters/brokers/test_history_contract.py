@@ -278,6 +278,17 @@ async def test_positions_of_other_histories(node: Node) -> None:
         assert await node.recover_one("news", wish) == Recovery(position, reason=reason)
 
 
+async def test_a_position_of_another_topic_is_none_of_this_one(node: Node) -> None:
+    """Whoever mixes them up must not be told that nothing is missing."""
+    [other] = await node.publish("news 1", "1")
+    await node.publish("news 2", "2", "3")
+    assert other.position is not None
+    recovery = await node.recover_one("news 2", other.position)
+    assert (recovery.reason, recovery.replay) == ("epoch", ())
+    page = await node.read("news 2", other.position)
+    assert (page.reason, texts(page.publications)) == ("epoch", [])
+
+
 async def test_the_newest(node: Node) -> None:
     await node.publish("news", "1", "2", "3")
     recovery = await node.recover_one("news", 2)

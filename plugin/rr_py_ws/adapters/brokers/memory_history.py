@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import secrets
 import time
+from base64 import urlsafe_b64encode
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
+from hashlib import blake2b
 from sys import intern
 from zlib import crc32
 
@@ -125,13 +127,13 @@ class MemoryHistory:
         self.messages = 0
         self._evicted = 0
         self._counters_lost = 0
-        self._epoch = ""
+        self._secret = b""
         self._rings: dict[str, _Kept] = {}
         # In the order of the last publications: those with messages, and the bare counters.
         self._full: OrderedDict[str, _Kept] = OrderedDict()
         self._bare: OrderedDict[str, _Kept] = OrderedDict()
-        # How many counters were lost of those topics whose names have one checksum. It is a part of the
-        # epoch, also of topics without a counter, which so need no memory.
+        # How many counters were lost of those topics whose names have one checksum. The epoch is made of
+        # it, also of topics without a counter, which so need no memory.
         self._lost: Counter[int] = Counter()
         self.newest: _Kept | None = None  # the last one of `_full`
         self.next_sweep = 0.0
@@ -286,9 +288,10 @@ class MemoryHistory:
 
     def _epoch_of(self, topic: str) -> str:
         # Named by the process that counts: a core that is started again has this object from the parent, too.
-        self._epoch = self._epoch or secrets.token_urlsafe(8)
-        lost = self._lost[_shard(topic)]
-        return f"{self._epoch}{lost:x}" if lost else self._epoch
+        self._secret = self._secret or secrets.token_bytes(16)
+        named = f"{self._lost[_shard(topic)]} {topic}".encode("utf-8", "surrogatepass")
+        # Each topic has its own: a position of another one must not be taken for one of this.
+        return urlsafe_b64encode(blake2b(named, key=self._secret, digest_size=9).digest()).decode()
 
     def _pop(self, ring: _Kept) -> None:
         self.messages -= 1
