@@ -35,6 +35,13 @@ def breach_of_join(topics: Sequence[str], limits: Limits) -> tuple[str, str] | N
     return None
 
 
+def breach_of_put(topics: Sequence[str], limits: Limits) -> str:
+    """Return in words which limit a client would break that is put into these topics; it is in none."""
+    if breach := breach_of_join(topics, limits):
+        return breach[1]
+    return f"more than {limits.max_topics} topics" if len(topics) > limits.max_topics else ""
+
+
 class SessionTransport(Subscriber, Protocol):
     """The connection below a session."""
 

@@ -73,11 +73,18 @@ async def test_a_client_that_goes_earlier_leaves_no_timer(start: Start) -> None:
     assert connection._expiry.cancelled
 
 
-@pytest.mark.parametrize("join", [("a", "b", "c"), ("x" * 11,)])
+@pytest.mark.parametrize(
+    ("join", "limits"),
+    [
+        (("a", "b", "c"), {"max_topics_per_command": 2}),
+        (("a", "b", "c"), {"max_topics": 2}),
+        (("x" * 11,), {"max_topic_length": 10}),
+    ],
+)
 async def test_more_topics_than_a_client_could_join_let_nobody_in(
-    start: Start, join: tuple[str, ...]
+    start: Start, join: tuple[str, ...], limits: dict[str, int]
 ) -> None:
-    site = await start(Says(Details(join=join)), max_topics_per_command=2, max_topic_length=10)
+    site = await start(Says(Details(join=join)), **limits)
     client = await site.connect()
     await client.send(request("/ws"))
     assert (await client.head()).startswith(b"HTTP/1.1 400 ")

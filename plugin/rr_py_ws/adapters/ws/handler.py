@@ -22,7 +22,7 @@ from rr_py_ws.core.backpressure import Backpressure
 from rr_py_ws.core.origin import OriginRule
 from rr_py_ws.core.ports import Authorizer, Subscriptions
 from rr_py_ws.core.registry import Registry
-from rr_py_ws.core.session_context import SessionContext, breach_of_join
+from rr_py_ws.core.session_context import SessionContext, breach_of_put
 from rr_py_ws.core.token_bucket import TokenBucket
 from rr_py_ws.metrics import Sample, counter, gauge
 from rr_py_ws.wire.deflate import Compressor
@@ -197,9 +197,9 @@ class WebSocketHandler:
             self._refuse_upgrade(connection, refusal)
             return
         details = verdict.details
-        if details.join and (breach := breach_of_join(details.join, self._context.limits)):
+        if details.join and (breach := breach_of_put(details.join, self._context.limits)):
             text = "handshake refused: PHP puts the client into topics"
-            log.error(text, reason=breach[1], **connection.ends)
+            log.error(text, reason=breach, **connection.ends)
             connection.refuse("unanswered", FAILED)
             return
         if verdict.grant is not None and not self._warned_of_cookies:
