@@ -55,8 +55,8 @@ def check(flags: Flags, bind: bool, as_json: bool) -> int:
 
     First everything that is wrong, with the line. Then section by section: what is used, what is ignored and
     why, what differs from RoadRunner. Accounts, programs, certificates and files are tried as `serve` tries
-    them, and Redis is asked what it lacks for histories, if it answers. The exit code is 1 when the server
-    would not start.
+    them, and Redis is asked what it lacks for histories; a Redis that is not there, or does not let us in, is
+    a warning. The exit code is 1 when the server would not start.
     """
     from rr_py_ws import config
     from rr_py_ws.server.preparation import find_advice, prepare, try_addresses

@@ -190,7 +190,7 @@ def _overlap(one: Address, other: Address) -> bool:
 
 
 def find_advice(prepared: Preparation) -> list[config.Finding]:
-    """Ask what Redis lacks for histories, where it can be reached."""
+    """Ask Redis whether it lets us in, and what it lacks for histories."""
     from rr_py_ws.adapters.brokers.redis import RedisBroker
 
     brokers = [broker for broker in prepared.brokers.values() if isinstance(broker, RedisBroker)]

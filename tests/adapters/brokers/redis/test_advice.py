@@ -22,9 +22,9 @@ async def nodes() -> AsyncIterator[HistoryNodes]:
         yield running
 
 
-async def advice(*addresses: str, **options: object) -> list[str]:
+async def advice(*addresses: str, rules: HistoryRules = RULES, **options: object) -> list[str]:
     broker = make_broker(*addresses, **options)
-    broker._rules = RULES
+    broker._rules = rules
     return await broker.give_advice()
 
 
@@ -37,9 +37,20 @@ async def test_a_cluster_that_has_everything_needs_none(cluster: Cluster, sharde
     assert await advice(*cluster.addresses, sharded=sharded) == []
 
 
-async def test_a_server_that_is_not_there_gets_none() -> None:
-    assert await advice("127.0.0.1:1") == []
-    assert await advice("127.0.0.1:1", master_name="main") == []
+@pytest.mark.parametrize("rules", [RULES, HistoryRules([])])
+async def test_who_is_not_let_in_is_told_so(own: RedisServer, rules: HistoryRules) -> None:
+    """Silence would mean that nothing is wrong."""
+    own.ask("ACL", "SETUSER", "ws", "on", ">secret", "+@all", "~*", "&*")
+    assert await advice(own.address, rules=rules, username="ws", password="secret") == []
+    (text,) = await advice(own.address, rules=rules, username="ws", password="old")
+    assert text.startswith(f"not available now: redis at {own.address}: WRONGPASS")
+
+
+async def test_a_server_that_is_not_there_is_told() -> None:
+    (text,) = await advice("127.0.0.1:1")
+    assert text.startswith("not available now: redis at 127.0.0.1:1: ")
+    (text,) = await advice("127.0.0.1:1", master_name="main")
+    assert text.startswith("not available now: ")
 
 
 @pytest.mark.parametrize("policy", ["allkeys-lru", "allkeys-random", "volatile-ttl"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from asyncio import Future
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 
 from rr_py_ws.adapters.brokers.redis.advice import give_advice
@@ -15,6 +15,7 @@ from rr_py_ws.adapters.brokers.redis.history import RedisHistories, require_name
 from rr_py_ws.adapters.brokers.redis.metrics import RedisMetrics
 from rr_py_ws.adapters.brokers.redis.node import NodeConnections
 from rr_py_ws.adapters.brokers.redis.reconnect import Context
+from rr_py_ws.address import Address
 from rr_py_ws.config import RedisOptions
 from rr_py_ws.core.history import History, Receipt
 from rr_py_ws.core.history_rules import HistoryRules
@@ -121,26 +122,32 @@ class RedisBroker:
             raise BrokerError(problem)
 
     async def give_advice(self) -> list[str]:
-        """Return what servers that can be reached lack for histories, a line for each thing."""
+        """Return which servers do not let us in, and what others lack for histories, as lines."""
         found: dict[str, None] = {}
-        if not self._rules:
-            return []
         resolver = make_resolver(self._options, self._addresses, self._connector)
         try:
             addresses = self._addresses if self._options.cluster else [await resolver.resolve()]
             for address in addresses:
-                with suppress(BrokerError):
-                    connection = await self._connector.connect(address, self._options.read_timeout)
-                    try:
-                        async for text in give_advice(connection, address, self._options):
-                            found[text] = None
-                    finally:
-                        connection.close("not needed any more")
-        except BrokerError:  # no sentinel knows the master: whether it is there is not the question
-            pass
+                try:
+                    async for text in self._ask(address):
+                        found[text] = None
+                except BrokerError as error:
+                    found[f"not available now: {error}"] = None
+        except BrokerError as error:  # no sentinel knows the master
+            found[f"not available now: {error}"] = None
         finally:
             resolver.close()
         return list(found)
+
+    async def _ask(self, address: Address) -> AsyncIterator[str]:
+        """Yield what a server lacks for histories, if there are any."""
+        connection = await self._connector.connect(address, self._options.read_timeout)
+        try:
+            if self._rules:
+                async for text in give_advice(connection, address, self._options):
+                    yield text
+        finally:
+            connection.close("not needed any more")
 
     def _connect(self, context: Context) -> NodeConnections | ShardedCluster:
         if self._options.sharded:
