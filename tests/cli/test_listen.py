@@ -233,3 +233,24 @@ async def test_recover_connects_again_and_names_the_last_position(tmp_path: Path
         *(joined, f"error: the connection to {url} is lost (close code 4500)"),
     ]
     assert process.returncode == 1
+
+
+async def test_recover_tells_what_is_missed_without_a_position(tmp_path: Path) -> None:
+    """Without a history, or while it cannot be read, messages are lost with each connection."""
+    joins: list[Any] = []
+    off = {"recovered": False, "count": 0, "reason": "off"}
+    answers = [off, off, {"recovered": False, "count": 0, "pos": "e.1", "reason": "epoch"}]
+
+    async def handle(connection: ServerConnection) -> None:
+        joins.append(json.loads(await connection.recv())["history"])
+        answer = {"topic": "@join", "payload": ["a"], "history": {"a": answers[len(joins) - 1]}}
+        await connection.send(json.dumps(answer))
+        await connection.close(4500 if len(joins) == 3 else 1001)
+
+    async with serve(handle, "127.0.0.1", 0) as running:
+        url = f"ws://127.0.0.1:{running.sockets[0].getsockname()[1]}/ws"
+        process = await start("listen", "a", "--recover", "--url", url, cwd=tmp_path)
+        _, err = await process.communicate()
+    assert joins == [{"a": True}, {"a": ""}, {"a": ""}]
+    told = [line for line in err.decode().splitlines() if "missing" in line]
+    assert told == ["messages of a are missing: off", "messages of a are missing: epoch"]

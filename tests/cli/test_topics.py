@@ -71,8 +71,9 @@ async def test_history_shows_position_time_and_payload(cli: Cli) -> None:
     assert (code, err) == (0, "messages after the position are not kept any more\n")
 
 
-async def test_a_topic_without_history_is_an_error(cli: Cli) -> None:
-    code, _, err = await cli("history", "chat")
+@pytest.mark.parametrize("more", [[], ["--clear"]])
+async def test_a_topic_without_history_is_an_error(cli: Cli, more: list[str]) -> None:
+    code, _, err = await cli("history", "chat", *more)
     assert code == 1
     assert one_error_line(err) == "the topic chat has no history, see websockets.history"
 
@@ -81,3 +82,9 @@ async def test_a_position_of_another_history_is_an_error(cli: Cli) -> None:
     code, _, err = await cli("history", "news", "--since", "nonsense")
     assert code == 1
     assert one_error_line(err) == "the position is not one of the history of news as it is now"
+
+
+async def test_a_limit_that_no_server_can_be_told_is_an_error(cli: Cli) -> None:
+    code, out, err = await cli("history", "news", "--limit", "1" + "0" * 30)
+    assert (code, out) == (1, "")
+    assert "'--limit'" in one_error_line(err)

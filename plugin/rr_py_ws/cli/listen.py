@@ -251,8 +251,8 @@ class _Listener:
             if answer.get("recovered") is not True and self._wishes.get(topic) is not True:
                 reason = escape(str(answer.get("reason", "")))
                 click.echo(f"messages of {escape(topic)} are missing: {reason}", err=True)
-            if isinstance(pos := answer.get("pos"), str):
-                self._wishes[topic] = pos
+            # An empty one is of no history: what is missed without a position is told with the next answer.
+            self._wishes[topic] = pos if isinstance(pos := answer.get("pos"), str) else ""
 
 
 class _Unreachable(RRWSError):

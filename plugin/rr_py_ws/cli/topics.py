@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from rr_py_ws.config import Config
 
 _PUBLISH_TIMEOUT = 30.0
+_MOST = 2**32 - 1
+"""As a limit: the largest number of `push.History`."""
 _REASONS = {
     "off": "the topic {topic} has no history, see websockets.history",
     "epoch": "the position is not one of the history of {topic} as it is now",
@@ -116,7 +118,7 @@ async def _publish_once(config: Config, broker: str, message: dict[str, object])
 )
 @click.argument("topic")
 @click.option("--since", metavar="POSITION", default="", help="Only what came after this position.")
-@click.option("--limit", metavar="N", type=click.IntRange(1), help="At most so many messages.")
+@click.option("--limit", metavar="N", type=click.IntRange(1, _MOST), help="At most so many messages.")
 @click.option("--reverse", is_flag=True, help="Newest first.")
 @click.option("--clear", is_flag=True, help="Drop what is kept.")
 @click.option(
@@ -136,7 +138,8 @@ def history(
     _check_broker(config, broker)
     query: dict[str, object] = {"topic": topic, "broker": broker}
     if clear:
-        run(flags, _call_push(config, "ClearHistory", query))
+        if not run(flags, _call_push(config, "ClearHistory", query)).get("position"):
+            raise RRWSError(_REASONS["off"].format(topic=topic))
         return
     query |= {"since": since, "limit": limit or 0, "reverse": reverse}
     page = run(flags, _call_push(config, "History", query))
