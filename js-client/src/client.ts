@@ -43,7 +43,7 @@ export class Connector implements Client, Owner {
     const found = options.WebSocket ?? (globalThis as {WebSocket?: WebSocketConstructor}).WebSocket;
     if (!found) throw new Error('there is no WebSocket here: give one in the options, such as that of the package ws');
     this.WebSocket = found;
-    this.me = options.me ?? randomId();
+    this.me = `${options.me ?? randomId()}`;  // a number is no name for the server
     // The server would not know it by any other.
     if (!/^.{1,64}$/su.test(this.me)) throw new Error('me has 1 to 64 characters');
     this.reconnect();

@@ -295,6 +295,8 @@ test('the id is sent once on each connection, and stays', async () => {
   assert.deepEqual(socket.sent.map(({me}) => me), [one.me, undefined]);
   assert.equal((await comesBack()).sent[0]?.me, one.me);
   for (const me of ['mine', '😀'.repeat(64)]) assert.equal(client({me}).me, me);
+  const user = 42 as unknown as string;  // of a page without types
+  assert.equal((await connected({}, {me: user})).client.me, '42');
   // Nobody could exclude it: the server ignores such a name, and publishers may not say it.
   for (const me of ['', 'x'.repeat(65)]) assert.throws(() => client({me}), /me has 1 to 64 characters/);
 });

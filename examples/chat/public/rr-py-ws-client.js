@@ -491,7 +491,7 @@ var Connector = class {
     const found = options.WebSocket ?? globalThis.WebSocket;
     if (!found) throw new Error("there is no WebSocket here: give one in the options, such as that of the package ws");
     this.WebSocket = found;
-    this.me = options.me ?? randomId();
+    this.me = `${options.me ?? randomId()}`;
     if (!/^.{1,64}$/su.test(this.me)) throw new Error("me has 1 to 64 characters");
     this.reconnect();
     if (this.isClosed()) throw new Error(this.reason);
