@@ -26,6 +26,8 @@ _MOST_BYTES_OF_NAMES = 16 * 1024
 _MOST_EXCLUDED = 16
 _LONGEST_ID = 64
 _LONGEST_KEY = 128
+_IN_TWO_WORDS = {"idempotencykey": "idempotency_key", "skiphistory": "skip_history"}
+"""Protobuf's own JSON has `idempotencyKey`; Go, as whose fields MessagePack is answered, `IdempotencyKey`."""
 
 
 _Request = TypeVar("_Request", "HistoryRequest", "ClearHistoryRequest")
@@ -215,7 +217,11 @@ def _map(found: Any, what: str) -> dict[str, Any]:
         return {}
     if not isinstance(found, dict):
         raise RPCError(f"{what}: not an object")
-    return {name.lower(): value for key, value in found.items() if isinstance(name := _as_text(key), str)}
+    return {
+        _IN_TWO_WORDS.get(name := text.lower(), name): value
+        for key, value in found.items()
+        if isinstance(text := _as_text(key), str)
+    }
 
 
 def _as_text(value: Any) -> Any:

@@ -130,6 +130,14 @@ async def test_what_is_published_under_one_key_is_published_once(peer: Peer, clo
     assert not later["duplicate"]
 
 
+@pytest.mark.parametrize("name", ["idempotency_key", "idempotencyKey", "IdempotencyKey", "IDEMPOTENCY_KEY"])
+async def test_a_key_counts_however_a_library_writes_its_name(peer: Peer, name: str) -> None:
+    """Unknown names are ignored: it would be published again and again."""
+    assert [one["duplicate"] for one in await publish(peer, "1", "1", **{name: "a"})] == [False, True]
+    [skipped] = await publish(peer, "2", skipHistory=True)
+    assert skipped["position"] == ""
+
+
 async def test_a_key_holds_for_a_topic_without_history(peer: Peer) -> None:
     assert [
         one["duplicate"] for one in await publish(peer, "1", "1", topics=("chat",), idempotency_key="a")
