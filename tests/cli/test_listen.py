@@ -254,3 +254,31 @@ async def test_recover_tells_what_is_missed_without_a_position(tmp_path: Path) -
     assert joins == [{"a": True}, {"a": ""}, {"a": ""}]
     told = [line for line in err.decode().splitlines() if "missing" in line]
     assert told == ["messages of a are missing: off", "messages of a are missing: epoch"]
+
+
+async def test_recover_joins_again_when_the_server_could_not_decide(tmp_path: Path) -> None:
+    """After a restart PHP or Redis may be there later than the server."""
+    answers: list[dict[str, Any]] = [
+        {"topic": "#join", "reason": "PHP gave no answer"},
+        {"topic": "@join", "history": {"a": {"recovered": True, "count": 0, "pos": "e.1"}}},
+        {"topic": "#join", "reason": "redis has not confirmed within 4 s"},
+        {"topic": "#join", "reason": "refused with status 403"},
+    ]
+    wishes = []
+
+    async def handle(connection: ServerConnection) -> None:
+        wishes.append(json.loads(await connection.recv())["history"]["a"])
+        await connection.send(json.dumps({"payload": ["a"], **answers[len(wishes) - 1]}))
+        if len(wishes) == 2:
+            await connection.close(1001)
+        await connection.wait_closed()
+
+    async with serve(handle, "127.0.0.1", 0) as running:
+        url = f"ws://127.0.0.1:{running.sockets[0].getsockname()[1]}/ws"
+        process = await start("listen", "a", "--recover", "--url", url, cwd=tmp_path)
+        _, err = await process.communicate()
+    assert wishes == [True, True, "e.1", "e.1"]
+    lines = err.decode().splitlines()
+    assert lines[0] == "the server refuses to join a: PHP gave no answer"
+    assert lines[-1] == "error: the server refuses to join a: refused with status 403"
+    assert process.returncode == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
@@ -29,6 +30,8 @@ _CLOSE_TIMEOUT = 1.0
 _PAUSES = 0.5, 20.0
 """Seconds of the first pause, and of the longest, between two attempts to connect again."""
 _TEMPORARY = (429, 502, 503, 504)
+_FINAL_REFUSAL = re.compile(r"$|refused|more than|a topic")
+"""How reasons begin of refusals that stay what they are; of others, the server could not decide now."""
 _POLICY_VIOLATION = 1008
 _FOR_GOOD = range(4500, 5000)
 """Close codes after which a client does not come back."""
@@ -78,7 +81,7 @@ def listen(
     with Ctrl-C (exit code 0), when the server refuses, or when the connection is lost (exit code 1).
 
     With --recover it connects again instead, and what was missed of topics with a history follows. What
-    cannot be recovered is told on stderr.
+    cannot be recovered is told on stderr. A join that the server cannot decide about now is tried again, too.
     """
     parsed = [_parse_header(header) for header in headers]
     url = url or listen_url(flags.load_config())
@@ -154,11 +157,14 @@ class _Listener:
         connection = await self._connect()
         backoff = Backoff(*_PAUSES)
         while True:
-            reason = await self._listen(connection)
+            try:
+                reason = await self._listen(connection)
+                backoff.reset()
+            except _Unreachable as error:
+                reason = str(error)
             if self._wishes is None:
                 raise RRWSError(reason)
             click.echo(escape(reason), err=True)
-            backoff.reset()
             while True:
                 await asyncio.sleep(backoff.next_pause())
                 try:
@@ -219,14 +225,15 @@ class _Listener:
         """Print a push, or the answer to the join.
 
         Raises:
-            RRWSError: the join was refused.
+            RRWSError: the join was refused; `_Unreachable` when that may pass.
         """
         text = message if isinstance(message, str) else message.decode("utf-8", "backslashreplace")
         parsed = _parse(text)
         topic, payload, reason = parsed.get("topic"), parsed.get("payload"), str(parsed.get("reason", ""))
         # The payload of an answer is a list of topics. A push has a text; its topic may be `@join` as well.
         if topic == "#join" and not isinstance(payload, str):
-            raise RRWSError(f"the server refuses to join {_names(payload)}{f': {reason}' if reason else ''}")
+            kind = RRWSError if _FINAL_REFUSAL.match(reason) else _Unreachable
+            raise kind(f"the server refuses to join {_names(payload)}{f': {reason}' if reason else ''}")
         if topic == "@join" and not isinstance(payload, str):
             click.echo(f"joined {escape(_names(payload))}, Ctrl-C ends", err=True)
             self._take_history(parsed.get("history"))
