@@ -39,6 +39,10 @@ def test_rules_keep_their_order(load: Load) -> None:
         ("[{size: 1, ttl: 1s}]", "websockets.history[0].topics: missing"),
         ("[{topics: a, size: 0, ttl: 1s}]", "websockets.history[0].size: found 0, "),
         ("[{topics: a, size: 1, ttl: 0s}]", 'websockets.history[0].ttl: found "0s", '),
+        (
+            "[{topics: a, size: 1, ttl: 300}]",
+            "websockets.history[0].ttl: found 300, accepted: a duration",
+        ),
         ("[{topics: a, size: 1, ttl: 1s, bytes: 0}]", "websockets.history[0].bytes: found 0, "),
         ("[{topics: '', size: 1, ttl: 1s}]", 'websockets.history[0].topics: found "", accepted: a pattern'),
         ("[{topics: [], size: 1, ttl: 1s}]", "websockets.history[0].topics: found "),

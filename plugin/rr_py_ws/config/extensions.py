@@ -71,7 +71,7 @@ class HistoryRule(ExtensionSection):
 
     topics: Annotated[tuple[str, ...], decoded(values.patterns)]
     size: PositiveCount
-    ttl: PositiveDuration
+    ttl: Patience
     bytes: Size = 1024 * 1024
 
 

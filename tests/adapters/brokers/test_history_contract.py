@@ -34,7 +34,7 @@ RULES = HistoryRules(
     [
         HistoryRule(topics=("off.but.one",), size=1, ttl=60.0),
         HistoryRule(topics=("news*", "é*"), size=5, ttl=60.0, bytes=1000),
-        HistoryRule(topics=("brief*",), size=5, ttl=0.2),
+        HistoryRule(topics=("brief*",), size=5, ttl=0.201),  # Redis takes whole milliseconds only
     ]
 )
 LIMIT = ReplayLimit(4, 900)

@@ -79,7 +79,7 @@ local function save(now)
   end
   if type(saved) == 'table' and saved.err then return saved.err end
   if is_fresh then call('DEL', stream) end
-  if is_due then call('PEXPIRE', meta, life * 1.5) end
+  if is_due then call('PEXPIRE', meta, math.ceil(life * 1.5)) end
   return nil, is_due
 end
 """
@@ -177,7 +177,7 @@ local function keep()
       total = text(before)
     end
   end
-  if fades then call('PEXPIRE', stream, ttl * 1.5) end
+  if fades then call('PEXPIRE', stream, math.ceil(ttl * 1.5)) end
   if sum - low > bytes then trim() end
 
   local position = epoch .. '.' .. top_text .. '.' .. nonce
@@ -273,7 +273,8 @@ if is_fresh then
   local problem = save(now)
   if problem then return redis.error_reply(problem) end
 else
-  call('PEXPIRE', meta, life * 1.5)  -- also shows that Redis takes writes: without, it may lack messages
+  -- Also shows that Redis takes writes: without, it may lack messages.
+  call('PEXPIRE', meta, math.ceil(life * 1.5))
 end
 if known_epoch ~= epoch then after = -1 end
 local oldest, first = now - ttl, math.max(top - size, 0)  -- what is before those is on its way out
