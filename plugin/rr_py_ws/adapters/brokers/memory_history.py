@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import secrets
 import time
-from base64 import urlsafe_b64encode
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
-from hashlib import blake2b
 from sys import intern
 from zlib import crc32
 
@@ -27,7 +25,7 @@ from rr_py_ws.wire.command import Wish
 from rr_py_ws.wire.publication import Position, Publication
 from rr_py_ws.wire.recovery import OFF
 
-MESSAGE_COST, COUNTER_COST, KEY_COST = 180, 950, 280
+MESSAGE_COST, COUNTER_COST, KEY_COST = 180, 1010, 280
 """Bytes that a message, a counter and an idempotency key take beside payload, and name of the topic."""
 _SHARDS = 4096
 _SWEEP_INTERVAL = 0.1
@@ -127,13 +125,13 @@ class MemoryHistory:
         self.messages = 0
         self._evicted = 0
         self._counters_lost = 0
-        self._secret = b""
+        self._epoch = ""
         self._rings: dict[str, _Kept] = {}
         # In the order of the last publications: those with messages, and the bare counters.
         self._full: OrderedDict[str, _Kept] = OrderedDict()
         self._bare: OrderedDict[str, _Kept] = OrderedDict()
-        # How many counters were lost of those topics whose names have one checksum. The epoch is made of
-        # it, also of topics without a counter, which so need no memory.
+        # How many counters were lost of those topics whose names have checksums of one shard. It is a part of
+        # the epoch, also of topics without a counter, which so need no memory.
         self._lost: Counter[int] = Counter()
         self.newest: _Kept | None = None  # the last one of `_full`
         self.next_sweep = 0.0
@@ -288,10 +286,11 @@ class MemoryHistory:
 
     def _epoch_of(self, topic: str) -> str:
         # Named by the process that counts: a core that is started again has this object from the parent, too.
-        self._secret = self._secret or secrets.token_bytes(16)
-        named = f"{self._lost[_shard(topic)]} {topic}".encode("utf-8", "surrogatepass")
+        self._epoch = self._epoch or secrets.token_urlsafe(8)
+        checksum = _checksum(topic)
+        lost = self._lost[checksum % _SHARDS]
         # Each topic has its own: a position of another one must not be taken for one of this.
-        return urlsafe_b64encode(blake2b(named, key=self._secret, digest_size=9).digest()).decode()
+        return f"{self._epoch}{checksum:08x}{lost:x}" if lost else f"{self._epoch}{checksum:08x}"
 
     def _pop(self, ring: _Kept) -> None:
         self.messages -= 1
@@ -347,7 +346,7 @@ class MemoryHistory:
         """End a counter: positions before now are of another epoch."""
         del self._bare[topic], self._rings[topic]
         self.routes.pop(topic, None)
-        self._lost[_shard(topic)] += 1
+        self._lost[_checksum(topic) % _SHARDS] += 1
         self._counters_lost += 1
         self.size -= COUNTER_COST + len(topic)
 
@@ -365,5 +364,5 @@ def _nowhere(publication: Publication) -> None:
     """Nobody has been named who gets it."""
 
 
-def _shard(topic: str) -> int:
-    return crc32(topic.encode("utf-8", "surrogatepass")) % _SHARDS
+def _checksum(topic: str) -> int:
+    return crc32(topic.encode("utf-8", "surrogatepass"))
