@@ -43,7 +43,7 @@ export class Subscription<T = unknown> implements Topic<T> {
 
   /** Ask for the history from the next join on, unless that was done. */
   wish(history: History | undefined): void {
-    this.history ??= history === '' ? true : history;  // PHP has no position of a topic without history
+    this.history ||= history === '' ? true : history;  // PHP has no position of a topic without history
   }
 
   /** What to ask for in a join. */

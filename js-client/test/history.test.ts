@@ -182,6 +182,14 @@ test('an empty position is none', async () => {
   assert.deepEqual(socket.commands[0]?.history, {news: true});
 });
 
+test('false is no wish, and is in the way of no later one', async () => {
+  const {client: one, socket} = await connected(found('e.1'));
+  one.topic('news', {history: false as unknown as true});  // of a page without types
+  one.topic('news', {history: true});
+  await turn();
+  assert.deepEqual(socket.commands[0]?.history, {news: true});
+});
+
 test('a gap that the server tells is told of the topics that it names', async () => {
   const {client: one, socket} = await connected(found('e.0'));
   const topics = ['a', 'b'].map((name) => one.topic(name, {history: true}));

@@ -340,7 +340,7 @@ var Subscription = class {
   }
   /** Ask for the history from the next join on, unless that was done. */
   wish(history) {
-    this.history ?? (this.history = history === "" ? true : history);
+    this.history || (this.history = history === "" ? true : history);
   }
   /** What to ask for in a join. */
   get wished() {
