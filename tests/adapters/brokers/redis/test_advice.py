@@ -46,6 +46,16 @@ async def test_who_is_not_let_in_is_told_so(own: RedisServer, rules: HistoryRule
     assert text.startswith(f"not available now: redis at {own.address}: WRONGPASS")
 
 
+@pytest.mark.parametrize("rules", [RULES, HistoryRules([])])
+@pytest.mark.parametrize("missing", ["PUBLISH", "SUBSCRIBE"])
+async def test_who_may_not_do_what_a_broker_does_is_told_so(
+    own: RedisServer, rules: HistoryRules, missing: str
+) -> None:
+    own.ask("ACL", "SETUSER", "ws", "on", ">secret", "+@all", f"-{missing.lower()}", "~*", "&*")
+    texts = await advice(own.address, rules=rules, username="ws", password="secret")
+    assert f"not available now: redis at {own.address}: its user cannot {missing}" in texts[-1]
+
+
 async def test_a_server_that_is_not_there_is_told() -> None:
     (text,) = await advice("127.0.0.1:1")
     assert text.startswith("not available now: redis at 127.0.0.1:1: ")

@@ -15,6 +15,7 @@ from rr_py_ws.adapters.brokers.redis.history import RedisHistories, require_name
 from rr_py_ws.adapters.brokers.redis.metrics import RedisMetrics
 from rr_py_ws.adapters.brokers.redis.node import NodeConnections
 from rr_py_ws.adapters.brokers.redis.reconnect import Context
+from rr_py_ws.adapters.brokers.redis.rights import require_publishing, require_subscribing
 from rr_py_ws.address import Address
 from rr_py_ws.config import RedisOptions
 from rr_py_ws.core.history import History, Receipt
@@ -140,12 +141,20 @@ class RedisBroker:
         return list(found)
 
     async def _ask(self, address: Address) -> AsyncIterator[str]:
-        """Yield what a server lacks for histories, if there are any."""
+        """Yield what a server lacks for histories, if there are any.
+
+        Raises:
+            BrokerError: it cannot be used; the text names it.
+        """
         connection = await self._connector.connect(address, self._options.read_timeout)
         try:
+            await require_publishing(connection, self._options)
             if self._rules:
                 async for text in give_advice(connection, address, self._options):
                     yield text
+            await require_subscribing(connection, self._options)  # last: it may be good for nothing else then
+        except BrokerError as error:
+            raise error.within(f"redis at {address}") from None
         finally:
             connection.close("not needed any more")
 

@@ -15,7 +15,7 @@ from rr_py_ws.adapters.brokers.redis.connection import Connection, ErrorReply
 from rr_py_ws.adapters.brokers.redis.discovery import Resolver
 from rr_py_ws.adapters.brokers.redis.reconnect import Context, Reconnector
 from rr_py_ws.adapters.brokers.redis.replies import unexpected
-from rr_py_ws.adapters.brokers.redis.rights import Rights
+from rr_py_ws.adapters.brokers.redis.rights import Rights, require_publishing
 from rr_py_ws.address import Address
 from rr_py_ws.errors import BrokerError
 
@@ -169,7 +169,7 @@ class Publisher(Reconnector):
 
     async def _verify(self, connection: Connection, address: Address) -> None:
         await self._resolver.verify(connection, address)
-        await self._rights.require_publishing(connection)
+        await require_publishing(connection, self._context.options)
         if self._context.histories is not None:
             async for text in give_advice(connection, address, self._context.options):
                 self._context.histories.advise(text)

@@ -15,6 +15,7 @@ from rr_py_ws import logs
 from rr_py_ws.adapters.brokers.redis.connection import Connection, ErrorReply
 from rr_py_ws.adapters.brokers.redis.discovery import field_of
 from rr_py_ws.adapters.brokers.redis.reconnect import Context
+from rr_py_ws.config import RedisOptions
 from rr_py_ws.errors import BrokerError
 
 log = logs.get_logger("broadcast")
@@ -69,59 +70,62 @@ class Rights:
             log.error("not ready: redis refuses its user", section=self._context.name, reason=self.problem)
         return not is_about_channel(error)
 
-    async def require_publishing(self, connection: Connection) -> None:
-        """Try to publish.
 
-        Raises:
-            BrokerError: the user may not.
-        """
-        command = "SPUBLISH" if self._context.options.sharded else "PUBLISH"
-        if await self._is_channel_refused(connection, command, self._make_channel(), b""):
-            await self._require_channels(connection)
+async def require_publishing(connection: Connection, options: RedisOptions) -> None:
+    """Try to publish.
 
-    async def require_subscribing(self, connection: Connection) -> None:
-        """Try to subscribe.
+    Raises:
+        BrokerError: the user may not.
+    """
+    command = "SPUBLISH" if options.sharded else "PUBLISH"
+    if await _is_channel_refused(connection, options, command, _make_channel(options), b""):
+        await _require_channels(connection, options)
 
-        Raises:
-            BrokerError: the user may not.
-        """
-        shard = "S" if self._context.options.sharded else ""
-        channel = self._make_channel()
-        if await self._is_channel_refused(connection, f"{shard}SUBSCRIBE", channel):
-            return
-        try:
-            await connection.request(f"{shard}UNSUBSCRIBE", channel)
-        except ErrorReply:  # forbidden: the connection stays in a channel in which nothing ever comes
-            return
 
-    def _make_channel(self) -> bytes:
-        name = f"{self._context.options.prefix}rr-py-ws.{secrets.token_hex(8)}"
-        return name.encode("utf-8", "surrogateescape")
+async def require_subscribing(connection: Connection, options: RedisOptions) -> None:
+    """Try to subscribe.
 
-    async def _is_channel_refused(self, connection: Connection, *command: str | bytes) -> bool:
-        try:
-            await connection.request(*command)
-        except ErrorReply as error:
-            if error.code == "NOPERM":
-                if is_about_channel(error):
-                    return True
-            elif self._context.options.sharded:  # another master has the slot of this channel
-                return False
-            raise BrokerError(f"its user cannot {command[0]!s}", error.text) from error
-        return False
+    Raises:
+        BrokerError: the user may not.
+    """
+    shard = "S" if options.sharded else ""
+    channel = _make_channel(options)
+    if await _is_channel_refused(connection, options, f"{shard}SUBSCRIBE", channel):
+        return
+    try:
+        await connection.request(f"{shard}UNSUBSCRIBE", channel)
+    except ErrorReply:  # forbidden: the connection stays in a channel in which nothing ever comes
+        return
 
-    async def _require_channels(self, connection: Connection) -> None:
-        """Find out whether there is any channel that the user may use, if Redis tells."""
-        user = self._context.options.username or "default"
-        try:
-            rules: Any = await connection.request("ACL", "GETUSER", user)
-        except ErrorReply:
-            return
-        # Redis 6.2 answers a list of patterns, Redis 7 a text.
-        if rules and field_of(rules, b"channels") in (b"", []) and not field_of(rules, b"selectors"):
-            raise BrokerError(
-                f"its user {user!r} may use no channel (ACL SETUSER {user} allchannels, or &...)"
-            )
+
+def _make_channel(options: RedisOptions) -> bytes:
+    name = f"{options.prefix}rr-py-ws.{secrets.token_hex(8)}"
+    return name.encode("utf-8", "surrogateescape")
+
+
+async def _is_channel_refused(connection: Connection, options: RedisOptions, *command: str | bytes) -> bool:
+    try:
+        await connection.request(*command)
+    except ErrorReply as error:
+        if error.code == "NOPERM":
+            if is_about_channel(error):
+                return True
+        elif options.sharded:  # another master has the slot of this channel
+            return False
+        raise BrokerError(f"its user cannot {command[0]!s}", error.text) from error
+    return False
+
+
+async def _require_channels(connection: Connection, options: RedisOptions) -> None:
+    """Find out whether there is any channel that the user may use, if Redis tells."""
+    user = options.username or "default"
+    try:
+        rules: Any = await connection.request("ACL", "GETUSER", user)
+    except ErrorReply:
+        return
+    # Redis 6.2 answers a list of patterns, Redis 7 a text.
+    if rules and field_of(rules, b"channels") in (b"", []) and not field_of(rules, b"selectors"):
+        raise BrokerError(f"its user {user!r} may use no channel (ACL SETUSER {user} allchannels, or &...)")
 
 
 def is_about_channel(error: ErrorReply) -> bool:

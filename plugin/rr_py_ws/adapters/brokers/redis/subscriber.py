@@ -22,7 +22,7 @@ from rr_py_ws.adapters.brokers.redis.discovery import Resolver
 from rr_py_ws.adapters.brokers.redis.gap import Gap
 from rr_py_ws.adapters.brokers.redis.reconnect import Context, Reconnector
 from rr_py_ws.adapters.brokers.redis.replies import is_pong, read_confirmation, unexpected
-from rr_py_ws.adapters.brokers.redis.rights import Rights
+from rr_py_ws.adapters.brokers.redis.rights import Rights, require_subscribing
 from rr_py_ws.adapters.brokers.redis.wanted import WantedChannels
 from rr_py_ws.address import Address
 from rr_py_ws.errors import BrokerError
@@ -109,7 +109,7 @@ class Subscriber(Reconnector):
 
     async def _verify(self, connection: Connection, address: Address) -> None:
         """Any server will do that the publisher is connected to, too, and that lets us subscribe."""
-        await self._rights.require_subscribing(connection)
+        await require_subscribing(connection, self._context.options)
 
     def _opened(self, connection: Connection, address: Address) -> None:
         connection.on_reply = self._receive
