@@ -17,7 +17,7 @@ from rr_py_ws import logs
 from rr_py_ws.adapters.net.transports import cancel_soon
 from rr_py_ws.adapters.ws.context import ConnectionContext
 from rr_py_ws.adapters.ws.ending import Ending
-from rr_py_ws.adapters.ws.protocol.fast_path import inflate_small_frame, read_small_frame
+from rr_py_ws.adapters.ws.protocol.fast_path import inflate_small_frame, read_small_frame, read_text_frame
 from rr_py_ws.adapters.ws.read_throttle import COST_PER_TURN, ReadThrottle
 from rr_py_ws.adapters.ws.sender import State
 from rr_py_ws.core.session import Session
@@ -77,7 +77,7 @@ class Connection(Ending):
         grant: object,
         details: Details = NO_DETAILS,
     ) -> None:
-        super().__init__(context, transport, sock, encoding)
+        Ending.__init__(self, context, transport, sock, encoding)
         self.identity = details.identity
         self._session = Session(self, grant, context.session)
         self._throttle: ReadThrottle | None = None
@@ -106,7 +106,7 @@ class Connection(Ending):
             return
         before = self.cost
         try:
-            small = self._take_small_frame(data)
+            small = self._protocol is None and self._take_small_frame(data)
         except Exception as error:  # a mistake of ours; a traceback of the loop would not say whose
             self.write_failed(error)
             return
@@ -141,9 +141,8 @@ class Connection(Ending):
 
     def _take_small_frame(self, data: bytes) -> bool:
         """Take bytes that are one frame as nearly all clients send them; False: they are something else."""
-        if self._protocol is not None:
-            return False
-        limit = self._context.limits.max_message_size
+        context = self._context
+        limit = context.limits.max_message_size
         message = read_small_frame(data)
         if message is None and self.encoding.deflated:
             message = inflate_small_frame(data, limit)
@@ -151,16 +150,23 @@ class Connection(Ending):
             return False
         self.cost += 1
         if message:  # else it was a pong
-            self._context.counters.messages += 1
+            context.counters.messages += 1
             self._session.receive_message(message)
         return True
 
     def take_frame(self, data: bytes, at: int) -> int:
         """Take one frame of bytes that have arrived, or what is there of it; return how many bytes it is."""
-        protocol = self._ensure_protocol()
-        size, message = protocol.read_frame(data, at)
-        self.cost += 1 + size // _BYTES_PER_COST
-        self._answer_frame(protocol)
+        message: bytes | None
+        if self._protocol is None and (
+            text := read_text_frame(data, at, self._context.limits.max_message_size)
+        ):
+            size, message = text
+            self.cost += 1 + size // _BYTES_PER_COST
+        else:
+            protocol = self._ensure_protocol()
+            size, message = protocol.read_frame(data, at)
+            self.cost += 1 + size // _BYTES_PER_COST
+            self._answer_frame(protocol)
         if message is not None and self._state not in (State.CLOSING, State.CLOSED):
             self._context.counters.messages += 1
             self._session.receive_message(message)

@@ -11,7 +11,7 @@ from websockets.frames import Frame
 from websockets.protocol import State
 
 from rr_py_ws.adapters.ws.protocol.core import WebSocketProtocol
-from rr_py_ws.adapters.ws.protocol.fast_path import inflate_small_frame, read_small_frame
+from rr_py_ws.adapters.ws.protocol.fast_path import inflate_small_frame, read_small_frame, read_text_frame
 from support.ws_peer import BINARY, CLOSE, PING, PONG, TEXT, frame
 
 pytestmark = pytest.mark.usefixtures("variant")
@@ -129,3 +129,45 @@ def test_everything_else_is_left_to_the_core(data: bytes) -> None:
 )
 def test_what_is_not_compressed_is_not_inflated(data: bytes) -> None:
     assert inflate_small_frame(data, LIMIT) is None
+
+
+@given(frames, st.binary(max_size=10), st.lists(frames, max_size=2).map(b"".join), st.integers(0, 20))
+@example(frame(TEXT, b"x" * LIMIT), b"", b"", 0)
+@example(frame(TEXT, b"x" * (LIMIT + 1)), b"", b"", 0)
+@example(b"\x81\xff" + bytes(8) + bytes(4) + b"x" * 200, b"", b"", 0)
+def test_of_a_frame_anywhere_in_what_arrives_the_core_agrees(
+    first: bytes, before: bytes, behind: bytes, missing: int
+) -> None:
+    data = before + first + behind
+    data = data[: len(data) - missing]
+    read = read_text_frame(data, len(before), LIMIT)
+    if read is not None:
+        size, text = read
+        assert read_by_core(data[len(before) : len(before) + size]) == ([(TEXT, True, text)], True, b"")
+
+
+@given(st.text(min_size=2).map(str.encode), st.integers(1, 8000))
+def test_every_text_is_read_of_which_two_bytes_tell_the_size(text: bytes, times: int) -> None:
+    payload = (text * times)[:60_000].decode(errors="ignore").encode()
+    data = frame(TEXT, payload)
+    assert read_text_frame(b"..." + data + b"...", 3, 60_000) == (len(data), payload)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        frame(TEXT, b"x" * 200)[:-1],
+        frame(TEXT, b"x" * 200)[:5],
+        frame(TEXT, b"x" * 70_000),
+        frame(TEXT, b"x" * (LIMIT + 1)),
+        frame(TEXT, b"x" * 200, mask=False),
+        frame(TEXT, b"x" * 200, fin=False),
+        frame(TEXT, b"x" * 200, rsv=4),
+        frame(TEXT, b"\xff" * 200),
+        frame(TEXT, b""),
+        frame(BINARY, b"x" * 200),
+        b"\x81\xfe\x00\x05" + bytes(4) + b"short" + bytes(200),
+    ],
+)
+def test_texts_that_are_bad_or_not_all_there_are_left_to_the_core(data: bytes) -> None:
+    assert read_text_frame(data, 0, LIMIT) is None
