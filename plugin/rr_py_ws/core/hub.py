@@ -112,9 +112,10 @@ class Hub:
 
         Messages published before this call do not reach it.
         """
-        self._write_queued(subscriber, topics)
+        if self._turns:
+            self._write_queued(subscriber, topics)
         # Interned, so that all who are in a topic share its name: half of the memory of a subscription.
-        added = [intern(topic) for topic in topics]
+        added = list(map(intern, topics))
         joined = self._joined.get(subscriber)
         if joined is None:
             if not added:
@@ -136,7 +137,9 @@ class Hub:
                 return
             groups = self._groups[encoding] = {}
         others = len(self._groups) > 1
-        for topic, group in zip(topics, map(groups.get, topics), strict=True):
+        find = groups.get
+        for topic in topics:
+            group = find(topic)
             if isinstance(group, dict):
                 group[subscriber] = None
             elif group is None:

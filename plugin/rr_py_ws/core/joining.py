@@ -72,9 +72,10 @@ class Joining:
             self._transport.command_refused(breach[1])
             self._refuse_join(command, *breach)
             return
-        self._asked_for += len(topics)
-        if len(topics) >= TOPICS:
-            self._transport.charge(topics_cost(len(topics)))
+        count = len(topics)
+        self._asked_for += count
+        if count >= TOPICS:
+            self._transport.charge(topics_cost(count))
         try:
             verdict = self._context.authorizer.join(self._grant, topics)
         except Exception as error:  # whatever an authorizer raises, the client must not get in
@@ -92,7 +93,8 @@ class Joining:
 
     def _breach(self, command: Command, topics: Sequence[str]) -> tuple[str, str] | None:
         """Return which limit a join would break, as one of `JOIN_REFUSALS` and in words."""
-        limits = self._context.limits
+        context = self._context
+        limits = context.limits
         if breach := breach_of_join(topics, limits):
             return breach
         # What it is in, and which of these topics are among that, is looked at only when it matters.
@@ -104,7 +106,7 @@ class Joining:
                 and count_with(self._transport, broker, topics) > limits.max_topics
             ):
                 return "topics", f"more than {limits.max_topics} topics"
-        if self._context.counters.joins_waiting >= limits.max_joins_waiting:
+        if context.counters.joins_waiting >= limits.max_joins_waiting:
             return "joins_waiting", "too many joins wait for an answer, try again later"
         return None
 
@@ -117,21 +119,25 @@ class Joining:
             self._refuse_join(command, kind, reason)
             return None
         joining: Recoveries | Awaitable[Recoveries | None] | None
+        context = self._context
+        _, topics, broker, id, me, history = command
         try:
-            if command.history is None:
-                joining = self._context.subscriptions.join(
-                    self._transport, self._broker(command), command.topics or ()
+            if history is None:
+                joining = context.subscriptions.join(
+                    self._transport, broker if context.select_broker else "", topics or ()
                 )
             else:
-                joining = self._join_with_history(command, command.history, verdict)
+                joining = self._join_with_history(command, history, verdict)
         except BrokerError as error:
             self._refuse_by_broker(command, error)
             return None
-        if joining is None and command.id is None and not command.me and len(command.topics or ()) == 1:
-            assert command.topics is not None
-            self._transport.write(usual_join_reply(command.topics[0]))
+        if joining is None:
+            if id is None and not me and topics and len(topics) == 1:
+                self._transport.write(usual_join_reply(topics[0]))
+            else:
+                self._answer_join(command, None)
             return None
-        if joining is None or isinstance(joining, dict):
+        if isinstance(joining, dict):
             self._answer_join(command, joining)
             return None
         return joining

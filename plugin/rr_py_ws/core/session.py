@@ -37,7 +37,7 @@ class Session(Joining):
     __slots__ = ("waiting", "waiting_size")
 
     def __init__(self, transport: SessionTransport, grant: object, context: SessionContext) -> None:
-        super().__init__(transport, grant, context)
+        Joining.__init__(self, transport, grant, context)
         # None instead of an empty deque, which takes more memory than the rest of a session.
         self.waiting: deque[bytes] | None = None
         self.waiting_size = 0
@@ -113,18 +113,19 @@ class Session(Joining):
             self.opted_in = True
         if command.me:
             self._transport.me = command.me
+        name = command.name
         if problem:
             self._ignore(command, problem)
-        elif command.name == "join":
+        elif name == "join":
             counters.joins += 1
             self._join(command)
-        elif command.name == "leave":
+        elif name == "leave":
             counters.leaves += 1
             self._leave(command)
-        elif command.name == "headers":
+        elif name == "headers":
             counters.headers += 1
         else:
-            self._ignore(command, f"unknown command {command.name[:_LONGEST_NAME]!r}")
+            self._ignore(command, f"unknown command {name[:_LONGEST_NAME]!r}")
 
     def _ignore(self, command: Command, reason: str) -> None:
         """Drop a command; a client that has ever used an id is told, if need be with an empty one."""

@@ -25,9 +25,10 @@ def _size(topic: str) -> int:
 
 def breach_of_join(topics: Sequence[str], limits: Limits) -> tuple[str, str] | None:
     """Return which limit of a command these topics would break, as one of `JOIN_REFUSALS` and in words."""
-    if len(topics) > limits.max_topics_per_command:
+    count = len(topics)
+    if count > limits.max_topics_per_command:
         return "topics_per_command", f"more than {limits.max_topics_per_command} topics in a command"
-    longest = max(map(len, topics), default=0)
+    longest = len(topics[0]) if count == 1 else max(map(len, topics), default=0)
     if longest > limits.max_topic_length // _LONGEST_CHARACTER and any(
         _size(topic) > limits.max_topic_length for topic in topics
     ):

@@ -28,6 +28,8 @@ from rr_py_ws.wire.go_base64 import decode_base64
 
 _new = tuple.__new__  # makes a NamedTuple in half the time of a call of its class
 _FIELDS = frozenset({"command", "topics", "payload", "broker", "id", "me", "history"})
+_TEXTS = frozenset({str})
+_TEXTS_OR_NONE = frozenset({str, type(None)})
 _LONGEST_ME = 64
 """Characters of the name that a client gives itself."""
 _ROADRUNNER_1 = re.compile(rb'"topic"\s*:\s*"(?:join|leave)"')
@@ -105,6 +107,10 @@ def decode_command(message: bytes, on_slow: OnSlow = int) -> Command:
 
 def _decode(message: bytes, on_slow: OnSlow) -> Command:
     fields = _known_fields(message, on_slow)
+    if len(fields) == 2:  # what nearly all clients send: a join or a leave of one topic, and nothing else
+        name, topics = fields.get("command"), fields.get("topics")
+        if type(name) is str and type(topics) is list and len(topics) == 1 and type(topics[0]) is str:
+            return _new(Command, (name, topics, "", None, "", None))
     id = fields.get("id")
     if not isinstance(id, str) and not (type(id) is int and -(2**63) <= id < 2**64):
         id = None
@@ -117,10 +123,10 @@ def _decode(message: bytes, on_slow: OnSlow) -> Command:
         if not isinstance(topics, list):
             raise CommandError("topics is not a list", id)
         kinds = set(map(type, topics))  # faster than a look at each, and there may be 30,000
-        if type(None) in kinds:  # the zero value of an element
-            topics = ["" if topic is None else topic for topic in topics]
-        if not kinds <= {str, type(None)}:
-            raise CommandError("a topic is not a string", id)
+        if kinds != _TEXTS and kinds:
+            if not kinds <= _TEXTS_OR_NONE:
+                raise CommandError("a topic is not a string", id)
+            topics = ["" if topic is None else topic for topic in topics]  # the zero value of an element
     # The payload is never used, but Go refuses the whole command when it cannot be decoded.
     payload = fields.get("payload")
     if payload is not None and payload != "" and not _is_bytes(payload):

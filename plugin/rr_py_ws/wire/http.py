@@ -207,13 +207,12 @@ def parse_request_head(head: bytes, *, bodies: bool = False) -> RequestHead:
         if not bodies:
             raise ProtocolError(WITH_BODY)
         body = _body_size(collector, line.version)
-    target = line.target.decode("utf-8", "surrogateescape")
     repeated = frozenset(collector.repeated) if collector.repeated else _NONE
     return _new(
         RequestHead,
         (
             line.method,
-            target,
+            line.target,
             line.version,
             collector.headers,
             collector.first,

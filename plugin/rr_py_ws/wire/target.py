@@ -41,13 +41,14 @@ class RequestLine(NamedTuple):
     Attributes:
         method: as received.
         authority: host and port of an absolute-form target; empty for any other.
-        target: path and query. The path is ASCII, the query may have any bytes over 0x7F.
+        target: path and query. The path is ASCII, the query may have anything but spaces; bytes that are not
+            UTF-8 are surrogates in it.
         version: `1.1`.
     """
 
     method: str
     authority: str
-    target: bytes
+    target: str
     version: str
 
 
@@ -60,7 +61,7 @@ def parse_request_line(line: bytes) -> RequestLine:
     """
     if (usual := _USUAL.fullmatch(line)) is not None:
         method, target, version = usual.groups()
-        return RequestLine(method.decode(), "", target, version.decode())
+        return RequestLine(method.decode(), "", _text(target), version.decode())
     method, _, rest = line.partition(b" ")
     if not _TOKEN.fullmatch(method):
         raise ProtocolError("not an HTTP request: Invalid method encountered")
@@ -85,7 +86,8 @@ def parse_request_line(line: bytes) -> RequestLine:
     path, mark, query = target.partition(b"?")
     if _BAD_ESCAPE.search(path):  # as in Go; of a query it looks at nothing
         raise ProtocolError("not an HTTP request: invalid URL escape")
-    return RequestLine(method.decode(), authority.decode(), _escaped(path) + mark + query, version.decode())
+    target = _escaped(path) + mark + query
+    return RequestLine(method.decode(), authority.decode(), _text(target), version.decode())
 
 
 parse_known_line = lru_cache(_KNOWN)(parse_request_line)
@@ -119,6 +121,10 @@ def _is_ipv6(text: bytes) -> bool:
 
 def _is_port(text: bytes) -> bool:
     return 0 < int(text) <= 65535
+
+
+def _text(target: bytes) -> str:
+    return target.decode("utf-8", "surrogateescape")
 
 
 def _escaped(path: bytes) -> bytes:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from rr_py_ws.adapters.net.polled import PolledTransport
-from rr_py_ws.adapters.net.poller import Poller
+from rr_py_ws.adapters.net.poller import FIRST, Poller
 from rr_py_ws.adapters.net.transports import remote_of
 from rr_py_ws.address import format_peer
 from support.loops import both_loops
@@ -129,6 +129,21 @@ async def test_what_arrives_is_told_in_order(connect: Open) -> None:
     await eventually(lambda: len(protocol.received) == 3 + len(large))
     assert protocol.received == b"one" + large
     assert protocol.events == ["made"]
+
+
+@pytest.mark.parametrize("size", [FIRST - 1, FIRST, FIRST + 1])
+async def test_as_many_bytes_as_are_asked_for_first_are_not_the_end(connect: Open, size: int) -> None:
+    protocol = Recorder()
+    protocol.on_data = lambda: protocol.events.append(f"{len(protocol.received)} bytes")
+    peer = await connect(protocol)
+    data = bytes(range(250)) * 20
+    await peer.send(data[:size])
+    await eventually(lambda: len(protocol.received) == size)
+    peer.socket.shutdown(socket.SHUT_WR)
+    await protocol.lost()
+    assert protocol.received == data[:size]
+    assert protocol.events == ["made", f"{size} bytes", "eof", "lost"]
+    assert protocol.error is None
 
 
 async def test_what_is_written_arrives_in_order_however_slow_the_peer(connect: Open) -> None:

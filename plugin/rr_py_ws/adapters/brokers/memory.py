@@ -86,7 +86,7 @@ class MemoryBroker:
 
     def subscribe(self, topics: Sequence[str]) -> None:
         """Return at once: what is published here arrives here."""
-        if self._rules:
+        if self.routes is not None:
             self.history.entered(topics)
 
     def unsubscribe(self, topics: Sequence[str]) -> None:

@@ -64,8 +64,9 @@ class HTTPConnection(Ending):
             What the peer has sent behind the request head. It comes before anything that `data_received` of
             the successor is called with.
         """
+        assert self.state is HANDLING, self.state
         self.on_lost = None
-        self._enter(HANDED_OVER)
+        self.state = HANDED_OVER
         self.transport.set_protocol(successor)
         self._listener.limiter.transfer(self, successor)
         self._listener.forget(self)
@@ -113,8 +114,9 @@ class HTTPConnection(Ending):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for a request, unless the listener has decided otherwise meanwhile."""
+        assert self.state is ACCEPTED, self.state
         self.transport = transport  # type: ignore[assignment]  # uvloop's does not inherit from asyncio's
-        self._enter(READING_HEAD)
+        self.state = READING_HEAD
         if self.reject_reason:
             self._reject()
         elif self._listener.stopping:
@@ -136,7 +138,7 @@ class HTTPConnection(Ending):
             self._read_head()
             if was_idle and self.state is READING_HEAD:  # hardly ever: most heads come in one piece
                 self._listener.limiter.head_begun(self)
-        if self.state <= HANDLING and len(self._buffer) >= self._listener.max_head_size:
+        if len(self._buffer) >= self._listener.max_head_size and self.state <= HANDLING:
             self.transport.pause_reading()  # the kernel's buffers fill up, and TCP makes the peer wait
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -201,7 +203,7 @@ class HTTPConnection(Ending):
         proxies = listener.proxies
         address = proxies.client_address(self.peer, head) if proxies.any else self.peer
         self.request = _new(Request, (head, address, self._secure))
-        self._enter(HANDLING)
+        self.state = HANDLING
         if not listener.limiter.request_received(self, address):
             self.cut()
         elif self.reject_reason:

@@ -50,7 +50,7 @@ class Ending(asyncio.Protocol):
         secure: whether the connection is secured by TLS.
 
     Attributes:
-        state: changed by `_enter` only.
+        state: changed by `_enter`, and by the three steps of every request, which know where they come from.
         transport: from the state READING_HEAD on.
         socket: the socket below the transport.
         request: in the states HANDLING and SERVING.
@@ -227,7 +227,7 @@ class Ending(asyncio.Protocol):
             del self.request
 
     def _enter(self, state: State) -> None:
-        """Change the state; the one place that does.
+        """Change the state, as `states.NEXT` allows.
 
         A handler that has not answered learns that it need not, and is forgotten: the two refer to each
         other, and connections should not wait for the garbage collector.

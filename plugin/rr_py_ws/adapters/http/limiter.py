@@ -125,7 +125,8 @@ class ConnectionLimiter:
             False when it has been rejected, and there are too many rejected ones already: it is to be cut.
         """
         self._reading_head.pop(connection, None)
-        self._idle.pop(connection, None)
+        if self._idle:
+            self._idle.pop(connection, None)
         if self._max_per_address and address != connection.peer:
             return self._count_address(connection, address, self._loop.time())
         return True
@@ -154,8 +155,7 @@ class ConnectionLimiter:
 
     def transfer(self, connection: Ending, successor: asyncio.Protocol) -> None:
         """Let another protocol hold the place of a connection, until `release`."""
-        network = self._network_of.pop(connection, None)
-        if network is not None:
+        if self._network_of and (network := self._network_of.pop(connection, None)) is not None:
             self._network_of[successor] = network
 
     def release(self, holder: asyncio.Protocol) -> None:

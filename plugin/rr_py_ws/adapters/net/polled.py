@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
-from rr_py_ws.adapters.net.poller import Poller
+from rr_py_ws.adapters.net.poller import FIRST, Poller
 
 _HIGH = 64 * 1024
 """Bytes that may wait before a protocol is told to pause, unless it asks for another limit; as in asyncio."""
@@ -26,7 +26,6 @@ _PARTS = 1024
 """Parts that are sent by one call of the kernel, which takes no more (IOV_MAX)."""
 
 _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
-_FAILED = select.EPOLLERR | select.EPOLLHUP
 
 
 class PolledTransport(asyncio.Transport):
@@ -110,7 +109,8 @@ class PolledTransport(asyncio.Transport):
         except Exception as error:
             self._protocol_failed(error)
         if not self._closing:
-            self._watch(self._events | _IN)
+            before, self._events = self._events, self._events | _IN
+            self._poller.watch(self._socket.fileno(), self, before, self._events)
 
     # Reading
 
@@ -131,23 +131,34 @@ class PolledTransport(asyncio.Transport):
     def ready(self, events: int) -> None:
         """Take what the kernel has told of the socket. An error of the protocol ends this one alone."""
         try:
-            if events & (_OUT | _FAILED) and self._unsent is not None:
-                self._send_unsent()
-            if not (events & (_IN | _FAILED) and self._events & _IN):
+            if events != _IN:  # hardly ever
+                if self._unsent is not None:
+                    self._send_unsent()
+                if events == _OUT:
+                    return
+            if not self._events & _IN:
                 return
             try:
-                size = self._socket.recv_into(self._poller.space)
+                data = self._socket.recv(FIRST)
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
                 self._end(error)
                 return
-            if size:
-                self._protocol.data_received(bytes(self._poller.view[:size]))
+            if data:
+                self._protocol.data_received(data if len(data) < FIRST else self._receive_more(data))
             else:
                 self._receive_end()
         except Exception as error:
             self._protocol_failed(error)
+
+    def _receive_more(self, data: bytes) -> bytes:
+        """Add what there is behind what was received; the end, or an error, is found in the next turn."""
+        try:
+            size = self._socket.recv_into(self._poller.space)
+        except OSError:
+            return data
+        return b"".join((data, self._poller.view[:size]))
 
     def _receive_end(self) -> None:
         self._read_eof = True

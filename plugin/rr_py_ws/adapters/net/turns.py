@@ -20,16 +20,17 @@ class Budget(ABC):
         renewing: whether the next turn begins with a full budget: half of it is used up, or somebody waits.
     """
 
-    __slots__ = ("_budget", "left", "renewing")
+    __slots__ = ("_budget", "_half", "left", "renewing")
 
     def __init__(self, budget: int) -> None:
         self.left = self._budget = budget
+        self._half = budget // 2
         self.renewing = False
 
     def charge(self, units: int) -> None:
         """Take from the budget of this turn; what follows is charged to the next one when half is used up."""
         self.left -= units
-        if self.left < self._budget // 2:
+        if self.left < self._half and not self.renewing:
             self.renew()
 
     def renew(self) -> None:

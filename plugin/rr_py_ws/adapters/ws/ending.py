@@ -41,7 +41,7 @@ class Ending(Sender):
         sock: socket.SocketType | None,
         encoding: Encoding,
     ) -> None:
-        super().__init__(context, transport, sock, encoding)
+        Sender.__init__(self, context, transport, sock, encoding)
         self._protocol: WebSocketProtocol | None = None
         self._timer: Deadline | None = None
         self._expiry: Deadline | None = None

@@ -171,7 +171,9 @@ class WebSocketHandler:
             self._refuse_upgrade(connection, refusal)
         elif not self.queue.may_begin():
             Upgrade(connection, self).wait()
-        elif isinstance(verdict := ask(self.authorizer, request), Verdict):
+        elif (verdict := ask(self.authorizer, request)) is ALLOWED:
+            self._accept(connection, ALLOWED)
+        elif isinstance(verdict, Verdict):
             self.answer(connection, verdict)
         else:
             self.queue.begin()
@@ -179,7 +181,7 @@ class WebSocketHandler:
 
     def answer(self, connection: HTTPConnection, verdict: Verdict) -> None:
         """Do with a request what the authorizer says."""
-        if verdict is ALLOWED or verdict.allowed:
+        if verdict.allowed:
             self._accept(connection, verdict)
         elif not verdict.answered:  # the authorizer has said why
             connection.refuse("unanswered", verdict)
@@ -196,19 +198,19 @@ class WebSocketHandler:
         if refusal is not None:
             self._refuse_upgrade(connection, refusal)
             return
-        details = verdict.details
+        grant, details = verdict.grant, verdict.details
         if details.join and (breach := breach_of_put(details.join, self._context.limits)):
             text = "handshake refused: PHP puts the client into topics"
             log.error(text, reason=breach, **connection.ends)
             connection.refuse("unanswered", FAILED)
             return
-        if verdict.grant is not None and not self._warned_of_cookies:
+        if grant is not None and not self._warned_of_cookies:
             self._look_at_cookies(head)
         encoding, extensions = STRING, ""
         if self._compressor is not None or b"sec-websocket-protocol" in head.first:
             encoding, extensions = self._choose_encoding(head)
         bare = None if connection.request.secure else connection.socket
-        opened = Connection(self._context, connection.transport, bare, encoding, verdict.grant, details)
+        opened = Connection(self._context, connection.transport, bare, encoding, grant, details)
         rest = connection.hand_over(opened)
         opened.write(accept_response(head, encoding.subprotocol, extensions))
         self.counters.accepted += 1

@@ -58,6 +58,10 @@ class State(Enum):
     CLOSED = "the socket is gone"
 
 
+# Looking up `State.OPEN` takes Python 3.11 longer than the comparison.
+_OPEN, _QUEUEING = State.OPEN, State.QUEUEING
+
+
 class Sender(asyncio.Protocol):
     """The sending half of a connection; `Ending` and `Connection` are the rest of it.
 
@@ -116,20 +120,20 @@ class Sender(asyncio.Protocol):
         self._drop_logged = False
         self._eof_due = False
         self._peer_ended = False
-        self._state = State.OPEN
-        self.descriptor = -1 if self._socket is None else self._socket.fileno()
+        self._state = _OPEN
+        self.descriptor = -1 if sock is None else sock.fileno()
 
     def _transition(self, state: State) -> None:
         self._state = state
-        direct = self._socket if state is State.OPEN else None
+        direct = self._socket if state is _OPEN else None
         self.descriptor = -1 if direct is None else direct.fileno()
 
     def send(self, frames: bytes) -> int:
         """Send pushes at once, as far as they are taken; see `Subscriber`."""
-        if self._state is State.OPEN:
+        if self._state is _OPEN:
             return self._send_by_transport(frames) if self._socket is None else self._socket.send(frames)
         # If nothing was taken the hub calls `push`; where nothing is sent any more, all of it is dropped.
-        return 0 if self._state is State.QUEUEING else len(frames)
+        return 0 if self._state is _QUEUEING else len(frames)
 
     def _send_by_transport(self, frames: bytes) -> int:
         """With TLS there is no way past the transport; of a large message it gets what it can send."""
@@ -148,11 +152,11 @@ class Sender(asyncio.Protocol):
 
     def write(self, data: bytes, *, force: bool = False) -> None:
         """Send what is not a push: a reply, a ping, a pong, or (with `force`) a close frame."""
-        if self._state is State.OPEN:
+        if self._state is _OPEN:
             self._transport.write(data)
             if self._queue_paused:  # by this: a client that leaves replies unread is not behind publishers
                 self._context.backpressure.caught_up(self)
-        elif self._state is State.QUEUEING:
+        elif self._state is _QUEUEING:
             assert self._queue is not None
             if self._queue.put(data, force=force):
                 self._look_at_size(self._queue)
