@@ -27,50 +27,61 @@ static unsigned char *write_bytes(unsigned char *out, const void *bytes, Py_ssiz
     return out + size;
 }
 
-/* ---- UTF-8 ------------------------------------------------------------------------------------------------ */
+/* ---- Texts: see encode_string in wire/jsontext.py --------------------------------------------------------- */
 
-#define LOW(byte) ((uint32_t)(byte) & 0x3F)
-#define CONTINUES(byte) (((byte) & 0xC0) == 0x80)
-
-/* Decode a character that is not ASCII; return its length, or 0 when none begins there. A surrogate counts as one. */
-static inline int decode(bytes_t at, bytes_t end, uint32_t *character)
+static struct span span_of(PyObject *bytes)
 {
-    Py_ssize_t left = end - at;
+    bytes_t at = (bytes_t)PyBytes_AsString(bytes);
 
-    if (*at < 0xC2 || *at > 0xF4 || left < 2 || !CONTINUES(at[1]))
-        return 0;
-    if (*at < 0xE0) {
-        *character = (at[0] & 0x1Fu) << 6 | LOW(at[1]);
-        return 2;
-    }
-    if (left < 3 || !CONTINUES(at[2]))
-        return 0;
-    if (*at < 0xF0) {
-        *character = (at[0] & 0x0Fu) << 12 | LOW(at[1]) << 6 | LOW(at[2]);
-        return *character < 0x800 ? 0 : 3;
-    }
-    if (left < 4 || !CONTINUES(at[3]))
-        return 0;
-    *character = (at[0] & 0x07u) << 18 | LOW(at[1]) << 12 | LOW(at[2]) << 6 | LOW(at[3]);
-    return *character < 0x10000 || *character > 0x10FFFF ? 0 : 4;
+    return (struct span){at, at + PyBytes_Size(bytes)};
 }
 
-static inline int is_surrogate(uint32_t character)
+static PyObject *make_bytes(struct span bytes)
 {
-    return character >= 0xD800 && character < 0xE000;
+    return PyBytes_FromStringAndSize((const char *)bytes.at, bytes.end - bytes.at);
+}
+
+static PyObject *decode(struct span text, const char *errors)
+{
+    return PyUnicode_DecodeUTF8((const char *)text.at, text.end - text.at, errors);
 }
 
 static int is_utf8(struct span text)
 {
-    uint32_t character;
+    PyObject *decoded = decode(text, NULL);
 
-    while (text.at < text.end) {
-        int length = *text.at < 0x80 ? 1 : decode(text.at, text.end, &character);
-        if (!length || (length == 3 && is_surrogate(character)))
+    PyErr_Clear();
+    Py_XDECREF(decoded);
+    return decoded != NULL;
+}
+
+static int is_ascii(struct span text)
+{
+    while (text.at < text.end)
+        if (*text.at++ > 0x7F)
             return 0;
-        text.at += length;
-    }
     return 1;
+}
+
+/* Encode a `str`. Bytes that were no UTF-8 are surrogates in it, which become three bytes each. */
+static PyObject *encode(PyObject *text)
+{
+    return PyUnicode_AsEncodedString(text, "utf-8", "surrogatepass");
+}
+
+/* Return some bytes as they are, or, when they are no UTF-8, as `encode` writes them. */
+static PyObject *make_utf8(PyObject *bytes)
+{
+    PyObject *text, *encoded;
+
+    if (!PyBytes_Check(bytes))
+        return PyErr_Format(PyExc_TypeError, "a payload is bytes");
+    if (is_utf8(span_of(bytes)))
+        return Py_NewRef(bytes);
+    text = decode(span_of(bytes), "surrogateescape");
+    encoded = text ? encode(text) : NULL;
+    Py_XDECREF(text);
+    return encoded;
 }
 
 /* ---- JSON strings, as Go writes them: see wire/jsontext.py ------------------------------------------------ */
@@ -79,67 +90,55 @@ static int is_utf8(struct span text)
 typedef unsigned char block_t __attribute__((vector_size(16)));
 #define BLOCK ((Py_ssize_t)sizeof(block_t))
 
-/* What an ASCII character becomes. */
-static struct {
+/* What a byte becomes, or a character: one, two or six bytes. */
+struct form {
     unsigned char size, text[7];
-} ascii[128];
+};
+static struct form forms[256];
+static const struct form separators[] = {{6, "\\u2028"}, {6, "\\u2029"}}, replacement = {6, "\\ufffd"};
 
 static void make_forms(void)
 {
-    for (int byte = 0; byte < 128; byte++)
-        ascii[byte].size = (unsigned char)snprintf((char *)ascii[byte].text, sizeof ascii->text,
+    for (int byte = 0; byte < 256; byte++)
+        forms[byte].size = (unsigned char)snprintf((char *)forms[byte].text, sizeof forms->text,
                                                    byte < 0x20 || strchr("<>&", byte) ? "\\u%04x" : "%c", byte);
-    for (const char *pair = "\"\"\\\\\nn\rr\tt"; *pair; pair += 2) {
-        ascii[(int)*pair].size = 2;
-        memcpy(ascii[(int)*pair].text, (char[]){'\\', pair[1]}, 2);
-    }
+    for (const char *pair = "\"\"\\\\\nn\rr\tt"; *pair; pair += 2)
+        forms[(int)*pair] = (struct form){2, {'\\', (unsigned char)pair[1]}};
 }
 
-/* Whether any byte of a block is not written as it is. */
+/* Whether any byte of a block may be written otherwise than it is. */
 static inline int has_special(bytes_t at)
 {
     block_t block, special;
     uint64_t halves[2];
 
     memcpy(&block, at, sizeof block);
-    special = (block_t)((block < 0x20) | (block > 0x7F) | (block == '"') | (block == '\\') | (block == '<')
-                        | (block == '>') | (block == '&'));
+    special = (block_t)((block < 0x20) | (block == '"') | (block == '\\') | (block == '<') | (block == '>')
+                        | (block == '&') | (block == 0xE2) | (block == 0xED));
     memcpy(halves, &special, sizeof halves);
     return (halves[0] | halves[1]) != 0;
 }
 
-/* Find out how many bytes the character at `at` has, which is not ASCII, and what it becomes.
- *
- * Of bytes that are no UTF-8 each becomes something. A `str` keeps them as surrogates, which have three bytes. */
-static inline int read_character(bytes_t at, bytes_t end, int is_str, bytes_t *form, int *written)
+/* Find a character of three bytes that is escaped; NULL when another begins at `at`. */
+static inline const struct form *find_escaped(bytes_t at)
 {
-    uint32_t character;
-    int length = decode(at, end, &character);
-
-    *form = at;
-    *written = length;
-    if (!length || (length == 3 && is_surrogate(character))) {
-        *form = (bytes_t)"\\ufffd";
-        *written = 6;
-        return is_str && length ? length : 1;
-    }
-    if (length == 3 && (character | 1) == 0x2029) {
-        *form = (bytes_t)(character & 1 ? "\\u2029" : "\\u2028");
-        *written = 6;
-    }
-    return length;
+    if (*at == 0xE2 && at[1] == 0x80 && (at[2] | 1) == 0xA9) /* U+2028 and U+2029 */
+        return &separators[at[2] & 1];
+    return *at == 0xED && at[1] >= 0xA0 ? &replacement : NULL; /* a surrogate */
 }
 
-/* Write two to six bytes. */
-static inline void write_some(unsigned char *out, bytes_t bytes, int size)
+static inline void write_form(unsigned char *out, const struct form *form)
 {
-    memcpy(out, bytes, 2);
-    for (int i = 2; i < size; i++)
-        out[i] = bytes[i];
+    if (form->size == 1)
+        *out = form->text[0];
+    else if (form->size == 2)
+        memcpy(out, form->text, 2);
+    else
+        memcpy(out, form->text, 6);
 }
 
-/* Write a text as a JSON string, without the quotes; return its size. Where `out` is NULL, it is only measured. */
-static inline Py_ssize_t escape(struct span text, int is_str, unsigned char *out)
+/* Write UTF-8 as a JSON string, without the quotes; return its size. Where `out` is NULL, it is only measured. */
+static inline Py_ssize_t escape(struct span text, unsigned char *out)
 {
     Py_ssize_t size = 0;
     bytes_t at = text.at;
@@ -153,27 +152,22 @@ static inline Py_ssize_t escape(struct span text, int is_str, unsigned char *out
             continue;
         }
         for (int i = 0; i < BLOCK && at < text.end; i++) {
-            bytes_t form = at;
-            int length = 1, written;
-            if (*at < 0x80)
-                written = ascii[*at].size;
-            else
-                length = read_character(at, text.end, is_str, &form, &written);
-            if (out && written == 1)
-                out[size] = *at;
-            else if (out)
-                write_some(out + size, *at < 0x80 ? ascii[*at].text : form, written);
-            at += length;
-            size += written;
+            const struct form *form = *at < 0xE2 ? NULL : find_escaped(at);
+            at += form ? 3 : 1;
+            if (!form)
+                form = &forms[at[-1]];
+            if (out)
+                write_form(out + size, form);
+            size += form->size;
         }
     }
     return size;
 }
 
 /* Write what was measured; return what is behind it. An escape is longer than what it stands for. */
-static unsigned char *write_escaped(unsigned char *out, struct span text, int is_str, Py_ssize_t size)
+static unsigned char *write_escaped(unsigned char *out, struct span text, Py_ssize_t size)
 {
-    return size == text.end - text.at ? write_bytes(out, text.at, size) : out + escape(text, is_str, out);
+    return size == text.end - text.at ? write_bytes(out, text.at, size) : out + escape(text, out);
 }
 
 /* ---- Pushes: wire/push.py --------------------------------------------------------------------------------- */
@@ -197,16 +191,16 @@ static unsigned char *write_frame_head(unsigned char *out, uint64_t length)
 
 static PyObject *make_push(struct span topic, struct span payload)
 {
-    Py_ssize_t topic_size = escape(topic, 1, NULL), payload_size = escape(payload, 0, NULL);
-    Py_ssize_t length = SIZE_OF(BEFORE_TOPIC) + topic_size + SIZE_OF(BEFORE_PAYLOAD) + payload_size + SIZE_OF(BEHIND);
+    Py_ssize_t topic_size = escape(topic, NULL), payload_size = escape(payload, NULL);
+    Py_ssize_t length = SIZE_OF(BEFORE_TOPIC BEFORE_PAYLOAD BEHIND) + topic_size + payload_size;
     PyObject *frame = PyBytes_FromStringAndSize(NULL, length + (length < 126 ? 2 : length < 65536 ? 4 : 10));
 
     if (frame) {
         unsigned char *out = write_frame_head((unsigned char *)PyBytes_AsString(frame), length);
         out = write_bytes(out, BEFORE_TOPIC, SIZE_OF(BEFORE_TOPIC));
-        out = write_escaped(out, topic, 1, topic_size);
+        out = write_escaped(out, topic, topic_size);
         out = write_bytes(out, BEFORE_PAYLOAD, SIZE_OF(BEFORE_PAYLOAD));
-        out = write_escaped(out, payload, 0, payload_size);
+        out = write_escaped(out, payload, payload_size);
         write_bytes(out, BEHIND, SIZE_OF(BEHIND));
     }
     return frame;
@@ -214,28 +208,15 @@ static PyObject *make_push(struct span topic, struct span payload)
 
 static PyObject *encode_push(PyObject *module, PyObject *publication)
 {
-    PyObject *topic, *encoded = NULL, *frame = NULL;
-    const char *name;
-    char *payload;
-    Py_ssize_t name_size, payload_size;
+    PyObject *topic, *payload, *frame;
 
     if (!PyTuple_Check(publication) || PyTuple_Size(publication) < 2)
         return PyErr_Format(PyExc_TypeError, "encode_push() takes a publication");
-    topic = PyTuple_GetItem(publication, 0);
-    if (PyBytes_AsStringAndSize(PyTuple_GetItem(publication, 1), &payload, &payload_size))
-        return NULL;
-    name = PyUnicode_AsUTF8AndSize(topic, &name_size); /* without a copy, where it is ASCII */
-    if (!name) {
-        PyErr_Clear();
-        encoded = PyUnicode_AsEncodedString(topic, "utf-8", "surrogatepass");
-        if (!encoded)
-            return NULL;
-        name = PyBytes_AsString(encoded);
-        name_size = PyBytes_Size(encoded);
-    }
-    frame = make_push((struct span){(bytes_t)name, (bytes_t)name + name_size},
-                      (struct span){(bytes_t)payload, (bytes_t)payload + payload_size});
-    Py_XDECREF(encoded);
+    topic = encode(PyTuple_GetItem(publication, 0));
+    payload = topic ? make_utf8(PyTuple_GetItem(publication, 1)) : NULL;
+    frame = payload ? make_push(span_of(topic), span_of(payload)) : NULL;
+    Py_XDECREF(topic);
+    Py_XDECREF(payload);
     return frame;
 }
 
@@ -324,13 +305,9 @@ static int read_call(bytes_t at, bytes_t data_end, uint64_t longest, struct call
         return 0;
     at = message.at;
     behind = read_field(at, end, COMMAND, SHORT, &command);
-    if (behind) { /* means nothing, but has to be a text */
-        for (; command.at < command.end; command.at++)
-            if (*command.at > 0x7F)
-                return 0;
-        at = behind;
-    }
-    behind = read_field(at, end, TOPICS, SHORT, &call->topic);
+    if (behind && !is_ascii(command)) /* means nothing, but has to be a text */
+        return 0;
+    behind = read_field(behind ? behind : at, end, TOPICS, SHORT, &call->topic);
     return behind && call->topic.at < behind && read_field(behind, end, PAYLOAD, LONG, &call->payload) == end
            && is_utf8(call->topic);
 }
@@ -351,14 +328,10 @@ static int find_ok(PyObject *oks, struct span method, struct ok *ok)
     if (ok->method && PyBytes_Size(ok->method) == size && !memcmp(PyBytes_AsString(ok->method), method.at, size))
         return 1;
     Py_XDECREF(ok->method);
-    ok->method = PyBytes_FromStringAndSize((const char *)method.at, size);
+    ok->method = make_bytes(method);
     found = ok->method ? PyDict_GetItemWithError(oks, ok->method) : NULL;
     if (!found)
         return PyErr_Occurred() ? -1 : 0;
-    if (!PyTuple_Check(found)) {
-        PyErr_SetString(PyExc_TypeError, "a reply is a tuple");
-        return -1;
-    }
     return PyArg_ParseTuple(found, "y#y#", &ok->before, &ok->before_size, &ok->behind, &ok->behind_size) ? 1 : -1;
 }
 
@@ -391,10 +364,8 @@ static PyObject *fill(PyObject *tuple, PyObject **items, int count)
 /* Make a Publication without position, time and exclusions. */
 static PyObject *make_publication(const struct call *call)
 {
-    const struct span *topic = &call->topic, *payload = &call->payload;
-    PyObject *items[] = {PyUnicode_DecodeUTF8((const char *)topic->at, topic->end - topic->at, NULL),
-                         PyBytes_FromStringAndSize((const char *)payload->at, payload->end - payload->at),
-                         Py_NewRef(Py_None), Py_NewRef(zero), Py_NewRef(empty)};
+    PyObject *items[] = {decode(call->topic, NULL), make_bytes(call->payload), Py_NewRef(Py_None), Py_NewRef(zero),
+                         Py_NewRef(empty)};
 
     return fill(allocate_publication((PyTypeObject *)publication_type, 5), items, 5);
 }
@@ -424,34 +395,26 @@ static int prepare_publications(void)
 static PyObject *read_calls(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
     PyObject *calls;
-    char *bytes;
-    bytes_t data, at, end;
-    Py_ssize_t size, start, left, units, price;
+    struct span data;
+    bytes_t at;
+    Py_ssize_t start, left, units, price;
     uint64_t longest;
     struct call call;
     struct ok ok = {NULL, NULL, NULL, 0, 0};
 
-    if (count != 7)
-        return PyErr_Format(PyExc_TypeError, "read_calls() takes 7 arguments, not %zd", count);
-    if (PyBytes_AsStringAndSize(args[0], &bytes, &size))
-        return NULL;
+    if (count != 7 || !PyBytes_Check(args[0]) || !PyDict_Check(args[2]))
+        return PyErr_Format(PyExc_TypeError, "read_calls() takes bytes, a place, a dict and four numbers");
+    data = span_of(args[0]);
     start = PyLong_AsSsize_t(args[1]);
     left = PyLong_AsSsize_t(args[3]);
     units = PyLong_AsSsize_t(args[4]);
     price = PyLong_AsSsize_t(args[5]);
     longest = PyLong_AsUnsignedLongLong(args[6]);
-    if (PyErr_Occurred() || !(calls = PyList_New(0)))
-        return NULL;
-    if (!PyDict_Check(args[2])) {
-        Py_DECREF(calls);
-        return PyErr_Format(PyExc_TypeError, "read_calls() takes a dict of replies");
-    }
-    data = (bytes_t)bytes;
-    end = data + size;
-    at = start < 0 || start > size ? end : data + start;
-    while (left-- > 0 && units > 0 && read_call(at, end, longest, &call)) {
+    calls = PyErr_Occurred() ? NULL : PyList_New(0);
+    at = start < 0 || start > data.end - data.at ? data.end : data.at + start;
+    while (calls && left-- > 0 && units > 0 && read_call(at, data.end, longest, &call)) {
         int found = find_ok(args[2], call.method, &ok);
-        PyObject *made = found > 0 ? make_call(&call, &ok, data) : NULL;
+        PyObject *made = found > 0 ? make_call(&call, &ok, data.at) : NULL;
         int added = made && !PyList_Append(calls, made);
         Py_XDECREF(made);
         if (!added) {
@@ -476,15 +439,14 @@ static PyObject *read_calls(PyObject *module, PyObject *const *args, Py_ssize_t 
 
 static PyObject *read_small_frame(PyObject *module, PyObject *data)
 {
-    char *bytes;
     bytes_t frame, mask;
     unsigned char text[LONGEST_SMALL];
     Py_ssize_t size;
 
-    if (PyBytes_AsStringAndSize(data, &bytes, &size))
-        return NULL;
-    frame = (bytes_t)bytes;
-    size -= CLIENT_HEAD;
+    if (!PyBytes_Check(data))
+        return PyErr_Format(PyExc_TypeError, "read_small_frame() takes bytes");
+    frame = span_of(data).at;
+    size = PyBytes_Size(data) - CLIENT_HEAD;
     if (size < 0 || size > LONGEST_SMALL || frame[1] != (MASKED | size))
         Py_RETURN_NONE;
     if (frame[0] == PONG)
@@ -496,7 +458,7 @@ static PyObject *read_small_frame(PyObject *module, PyObject *data)
         text[i] = frame[CLIENT_HEAD + i] ^ mask[i & 3];
     if (!is_utf8((struct span){text, text + size}))
         Py_RETURN_NONE;
-    return PyBytes_FromStringAndSize((char *)text, size);
+    return make_bytes((struct span){text, text + size});
 }
 
 /* ---- The module ------------------------------------------------------------------------------------------- */
