@@ -293,6 +293,28 @@ def test_when_the_core_dies_clients_stay_and_are_told_of_the_gap(servers: Server
     assert len(server.log.having("the core process ended, it is started again")) == 1
 
 
+def test_no_counter_falls_when_a_listener_has_died_and_then_the_core(
+    servers: Servers, connect: Connect
+) -> None:
+    server = start(servers, "ok.php")
+    server.tolerated.append("process ended")
+    clients = [connect(server) for _ in range(CLIENTS)]
+    for client in clients:
+        client.join("news")
+    server.php("$broadcast->publish('news', 'hello');")
+    seen = [metrics(server)]
+    for victim in (serving(server, clients)[0], children(server)["core"]):
+        victim.kill()
+        server.log.wait_for("the core process is back" if len(seen) > 1 else "a listener process ended")
+        eventually_sync(lambda: metrics(server)["listeners"] == 3, "it is back")
+        seen.append(metrics(server))
+    assert seen[0]['published_messages_total{broker="default"}'] == 1
+    for name, number in seen[1].items():
+        # The time of a process is its own: it begins anew, from nothing, with the next one.
+        if name.endswith("_total") and name != "process_cpu_seconds_total":
+            assert seen[0].get(name, 0) <= number <= seen[2][name], name
+
+
 def test_positions_of_before_are_of_another_history_when_the_core_has_died(
     servers: Servers, connect: Connect
 ) -> None:

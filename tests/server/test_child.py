@@ -11,7 +11,7 @@ import pytest
 from rr_py_ws.config import Config
 from rr_py_ws.server.child import ChildProcess
 from rr_py_ws.server.control import Control
-from rr_py_ws.server.last_reload import LastReload
+from rr_py_ws.server.handed_on import HandedOn
 
 
 class Child(ChildProcess):
@@ -32,7 +32,7 @@ def test_a_link_that_comes_without_its_socket_is_told(number: int, linked_to: in
     """The kernel drops a descriptor for which the process has no place. Both ends name the listener."""
     parent, ours = Control.pair()
     loaded: Any = Config(path=Path("/.rr.yaml"))
-    child = Child(number, loaded, lambda: loaded, LastReload(), ours, again=False)
+    child = Child(number, loaded, lambda: loaded, HandedOn[Config](), ours, again=False)
     parent.send("link", linked_to)
     child._take_orders()
     assert parent.receive() == (("unlinked", 3), [])

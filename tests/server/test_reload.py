@@ -12,7 +12,7 @@ import pytest
 from rr_py_ws.config import Config, load_config
 from rr_py_ws.server import reload
 from rr_py_ws.server.changes import Changes
-from rr_py_ws.server.last_reload import LastReload
+from rr_py_ws.server.handed_on import HandedOn
 from rr_py_ws.server.reload import Reloader
 from support.recorded import Lines
 from support.tls import make_certificate
@@ -223,7 +223,7 @@ async def test_a_process_that_starts_later_has_what_the_others_have_though_the_f
 ) -> None:
     """It had what counted when the server was started: of two listeners one had the old rule."""
     path, read = tmp_path / ".rr.yaml", reader(tmp_path)
-    log, last = Lines(), LastReload()
+    log, last = Lines(), HandedOn[Config]()
     monkeypatch.setattr(reload, "log", log)
 
     path.write_text(GOOD)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from rr_py_ws.adapters.brokers.memory import MemoryBroker
 from rr_py_ws.adapters.link.broker import LinkBroker
 from rr_py_ws.adapters.link.core import Core
-from rr_py_ws.adapters.link.listeners import Listeners
+from rr_py_ws.adapters.link.listeners import Counted, Listeners
 from rr_py_ws.core.backpressure import Backpressure
 from rr_py_ws.core.forwarder import Forwarder
 from rr_py_ws.core.history_rules import HistoryRules
@@ -34,6 +34,7 @@ class CoreProcess:
         brokers: Mapping[str, Broker] | None = None,
         pools: Mapping[str, QuestionPool] | None = None,
         wanted: int = 1,
+        counted: Counted | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.backpressure = Backpressure(loop.call_later, loop.time, 1 << 20, lambda *_: None)
@@ -51,6 +52,7 @@ class CoreProcess:
             self._pause,
             self.stuck.append,
             has_pages=False,
+            counted=counted,
         )
 
     def _pause(self, paused: bool) -> None:

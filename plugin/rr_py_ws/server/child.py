@@ -13,7 +13,7 @@ from typing import Any
 from rr_py_ws import config, logs
 from rr_py_ws.server.changes import Changes
 from rr_py_ws.server.control import Control
-from rr_py_ws.server.last_reload import LastReload
+from rr_py_ws.server.handed_on import HandedOn
 from rr_py_ws.server.loop import event_loop
 from rr_py_ws.server.reload import Reloader
 
@@ -44,7 +44,7 @@ class ChildProcess(ABC):
         number: int,
         loaded: config.Config,
         read_again: Callable[[], config.Config],
-        last: LastReload,
+        last: HandedOn[config.Config],
         control: Control,
         *,
         again: bool,

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rr_py_ws import config, logs
-from rr_py_ws.adapters.link.listeners import Listeners
+from rr_py_ws.adapters.link.listeners import Counted, Listeners
 from rr_py_ws.adapters.php.reaper import reap_orphans
 from rr_py_ws.core.forwarder import Forwarder
 from rr_py_ws.errors import RRWSError
@@ -20,7 +20,7 @@ from rr_py_ws.server.changes import Changes
 from rr_py_ws.server.child import ChildProcess
 from rr_py_ws.server.control import Control
 from rr_py_ws.server.core_role import CoreRole, tls_files
-from rr_py_ws.server.last_reload import LastReload
+from rr_py_ws.server.handed_on import HandedOn
 from rr_py_ws.server.listener_role import client_addresses
 from rr_py_ws.server.preparation import Preparation
 from rr_py_ws.server.shutdown import shut_down
@@ -45,6 +45,7 @@ class CoreProcess(ChildProcess):
         last: what a reload has brought last.
         control: to the parent.
         sockets: that systemd has handed over.
+        counted: what the cores before have left of what was counted.
         again: whether the process takes the place of one that has ended.
     """
 
@@ -55,15 +56,17 @@ class CoreProcess(ChildProcess):
         loaded: config.Config,
         prepared: Preparation,
         read_again: Callable[[], config.Config],
-        last: LastReload,
+        last: HandedOn[config.Config],
         control: Control,
         sockets: InheritedSockets,
+        counted: HandedOn[Counted],
         *,
         again: bool,
     ) -> None:
         super().__init__(0, loaded, read_again, last, control, again=again)
         self._prepared = prepared
         self._sockets = sockets
+        self._counted = counted
         self._ops: list[OpsListener] = []
 
     def prepare(self) -> None:
@@ -87,6 +90,7 @@ class CoreProcess(ChildProcess):
             pauses.of("links"),
             lambda number: self.control.send("stuck", number),
             has_pages=loaded.serves_pages,
+            counted=self._counted.find(),
         )
         clients = core.probes["websockets"]
         core.probes["websockets"] = replace(
@@ -97,7 +101,9 @@ class CoreProcess(ChildProcess):
             from rr_py_ws.adapters.ops import build_servers
 
             sources = [*core.metric_sources(), logs]
-            self._ops = build_servers(loaded, [_Whole(sources, listeners)], core.probes, listeners.refresh)
+            self._ops = build_servers(
+                loaded, [_Whole(sources, listeners, self._counted)], core.probes, listeners.refresh
+            )
 
     async def link(self, number: int, accepted: socket.socket) -> None:
         """Serve a listener."""
@@ -179,13 +185,16 @@ class CoreProcess(ChildProcess):
 class _Whole:
     """The metrics of all processes as those of one server."""
 
-    def __init__(self, core: list[MetricSource], listeners: Listeners) -> None:
+    def __init__(self, core: list[MetricSource], listeners: Listeners, counted: HandedOn[Counted]) -> None:
         self._core = core
         self._listeners = listeners
+        self._counted = counted
 
     def metrics(self) -> Iterator[Metric]:
         """Yield them."""
         own = [metric for source in self._core for metric in source.metrics()]
+        # Nobody may ever see a counter that is less than it was.
+        self._counted.keep(self._listeners.counted(own))
         yield from merge([*own, *self._listeners.metrics()])
 
 

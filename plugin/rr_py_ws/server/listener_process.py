@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import resource
 import socket
 import time
@@ -32,7 +33,7 @@ from rr_py_ws.server.changes import Changes
 from rr_py_ws.server.child import ChildProcess
 from rr_py_ws.server.control import Control
 from rr_py_ws.server.core_role import TURNS_PER_QUEUE, report_hold
-from rr_py_ws.server.last_reload import LastReload
+from rr_py_ws.server.handed_on import HandedOn
 from rr_py_ws.server.listener_role import ListenerRole
 from rr_py_ws.server.preparation import Preparation
 from rr_py_ws.server.shares import for_listener
@@ -68,7 +69,7 @@ class ListenerProcess(ChildProcess):
         loaded: config.Config,
         prepared: Preparation,
         read_again: Callable[[], config.Config],
-        last: LastReload,
+        last: HandedOn[config.Config],
         control: Control,
         sockets: InheritedSockets,
         places: Places,
@@ -204,11 +205,11 @@ class ListenerProcess(ChildProcess):
                 self._is_listening = True
         self._core.tell("listening")
 
-    def _metrics(self) -> list[Plain]:
+    def _metrics(self) -> tuple[int, list[Plain]]:
         sources: list[MetricSource] = [*self._role.metric_sources(), self._node, logs]
         found = [metric for source in sources for metric in source.metrics()]
         kept = [metric for metric in found if metric.name not in _OF_CORE]
-        return pack_metrics([*kept, *self._usage()])
+        return os.getpid(), pack_metrics([*kept, *self._usage()])
 
     def _usage(self) -> Iterator[Sample]:
         """Yield what the process takes: what the core tells as `process_*` is about the core."""

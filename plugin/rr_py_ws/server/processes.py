@@ -13,12 +13,13 @@ from collections.abc import Callable
 
 from rr_py_ws import config, logs
 from rr_py_ws.adapters.http.places import SharedPlaces
+from rr_py_ws.adapters.link.listeners import Counted
 from rr_py_ws.adapters.net.listen import describe_bind_error, listen
 from rr_py_ws.address import parse_host_port
 from rr_py_ws.errors import ConfigError
 from rr_py_ws.server import allocator, rlimits
 from rr_py_ws.server.control import Control
-from rr_py_ws.server.last_reload import LastReload
+from rr_py_ws.server.handed_on import HandedOn
 from rr_py_ws.server.listener_role import client_addresses
 from rr_py_ws.server.preparation import Preparation
 from rr_py_ws.server.run import print_start
@@ -44,7 +45,8 @@ def run(
     sockets = InheritedSockets.take_over()
     count = loaded.settings.processes
     places = SharedPlaces(count)
-    last = LastReload()
+    last = HandedOn[config.Config]()
+    counted = HandedOn[Counted]()
     reserved = asyncio.run(_reserve(loaded, sockets))
     # The parent has neither log nor threads, which a fork would not have.
     logs.shutdown()
@@ -62,7 +64,7 @@ def run(
         if number == CORE:
             from rr_py_ws.server.core_process import CoreProcess
 
-            core = CoreProcess(loaded, prepared, read_again, last, control, sockets, again=again)
+            core = CoreProcess(loaded, prepared, read_again, last, control, sockets, counted, again=again)
             return core.run(debug=debug)
         from rr_py_ws.server.listener_process import ListenerProcess
 

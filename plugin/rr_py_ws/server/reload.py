@@ -14,7 +14,7 @@ from rr_py_ws import config, logs
 from rr_py_ws.adapters.http import server_context
 from rr_py_ws.errors import ConfigError, RRWSError, all_of
 from rr_py_ws.server.changes import Changes
-from rr_py_ws.server.last_reload import LastReload
+from rr_py_ws.server.handed_on import HandedOn
 
 log = logs.get_logger("app")
 
@@ -41,7 +41,7 @@ class Reloader:
         changes: Changes,
         *,
         tells: bool = True,
-        last: LastReload | None = None,
+        last: HandedOn[config.Config] | None = None,
     ) -> None:
         self._running = dict(_flat(running))
         self._read = read

@@ -7,7 +7,6 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -541,22 +540,56 @@ async def test_a_listener_that_takes_nothing_pauses_publishers_and_is_given_up(
     await eventually(lambda: len(listener.events) == 5)
 
 
+def told(core: CoreProcess) -> dict[str, float]:
+    return {metric.name: sum(metric.values.values()) for metric in core.listeners.metrics()}  # type: ignore[misc]
+
+
+async def counting(core: CoreProcess, number: int, process: int, now: int) -> Listener:
+    """A listener that has counted `now`."""
+    one = Listener()
+    counted = [counter("messages", "So many.", now), gauge("open", "Now.", 2)]
+    one.core.handlers["metrics"] = lambda: (process, pack_metrics(counted))
+    await core.link(one.core, number)
+    return one
+
+
 async def test_counters_of_listeners_that_are_gone_are_kept(cores: Cores) -> None:
     core = await cores()
-    counted = SimpleNamespace(now=0)
-
-    def tell() -> list[object]:
-        return pack_metrics([counter("messages", "So many.", counted.now), gauge("open", "Now.", 2)])
-
-    for number, now in ((1, 5), (2, 7)):
-        one = Listener()
-        one.core.handlers["metrics"] = tell
-        await core.link(one.core, number)
-        counted.now = now
+    for number, now, together in ((1, 5, 5), (2, 7, 12)):
+        one = await counting(core, number, process=number, now=now)
         await core.listeners.refresh()
-        told = {metric.name: sum(metric.values.values()) for metric in core.listeners.metrics()}  # type: ignore[misc]
-        assert (told["messages"], told["open"]) == ({1: 5, 2: 12}[number], 2)
+        assert (told(core)["messages"], told(core)["open"]) == (together, 2)
         one.core.close()
         await eventually(lambda number=number: number not in core.listeners._all)
-    told = {metric.name: sum(metric.values.values()) for metric in core.listeners.metrics()}  # type: ignore[misc]
-    assert told == {"messages": 12, "listeners": 0, "listeners_lost": 2}
+    assert told(core) == {"messages": 12, "listeners": 0, "listeners_lost": 2}
+
+
+async def test_counters_do_not_fall_when_the_core_dies(cores: Cores) -> None:
+    """What the core had counted itself, and had of listeners that had died before it, was gone.
+
+    Of a sum of some that begin anew and some that do not, Prometheus takes all for new: it counted what the
+    others had once more.
+    """
+    first = await cores()
+    dead = await counting(first, 1, process=11, now=5)
+    dies_with_it = await counting(first, 2, process=12, now=7)
+    stays = await counting(first, 3, process=13, now=20)
+    await first.listeners.refresh()
+    dead.core.close()
+    await eventually(lambda: told(first)["listeners_lost"] == 1)
+    assert told(first)["messages"] == 32
+    counted = first.listeners.counted([counter("calls", "So many.", 3), gauge("topics", "Now.", 1)])
+    dies_with_it.core.close()
+
+    second = CoreProcess(counted=counted)
+    assert told(second) == {"messages": 32, "calls": 3, "listeners": 0, "listeners_lost": 1}
+    await second.link(stays.core, 3)
+    stays.core.handlers["metrics"] = lambda: (13, pack_metrics([counter("messages", "So many.", 21)]))
+    again = await counting(second, 2, process=14, now=100)
+    await second.listeners.refresh()
+    assert told(second)["messages"] == 5 + 7 + 21 + 100
+    again.core.close()
+    third = CoreProcess(counted=second.listeners.counted([counter("calls", "So many.", 1)]))
+    assert (told(third)["messages"], told(third)["calls"]) == (133, 4)
+    for core in (second, third):
+        await core.close()

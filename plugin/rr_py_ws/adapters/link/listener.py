@@ -70,6 +70,7 @@ class Listener:
     Attributes:
         link: to its process.
         snapshot: what it has counted, as far as it was told.
+        process: id of the process, when it has told the snapshot.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Listener:
     ) -> None:
         self.number = number
         self.snapshot: list[Metric] = []
+        self.process = 0
         self._node = node
         self._pools = pools
         self._holds = holds

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from rr_py_ws import logs
 from rr_py_ws.adapters.link.listener import Listener
@@ -24,6 +24,9 @@ _METRICS_TIMEOUT = 1.0
 _LOOK_EVERY = 0.5
 """Seconds between two looks whether the listeners have to hear that the server is ready, or is not."""
 
+Counted = tuple[list[Metric], dict[int, list[Metric]]]
+"""Counters of processes that have ended, and of listeners by the id of their process."""
+
 log = logs.get_logger("app")
 
 
@@ -39,6 +42,7 @@ class Listeners:
         pause: has publishers wait, and go on.
         on_stuck: told the number of a listener that takes nothing.
         has_pages: whether listeners answer requests for pages.
+        counted: what a core that has ended has left; None: there was none.
 
     Attributes:
         pages: see `HTTPListener.pages`; None without.
@@ -58,6 +62,7 @@ class Listeners:
         on_stuck: Callable[[int], None],
         *,
         has_pages: bool,
+        counted: Counted | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._wanted = wanted
@@ -70,7 +75,8 @@ class Listeners:
         self._all: dict[int, Listener] = {}
         self._listening: set[Listener] = set()
         self._full: dict[Listener, asyncio.TimerHandle] = {}
-        self._past: list[Metric] = []
+        # Listeners that live tell anew what they have counted; others have ended while there was no core.
+        self._past, self._before = counted or ([], {})
         self._told: dict[Listener, bool] = {}
         self._lost = 0
         self._stopping = False
@@ -119,7 +125,7 @@ class Listeners:
         self._told.pop(listener, None)
         self.full(listener, False)
         self._lost += not self._stopping
-        self._past = merge([*self._past, *filter(_only_grows, listener.snapshot)])
+        self._past = merge([*self._past, *_growing(listener.snapshot)])
         if self._all.get(listener.number) is listener:
             del self._all[listener.number]
         if not self._all:
@@ -171,14 +177,32 @@ class Listeners:
             call.cancel()
         for listener, call in asked.items():
             if call in done and call.exception() is None:
-                listener.snapshot = unpack_metrics(call.result())
+                listener.process, snapshot = call.result()
+                listener.snapshot = unpack_metrics(snapshot)
+                self._before.pop(listener.process, None)
 
     def metrics(self) -> Iterator[Metric]:
         """Yield what all of them have counted, those that have ended too."""
         found = [metric for listener in self._all.values() for metric in listener.snapshot]
-        yield from merge([*self._past, *found])
+        before = [metric for counted in self._before.values() for metric in counted]
+        yield from merge([*self._past, *before, *found, self._count_lost()])
         yield gauge("listeners", "Listener processes that accept clients.", len(self._listening))
-        yield counter("listeners_lost", "Listener processes that have ended unasked.", self._lost)
+
+    def counted(self, own: Iterable[Metric]) -> Counted:
+        """Return what a core that takes the place of this one has to know.
+
+        Args:
+            own: what the core has counted itself.
+        """
+        told = {
+            listener.process: _growing(listener.snapshot)
+            for listener in self._all.values()
+            if listener.process
+        }
+        return merge([*_growing(own), *self._past, self._count_lost()]), self._before | told
+
+    def _count_lost(self) -> Metric:
+        return counter("listeners_lost", "Listener processes that have ended unasked.", self._lost)
 
     # The stop: see `server.shutdown`
 
@@ -258,5 +282,5 @@ class Requests:
         return sum(await self._listeners.call_all("stop_requests", timeout))
 
 
-def _only_grows(metric: Metric) -> bool:
-    return not (isinstance(metric, Sample) and metric.kind == "gauge")
+def _growing(metrics: Iterable[Metric]) -> list[Metric]:
+    return [metric for metric in metrics if not (isinstance(metric, Sample) and metric.kind == "gauge")]
