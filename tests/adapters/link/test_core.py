@@ -419,6 +419,25 @@ async def test_a_page_in_parts(listener: Listener, cores: Cores, pool: Pool) -> 
     await eventually(lambda: pool.stopped == 2)
 
 
+async def test_a_page_in_parts_whose_core_has_died_breaks_off_with_a_reason(
+    listener: Listener, cores: Cores, pool: Pool
+) -> None:
+    """The next core was asked for its parts, and took that for a mistake in the program."""
+    core = await cores()
+    await core.link(listener.core)
+    pool.parts = [Message(b"", b"2")]
+    _, parts = await LinkPool("websockets", listener.core, 1.0).exec_streamed(Message(b"{}"))
+    assert parts is not None
+    die(core)
+    await eventually(lambda: not listener.core.there)
+    with pytest.raises(WorkersDown, match=DOWN):
+        await parts.next_part()
+    await (await cores()).link(listener.core)
+    with pytest.raises(WorkersDown, match=DOWN):
+        await parts.next_part()
+    parts.stop()
+
+
 async def test_a_page_whose_client_leaves_while_its_first_part_is_on_its_way_is_stopped(
     listener: Listener, cores: Cores, pool: Pool
 ) -> None:

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from rr_py_ws.adapters.link.body_file import Place, map_file
-from rr_py_ws.adapters.link.connection import Link
+from rr_py_ws.adapters.link.connection import DOWN, Link
 from rr_py_ws.adapters.net.withdrawable import Withdrawable, do_nothing
 from rr_py_ws.core.history import Query, Receipt, Synchronize
 from rr_py_ws.core.node import Node
@@ -230,7 +230,10 @@ class Listener:
         return tuple(answer), parts is not None
 
     async def _next_part(self, pool: str, number: int) -> Plain:
-        part = await self._parts[pool, number].next_part()
+        parts = self._parts.get((pool, number))
+        if parts is None:  # those of a core that has ended
+            raise BrokerError(DOWN)
+        part = await parts.next_part()
         if part is not None:
             return tuple(part)
         self._parts.pop((pool, number), None)
