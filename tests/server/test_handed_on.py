@@ -1,9 +1,11 @@
-"""What a process that starts later gets of a reload."""
+"""What a process that starts later gets of those before it."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+
+import pytest
 
 from rr_py_ws.config import Config, load_config
 from rr_py_ws.server.handed_on import HandedOn
@@ -21,16 +23,24 @@ def test_what_was_kept_last_is_found() -> None:
         assert last.find() == taken
 
 
-def test_what_is_being_written_is_not_found() -> None:
-    last = HandedOn[Config]()
-    last.keep(loaded())
-    whole = os.pread(last._file, 1 << 20, 0)
-    for end in (0, 3, 4, 5, len(whole) - 1):
-        os.ftruncate(last._file, 0)
-        os.pwrite(last._file, whole[:end], 0)
-        assert last.find() is None
+@pytest.mark.parametrize("before", [0, 1, 2])
+def test_a_process_that_is_killed_while_it_writes_has_left_what_was_kept_before(before: int) -> None:
+    """A core that was killed in that moment left nothing, and all counters of the server began anew."""
+    last = HandedOn[int]()
+    for number in range(before):
+        last.keep(number)
+    kept = last.find()
+    last.keep(before)
+    file = last._files[(before + 1) % 2]
+    whole = os.pread(file, 1 << 20, 0)
+    for end in (0, 3, 4, 5, 12, len(whole) - 1):
+        os.ftruncate(file, 0)
+        os.pwrite(file, whole[:end], 0)
+        assert last.find() == kept
+    last.keep(1000)
+    assert last.find() == 1000
 
 
 def test_no_program_that_is_started_has_it() -> None:
     """There may be passwords in it."""
-    assert not os.get_inheritable(HandedOn[Config]()._file)
+    assert not any(map(os.get_inheritable, HandedOn[Config]()._files))
