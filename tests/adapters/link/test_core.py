@@ -607,8 +607,13 @@ async def test_counters_do_not_fall_when_the_core_dies(cores: Cores) -> None:
     again = await counting(second, 2, process=14, now=100)
     await second.listeners.refresh()
     assert told(second)["messages"] == 5 + 7 + 21 + 100
-    again.core.close()
+    reused = await counting(second, 1, process=12, now=1000)  # the id of one that has ended
+    await second.listeners.refresh()
+    assert told(second)["messages"] == 5 + 7 + 21 + 100 + 1000
+    for one in (reused, again):
+        one.core.close()
+    await eventually(lambda: told(second)["listeners_lost"] == 3)
     third = CoreProcess(counted=second.listeners.counted([counter("calls", "So many.", 1)]))
-    assert (told(third)["messages"], told(third)["calls"]) == (133, 4)
+    assert (told(third)["messages"], told(third)["calls"]) == (1133, 4)
     for core in (second, third):
         await core.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 
 from rr_py_ws import logs
 from rr_py_ws.adapters.link.listener import Listener
@@ -180,11 +181,15 @@ class Listeners:
                 listener.process, snapshot = call.result()
                 listener.snapshot = unpack_metrics(snapshot)
                 self._before.pop(listener.process, None)
+        if sum(bool(listener.process) for listener in self._all.values()) >= self._wanted:
+            # Whoever else was there has ended; a process may get its id one day.
+            self._past = merge([*self._past, *chain.from_iterable(self._before.values())])
+            self._before = {}
 
     def metrics(self) -> Iterator[Metric]:
         """Yield what all of them have counted, those that have ended too."""
         found = [metric for listener in self._all.values() for metric in listener.snapshot]
-        before = [metric for counted in self._before.values() for metric in counted]
+        before = chain.from_iterable(self._before.values())
         yield from merge([*self._past, *before, *found, self._count_lost()])
         yield gauge("listeners", "Listener processes that accept clients.", len(self._listening))
 
