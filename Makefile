@@ -1,5 +1,5 @@
 # Two commands do everything: `make run` and `make test`. The others look longer, or elsewhere.
-PYTHON ?= python3
+PYTHON ?=
 FUZZ_SECONDS ?= 60
 BYSTANDER_SECONDS ?= 4
 BYSTANDER_BEFORE ?=
@@ -15,7 +15,7 @@ COMPILED := PYTHONDONTWRITEBYTECODE=
 SOURCES := pyproject.toml README.md $(shell find plugin -name '*.py' -o -name '*.pyi' -o -name '*.c' -o -name 'py.typed')
 
 # command=Debian package
-TEST_PACKAGES := python:ensurepip=python3-venv php=php-cli phpunit=phpunit chromium=chromium openssl=openssl \
+TEST_PACKAGES := php=php-cli phpunit=phpunit chromium=chromium openssl=openssl \
 	redis-server=redis-server redis-sentinel=redis-sentinel redis-cli=redis-tools \
 	nginx=nginx-light haproxy=haproxy caddy=caddy node=nodejs npm=npm
 
@@ -118,8 +118,7 @@ clean: ## remove the environment and caches
 	rm -rf $(VENV) js-client/node_modules js-client/dist js-client/build .compat .fuzz .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(VENV)/bin/python:
-	@./.ci/system-packages python:ensurepip=python3-venv
-	$(PYTHON) -m venv $(VENV)
+	@python=$$(./.ci/python $(PYTHON)) && echo "$$python -m venv $(VENV)" && $$python -m venv $(VENV)
 
 # The package is installed as a user would have it, not in place: the tests see what the wheel holds.
 $(VENV)/.installed: $(VENV)/bin/python $(SOURCES)
