@@ -174,15 +174,15 @@ class Client:
 
     async def send_until_stalled(self, data: bytes) -> bytes:
         """Send until the server, though its loop goes round, takes no more; return what is left."""
-        turns = 0
-        while data and turns < 200:
+        turns, left = 0, memoryview(data)
+        while left and turns < 200:
             try:
-                data = data[self._socket.send(data) :]
+                left = left[self._socket.send(left) :]
                 turns = 0
             except BlockingIOError:
                 turns += 1
             await asyncio.sleep(0)
-        return data
+        return bytes(left)
 
     async def receive(self) -> bytes:
         """Whatever is there, empty at the end; a reset raises ConnectionResetError."""
