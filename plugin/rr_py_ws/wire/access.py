@@ -24,12 +24,19 @@ from rr_py_ws.wire.jsontext import encode_string, escape_not_ascii
 from rr_py_ws.wire.verdict import ALLOWS, Verdict
 
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_VALUE = rb"(?:[!#$&-:<-\[\]-~]|%[0-9A-Fa-f]{2})"
+_ESCAPE = rb"%[0-9A-Fa-f]{2}"
+_IN_WORD, _IN_QUOTES = rb"[!#$&-:<-\[\]-~]", rb"[ !#$&-:<-\[\]-~]"
+_REST = rb"%s*+(?:%s%s*+)*" % (_IN_WORD, _ESCAPE, _IN_WORD)
 _COOKIE = re.compile(
     rb";[ \t\r\n]*+(%s+)[ \t]*+" % _TOKEN.pattern
-    + rb'(?:=("(?: |%s)*+"|%s*+(?: ++%s++)*+))?+[ \t\r\n]*+(?=;|\Z)' % (_VALUE, _VALUE, _VALUE)
+    + rb'(?:=("%s*+(?:%s%s*+)*"|' % (_IN_QUOTES, _ESCAPE, _IN_QUOTES)
+    + rb"%s(?: ++(?:%s|%s)%s)*))?[ \t\r\n]*+(?=;|\Z)" % (_REST, _IN_WORD, _ESCAPE, _REST)
 )
-"""With the `;` before it. No quantifier gives back what it has taken, so that a header takes linear time."""
+"""With the `;` before it. There is one way to read a value, so that a header takes linear time.
+
+Only single characters have possessive quantifiers: until Python 3.11.4 what follows a group that has one
+starts where its last try failed, not where that began.
+"""
 _DIGITS = b"0123456789abcdefABCDEF"
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
 _MAX_VALUES = 1024

@@ -16,7 +16,7 @@ IPAddress = IPv4Address | IPv6Address
 
 # In the text backwards: what an attacker wrote is before what the proxy wrote, and an unpaired quote in it
 # must not swallow that.
-_ELEMENT = re.compile(r'((?:"[^"]*"|[^,])*+)(?:,|\Z)')
+_ELEMENT = re.compile(r'((?:[^",]++|"[^"]*"|")*)(?:,|\Z)')
 _PAIR = re.compile(r'[ \t]*+([^=;"\s]++)[ \t]*+=[ \t]*+("[^"]*+"[ \t]*+|[^;"]*+)(?:;|\Z)')
 _NO_PAIR = re.compile(r"(?:[ \t]*+;)+[ \t]*+")
 _NODE = re.compile(r"(?:\[([^]]*)\]|([^:\[\]]*))(?::[\w.-]*)?", re.ASCII)
