@@ -52,8 +52,8 @@ def test_workers_are_replaced_when_a_file_changes(servers: Servers, program: Pat
     (program / "worker.php").write_text("<?php this is no PHP")
     line = server.log.wait_for("files have changed, but the old workers stay")
     assert json.loads(line)["pool"] == "websockets"
-    assert pids() == now
+    eventually_sync(lambda: pids() == now, "those that could not be started to be gone")
     since = len(server.log)
     (program / "worker.php").write_text(source)
     server.log.wait_for("files have changed, workers were replaced", since=since)
-    assert not pids() & now
+    eventually_sync(lambda: not pids() & now, "the old workers to have ended")

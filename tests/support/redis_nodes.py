@@ -21,10 +21,10 @@ OPTIONS: dict[str, Any] = {
 }
 
 
-def make_broker(*addresses: str, **options: Any) -> RedisBroker:
+def make_broker(*addresses: str, check_interval: float = 0.05, **options: Any) -> RedisBroker:
     """A broker that is not started."""
     section = RedisOptions(addrs=addresses, **OPTIONS | options)
-    return RedisBroker("default", section, check_interval=0.05, linger=0.1)
+    return RedisBroker("default", section, check_interval=check_interval, linger=0.1)
 
 
 def redis_broker(node: Node) -> RedisBroker:
