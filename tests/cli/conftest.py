@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from rr_py_ws.adapters.rpc import RPCListener, build_registry
 from rr_py_ws.config import Limits
-from support.program import Cli, Result, Running, start
+from support.forked import Forked, forked
+from support.program import Cli, Result, Running, environment
+
+
+@pytest.fixture(scope="module")
+def loaded() -> Iterator[Forked]:
+    """The program, loaded."""
+    with forked() as running:
+        yield running
 
 
 @pytest.fixture
-def cli(tmp_path: Path) -> Cli:
-    """Run the program in the test's directory."""
+def cli(loaded: Forked, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Cli:
+    """Run a command of the program in the test's directory."""
+    printed = tmp_path_factory.mktemp("printed")
+    out, err = printed / "out", printed / "err"
 
     async def run(*args: str, **env: str) -> Result:
-        process = await start(*args, cwd=tmp_path, **env)
-        out, err = await process.communicate()
-        assert process.returncode is not None
-        return Result(process.returncode, out.decode(), err.decode())
+        running = partial(loaded.run, *args, cwd=tmp_path, env=environment(**env), out=out, err=err)
+        return Result(await asyncio.to_thread(running), out.read_text(), err.read_text())
 
     return run
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -29,11 +30,16 @@ LATE = ["answers-twice", "stop-as-pid", "more-behind-the-pid"]
 """Lies behind an answer, which counts: they must not become the answer to the next question."""
 
 
+def over_relays(lies: list[str]) -> list[tuple[str, str]]:
+    """Each lie over pipes and over a socket; some over TCP, where only who connects is found otherwise."""
+    return [*product(lies, ("pipes", "unix")), *product(lies[::4], ("tcp",))]
+
+
 def lying(lie: str, path: Path) -> str:
     return f"{sys.executable} {WORKERS / 'lying.py'} {lie} {path / 'lied'}"
 
 
-@pytest.mark.parametrize("lie", REFUSED)
+@pytest.mark.parametrize(("lie", "relay_dsn"), over_relays(REFUSED), indirect=["relay_dsn"])
 async def test_a_lie_is_no_answer_and_the_worker_is_replaced(
     start: Start, relay_dsn: str, tmp_path: Path, lie: str
 ) -> None:
@@ -57,7 +63,7 @@ async def test_a_whole_answer_that_is_wrong_costs_only_its_question(
     assert pids(pool) == [liar]
 
 
-@pytest.mark.parametrize("lie", LATE)
+@pytest.mark.parametrize(("lie", "relay_dsn"), over_relays(LATE), indirect=["relay_dsn"])
 async def test_a_lie_behind_an_answer_is_not_the_next_one(
     start: Start, relay_dsn: str, tmp_path: Path, lie: str
 ) -> None:

@@ -648,7 +648,7 @@ class TestStop:
         await warm.start()
         await warm.stop()
         before, tasks = descriptors(), len(asyncio.all_tasks())
-        for _ in range(3):
+        for _ in range(2):
             pool = make_pool(workers=2, server={"relay": relay_dsn}, supervisor={"ttl": 60})
             await pool.start()
             await ask(pool)
