@@ -19,7 +19,7 @@ TEST_PACKAGES := php=php-cli phpunit=phpunit chromium=chromium openssl=openssl \
 	redis-server=redis-server redis-sentinel=redis-sentinel redis-cli=redis-tools \
 	nginx=nginx-light haproxy=haproxy caddy=caddy node=nodejs npm=npm
 
-.PHONY: run test check unit php-unit js-unit python-unit collect lint conformance compat valkey pure sanitize proto bench growth bystander fuzz chaos chaos-redis feed-model drain soak screenshot clean help
+.PHONY: run test check unit php-unit js-unit python-unit then-python-unit collect collect-adapters collect-others lint conformance compat valkey pure sanitize proto bench growth bystander fuzz chaos chaos-redis feed-model drain soak screenshot clean help
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,8 +36,7 @@ run: $(VENV)/.installed ## start the server with .rr.yaml: a chat at http://127.
 
 test: ## install what the tests need, run every check and every test
 	@./.ci/system-packages $(TEST_PACKAGES)
-	@$(MAKE) --no-print-directory -j2 --output-sync=target lint php-unit js-unit collect
-	@$(MAKE) --no-print-directory python-unit
+	@$(MAKE) --no-print-directory -j2 --output-sync=target php-unit js-unit collect then-python-unit lint
 
 check: test
 
@@ -58,10 +57,19 @@ js-unit: ## the tests of js-client/ alone
 python-unit: $(VENV)/.dev
 	$(COMPILED) $(BIN)/pytest -q -n 5 --dist loadfile --no-loadscope-reorder
 
-# Compiling the tests with pytest's rewritten asserts takes three times as long as importing them: once, beside
-# what needs one core only, and not in each of the processes that run them.
-collect: $(VENV)/.dev
-	@$(COMPILED) $(BIN)/pytest -q --collect-only > /dev/null
+# Its output is shown while it runs.
+then-python-unit: collect
+	@$(MAKE) --no-print-directory --output-sync=none python-unit
+
+# Compiling the tests with pytest's rewritten asserts takes three times as long as importing them: once, in two halves
+# at a time, and not in each of the processes that run them.
+collect: collect-adapters collect-others
+
+collect-adapters: $(VENV)/.dev
+	@$(COMPILED) $(BIN)/pytest -q --collect-only tests/adapters > /dev/null
+
+collect-others: $(VENV)/.dev
+	@$(COMPILED) $(BIN)/pytest -q --collect-only --ignore=tests/adapters > /dev/null
 
 conformance: $(VENV)/.dev ## WebSocket conformance in all combinations (`make test` runs all pairs)
 	CONFORMANCE=full $(BIN)/pytest -q -n 2 tests/conformance
