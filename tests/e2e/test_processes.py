@@ -125,7 +125,7 @@ def test_php_decides_for_all_processes(server: Server, connect: Connect) -> None
     assert len(server.workers()) == 2
     before = server.workers()
     assert server.cli("reset").returncode == 0
-    assert not before & server.workers()
+    eventually_sync(lambda: not before & server.workers(), "the old workers to have ended")
     client.join("b")
 
 
