@@ -278,7 +278,7 @@ class TestExec:
         assert isinstance(error, ExecTimeout)
         assert f"worker {old} took longer than 0.1 s" in str(error)
         assert await pid_of(pool) != old
-        assert not alive(old)
+        await eventually(lambda: not alive(old))
 
     async def test_each_question_to_a_worker_has_its_own_limit(self, start: Start) -> None:
         """A timer may serve several questions: it must neither end a later one early nor leave it alone."""
