@@ -8,7 +8,7 @@ import re
 import signal
 import socket
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import hiredis
 
 from rr_py_ws.adapters.brokers.redis.names import slot_of
 from support.ports import free_port
-from support.waiting import DEADLINE, eventually_sync
+from support.waiting import DEADLINE, callbacks_of_accepted, eventually_sync
 
 
 class RedisServer:
@@ -286,6 +286,14 @@ class Cluster:
         return None
 
 
+async def end_of(server: asyncio.Server, writers: Iterable[asyncio.StreamWriter]) -> None:
+    """Take no more connections, and reset all that there are."""
+    server.close()
+    await callbacks_of_accepted()
+    for writer in writers:
+        writer.transport.abort()
+
+
 class Proxy:
     """Stands between a broker and its server, and can fail as networks do.
 
@@ -310,9 +318,8 @@ class Proxy:
 
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
-        self._server.close()
         self._open.set()
-        self.cut()
+        await end_of(self._server, self._writers)
 
     def divide(self) -> None:
         """Pass nothing on, as a network does in which a cable is pulled; nobody gets a reset."""
@@ -396,7 +403,7 @@ class ScriptedRedis:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self.close()
+        await end_of(self._server, self._writers)
 
     def close(self) -> None:
         """Reset all connections and take no more."""

@@ -54,3 +54,9 @@ def _looks(what: str) -> Iterator[None]:
     while time.monotonic() < deadline:
         yield
     raise AssertionError(f"waited in vain: {what}")
+
+
+async def callbacks_of_accepted() -> None:
+    """Let the event loop call back for connections that were accepted just now, whom nobody knows yet."""
+    for _ in range(5):
+        await asyncio.sleep(0)

@@ -17,6 +17,7 @@ from rr_py_ws.errors import BrokerError
 from support.broker_node import started
 from support.loops import both_loops
 from support.redis_nodes import make_broker
+from support.redis_servers import end_of
 from support.waiting import eventually
 
 pytestmark = both_loops
@@ -247,9 +248,7 @@ async def hostile(data: bytes) -> AsyncIterator[str]:
     try:
         yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
-        server.close()
-        for writer in connections:
-            writer.transport.abort()
+        await end_of(server, connections)
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
