@@ -88,7 +88,7 @@ class HistoryNodes:
 
         `rule` is that of all topics but those that begin with `plain`, if there are no `rules`.
         """
-        section = RedisOptions(addrs=addresses, **OPTIONS | {"read_timeout": 5.0} | options)
+        section = RedisOptions(addrs=addresses, **OPTIONS | options)
         settings = {"topics": ("h*",), "size": 100, "ttl": 60.0} | dict(rule or {})
         broker = RedisBroker(
             "default",

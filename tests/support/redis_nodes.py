@@ -14,11 +14,13 @@ Start = Callable[..., Awaitable[Node]]
 
 OPTIONS: dict[str, Any] = {
     "dial_timeout": 1.0,
-    "read_timeout": 0.4,
+    "read_timeout": 5.0,
     "pool_timeout": 5.0,
     "min_retry_backoff": 0.005,
     "max_retry_backoff": 0.05,
 }
+IMPATIENT: dict[str, Any] = {"read_timeout": 0.4}
+"""For servers that say nothing. One that is busy, as its machine may be, must not be taken for such a one."""
 
 
 def make_broker(*addresses: str, check_interval: float = 0.05, **options: Any) -> RedisBroker:

@@ -19,7 +19,7 @@ import pytest
 
 from rr_py_ws.errors import BrokerError
 from support.broker_node import Node, done, started
-from support.redis_nodes import make_broker, redis_broker
+from support.redis_nodes import IMPATIENT, make_broker, redis_broker
 from support.redis_servers import Cluster, Proxy, RedisServer, Sentinels, redis_server
 from support.waiting import eventually
 
@@ -188,7 +188,9 @@ async def test_nothing_is_lost_in_silence_doubled_or_out_of_order(tmp_path: Path
         server = stack.enter_context(redis_server(tmp_path))
         proxies = [await stack.enter_async_context(Proxy(server.port)) for _ in range(3)]
         nodes = [
-            await stack.enter_async_context(started(make_broker(proxy.address, pool_timeout=20.0)))
+            await stack.enter_async_context(
+                started(make_broker(proxy.address, pool_timeout=20.0, **IMPATIENT))
+            )
             for proxy in proxies
         ]
         world = World(server, proxies, nodes)
@@ -208,7 +210,9 @@ async def test_failovers_lose_nothing_in_silence(tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
         sentinels = Sentinels(stack.enter_context(ExitStack()), tmp_path)
         nodes = [
-            await stack.enter_async_context(started(make_broker(*sentinels.addresses, master_name="main")))
+            await stack.enter_async_context(
+                started(make_broker(*sentinels.addresses, master_name="main", **IMPATIENT))
+            )
             for _ in range(2)
         ]
         async with publishing(nodes):
@@ -233,7 +237,9 @@ async def test_shards_that_move_all_the_time(cluster: Cluster) -> None:
     random.seed(SEED)
     async with AsyncExitStack() as stack:
         nodes = [
-            await stack.enter_async_context(started(make_broker(*cluster.addresses, sharded=True)))
+            await stack.enter_async_context(
+                started(make_broker(*cluster.addresses, sharded=True, **IMPATIENT))
+            )
             for _ in range(2)
         ]
         await all_ready(nodes)

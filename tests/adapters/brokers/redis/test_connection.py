@@ -16,7 +16,7 @@ from rr_py_ws.adapters.brokers.redis.connection import Connection, ErrorReply
 from rr_py_ws.errors import BrokerError
 from support.broker_node import started
 from support.loops import both_loops
-from support.redis_nodes import make_broker
+from support.redis_nodes import IMPATIENT, make_broker
 from support.redis_servers import end_of
 from support.waiting import eventually
 
@@ -257,7 +257,10 @@ async def test_no_answer_of_a_server_breaks_a_node(data: bytes) -> None:
     """It is connected again and again, joins fail, publishes fail, and it can be closed."""
     failures: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
-    async with hostile(data) as address, started(make_broker(address, pool_timeout=0.02)) as node:
+    async with (
+        hostile(data) as address,
+        started(make_broker(address, pool_timeout=0.02, **IMPATIENT)) as node,
+    ):
         try:
             await node.subscribe("a")
             await node.publish("a", b"1")

@@ -14,7 +14,7 @@ from rr_py_ws.errors import BrokerError
 from rr_py_ws.wire.publication import Publication
 from support.broker_node import Node, done, started
 from support.ports import free_port
-from support.redis_nodes import Start, make_broker, redis_broker
+from support.redis_nodes import IMPATIENT, Start, make_broker, redis_broker
 from support.redis_servers import Monitor, Proxy, RedisServer
 from support.waiting import eventually
 
@@ -228,8 +228,9 @@ class TestLost:
 
 
 class TestSilent:
-    async def test_stopped_and_continued(self, own: RedisServer, node: Node) -> None:
+    async def test_stopped_and_continued(self, own: RedisServer, start: Start) -> None:
         """SIGSTOP. The kernel takes the bytes, nobody answers."""
+        node = await start(own.address, **IMPATIENT)
         await node.subscribe("a")
         own.freeze()
         with pytest.raises(BrokerError, match=r"no answer for 0.4 s"):
@@ -243,7 +244,7 @@ class TestSilent:
     async def test_a_half_open_connection_is_found_without_any_traffic(
         self, proxy: Proxy, start: Start
     ) -> None:
-        node = await start(proxy.address)
+        node = await start(proxy.address, **IMPATIENT)
         await node.subscribe("a")
         proxy.divide()
         await wait_not_ready(node)
@@ -285,8 +286,9 @@ class TestSilent:
         await node.publish("a", b"1")
 
     async def test_a_node_that_stood_still_itself_does_not_blame_redis(
-        self, own: RedisServer, node: Node
+        self, own: RedisServer, start: Start
     ) -> None:
+        node = await start(own.address, **IMPATIENT)
         await node.subscribe("a")
         answer = node.send("a", b"1")
         await asyncio.sleep(0)

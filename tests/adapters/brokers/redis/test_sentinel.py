@@ -11,7 +11,7 @@ import pytest
 from rr_py_ws.errors import BrokerError
 from support.broker_node import Node
 from support.ports import free_port
-from support.redis_nodes import Start, redis_broker
+from support.redis_nodes import IMPATIENT, Start, redis_broker
 from support.redis_servers import RedisServer, Sentinels
 from support.waiting import eventually
 
@@ -71,7 +71,7 @@ async def test_a_planned_failover(sentinels: Sentinels, start: Start) -> None:
 async def test_sentinels_that_are_down_are_passed_over(sentinels: Sentinels, start: Start) -> None:
     sentinels.sentinels[0].kill()
     sentinels.sentinels[1].freeze()
-    node = await start(*sentinels.addresses, master_name="main", dial_timeout=0.3)
+    node = await start(*sentinels.addresses, master_name="main", dial_timeout=0.3, **IMPATIENT)
     assert node.broker.ready
     for sentinel in sentinels.sentinels[1:]:
         sentinel.kill()
