@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rr_py_ws.cli import main
+from support.waiting import DEADLINE
 
 LOADED = ("rr_py_ws.cli.entry", "rr_py_ws.config", "rr_py_ws.adapters.rpc.client", "rr_py_ws.logs.outputs")
 
@@ -38,8 +40,15 @@ class Forked:
 @contextmanager
 def forked() -> Iterator[Forked]:
     """Start the process; it ends with its stdin."""
-    command = [sys.executable, "-P", __file__]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, "-m", "support.forked"]
+    search_path = os.pathsep.join(sys.path)
+    with subprocess.Popen(
+        command,
+        env=os.environ | {"PYTHONPATH": search_path},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
         yield Forked(process)
 
 
@@ -63,6 +72,7 @@ def _become(args: list[str], cwd: str, env: dict[str, str], out: str, err: str) 
     for descriptor, path in ((1, out), (2, err)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
     sys.argv = ["rr-py-ws", *args]
+    signal.alarm(int(DEADLINE))  # nobody else would end one that hangs
     main()
 
 
