@@ -8,7 +8,7 @@ import struct
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from support.waiting import DEADLINE, callbacks_of_accepted
+from support.waiting import DEADLINE
 
 SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nX: y\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
@@ -166,7 +166,6 @@ class Behind:
     async def stop(self) -> None:
         assert self._server is not None
         self._server.close()
-        await callbacks_of_accepted()
         for task in tuple(self._tasks):
             task.cancel()
         if self._tasks:
