@@ -7,10 +7,11 @@ import os
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from rr_py_ws.core.ports import WorkerState
+from rr_py_ws.core.ports import Publish, WorkerState
 from rr_py_ws.errors import BrokerError, WorkerStartError
 from rr_py_ws.wire.publication import Publication
 
@@ -66,6 +67,9 @@ class Published:
         if self.refuse:
             raise BrokerError("the broker is away")
         self.messages.append((broker, [publication.topic], publication.payload))
+
+    def publisher(self, broker: str) -> Publish:
+        return partial(self.publish, broker)
 
 
 @dataclass
