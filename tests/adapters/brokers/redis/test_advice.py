@@ -82,7 +82,7 @@ async def test_a_policy_that_evicts(
     ("rules", "refused"),
     [
         (("~*", "&chat.*", "&rrws:k:*"), ""),
-        (("~chat.*", "&*"), "keys"),
+        (("~chat.*", "&*"), "key"),
         (("~rrws:*", "&chat.*"), "channel"),
     ],
 )
