@@ -10,7 +10,8 @@ from bench.measure import Effort, Line, Scenario, Start, cost_of_connections, ru
 from bench.servers import Server, php_client, scratch, start_ours
 
 _TOPICS = 1000
-_JOINERS = 10
+_JOINERS = 100
+"""With ten of them, 1 MiB more or less, as Python takes memory, were 100 bytes for each subscription."""
 _WORKERS = 4
 _WORKER = """<?php
 require '{client}/autoload.php';
@@ -37,7 +38,7 @@ async def connect(starts: Sequence[Start], effort: Effort) -> AsyncIterator[Line
 
 
 async def joins(starts: Sequence[Start], effort: Effort) -> AsyncIterator[Line]:
-    """A few clients join many topics, each in one command."""
+    """Clients join the same many topics, each in one command."""
     cpu = Line(f"join of {_TOPICS} topics, each", "us", most=0.5)
     memory = Line("memory of a subscription", "bytes", most=90)
     for _ in range(effort.rounds):
