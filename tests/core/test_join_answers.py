@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -198,3 +199,15 @@ def test_what_is_sent_again_is_charged_to_each(answers: JoinAnswers) -> None:
     found = {"news": recovery(*[b"1"] * 17)}
     assert [answers.find(Client(), JOIN, found).cost for _ in range(2)] == [2, 2]
     assert answers.find(Client(), JOIN, {"news": recovery()}).cost == 0
+
+
+def test_ids_of_any_length_take_no_more_memory_than_others(answers: JoinAnswers) -> None:
+    """3,500 ids as long as a message took 1.2 GiB: they were not counted."""
+    tracemalloc.start()
+    try:
+        for number in range(600):
+            command = JOIN._replace(id=f"\U0001f600{number}" + "x" * 10_000)
+            answers.find(Client(), command, {"news": OFF})
+        assert tracemalloc.get_traced_memory()[0] < 5 * 1024 * 1024
+    finally:
+        tracemalloc.stop()

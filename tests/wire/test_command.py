@@ -359,6 +359,13 @@ def test_each_wish_is_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert wishes == [{"last": 1}, None]
 
 
+def test_what_is_longer_than_any_position_is_none() -> None:
+    """Wishes are kept with what they were answered, which 64 KiB each made 4,000 times as much as it is."""
+    texts = {"a": "e.1", "b": "x" * 64, "c": "x" * 65}
+    decoded = decode_command(json.dumps({"topics": [*texts], "history": texts}).encode())
+    assert decoded.history == texts | {"c": ""}
+
+
 class TestRemembered:
     """Small commands, which all who come to a topic send alike, are decoded once."""
 

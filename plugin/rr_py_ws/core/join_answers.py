@@ -98,5 +98,7 @@ class JoinAnswers:
             if len(frames) <= _LARGEST_ENCODED:
                 answer = answer._replace(frames=frames)
         size = len(answer.frames) + missed.size + _MESSAGE * len(missed)
-        self._shared.add(key, answer, _ANSWER + 2 * len(answer.after) + size)
+        # Id and topics are there as texts, too, with up to four bytes for a character, and as UTF-8 in those.
+        names = 6 * len(answer.before) + 2 * len(answer.after)
+        self._shared.add(key, answer, _ANSWER + names + size)
         return answer

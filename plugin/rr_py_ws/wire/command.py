@@ -25,6 +25,7 @@ import orjson
 
 from rr_py_ws.errors import CommandError
 from rr_py_ws.wire.go_base64 import decode_base64
+from rr_py_ws.wire.position import LONGEST
 
 _new = tuple.__new__  # makes a NamedTuple in half the time of a call of its class
 _FIELDS = frozenset({"command", "topics", "payload", "broker", "id", "me", "history"})
@@ -160,7 +161,7 @@ def _wish(found: Any) -> Wish | None:
     if found is True:
         return FROM_NOW
     if isinstance(found, str):
-        return found
+        return found if len(found) <= LONGEST else UNKNOWN  # what is kept with a wish shall be small
     count = dict(found).get("last") if isinstance(found, dict | tuple) else None
     return min(count, _MOST) if type(count) is int and count >= 0 else UNKNOWN
 
