@@ -617,3 +617,21 @@ async def test_counters_do_not_fall_when_the_core_dies(cores: Cores) -> None:
     assert (told(third)["messages"], told(third)["calls"]) == (1133, 4)
     for core in (second, third):
         await core.close()
+
+
+async def test_no_counter_falls_when_a_listener_dies_while_others_are_still_asked(cores: Cores) -> None:
+    """What it had told the core before was forgotten, for what it told this one, which nobody added."""
+    core = CoreProcess(counted=([], {11: [counter("messages", "So many.", 5)]}))
+    dies = await counting(core, 1, process=11, now=6)
+    late, answer = await counting(core, 2, process=12, now=0), asyncio.get_running_loop().create_future()
+    late.core.handlers["metrics"] = lambda: answer
+    refreshing = asyncio.create_task(core.listeners.refresh())
+    await asyncio.sleep(0)
+    await dies.core.call("settle", "default")  # its answer comes behind that to the question for metrics
+    dies.core.close()
+    await eventually(lambda: told(core)["listeners_lost"] == 1)
+    answer.set_result((12, pack_metrics([counter("messages", "So many.", 100)])))
+    await refreshing
+    found = told(core)
+    await core.close()
+    assert found["messages"] == 5 + 100

@@ -177,7 +177,9 @@ class Listeners:
         for call in late:
             call.cancel()
         for listener, call in asked.items():
-            if call in done and call.exception() is None:
+            # One that has ended since it told counts with what it told before.
+            is_there = self._all.get(listener.number) is listener
+            if is_there and call in done and call.exception() is None:
                 listener.process, snapshot = call.result()
                 listener.snapshot = unpack_metrics(snapshot)
                 self._before.pop(listener.process, None)
