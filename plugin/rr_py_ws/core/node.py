@@ -88,7 +88,8 @@ class Node:
     ) -> None:
         self.brokers = dict(brokers)
         self._sections = {**{name: name for name in brokers}, "": default}
-        self._by_name = {**self.brokers, "": self.brokers[default]}  # what is nearly always asked for
+        self._publishers = {name: _publish_to(broker) for name, broker in brokers.items()}
+        self._publishers[""] = self._publishers[default]  # what is nearly always asked for
         self._hubs = {name: make_hub(schedule, backpressure, name) for name in brokers}
         self._backpressure = backpressure
         self._default = default
@@ -140,30 +141,11 @@ class Node:
 
     def publish(self, broker: str, publication: Publication) -> Awaitable[None] | None:
         """See `Publisher.publish`."""
-        try:
-            chosen = self._by_name[broker]
-        except KeyError:
-            chosen = self.brokers[self._section(broker)]
-        routes = chosen.routes
-        if routes is None:
-            return chosen.publish(publication)
-        return (routes.get(publication[0]) or chosen.publish)(publication)
+        return self.publisher(broker)(publication)
 
     def publisher(self, broker: str) -> Publish:
-        """See `Publisher.publisher`; nearly all messages come this way, so no call is left that can be."""
-        chosen = self.brokers[self._section(broker)]
-        routes = chosen.routes
-        if routes is None:
-            return lambda publication: chosen.publish(publication)  # which changes as the broker starts
-
-        def publish(publication: Publication) -> Awaitable[None] | None:
-            try:
-                route = routes[publication[0]]  # nearly always there; `get` takes half as much again
-            except KeyError:
-                return chosen.publish(publication)
-            return route(publication)
-
-        return publish
+        """See `Publisher.publisher`."""
+        return self._publishers.get(broker) or self._publishers[self._section(broker)]
 
     def is_heard(self, broker: str, topics: Iterable[str]) -> bool:
         """See `Publisher.is_heard`."""
@@ -323,3 +305,19 @@ class Node:
             self._unsubscribe(
                 name, [topic for topic in dict.fromkeys(topics) if topic not in self._hubs[name]]
             )
+
+
+def _publish_to(broker: Broker) -> Publish:
+    """Make what hands publications to a broker; nearly all come this way, so no call is left that can be."""
+    routes = broker.routes
+    if routes is None:
+        return lambda publication: broker.publish(publication)  # which changes as the broker starts
+
+    def publish(publication: Publication) -> Awaitable[None] | None:
+        try:
+            route = routes[publication[0]]  # nearly always there; `get` takes half as much again
+        except KeyError:
+            return broker.publish(publication)
+        return route(publication)
+
+    return publish
