@@ -17,8 +17,8 @@ _SLOWLY = 3
 """How many times as much comes on top when they have to be read slowly, see `wire.command`."""
 TOPICS = 32
 """Topics that cost as much to join or leave, and to name in the reply; fewer are free."""
-WISHES = 2
-"""Histories that cost as much to look into, and to tell of in the reply; fewer are free."""
+_WISHES = 2
+"""Histories that cost as much to look into, and to tell of in the reply."""
 _REPLAYED = 8
 """Messages of a replay that cost as much to encode as a small command,"""
 _REPLAYED_BYTES = 8192
@@ -54,7 +54,7 @@ def flush_cost(receivers: int) -> int:
 
 def wishes_cost(count: int) -> int:
     """Return what it costs to find what so many topics have kept, beside what it costs to join them."""
-    return count // WISHES
+    return count // _WISHES
 
 
 def replay_cost(missed: Missed, *, deflated: bool) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping, Sequence
 
-from rr_py_ws.core.cost import QUESTION, TOPICS, WISHES, topics_cost, wishes_cost
+from rr_py_ws.core.cost import QUESTION, TOPICS, topics_cost, wishes_cost
 from rr_py_ws.core.fail_closed import fail_closed
 from rr_py_ws.core.history import Recoveries
 from rr_py_ws.core.session_context import SessionContext, SessionTransport, breach_of_join
@@ -119,12 +119,11 @@ class Joining:
             self._refuse_join(command, kind, reason)
             return None
         joining: Recoveries | Awaitable[Recoveries | None] | None
-        context = self._context
-        _, topics, broker, id, me, history = command
+        _, topics, _, id, me, history = command
         try:
             if history is None:
-                joining = context.subscriptions.join(
-                    self._transport, broker if context.select_broker else "", topics or ()
+                joining = self._context.subscriptions.join(
+                    self._transport, self._broker(command), topics or ()
                 )
             else:
                 joining = self._join_with_history(command, history, verdict)
@@ -147,8 +146,7 @@ class Joining:
     ) -> Recoveries | Awaitable[Recoveries]:
         """Subscribe; what is wished for and withheld is not looked for."""
         context = self._context
-        if len(wishes) >= WISHES:
-            self._transport.charge(wishes_cost(len(wishes)))
+        self._charge(wishes_cost(len(wishes)))
         self.opted_in = True
         if verdict is not ALLOWED:
             wishes = {topic: wish for topic, wish in wishes.items() if verdict.shows_history(topic)}
@@ -165,8 +163,7 @@ class Joining:
         answer = context.answers.find(transport, command, recoveries)
         context.counters.count_recoveries(answer.told)
         if answer.missed:
-            if answer.cost:
-                transport.charge(answer.cost)
+            self._charge(answer.cost)
             transport.replay(answer.reply_to(transport), answer.missed, answer.frames)
         else:
             transport.write(answer.reply_to(transport))
@@ -223,6 +220,10 @@ class Joining:
         self._transport.join_refused(command.topics or (), str(error), None)
         public = error.public if isinstance(error, BrokerError) else _BROKER_FAILED
         self._refuse_join(command, "broker", public)
+
+    def _charge(self, cost: int) -> None:
+        if cost:  # nearly never: a small command is all in its frame
+            self._transport.charge(cost)
 
     def _reply(
         self,

@@ -102,7 +102,7 @@ def settle_recoveries(
 
 def fit(replays: Iterable[Missed], size: int) -> bool:
     """Whether all of these may be sent; see `settle_recoveries`."""
-    return sum([replay.size + _OVERHEAD * len(replay) for replay in replays]) <= size
+    return sum(map(_weight, replays)) <= size
 
 
 def limit_recoveries(wishes: Mapping[str, Wish], recoveries: Recoveries, size: int) -> Recoveries:
@@ -122,7 +122,7 @@ def limit_recoveries(wishes: Mapping[str, Wish], recoveries: Recoveries, size: i
 
 def _fit(replay: Missed, size: int) -> tuple[int, int]:
     """Return how many of the newest fit into so many bytes, and how many bytes these take."""
-    count, weight = len(replay), replay.size + _OVERHEAD * len(replay)
+    count, weight = len(replay), _weight(replay)
     if weight <= size:
         return count, weight
     count = weight = 0
@@ -132,6 +132,10 @@ def _fit(replay: Missed, size: int) -> tuple[int, int]:
             break
         count, weight = count + 1, more
     return count, weight
+
+
+def _weight(replay: Missed) -> int:
+    return replay.size + _OVERHEAD * len(replay)
 
 
 def _newest(recovery: Recovery, count: int) -> Recovery:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from rr_py_ws.core.cost import BYTES, TOPICS, message_cost, slow_cost, topics_cost
+from rr_py_ws.core.cost import BYTES, message_cost, slow_cost, topics_cost
 from rr_py_ws.core.joining import Joining
 from rr_py_ws.core.session_context import SessionContext, SessionTransport
 from rr_py_ws.errors import BrokerError, CommandError
@@ -142,8 +142,7 @@ class Session(Joining):
             kind, reason = "topics_per_command", f"more than {limit} topics in a command"
             self._transport.command_refused(reason)
         else:
-            if len(topics) >= TOPICS:
-                self._transport.charge(topics_cost(len(topics)))
+            self._charge(topics_cost(len(topics)))
             try:
                 self._context.subscriptions.leave(self._transport, self._broker(command), topics)
                 self._reply("@leave", command)

@@ -156,17 +156,12 @@ class Connection(Ending):
 
     def take_frame(self, data: bytes, at: int) -> int:
         """Take one frame of bytes that have arrived, or what is there of it; return how many bytes it is."""
-        message: bytes | None
-        if self._protocol is None and (
-            text := read_text_frame(data, at, self._context.limits.max_message_size)
-        ):
-            size, message = text
-            self.cost += 1 + size // _BYTES_PER_COST
-        else:
-            protocol = self._ensure_protocol()
-            size, message = protocol.read_frame(data, at)
-            self.cost += 1 + size // _BYTES_PER_COST
-            self._answer_frame(protocol)
+        limit = self._context.limits.max_message_size
+        text = read_text_frame(data, at, limit) if self._protocol is None else None
+        size, message = text or self._ensure_protocol().read_frame(data, at)
+        self.cost += 1 + size // _BYTES_PER_COST
+        if text is None:
+            self._answer_frame(self._ensure_protocol())
         if message is not None and self._state not in (State.CLOSING, State.CLOSED):
             self._context.counters.messages += 1
             self._session.receive_message(message)

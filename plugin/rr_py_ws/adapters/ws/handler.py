@@ -171,9 +171,7 @@ class WebSocketHandler:
             self._refuse_upgrade(connection, refusal)
         elif not self.queue.may_begin():
             Upgrade(connection, self).wait()
-        elif (verdict := ask(self.authorizer, request)) is ALLOWED:
-            self._accept(connection, ALLOWED)
-        elif isinstance(verdict, Verdict):
+        elif isinstance(verdict := ask(self.authorizer, request), Verdict):
             self.answer(connection, verdict)
         else:
             self.queue.begin()
@@ -181,7 +179,7 @@ class WebSocketHandler:
 
     def answer(self, connection: HTTPConnection, verdict: Verdict) -> None:
         """Do with a request what the authorizer says."""
-        if verdict.allowed:
+        if verdict is ALLOWED or verdict.allowed:
             self._accept(connection, verdict)
         elif not verdict.answered:  # the authorizer has said why
             connection.refuse("unanswered", verdict)

@@ -77,8 +77,8 @@ class KeepAlive:
 
     def add(self, connection: Connection) -> None:
         """Watch a new connection."""
-        if interval := self._interval:  # as `TimeoutQueue.add`, which would cost a call
-            self._watched[connection] = self._loop.time() + interval
+        if self._interval:
+            self._watched.add(connection, self._loop.time())
 
     def discard(self, connection: Connection) -> None:
         """Forget a connection."""

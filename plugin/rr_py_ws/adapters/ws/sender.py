@@ -166,9 +166,9 @@ class Sender(asyncio.Protocol):
     def push(self, pushes: Pushes, taken: int) -> None:
         """Take pushes of which `send` has taken only the first `taken` bytes."""
         frames = pushes.frames
-        if self._state is State.OPEN:  # the transport does not know yet that the socket is full
+        if self._state is _OPEN:  # the transport does not know yet that the socket is full
             taken += self._write_portions(memoryview(frames)[taken:])
-        if self._state is State.QUEUEING:
+        if self._state is _QUEUEING:
             assert self._queue is not None
             if taken:
                 self._queue.begin(memoryview(frames)[taken:])
@@ -182,23 +182,23 @@ class Sender(asyncio.Protocol):
 
         See `SessionTransport`.
         """
-        if frames and self._state is State.OPEN:  # most clients get both in one write
+        if frames and self._state is _OPEN:  # most clients get both in one write
             self.write(reply + frames)
             return
         replay = Replay(self.encoding, missed)
-        if self._state is State.OPEN:
+        if self._state is _OPEN:
             reply += replay.next_frames(_PORTION)
         self.write(reply)
-        while self._state is State.OPEN and replay:
+        while self._state is _OPEN and replay:
             self.write(replay.next_frames(_PORTION))
-        if self._state is State.QUEUEING and replay:
+        if self._state is _QUEUEING and replay:
             assert self._queue is not None
             self._queue.put_replay(replay)
 
     @property
     def replaying(self) -> bool:
         """Whether a replay waits for the client to take it."""
-        return self._state is State.QUEUEING and self._queue is not None and self._queue.replays > 0
+        return self._state is _QUEUEING and self._queue is not None and self._queue.replays > 0
 
     def end_writing(self) -> None:
         """Close our side of the socket behind everything that is to be sent."""
@@ -239,8 +239,8 @@ class Sender(asyncio.Protocol):
             self._encode_gap,
             self._count_dropped if drop else None,
         )
-        if self._state is State.OPEN:
-            self._transition(State.QUEUEING)
+        if self._state is _OPEN:
+            self._transition(_QUEUEING)
             self._context.backpressure.fell_behind(self)
 
     def resume_writing(self) -> None:
@@ -255,8 +255,8 @@ class Sender(asyncio.Protocol):
                 return
         self._forget_queue()
         self._context.backpressure.caught_up(self)
-        if self._state is State.QUEUEING:
-            self._transition(State.OPEN)
+        if self._state is _QUEUEING:
+            self._transition(_OPEN)
         elif self._eof_due:
             self._end_stream()
 
@@ -276,7 +276,7 @@ class Sender(asyncio.Protocol):
     def _look_at_progress(self, queue: SendQueue, taken: int) -> None:
         """The receiver had its time of grace: it is slow if it has taken nothing since."""
         self._grace = None
-        if queue.is_over and self._state is State.QUEUEING:
+        if queue.is_over and self._state is _QUEUEING:
             if queue.taken > taken:
                 self._look_at_size(queue)
             elif not queue.end_grace():
@@ -307,7 +307,7 @@ class Sender(asyncio.Protocol):
         if self._queue is not None:
             self._queue.clear()
         # Behind what was begun, so that the client finds no half message before the close frame.
-        self._transition(State.OPEN if self._queue is None else State.QUEUEING)
+        self._transition(_OPEN if self._queue is None else _QUEUEING)
         self._context.counters.slow += 1
         text = "slow client closed, see websockets.limits.send_queue"
         log.warning(text, client=self.id, remote=self._remote)

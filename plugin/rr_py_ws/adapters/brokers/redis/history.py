@@ -104,10 +104,7 @@ class RedisHistories:
     def recover(self, wishes: Mapping[str, Wish], limit: ReplayLimit) -> Synchronize | Awaitable[Synchronize]:
         """See `History.recover`."""
         is_live = self.store.is_live
-        for topic in wishes:
-            if not is_live(topic):
-                break
-        else:
+        if all(map(is_live, wishes)):
             return self._feeds.recover(wishes, limit)
         told = {topic: wish for topic, wish in wishes.items() if is_live(topic)}
         off = dict.fromkeys(wishes.keys() - told.keys(), OFF)
